@@ -1,0 +1,268 @@
+"""The reference table: read from a file or from any frame that speaks Arrow, then described by column."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.artifact.errors import ReferenceDataError
+from holdfast.artifact.signature import Column, Dtype, Kind
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MAX_CATEGORIES: Final = 1000
+"""Categories listed in a signature. A text column with more distinct values than this is `text`."""
+
+_FLOATS: Final[Mapping[int, Dtype]] = {16: "float16", 32: "float32", 64: "float64"}
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A table of inputs, with the label and the time of each row where they are known."""
+
+    table: pa.Table = field(repr=False)
+    label: str | None = None
+    """Name of the column with the true answer."""
+    time: str | None = None
+    """Name of the column with the time of the row."""
+
+    @classmethod
+    def read(cls, source: object, *, label: str | None = None, time: str | None = None) -> Reference:
+        """Read Parquet or CSV by path, or take any Arrow-speaking frame.
+
+        Raises:
+            ReferenceDataError: not readable, empty, or without the label or time column.
+        """
+        table = _table(source)
+        if table.num_rows == 0:
+            raise ReferenceDataError("the reference has no rows", where=_where(source))
+        for name in (label, time):
+            if name is not None and name not in table.column_names:
+                raise ReferenceDataError(
+                    f"the reference has no column {name!r}",
+                    where=_where(source),
+                    expected=", ".join(table.column_names),
+                    next_step=nearest(name, table.column_names),
+                )
+        return cls(table, label, time)
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Every column but the label and the time, in the table's order."""
+        return tuple(name for name in self.table.column_names if name not in {self.label, self.time})
+
+    def values(self, name: str) -> NDArray[np.generic]:
+        """One column as an array: floats with NaN for nulls, strings as objects with None for nulls."""
+        return column_values(self.table.column(name))
+
+    def columns(self, names: Iterable[str]) -> dict[str, NDArray[np.generic]]:
+        """Several columns by name."""
+        return {name: self.values(name) for name in names}
+
+    def labels(self) -> NDArray[np.generic] | None:
+        """The true answers, or None without a label column."""
+        return None if self.label is None else self.values(self.label)
+
+    def head(self, rows: int) -> Reference:
+        """The first rows."""
+        return Reference(self.table.slice(0, rows), self.label, self.time)
+
+    def require(self, names: Iterable[str]) -> None:
+        """Refuse a table that lacks one of these columns.
+
+        Raises:
+            ReferenceDataError: names the missing columns and the nearest that are there.
+        """
+        present = self.table.column_names
+        missing = [name for name in names if name not in present]
+        if missing:
+            raise ReferenceDataError(
+                "the reference lacks "
+                + ", ".join(repr(name) for name in missing)
+                + ", which the model takes",
+                expected="columns " + ", ".join(names if isinstance(names, tuple) else missing),
+                received=", ".join(present),
+                next_step=nearest(missing[0], present),
+            )
+
+
+def nearest(name: str, choices: Iterable[str]) -> str | None:
+    """A sentence that names the likeliest choice, or None if none is near."""
+    found = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.6)
+    return f"Did you mean {found[0]!r}?" if found else None
+
+
+def _where(source: object) -> str | None:
+    return str(source) if isinstance(source, str | Path) else None
+
+
+def _table(source: object) -> pa.Table:
+    import pyarrow as pa
+
+    if isinstance(source, Reference):
+        return source.table
+    if isinstance(source, str | Path):
+        return _read_file(Path(source))
+    try:
+        if isinstance(source, Mapping):
+            return pa.table(dict(source))
+        if isinstance(source, pa.Table | pa.RecordBatch) or hasattr(source, "__arrow_c_stream__"):
+            return pa.table(source)
+        if hasattr(source, "to_arrow"):
+            return source.to_arrow()
+        if type(source).__module__.partition(".")[0] == "pandas":
+            return pa.Table.from_pandas(source, preserve_index=False)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError, ValueError) as error:
+        raise ReferenceDataError("the frame cannot be read as a table", received=str(error)) from error
+    raise ReferenceDataError(
+        "the reference is not a table",
+        expected="a Parquet or CSV file, or a frame that speaks Arrow (pandas, polars, pyarrow, duckdb)",
+        received=type(source).__name__,
+    )
+
+
+def _read_file(path: Path) -> pa.Table:
+    import pyarrow as pa
+    from pyarrow import csv, parquet
+
+    readers = {".parquet": parquet.read_table, ".pq": parquet.read_table, ".csv": csv.read_csv}
+    suffix = path.suffix.lower()
+    if suffix not in readers:
+        raise ReferenceDataError(
+            "the reference is of an unknown kind",
+            where=str(path),
+            expected="a name that ends in " + ", ".join(readers),
+        )
+    try:
+        return readers[suffix](str(path))
+    except (OSError, pa.ArrowInvalid) as error:
+        raise ReferenceDataError(
+            "the reference cannot be read", where=str(path), received=str(error)
+        ) from error
+
+
+def column_values(column: pa.ChunkedArray) -> NDArray[np.generic]:
+    """A column as NumPy: nulls become NaN (numbers, booleans turn to floats then) or None (text).
+
+    Raises:
+        ReferenceDataError: dates, structures and other types that no model input holds.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column = column.cast(kind.value_type)
+        kind = kind.value_type
+    if pa.types.is_decimal(kind):
+        column = column.cast(pa.float64())
+        kind = column.type
+    if _is_text(kind):
+        values: NDArray[np.generic] = np.empty(len(column), dtype=object)
+        values[:] = column.to_pylist()
+        return values
+    if pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return _nested_values(column)
+    if not (pa.types.is_boolean(kind) or pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+        raise ReferenceDataError(
+            "the column is of a type that no model input holds",
+            expected="numbers, booleans, text or fixed-size lists of numbers",
+            received=str(kind),
+            next_step="Turn it into numbers or text, as it was for training",
+        )
+    if column.null_count and not pa.types.is_floating(kind):
+        column = pc.cast(column, pa.float64()) if pa.types.is_integer(kind) else pc.cast(column, pa.int8())
+        column = pc.cast(column, pa.float64())
+    array: NDArray[np.generic] = column.to_numpy()
+    return array
+
+
+def _nested_values(column: pa.ChunkedArray) -> NDArray[np.generic]:
+    try:
+        return np.stack([np.asarray(value) for value in column.to_pylist()])
+    except (ValueError, TypeError) as error:
+        raise ReferenceDataError("the column's lists differ in length or hold no numbers") from error
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def describe_column(reference: Reference, name: str, *, categorical: bool = False) -> Column:
+    """Name, type, kind, values and range of one reference column.
+
+    Args:
+        reference: where the column is.
+        name: the column.
+        categorical: the model treats it as categories, whatever its type.
+    """
+    import pyarrow as pa
+
+    column = reference.table.column(name)
+    kind = column.type
+    values = column_values(column)
+    if pa.types.is_dictionary(kind):
+        categorical = True
+    nullable = bool(column.null_count) or (values.dtype.kind == "f" and bool(np.isnan(values).any()))
+    dtype = _dtype(kind, values)
+    if values.ndim > 1:
+        return Column(name=name, dtype=dtype, kind="embedding", shape=values.shape[1:], nullable=nullable)
+    if dtype == "string":
+        found = sorted({str(value) for value in values if value is not None})
+        text = len(found) > MAX_CATEGORIES and not categorical
+        listed = None if len(found) > MAX_CATEGORIES else tuple(found)
+        return Column(
+            name=name,
+            dtype=dtype,
+            kind="text" if text else "categorical",
+            nullable=nullable,
+            categories=listed,
+        )
+    if dtype == "bool":
+        return Column(name=name, dtype=dtype, kind="boolean", nullable=nullable)
+    shown: Kind = "numeric"
+    categories: tuple[int, ...] | None = None
+    finite = values[np.isfinite(values)] if values.dtype.kind == "f" else values
+    if categorical:
+        codes = np.unique(finite)
+        shown = "categorical"
+        if len(codes) <= MAX_CATEGORIES and bool(np.all(codes == np.round(codes.astype(np.float64)))):
+            categories = tuple(int(code) for code in codes)
+    return Column(
+        name=name,
+        dtype=dtype,
+        kind=shown,
+        nullable=nullable,
+        categories=categories,
+        minimum=float(finite.min()) if len(finite) else None,
+        maximum=float(finite.max()) if len(finite) else None,
+    )
+
+
+def _dtype(kind: pa.DataType, values: NDArray[Any]) -> Dtype:
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if values.dtype == object:
+        return "string"
+    if pa.types.is_boolean(kind):
+        return "bool"
+    if pa.types.is_floating(kind):
+        return _FLOATS[kind.bit_width]
+    if pa.types.is_integer(kind):
+        names: tuple[Dtype, ...] = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
+        return next(name for name in names if name == str(kind))
+    return "float32" if values.dtype == np.float32 else "float64"

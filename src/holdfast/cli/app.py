@@ -1,0 +1,131 @@
+"""The root command: which commands there are, how errors are printed, and what the exit codes mean."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Final, NoReturn
+
+import click
+
+from holdfast.errors import HoldfastError
+
+EXIT_OK: Final = 0
+EXIT_ERROR: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_ALARM: Final = 3
+EXIT_INTERRUPTED: Final = 130
+
+EXIT_CODES: Final = {
+    EXIT_OK: "done",
+    EXIT_ERROR: "failed; the message says what, where and what to do next",
+    EXIT_USAGE: "the command line was wrong",
+    EXIT_ALARM: "done, and an alarm stands (only with --fail-on-alarm)",
+    EXIT_INTERRUPTED: "stopped by Ctrl-C",
+}
+
+COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "init": ("holdfast.cli.checklist", "Write a checklist (holdfast.toml) by asking its questions."),
+    "schema": ("holdfast.cli.checklist", "Print the checklist's JSON Schema."),
+    "register": ("holdfast.cli.models", "Register a model with its reference data."),
+    "versions": ("holdfast.cli.models", "List the registered model versions."),
+    "rollout": ("holdfast.cli.models", "Promote a version, roll back, or show what is routed."),
+    "serve": ("holdfast.cli.service", "Answer predictions over HTTP."),
+    "keep": (
+        "holdfast.cli.service",
+        "Move spooled records into the log's tables (serve runs this by itself).",
+    ),
+    "key": ("holdfast.cli.service", "Make an API key and the hash that goes into the checklist."),
+    "score": ("holdfast.cli.tables", "Score a table: Parquet or CSV in, Parquet or CSV out."),
+    "label": ("holdfast.cli.tables", "Add labels from a file, by prediction id."),
+    "log": ("holdfast.cli.prediction_log", "Read and prove the prediction log."),
+    "monitor": ("holdfast.cli.monitoring", "Judge the windows of the log and print the diagnosis."),
+    "diagnose": ("holdfast.cli.monitoring", "Compare two tables without any service."),
+    "demo": ("holdfast.cli.demonstration", "See the whole loop once, with a world that changes overnight."),
+}
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module only when that command runs, so that `--help` stays fast."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: D102, ARG002 - click's interface
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: D102
+        if cmd_name not in COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        module, summary = COMMANDS[cmd_name]
+        if ctx.resilient_parsing or ctx.meta.get("holdfast.listing"):
+            return click.Command(cmd_name, short_help=summary)
+        command: click.Command = getattr(import_module(module), f"{cmd_name}_command")
+        return command
+
+    def resolve_command(  # noqa: D102 - click's interface
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            raise _with_nearest(error, args[0]) from None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002, D102
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: D102, ARG002
+        with formatter.section("Exit codes"):
+            formatter.write_dl([(str(code), meaning) for code, meaning in EXIT_CODES.items()])
+
+
+def _with_nearest(error: click.UsageError, typed: str) -> click.UsageError:
+    from difflib import get_close_matches
+
+    near = get_close_matches(typed, COMMANDS, n=1)
+    return click.UsageError(f"{error.message} Did you mean {near[0]!r}?", error.ctx) if near else error
+
+
+@click.group(
+    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
+@click.version_option(package_name="holdfast", prog_name="holdfast")
+def root() -> None:
+    """Takes a trained model into production and keeps it good there.
+
+    A deployment is a folder with a checklist, holdfast.toml. Start with `holdfast init`, or watch
+    `holdfast demo`.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run one command and exit with its code.
+
+    Errors go to standard error; with `--json` among the arguments, as one JSON object.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = root.main(given, prog_name="holdfast", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except HoldfastError as error:
+        _print_error(error, as_json="--json" in given)
+        sys.exit(EXIT_ERROR)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("Stopped.", err=True)
+        sys.exit(EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        # The reader of our output (head, less) has gone; Python would complain again when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(EXIT_OK)
+    sys.exit(code if isinstance(code, int) else EXIT_OK)
+
+
+def _print_error(error: HoldfastError, *, as_json: bool) -> None:
+    if as_json:
+        import msgspec
+
+        click.echo(msgspec.json.encode(error.as_dict()).decode(), err=True)
+    else:
+        click.echo(f"{click.style('error:', fg='red', bold=True)} {error}", err=True)

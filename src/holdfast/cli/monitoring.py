@@ -1,0 +1,107 @@
+"""`holdfast monitor` and `holdfast diagnose`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from holdfast.cli.app import EXIT_ALARM
+from holdfast.cli.options import folder_option, json_option, open_deployment
+from holdfast.clock import SystemClock
+from holdfast.monitor import Diagnosis
+
+fail_option = click.option(
+    "--fail-on-alarm", is_flag=True, help="Exit with 3 when an alarm stands, for CI and cron."
+)
+
+
+def _print_diagnosis(diagnosis: Diagnosis, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(diagnosis.to_json())
+        return
+    from rich.console import Console
+
+    Console().print(diagnosis)
+
+
+@click.command("monitor")
+@folder_option
+@click.option("--follow", is_flag=True, help="Go on judging new windows until stopped.")
+@click.option("--quiet", is_flag=True, help="With --follow: print only alarms.")
+@fail_option
+@json_option
+def monitor_command(folder: Path, *, follow: bool, quiet: bool, fail_on_alarm: bool, as_json: bool) -> int:
+    """Judge the closed windows of the log against the champion's reference, and print the diagnosis."""
+    from holdfast.cli.service import stop_on_signal
+    from holdfast.monitor import Monitor
+    from holdfast.prediction_log import settle
+    from holdfast.registry import Registry
+
+    deployment = open_deployment(folder)
+    clock = SystemClock()
+    with Registry.open(deployment.registry_url, clock) as registry:
+        monitor = Monitor(deployment, registry, clock)
+        if follow:
+            for diagnosis in monitor.follow(stop_on_signal()):
+                if diagnosis.alarm or not quiet:
+                    _print_diagnosis(diagnosis, as_json=as_json)
+            return 0
+        settle(deployment, clock=clock)
+        diagnosis = monitor.run_once()
+    _print_diagnosis(diagnosis, as_json=as_json)
+    return EXIT_ALARM if fail_on_alarm and diagnosis.alarm else 0
+
+
+@click.command("diagnose")
+@click.option("--reference", required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--current", required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--target", metavar="COLUMN", help="Column of the true answer, where known.")
+@click.option("--prediction", metavar="COLUMN", help="Column of the model's answer.")
+@click.option("--score", metavar="COLUMN", help="Column of the probability of the positive class.")
+@click.option(
+    "--time",
+    "time_column",
+    metavar="COLUMN",
+    help="Column of the time; rows are windows in order without it.",
+)
+@click.option("--window", help='Window length, such as "1d" or "1000 rows"; chosen and stated by default.')
+@click.option(
+    "--false-alarms", default="1 per 1000 windows", show_default=True, help="Budget for everything together."
+)
+@click.option(
+    "--html", "html_path", type=click.Path(path_type=Path, dir_okay=False), help="Also write an HTML page."
+)
+@fail_option
+@json_option
+def diagnose_command(  # noqa: PLR0917 - click passes them by name
+    reference: Path,
+    current: Path,
+    target: str | None,
+    prediction: str | None,
+    score: str | None,
+    time_column: str | None,
+    window: str | None,
+    false_alarms: str,
+    html_path: Path | None,
+    *,
+    fail_on_alarm: bool,
+    as_json: bool,
+) -> int:
+    """Compare two tables (Parquet or CSV): what has drifted, since when, and in which columns?"""
+    from holdfast.monitor import diagnose
+
+    diagnosis = diagnose(
+        reference,
+        current,
+        target=target,
+        prediction=prediction,
+        score=score,
+        time=time_column,
+        window=window,
+        false_alarms=false_alarms,
+    )
+    if html_path is not None:
+        html_path.write_text(diagnosis.to_html(), encoding="utf-8")
+    _print_diagnosis(diagnosis, as_json=as_json)
+    return EXIT_ALARM if fail_on_alarm and diagnosis.alarm else 0

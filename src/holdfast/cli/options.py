@@ -1,0 +1,58 @@
+"""Options and printing that several commands share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from holdfast.spec import Deployment
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def folder_option(command: Command) -> Command:
+    """`-C DIR`: the deployment folder."""
+    return click.option(
+        "-C",
+        "--dir",
+        "folder",
+        default=".",
+        show_default=True,
+        metavar="DIR",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="The deployment folder, where holdfast.toml is.",
+    )(command)
+
+
+def json_option(command: Command) -> Command:
+    """`--json`: one JSON document on standard output, and errors as JSON on standard error."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(command)
+
+
+def open_deployment(folder: Path) -> Deployment:
+    """The deployment of that folder, with overrides from this process's environment."""
+    return Deployment.open(folder, os.environ)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output, indented, with floats that JSON cannot hold as null."""
+    import msgspec
+
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    """A table for people, in the style of the terminal."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)

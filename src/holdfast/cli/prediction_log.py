@@ -1,0 +1,124 @@
+"""`holdfast log`: read the prediction log and prove that it is whole."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from holdfast.cli.app import EXIT_ERROR
+from holdfast.cli.options import folder_option, json_option, open_deployment, print_json
+from holdfast.clock import SystemClock
+from holdfast.prediction_log import PredictionLog, VerifyReport, settle
+
+
+def _open_settled(folder: Path) -> PredictionLog:
+    """The log with everything spooled up to now in its tables."""
+    deployment = open_deployment(folder)
+    settle(deployment, clock=SystemClock())
+    return PredictionLog(deployment.log_folder)
+
+
+@click.group("log")
+def log_command() -> None:
+    """Read the prediction log and prove that it is whole.
+
+    The log is a Delta table: DuckDB, Polars and Spark read the same folder without holdfast.
+    """
+
+
+@log_command.command("tail")
+@folder_option
+@click.option(
+    "-n", "--rows", default=10, show_default=True, type=click.IntRange(1), help="How many of the newest."
+)
+@json_option
+def tail(folder: Path, rows: int, *, as_json: bool) -> None:
+    """Show the newest predictions."""
+    newest = _open_settled(folder).tail(rows)
+    if as_json:
+        print_json(newest)
+        return
+    hidden = {"deployment", "replica", "sequence", "arm", "logged_at", "sampling_fraction", "probabilities"}
+    names = [name for name in (newest[0] if newest else {}) if name not in hidden]
+    filled = [name for name in names if any(row[name] is not None for row in newest)]
+    if not newest:
+        click.echo("The log is empty.")
+    for row in newest:
+        click.echo("  ".join(f"{name}={_short(row[name])}" for name in filled))
+
+
+def _short(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+@log_command.command("count")
+@folder_option
+@json_option
+def count(folder: Path, *, as_json: bool) -> None:
+    """Count predictions, labels and what joins."""
+    counts = _open_settled(folder).count()
+    if as_json:
+        print_json(counts)
+        return
+    click.echo(f"{counts.predictions} predictions, {counts.labelled} of them labelled.")
+    click.echo(
+        f"{counts.labels} labels in {counts.label_revisions} revisions, "
+        f"{counts.unknown_labels} of them for unknown predictions."
+    )
+
+
+@log_command.command("export")
+@click.argument("target", type=click.Path(path_type=Path, dir_okay=False))
+@folder_option
+@json_option
+def export(target: Path, folder: Path, *, as_json: bool) -> None:
+    """Write predictions with their labels to TARGET: .parquet, .csv or .jsonl."""
+    formats: dict[str, Literal["parquet", "csv", "jsonl"]] = {
+        ".parquet": "parquet",
+        ".csv": "csv",
+        ".jsonl": "jsonl",
+    }
+    if target.suffix not in formats:
+        raise click.BadParameter(f"{target.name} must end in {', '.join(formats)}", param_hint="TARGET")
+    rows = _open_settled(folder).export(target, formats[target.suffix])
+    if as_json:
+        print_json({"path": str(target), "rows": rows})
+    else:
+        click.echo(f"Wrote {rows} rows to {target}.")
+
+
+@log_command.command("verify")
+@folder_option
+@json_option
+def verify(folder: Path, *, as_json: bool) -> int:
+    """Prove that served = stored + sampled out + dropped. Exit 1 and name every hole and duplicate if not."""
+    report = _open_settled(folder).verify()
+    if as_json:
+        print_json(report)
+    else:
+        _print_proof(report)
+    return 0 if report.ok else EXIT_ERROR
+
+
+def _print_proof(report: VerifyReport) -> None:
+    ledger = report.ledger
+    click.echo("The log is whole." if report.ok else "The log is NOT whole.")
+    click.echo(
+        f"{ledger.served} served = {ledger.stored} stored + {ledger.sampled_out} sampled out + "
+        f"{ledger.dropped} dropped; {ledger.unaccounted} unaccounted."
+    )
+    for hole in report.holes:
+        click.echo(f"  missing: {hole}")
+    for hole in report.repeated:
+        click.echo(f"  twice: {hole}")
+    for name, count in report.duplicate_ids:
+        click.echo(f"  the caller gave the id {name} to {count} rows")
+    if report.torn_records:
+        click.echo(f"  {report.torn_records} torn records ({report.torn_bytes} bytes), never acknowledged")
+    for segment in report.unreadable:
+        click.echo(f"  written by a newer holdfast: {segment}")

@@ -1,0 +1,98 @@
+"""`holdfast serve`, `keep` and `key`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import click
+
+from holdfast.cli.options import folder_option, json_option, open_deployment, print_json
+
+
+@click.command("serve")
+@folder_option
+@click.option("--host", help="Address to listen on, instead of [target] host.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), help="Port, instead of [target] port; 0 takes a free one."
+)
+@click.option("--workers", type=click.IntRange(1), help="Worker processes, instead of [compute] cores.")
+@click.option("--no-monitor", is_flag=True, help="Do not judge the windows in the background.")
+def serve_command(
+    folder: Path, host: str | None, port: int | None, workers: int | None, *, no_monitor: bool
+) -> None:
+    """Answer predictions over HTTP until SIGTERM or Ctrl-C, then drain and stop.
+
+    Runs one worker per core, the keeper that moves the log into its tables, and the monitor.
+    """
+    overrides = {
+        "HOLDFAST_TARGET__HOST": host,
+        "HOLDFAST_TARGET__PORT": port,
+        "HOLDFAST_COMPUTE__CORES": workers,
+    }
+    # Set for this process, so that the workers and the background processes read the same answers.
+    os.environ.update({key: str(value) for key, value in overrides.items() if value is not None})
+    deployment = open_deployment(folder)
+    from holdfast.serve import ChildSpec, serve
+
+    this = [sys.executable, "-m", "holdfast"]
+    place = ["-C", str(deployment.folder)]
+    background = []
+    if deployment.checklist.logging.enabled:
+        background.append(ChildSpec("keeper", [*this, "keep", *place]))
+        if not no_monitor:
+            background.append(ChildSpec("monitor", [*this, "monitor", "--follow", "--quiet", *place]))
+    raise SystemExit(serve(deployment, background=background))
+
+
+@click.command("keep")
+@folder_option
+@click.option("--once", is_flag=True, help="Make one pass and stop.")
+@json_option
+def keep_command(folder: Path, *, once: bool, as_json: bool) -> None:
+    """Move spooled records into the log's tables, exactly once, until stopped.
+
+    `serve` runs this by itself.
+    """
+    from holdfast.clock import SystemClock
+    from holdfast.prediction_log import Keeper
+
+    keeper = Keeper(open_deployment(folder), clock=SystemClock())
+    if once:
+        report = keeper.run_once()
+        if as_json:
+            print_json(report)
+        elif not report.lease:
+            click.echo("Another keeper is at work on this log.")
+        else:
+            click.echo(f"Moved {report.predictions} predictions and {report.labels} labels.")
+        return
+    keeper.run(stop_on_signal())
+
+
+def stop_on_signal() -> threading.Event:
+    """An event that SIGTERM and SIGINT set, for a loop that ends between two passes."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+@click.command("key")
+@json_option
+def key_command(*, as_json: bool) -> None:
+    """Make an API key. The key is shown once; only its hash goes into the checklist."""
+    import hashlib
+    import secrets
+
+    key = "hf_" + secrets.token_urlsafe(32)
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    if as_json:
+        print_json({"key": key, "sha256": digest})
+        return
+    click.echo(f"Key, shown once: {key}")
+    click.echo('In holdfast.toml:\n[security]\nauth = "keys"')
+    click.echo(f'api_key_hashes = ["{digest}"]')

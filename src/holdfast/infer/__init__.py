@@ -1,0 +1,48 @@
+"""The data plane: validate, batch, run, record. One, behind every transport."""
+
+from holdfast.infer.block import Block
+from holdfast.infer.errors import (
+    InferError,
+    InputError,
+    MalformedBodyError,
+    ModelFailedError,
+    NotReadyError,
+    OverloadedError,
+    TooManyRowsError,
+    UnknownModelError,
+)
+from holdfast.infer.model import LoadedModel, load_model
+from holdfast.infer.plane import CHAMPION_ARM, AnsweredBatch, DataPlane
+from holdfast.infer.records import RecordCodec, read_json
+from holdfast.infer.schema import RecordSchema
+from holdfast.infer.turns import Job, Lane, TurnBatcher
+from holdfast.infer.validation import check_columns, check_record, check_time, check_value, kind_of, nearest
+
+__all__ = [
+    "CHAMPION_ARM",
+    "AnsweredBatch",
+    "Block",
+    "DataPlane",
+    "InferError",
+    "InputError",
+    "Job",
+    "Lane",
+    "LoadedModel",
+    "MalformedBodyError",
+    "ModelFailedError",
+    "NotReadyError",
+    "OverloadedError",
+    "RecordCodec",
+    "RecordSchema",
+    "TooManyRowsError",
+    "TurnBatcher",
+    "UnknownModelError",
+    "check_columns",
+    "check_record",
+    "check_time",
+    "check_value",
+    "kind_of",
+    "load_model",
+    "nearest",
+    "read_json",
+]

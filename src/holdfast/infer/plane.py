@@ -1,0 +1,181 @@
+"""The data plane: run a batch, record it, give the answers. One, behind every transport."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from holdfast.artifact.packing import Answer
+from holdfast.clock import Clock
+from holdfast.infer.block import Block
+from holdfast.infer.model import LoadedModel
+from holdfast.prediction_log import new_prediction_ids
+from holdfast.privacy import PredictionRecord, Redactor
+from holdfast.privacy.record import Values
+
+if TYPE_CHECKING:
+    from holdfast.prediction_log import Label, SpoolWriter
+
+CHAMPION_ARM = "champion"
+
+
+class AnsweredBatch:
+    """N answered rows, already in the log. Lists of Python values are made once, when first asked for."""
+
+    __slots__ = ("_outputs", "_predictions", "_probabilities", "answer", "ids", "model", "rows")
+
+    def __init__(self, model: LoadedModel, answer: Answer, ids: Sequence[str], rows: int) -> None:
+        self.model = model
+        self.answer = answer
+        self.ids = ids
+        self.rows = rows
+        self._predictions: list[Any] | None = None
+        self._probabilities: list[Any] | None = None
+        self._outputs: dict[str, list[Any]] | None = None
+
+    @property
+    def predictions(self) -> list[Any]:
+        """Class names or numbers; empty for a `tensor` task."""
+        if self._predictions is None:
+            self._predictions = as_list(self.answer.prediction)
+        return self._predictions
+
+    @property
+    def probabilities(self) -> list[list[float]] | None:
+        """Per row, in the order of the signature's classes."""
+        if self._probabilities is None and self.answer.probabilities is not None:
+            self._probabilities = self.answer.probabilities.tolist()
+        return self._probabilities
+
+    @property
+    def outputs(self) -> dict[str, list[Any]]:
+        """Raw outputs by name, rows as nested lists."""
+        if self._outputs is None:
+            self._outputs = {name: as_list(values) for name, values in self.answer.outputs.items()}
+        return self._outputs
+
+
+class DataPlane:
+    """Runs blocks and records them before anyone sees the answers.
+
+    One batch at a time; labels may come from another thread meanwhile.
+
+    Args:
+        writer: None: nothing is logged.
+        redactor: decides what the log may hold; needed with a writer.
+        clock: of arrival times and ids.
+        synced: the writer's durability is "synced", so callers must `sync` before an answer leaves.
+    """
+
+    def __init__(
+        self, writer: SpoolWriter | None, redactor: Redactor | None, clock: Clock, *, synced: bool = False
+    ) -> None:
+        self.writer = writer
+        self._redactor = redactor
+        self._clock = clock
+        self._synced = synced and writer is not None
+
+    def answer(
+        self,
+        model: LoadedModel,
+        block: Block,
+        arrivals: Sequence[tuple[float, int]] | None = None,
+        *,
+        arm: str = CHAMPION_ARM,
+    ) -> AnsweredBatch:
+        """Run the rows, write them to the log, and only then return the answers.
+
+        Args:
+            model: answers all rows.
+            block: at least one validated row.
+            arrivals: (monotonic seconds of arrival, number of rows) per request, in order; None: now.
+            arm: which part of a rollout these rows belong to.
+
+        Raises:
+            ModelFailedError: nothing was answered or logged.
+            LogFullError: the log cannot be written and `[logging] on_full` is "refuse".
+        """
+        started = time.monotonic()
+        answer = model.predict(block.columns, block.rows)
+        rows = block.rows
+        made = new_prediction_ids(rows if block.ids is None else block.ids.count(None), self._clock)
+        ids: Sequence[str] = made
+        if block.ids is not None:
+            fresh = iter(made)
+            ids = [next(fresh) if one is None else one for one in block.ids]
+        batch = AnsweredBatch(model, answer, ids, rows)
+        if self.writer is not None and self._redactor is not None:
+            now_us = self._clock.now_us()
+            ended = time.monotonic()
+            if arrivals is None or len(arrivals) == 1:
+                began = started if arrivals is None else arrivals[0][0]
+                waited = round((ended - began) * 1_000_000)
+                latency: Sequence[int] = [waited] * rows
+                times: Sequence[int] = [now_us - waited] * rows
+            else:
+                latency = [
+                    waited
+                    for began, count in arrivals
+                    for waited in (round((ended - began) * 1_000_000),) * count
+                ]
+                times = [now_us - waited for waited in latency]
+            if block.times_us is not None:
+                times = [
+                    arrived if own is None else own
+                    for own, arrived in zip(block.times_us, times, strict=True)
+                ]
+            tensor_task = model.signature.task == "tensor"
+            record = PredictionRecord(
+                model_version=model.version,
+                arm=arm,
+                prediction_ids=ids,
+                times_us=times,
+                latency_us=latency,
+                inputs=block.columns,
+                context=block.context,
+                prediction=answer.prediction,
+                probabilities=answer.probabilities,
+                score=model.score(answer),
+                outputs=dict(answer.outputs) if tensor_task else {},
+            )
+            self.writer.append(self._redactor.redact(record))
+        return batch
+
+    @property
+    def syncs(self) -> bool:
+        """Whether `sync` waits for the disk."""
+        return self._synced
+
+    def sync(self) -> None:
+        """With durability "synced", block until all that was answered is on the disk. Else do nothing.
+
+        Raises:
+            LogFullError: the disk refuses and `[logging] on_full` is "refuse".
+        """
+        if self.writer is not None:
+            self.writer.sync()
+
+    def append_labels(self, labels: list[Label]) -> None:
+        """Write labels to the log.
+
+        Raises:
+            LogFullError: they could not be written.
+        """
+        if self.writer is not None:
+            self.writer.append_labels(labels)
+
+    def close(self) -> None:
+        """Close the log writer; no call may follow."""
+        if self.writer is not None:
+            self.writer.close()
+
+
+def as_list(values: Values) -> list[Any]:
+    """Python scalars (or nested lists), one per row."""
+    if isinstance(values, np.ndarray):
+        listed: list[Any] = values.tolist()
+        return listed
+    return list(values)

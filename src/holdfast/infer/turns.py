@@ -1,0 +1,324 @@
+"""Turn batching: all requests that arrived in one turn of the event loop are one array and one run.
+
+No timer holds a request that could run. A small run is done in the loop; one that would block the loop is
+done in a thread, and what arrives meanwhile is the next batch. One run at a time: the worker has one core.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+from holdfast.errors import HoldfastError
+from holdfast.infer.block import Block, join
+from holdfast.infer.errors import ModelFailedError, NotReadyError, OverloadedError
+from holdfast.infer.model import LoadedModel
+from holdfast.infer.plane import AnsweredBatch, DataPlane
+from holdfast.infer.records import RecordCodec
+from holdfast.spec.checklist import Checklist
+from holdfast.telemetry import ServiceCounts
+
+INLINE_RUN_S: Final = 0.002
+"""Longest expected run in the loop: what a health check or a new connection may have to wait."""
+TURN_S: Final = 0.010
+"""Longest time of runs in the loop before sockets are served again."""
+MAX_BATCH_ROWS: Final = 4096
+MAX_QUEUED_ROWS: Final = 200_000
+"""Bound of the queue whatever the estimates say."""
+_PROBE_S: Final = 1.0
+_SMOOTHING: Final = 0.05
+
+logger = logging.getLogger("holdfast.infer")
+
+
+class Job:
+    """One request for one model version: rows in, and someone to tell.
+
+    Args:
+        rows: at least 1.
+        records: decoded records; None where `block` is given.
+        block: validated columns.
+        shape: only jobs of equal shape share an array.
+        arrived_s: monotonic time of the request's last byte.
+    """
+
+    __slots__ = ("arrived_s", "block", "cancelled", "records", "rows", "shape")
+
+    def __init__(
+        self,
+        rows: int,
+        records: list[Any] | None,
+        block: Block | None,
+        shape: tuple[tuple[int, ...], ...],
+        arrived_s: float,
+    ) -> None:
+        self.rows = rows
+        self.records = records
+        self.block = block
+        self.shape = shape
+        self.arrived_s = arrived_s
+        self.cancelled = False
+
+    def answered(self, batch: AnsweredBatch, start: int) -> None:
+        """Called in the loop: the rows from `start` of the batch are this job's; they are in the log."""
+        raise NotImplementedError
+
+    def failed(self, error: HoldfastError) -> None:
+        """Called in the loop instead of `answered`."""
+        raise NotImplementedError
+
+
+class Lane:
+    """The queue of one loaded model version."""
+
+    __slots__ = ("codec", "model", "pending", "retired", "rows")
+
+    def __init__(self, model: LoadedModel, checklist: Checklist) -> None:
+        self.model = model
+        self.codec = RecordCodec(model.signature, checklist)
+        self.pending: deque[Job] = deque()
+        self.rows = 0
+        self.retired = False
+
+    @property
+    def version(self) -> str:
+        """As in the registry."""
+        return self.model.version
+
+
+_Outcome = tuple[list[Job], AnsweredBatch | HoldfastError]
+
+
+class TurnBatcher:
+    """Gathers jobs, runs them lane by lane, hands the answers back in order.
+
+    Belongs to one event loop; every method is called in it.
+
+    Args:
+        plane: runs and records.
+        counts: of this worker.
+        deadline_s: a job expected to be answered later than this after its arrival is refused.
+    """
+
+    def __init__(self, plane: DataPlane, counts: ServiceCounts, deadline_s: float) -> None:
+        self._plane = plane
+        self._counts = counts
+        self._deadline_s = deadline_s
+        self._batch_s = max(deadline_s / 4, 0.010)
+        self._loop = asyncio.get_running_loop()
+        self._lanes: list[Lane] = []
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="holdfast-run")
+        self._scheduled = False
+        self._running: Lane | None = None
+        self._running_until_s = 0.0
+        self._overhead_s = 0.0
+        self._last_probe_s = 0.0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._closed = False
+        self.queued_rows = 0
+
+    def open_lane(self, lane: Lane) -> None:
+        """Accept jobs for a model version from now on."""
+        self._lanes.append(lane)
+
+    def retire(self, lane: Lane) -> None:
+        """Answer what is queued for the lane, then close its model."""
+        lane.retired = True
+        self._close_if_done(lane)
+
+    def submit(self, lane: Lane, job: Job) -> None:
+        """Queue a job; it runs with everything else that arrives in this turn of the loop.
+
+        Raises:
+            OverloadedError: it would be answered too late, or the queue is full.
+            NotReadyError: the service is closing.
+        """
+        if self._closed:
+            raise NotReadyError("the service is closing")
+        queued = self.queued_rows
+        cost = lane.model.cost
+        expected_s = cost.fixed_s + (queued + job.rows) * (cost.per_row_s + self._overhead_s)
+        if self._running is not None:
+            expected_s += max(self._running_until_s - job.arrived_s, 0.0)
+        if expected_s > self._deadline_s or queued + job.rows > MAX_QUEUED_ROWS:
+            self._refuse_unless_probe(job, expected_s, idle=queued == 0 and self._running is None)
+        lane.pending.append(job)
+        lane.rows += job.rows
+        self.queued_rows = queued + job.rows
+        if not self._scheduled and self._running is None:
+            self._scheduled = True
+            self._loop.call_soon(self._turn)
+
+    def _refuse_unless_probe(self, job: Job, expected_s: float, *, idle: bool) -> None:
+        # An estimate that refuses everything would never be corrected: one a second runs when idle.
+        if idle and job.arrived_s - self._last_probe_s > _PROBE_S:
+            self._last_probe_s = job.arrived_s
+            return
+        reason = "deadline" if idle else "queue"
+        raise OverloadedError(
+            f"the answer would take about {expected_s * 1000:.0f} ms, more than the deadline of "
+            f"{self._deadline_s * 1000:.0f} ms",
+            retry_after_s=max(expected_s - self._deadline_s, 0.0),
+            reason=reason,
+            next_step="Send fewer rows per request, or raise [speed] deadline_ms." if idle else None,
+        )
+
+    def _turn(self) -> None:
+        self._scheduled = False
+        began_s = time.monotonic()
+        for lane in tuple(self._lanes):
+            while lane.pending and self._running is None:
+                jobs, rows = self._take(lane, time.monotonic())
+                if not jobs:
+                    continue
+                expected_s = lane.model.cost.seconds(rows)
+                if expected_s > INLINE_RUN_S or self._plane.syncs:
+                    self._start_in_thread(lane, jobs, expected_s + rows * self._overhead_s)
+                    return
+                self._deliver(lane, self._attempt(lane, jobs), began_s=time.monotonic(), rows=rows)
+                if time.monotonic() - began_s > TURN_S:
+                    self._reschedule()
+                    return
+
+    def _reschedule(self) -> None:
+        if self.queued_rows and not self._scheduled and self._running is None:
+            # Let the loop read sockets between two long turns.
+            self._scheduled = True
+            self._loop.call_soon(self._turn)
+
+    def _take(self, lane: Lane, now_s: float) -> tuple[list[Job], int]:
+        """The next batch: jobs in order of arrival, of one shape, as many as fit."""
+        limit = min(lane.model.cost.rows_within(self._batch_s), MAX_BATCH_ROWS)
+        jobs: list[Job] = []
+        rows = 0
+        pending = lane.pending
+        oldest_s = now_s - self._deadline_s
+        while pending:
+            job = pending[0]
+            if jobs and (rows + job.rows > limit or job.shape != jobs[0].shape):
+                break
+            pending.popleft()
+            lane.rows -= job.rows
+            self.queued_rows -= job.rows
+            if job.cancelled:
+                continue
+            if job.arrived_s < oldest_s:
+                job.failed(
+                    OverloadedError("the deadline passed while waiting", retry_after_s=1.0, reason="expired")
+                )
+                continue
+            jobs.append(job)
+            rows += job.rows
+        return jobs, rows
+
+    def _start_in_thread(self, lane: Lane, jobs: list[Job], expected_s: float) -> None:
+        self._running = lane
+        self._idle.clear()
+        began_s = time.monotonic()
+        self._running_until_s = began_s + expected_s
+        rows = sum(job.rows for job in jobs)
+
+        def work() -> None:
+            outcomes = self._attempt(lane, jobs)
+            with contextlib.suppress(RuntimeError):  # the loop was closed by force
+                self._loop.call_soon_threadsafe(self._end_in_thread, lane, outcomes, began_s, rows)
+
+        self._thread.submit(work)
+
+    def _end_in_thread(self, lane: Lane, outcomes: list[_Outcome], began_s: float, rows: int) -> None:
+        self._running = None
+        self._deliver(lane, outcomes, began_s=began_s, rows=rows)
+        self._idle.set()
+        self._reschedule()
+
+    def _attempt(self, lane: Lane, jobs: list[Job]) -> list[_Outcome]:
+        """Run and record; where that fails, halve until only the jobs that fail by themselves remain."""
+        try:
+            arrivals = [(job.arrived_s, job.rows) for job in jobs]
+            batch = self._plane.answer(lane.model, assemble(lane.codec, jobs), arrivals)
+            self._plane.sync()
+            return [(jobs, batch)]
+        except ModelFailedError as error:
+            failure: HoldfastError = error
+        except HoldfastError as error:
+            return [(jobs, error)]
+        except Exception as error:
+            # A fault of ours in one batch must not end the worker with everybody else's requests.
+            logger.exception("a batch failed")
+            failure = ModelFailedError("the batch failed", received=type(error).__name__)
+        if len(jobs) == 1:
+            if failure.__cause__ is not None:
+                logger.error("the model failed on a request alone", exc_info=failure.__cause__)
+            return [(jobs, failure)]
+        middle = len(jobs) // 2
+        return self._attempt(lane, jobs[:middle]) + self._attempt(lane, jobs[middle:])
+
+    def _deliver(self, lane: Lane, outcomes: list[_Outcome], *, began_s: float, rows: int) -> None:
+        for jobs, outcome in outcomes:
+            start = 0
+            for job in jobs:
+                try:
+                    if isinstance(outcome, AnsweredBatch):
+                        if not job.cancelled:
+                            job.answered(outcome, start)
+                        start += job.rows
+                    else:
+                        job.failed(outcome)
+                except Exception as error:
+                    logger.exception("an answer could not be delivered")
+                    with contextlib.suppress(Exception):
+                        job.failed(
+                            ModelFailedError("the answer could not be written", received=type(error).__name__)
+                        )
+            if isinstance(outcome, AnsweredBatch):
+                self._counts.batch(lane.version, outcome.rows, lane.model.last_run_s)
+            else:
+                self._counts.failure(lane.version)
+        spent_s = time.monotonic() - began_s
+        overhead_s = max(spent_s - lane.model.cost.seconds(rows), 0.0) / rows
+        self._overhead_s += _SMOOTHING * (overhead_s - self._overhead_s)
+        self._close_if_done(lane)
+
+    def _close_if_done(self, lane: Lane) -> None:
+        if lane.retired and not lane.pending and self._running is not lane and lane in self._lanes:
+            self._lanes.remove(lane)
+            lane.model.close()
+
+    async def drained(self) -> None:
+        """Return when nothing is queued and nothing runs."""
+        while self.queued_rows or self._running is not None:
+            await self._idle.wait()
+            await asyncio.sleep(0)
+
+    def close(self) -> None:
+        """Refuse further jobs and close all models. Call after `drained`, or lose what is queued."""
+        self._closed = True
+        self._thread.shutdown(wait=True)
+        for lane in self._lanes:
+            lane.model.close()
+        self._lanes.clear()
+
+
+def assemble(codec: RecordCodec, jobs: Sequence[Job]) -> Block:
+    """The rows of all jobs as one block; records that stand side by side are converted together."""
+    blocks: list[Block] = []
+    records: list[Any] = []
+    for job in jobs:
+        if job.records is not None:
+            records += job.records
+            continue
+        if records:
+            blocks.append(codec.block(records))
+            records = []
+        if job.block is not None:
+            blocks.append(job.block)
+    if records:
+        blocks.append(codec.block(records))
+    return join(blocks)

@@ -1,0 +1,47 @@
+"""Log and tables in, diagnosis out: windows, profiles, evidence, verdict."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from holdfast.monitor.diagnosis import (
+        Coverage,
+        Diagnosis,
+        FeatureFinding,
+        Onset,
+        QualityChange,
+        WindowEvidence,
+    )
+    from holdfast.monitor.errors import MonitorError
+    from holdfast.monitor.frames import diagnose
+    from holdfast.monitor.service import Monitor
+
+_HOMES = {
+    "Coverage": "diagnosis",
+    "Diagnosis": "diagnosis",
+    "FeatureFinding": "diagnosis",
+    "Monitor": "service",
+    "MonitorError": "errors",
+    "Onset": "diagnosis",
+    "QualityChange": "diagnosis",
+    "WindowEvidence": "diagnosis",
+    "diagnose": "frames",
+}
+
+__all__ = [
+    "Coverage",
+    "Diagnosis",
+    "FeatureFinding",
+    "Monitor",
+    "MonitorError",
+    "Onset",
+    "QualityChange",
+    "WindowEvidence",
+    "diagnose",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'holdfast.monitor' has no attribute {name!r}")
+    return getattr(import_module(f"holdfast.monitor.{_HOMES[name]}"), name)

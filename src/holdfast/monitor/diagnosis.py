@@ -1,0 +1,163 @@
+"""The verdict as data, and as words."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from holdfast.stats import Estimate
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+
+DriftKind = Literal["data fault", "data drift", "label shift", "concept drift"]
+DriftShape = Literal["sudden", "gradual", "recurring", "too early to tell"]
+
+
+class Onset(msgspec.Struct, frozen=True):
+    """When the change began: ISO 8601 in UTC where rows have times, else a row number as text."""
+
+    earliest: str
+    estimate: str
+    latest: str
+
+
+class FeatureFinding(msgspec.Struct, frozen=True, kw_only=True):
+    """What was found in one column."""
+
+    name: str
+    kinds: tuple[DriftKind, ...]
+    log_e: float
+    """Strength: half the square of the largest standard normal value, a log likelihood ratio."""
+    shift_sd: float | None
+    """Numeric columns: shift of the mean normal score since the onset, in standard deviations."""
+    psi: float | None
+    """Population stability index since the onset, on coarse cells."""
+    description: str
+    since: str | None = None
+    """Likeliest beginning of the change of this column, written as `Onset` is."""
+
+
+class QualityChange(msgspec.Struct, frozen=True, kw_only=True):
+    """Quality on the labelled rows, with 95 % intervals."""
+
+    metric: str
+    reference: Estimate | None
+    before: Estimate | None
+    """Before the onset; all labelled rows where there is none."""
+    after: Estimate | None
+    """Since the onset."""
+
+
+class Coverage(msgspec.Struct, frozen=True, kw_only=True):
+    """What the verdict rests on."""
+
+    reference_rows: int
+    rows: int
+    windows: int
+    labelled: int
+    label_coverage: float
+    """Share of the rows that have a label, 0 to 1."""
+    unaccounted: int | None = None
+    """Rows served that the log does not hold; None where there is no log."""
+
+
+class WindowEvidence(msgspec.Struct, frozen=True, kw_only=True):
+    """One window."""
+
+    start: str
+    end: str
+    rows: int
+    labelled: int
+    log_e_data: float
+    """Strength of the evidence against an unchanged P(x), relative to the alarm at 1."""
+    log_e_concept: float | None
+    """The same against an unchanged P(y|x); None without labels."""
+    alarm: bool
+    quality: float | None = None
+
+
+class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
+    """What has changed, since when, where, and what to do."""
+
+    verdict: str
+    """`healthy`, or the kinds joined by "and"."""
+    kinds: tuple[DriftKind, ...]
+    alarm: bool
+    shape: DriftShape | None
+    since: Onset | None
+    features: tuple[FeatureFinding, ...]
+    """Strongest first; only those in alarm."""
+    quality: QualityChange | None
+    coverage: Coverage
+    advice: tuple[str, ...]
+    summary: str
+    """One paragraph in plain words."""
+    notes: tuple[str, ...] = ()
+    """Choices made and assumptions that limit the verdict."""
+    windows: tuple[WindowEvidence, ...] = ()
+    model_version: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as in the JSON document."""
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        return plain
+
+    def to_json(self) -> str:
+        """One JSON document, indented. Numbers that JSON cannot hold are null."""
+        return msgspec.json.format(msgspec.json.encode(self), indent=2).decode()
+
+    def to_html(self) -> str:
+        """One self-contained page without scripts."""
+        body = self._repr_html_()
+        return (
+            '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>holdfast diagnosis</title>'
+            "<style>body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
+            "table{border-collapse:collapse}td,th{padding:.2rem .8rem;text-align:left}</style></head>"
+            f"<body>{body}</body></html>"
+        )
+
+    def __str__(self) -> str:
+        lines = [self.summary]
+        lines += [f"  - {found.description}" for found in self.features[:8]]
+        if self.advice:
+            lines.append("What to do:")
+            lines += [f"  - {one}" for one in self.advice]
+        lines += [f"Note: {note}" for note in self.notes]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        found = "".join(
+            f"<tr><td>{html.escape(one.name)}</td><td>{html.escape(', '.join(one.kinds))}</td>"
+            f"<td>{html.escape(one.description)}</td></tr>"
+            for one in self.features
+        )
+        table = f"<table><tr><th>column</th><th>kind</th><th>found</th></tr>{found}</table>" if found else ""
+        advice = "".join(f"<li>{html.escape(line)}</li>" for line in self.advice)
+        notes = "".join(f"<p><small>{html.escape(line)}</small></p>" for line in self.notes)
+        return (
+            f"<h3>{html.escape(self.verdict.capitalize())}</h3><p>{html.escape(self.summary)}</p>{table}"
+            f"<ul>{advice}</ul>{notes}"
+        )
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.padding import Padding
+        from rich.table import Table
+        from rich.text import Text
+
+        colour = "red" if self.alarm else "green"
+        yield Text(self.verdict.capitalize(), style=f"bold {colour}")
+        yield Text(self.summary)
+        if self.features:
+            table = Table(box=None, header_style="bold", pad_edge=False)
+            for heading in ("column", "kind", "found"):
+                table.add_column(heading)
+            for one in self.features[:12]:
+                table.add_row(Text(one.name), ", ".join(one.kinds), Text(one.description))
+            yield Padding(table, (1, 0, 1, 2))
+        for line in self.advice:
+            yield Text(f"→ {line}")
+        for note in self.notes:
+            yield Text(note, style="dim")

@@ -1,0 +1,160 @@
+"""One column of the reference, and the tests that a window's counts on its cells take.
+
+Every test is a linear functional of the counts: a normal score (has it moved?), a squared normal score (has
+it spread?), membership in a coarse cell (has its shape changed? is something missing, unseen, outside?).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.monitor.rows import ColumnValues
+from holdfast.stats import CategoryBins, Counts, NumericBins, Sums
+
+COARSE_CELLS: Final = 8
+"""Coarse cells of a numeric column: each holds an eighth of the reference."""
+_FEW_VALUES: Final = 20
+"""A numeric column with no more distinct values is tested value by value."""
+_RARE: Final = 0.002
+"""Categories rarer than this in the reference are tested together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """The reference of one column."""
+
+    name: str
+    bins: NumericBins | CategoryBins
+    counts: Counts
+    """Of the reference."""
+    functionals: NDArray[np.float64] = field(repr=False)
+    """`[cells, tests]`."""
+    tests: tuple[str, ...]
+    """What each functional is called: `location`, `scale`, `cell:...`."""
+    coarse: NDArray[np.intp] = field(repr=False)
+    """`[cells]`, the coarse cell that each cell belongs to."""
+
+    @classmethod
+    def fit(cls, name: str, values: ColumnValues) -> Feature:
+        """Bins, counts and functionals from the reference's values."""
+        if isinstance(values, np.ndarray):
+            if not np.isfinite(values).any():
+                values = np.where(np.isnan(values), np.nan, 0.0)
+                bins = NumericBins((0.0,), 0.0)
+            else:
+                bins = NumericBins.fit(values)
+            return cls._numeric(name, bins, bins.count(values))
+        categories = CategoryBins.fit(values)
+        return cls._categorical(name, categories, categories.count(values))
+
+    @classmethod
+    def _numeric(cls, name: str, bins: NumericBins, counts: Counts) -> Feature:
+        from scipy.special import ndtri
+
+        cells, inner = bins.cells, len(bins.edges)
+        within = counts[: inner + 2].astype(np.float64)
+        total = max(within.sum(), 1.0)
+        middle = (np.cumsum(within) - within / 2 + 0.25) / (total + 0.5)
+        normal = np.zeros(cells)
+        normal[: inner + 2] = ndtri(np.clip(middle, 0.25 / (total + 0.5), 1 - 0.25 / (total + 0.5)))
+        square = np.zeros(cells)
+        square[: inner + 2] = normal[: inner + 2] ** 2
+        if inner <= _FEW_VALUES:
+            group = np.arange(inner)
+        else:
+            share = np.cumsum(within[1 : inner + 1]) - within[1 : inner + 1] / 2
+            group = np.minimum(
+                (share / max(within[1 : inner + 1].sum(), 1.0) * COARSE_CELLS).astype(int), COARSE_CELLS - 1
+            )
+        # A value that holds several eighths of the rows by itself leaves numbers out.
+        group = np.unique(group, return_inverse=True)[1]
+        groups = int(group.max()) + 1
+        coarse = np.concatenate([[groups], group, [groups + 1, groups + 2, groups + 3]]).astype(np.intp)
+        names = [f"cell:{_range_name(bins, group, number)}" for number in range(groups)]
+        names += [f"cell:{side} the reference's range" for side in ("below", "above")]
+        names += ["cell:missing", "cell:not finite"]
+        members = np.eye(groups + 4)[coarse]
+        shape_tests = np.stack([normal, square], axis=1) if inner > 1 else np.empty((cells, 0))
+        return cls(
+            name,
+            bins,
+            counts,
+            np.concatenate([shape_tests, members], axis=1),
+            (("location", "scale") if inner > 1 else ()) + tuple(names),
+            coarse,
+        )
+
+    @classmethod
+    def _categorical(cls, name: str, bins: CategoryBins, counts: Counts) -> Feature:
+        top = len(bins.top)
+        share = counts / max(counts.sum(), 1)
+        own = [position for position in range(top) if share[position] >= _RARE]
+        coarse = np.full(bins.cells, len(own), dtype=np.intp)
+        coarse[own] = np.arange(len(own))
+        coarse[top + 1], coarse[top + 2] = len(own) + 1, len(own) + 2
+        names = [f"cell:{bins.top[position]}" for position in own]
+        names += ["cell:other", "cell:unseen", "cell:missing"]
+        return cls(name, bins, counts, np.eye(len(own) + 3)[coarse], tuple(names), coarse)
+
+    @property
+    def rows(self) -> int:
+        """Of the reference."""
+        return int(self.counts.sum())
+
+    @property
+    def numeric(self) -> bool:
+        """Whether the cells are ordered."""
+        return isinstance(self.bins, NumericBins)
+
+    @property
+    def counting(self) -> NDArray[np.float64]:
+        """`[tests]`, 1 for tests that count rows."""
+        return np.array([float(test.startswith("cell:")) for test in self.tests])
+
+    def index(self, values: ColumnValues) -> NDArray[np.intp]:
+        """The cell of each value; a numeric column that arrives as text is all missing."""
+        if isinstance(self.bins, NumericBins):
+            if isinstance(values, np.ndarray):
+                return self.bins.index(values)
+            return np.full(len(values), self.bins.cells - 2, dtype=np.intp)
+        if isinstance(values, np.ndarray):
+            return self.bins.index([None if np.isnan(value) else _as_text(value) for value in values])
+        return self.bins.index(values)
+
+    def moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """`[tests]` mean, variance and third cumulant of one row under the reference.
+
+        Every coarse cell gets half a row more, so that a cell the reference never filled is not impossible.
+        """
+        weights = self.counts.astype(np.float64)
+        cells = np.bincount(self.coarse)
+        weights = weights + 0.5 / cells[self.coarse]
+        share = weights / weights.sum()
+        mean = share @ self.functionals
+        centred = self.functionals - mean
+        return mean, share @ centred**2, share @ centred**3
+
+    def sums(self, counts: NDArray[np.int64]) -> Sums:
+        """What windows contribute, from their counts `[W, cells]`."""
+        mean, variance, third = self.moments()
+        rows = counts.sum(axis=1, keepdims=True).astype(np.float64)
+        observed = counts.astype(np.float64) @ self.functionals
+        return Sums(
+            observed, rows * mean, rows * variance, rows * third, np.broadcast_to(rows, observed.shape).copy()
+        )
+
+
+def _range_name(bins: NumericBins, group: NDArray[np.intp], number: int) -> str:
+    inside = np.flatnonzero(group == number)
+    low = bins.edges[int(inside[0])]
+    following = int(inside[-1]) + 1
+    high = bins.edges[following] if following < len(bins.edges) else bins.maximum
+    return f"{low:.4g}" if len(inside) == 1 and len(bins.edges) <= _FEW_VALUES else f"{low:.4g} to {high:.4g}"
+
+
+def _as_text(value: float) -> str:
+    return str(int(value)) if float(value).is_integer() else str(value)

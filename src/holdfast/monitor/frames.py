@@ -1,0 +1,256 @@
+"""Diagnosis of two tables, without any service."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.artifact.errors import ReferenceDataError
+from holdfast.artifact.reference import Reference
+from holdfast.clock import iso_utc
+from holdfast.monitor.columns import column_values
+from holdfast.monitor.diagnosis import Diagnosis
+from holdfast.monitor.errors import MonitorError
+from holdfast.monitor.judge import Settings, judge
+from holdfast.monitor.reference import ReferenceModel
+from holdfast.monitor.rows import Rows
+from holdfast.monitor.targets import Targets, read_targets
+from holdfast.monitor.windows import cut, propose_window
+from holdfast.spec import Duration, FalseAlarmBudget, WindowSize
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_IDENTIFIER_SHARE: Final = 0.9
+"""A text or whole-number column with so many distinct values names rows; its distribution means nothing."""
+_LEAST_FOR_IDENTIFIER: Final = 200
+
+
+@dataclass(slots=True)
+class _Notes:
+    lines: list[str] = field(default_factory=list)
+
+    def add(self, line: str) -> None:
+        if line not in self.lines:
+            self.lines.append(line)
+
+
+def diagnose(
+    reference: Any,
+    current: Any,
+    *,
+    target: str | None = None,
+    prediction: str | None = None,
+    score: str | None = None,
+    time: str | None = None,
+    window: str | WindowSize | None = None,
+    false_alarms: str | FalseAlarmBudget = "1 per 1000 windows",
+    tolerance_sd: float = 0.05,
+    label_delay: str | Duration | None = None,
+    min_rows: int = 50,
+) -> Diagnosis:
+    """Has the data drifted, has the concept, since when, and in which columns?
+
+    Args:
+        reference: what the model was judged good on: a path to Parquet or CSV, or any frame that speaks Arrow
+            (pandas, polars, pyarrow, ...). Best held out from training.
+        current: production data of the same columns, in order of time if no time column is given.
+        target: column of the true answer; rows without it are unlabelled. Without it only P(x) is judged.
+        prediction: column of the model's answer: a class, a number, or the probability of the positive class.
+        score: column of the probability of the positive class.
+        time: column of the time of each row. Without it, windows are blocks of rows.
+        window: such as `"1d"` or `"1000 rows"`; by default about twenty windows, as the notes say.
+        false_alarms: budget for everything together, such as `"1 per 1000 windows"`.
+        tolerance_sd: shifts below so many standard deviations of the reference are immaterial.
+        label_delay: with a time column, windows younger than this count as labelled only when nine in ten of
+            their rows are.
+        min_rows: windows with fewer rows are joined to the next.
+
+    Returns:
+        The verdict; print it, or take `.to_json()`.
+
+    Raises:
+        MonitorError: the tables cannot be compared.
+
+    Example:
+        >>> import numpy as np
+        >>> rng = np.random.default_rng(1)
+        >>> before, after = {"x": rng.normal(size=4000)}, {"x": rng.normal(0.5, size=4000)}
+        >>> diagnose(before, after).verdict
+        'data drift'
+    """
+    size = WindowSize.parse(window) if isinstance(window, str) else window
+    budget = FalseAlarmBudget.parse(false_alarms) if isinstance(false_alarms, str) else false_alarms
+    delay = Duration.parse(label_delay) if isinstance(label_delay, str) else label_delay
+    old, new = _table(reference, "reference"), _table(current, "current")
+    notes = _Notes()
+    time = time or _only_time(old, new, notes)
+    for name, role in ((target, "target"), (prediction, "prediction"), (score, "score"), (time, "time")):
+        _require(name, role, old, new)
+    old, old_time = _by_time(old, time, "reference")
+    new, new_time = _by_time(new, time, "current")
+    inputs = _inputs(old, new, {target, time} - {None}, notes)
+    targets = read_targets(old, new, target=target, prediction=prediction, score=score, inputs=inputs)
+    for line in targets.notes:
+        notes.add(line)
+    if size is None:
+        size = propose_window(new.num_rows, new_time)
+        notes.add(f"Windows of {size}, chosen to give about twenty.")
+    elif size.duration is not None and new_time is None:
+        raise MonitorError(
+            "windows by time need a time column",
+            where="window",
+            received=str(size),
+            next_step="Name the time column, or use a number of rows",
+        )
+    old_rows, new_rows = (
+        _rows(old, inputs, old_time, targets, old=True),
+        _rows(new, inputs, new_time, targets, old=False),
+    )
+    model = ReferenceModel.fit(targets.task, old_rows, cut(len(old_rows), old_time, size, min_rows=min_rows))
+    if len(model.windows) < 5:
+        notes.add("The reference spans fewer than 5 windows: natural variation between windows is not known.")
+    profiles = [
+        model.profile(new_rows.take(part), start, end)
+        for start, end, part in cut(len(new_rows), new_time, size, min_rows=min_rows)
+    ]
+    newest = int(new_time[-1]) if new_time is not None else 0
+    oldest_open = newest - delay.microseconds if delay is not None and new_time is not None else None
+    settings = Settings(
+        run_length=budget.average_run_length_windows,
+        tolerance_sd=tolerance_sd,
+        show_time=str if new_time is None else iso_utc,
+        mature=lambda profile: (
+            oldest_open is None or profile.end <= oldest_open or profile.labelled >= 0.9 * profile.rows
+        ),
+        notes=tuple(notes.lines),
+    )
+    return judge(model, profiles, settings)
+
+
+def _table(source: Any, role: str) -> pa.Table:
+    try:
+        return Reference.read(source).table
+    except ReferenceDataError as error:
+        raise MonitorError(
+            error.what.replace("reference", role),
+            where=error.where or role,
+            expected=error.expected,
+            received=error.received,
+            next_step=error.next_step,
+        ) from error
+
+
+def _require(name: str | None, role: str, old: pa.Table, new: pa.Table) -> None:
+    for table, where in ((old, "reference"), (new, "current")):
+        if name is not None and name not in table.column_names:
+            if role == "target" and where == "current":
+                continue
+            near = get_close_matches(name, table.column_names, n=1)
+            raise MonitorError(
+                f"there is no column {name!r} to take as {role}",
+                where=where,
+                expected=", ".join(table.column_names),
+                next_step=f"Did you mean {near[0]!r}?" if near else None,
+            )
+
+
+def _only_time(old: pa.Table, new: pa.Table, notes: _Notes) -> str | None:
+    import pyarrow as pa
+
+    both: list[str] = [
+        column.name
+        for column in new.schema
+        if pa.types.is_timestamp(column.type)
+        and column.name in old.column_names
+        and pa.types.is_timestamp(old.schema.field(column.name).type)
+    ]
+    if len(both) != 1:
+        return None
+    notes.add(f"{both[0]!r} is taken as the time, as the only timestamp.")
+    return both[0]
+
+
+def _by_time(table: pa.Table, time: str | None, where: str) -> tuple[pa.Table, NDArray[np.int64] | None]:
+    import pyarrow as pa
+
+    if time is None:
+        return table, None
+    held = table.column(time)
+    fault = f"{held.null_count} rows without" if held.null_count else None
+    if pa.types.is_integer(held.type) or pa.types.is_floating(held.type):
+        fault = str(held.type)
+    if fault is None:
+        try:
+            # Arrow keeps times in UTC whatever the zone shown; text with an offset needs a zone to be read.
+            zone = getattr(held.type, "tz", None) or ("UTC" if _has_offset(held) else None)
+            moments = held.cast(pa.timestamp("us", zone), safe=False)
+        except pa.ArrowException as error:
+            fault = str(error)
+    if fault is not None:
+        raise MonitorError(
+            "the time column holds no times",
+            where=f"{where}.{time}",
+            expected="timestamps, dates or ISO 8601 text in every row",
+            received=fault,
+        )
+    values = moments.cast(pa.int64()).to_numpy()
+    order = np.argsort(values, kind="stable")
+    return table.take(order), values[order]
+
+
+def _has_offset(held: pa.ChunkedArray) -> bool:
+    first = held[0].as_py() if len(held) else None
+    return isinstance(first, str) and re.search(r"(Z|[+-]\d\d:?\d\d)$", first) is not None
+
+
+def _inputs(old: pa.Table, new: pa.Table, apart: set[str | None], notes: _Notes) -> list[str]:
+    """The columns whose distributions are judged."""
+    import pyarrow as pa
+
+    chosen = []
+    for column in old.schema:
+        name = column.name
+        if name in apart:
+            continue
+        if (
+            pa.types.is_temporal(column.type)
+            or pa.types.is_nested(column.type)
+            or pa.types.is_null(column.type)
+        ):
+            notes.add(f"{name!r} is not judged: {column.type} columns are not profiled yet.")
+            continue
+        distinct = len(old.column(name).unique())
+        names_rows = (
+            pa.types.is_string(column.type)
+            or pa.types.is_large_string(column.type)
+            or pa.types.is_integer(column.type)
+        )
+        if (
+            names_rows
+            and old.num_rows >= _LEAST_FOR_IDENTIFIER
+            and distinct > _IDENTIFIER_SHARE * old.num_rows
+        ):
+            notes.add(f"{name!r} is not judged: it names rows (nearly every value is distinct).")
+            continue
+        chosen.append(name)
+        if name not in new.column_names:
+            notes.add(f"{name!r} is absent from the current data and counts as missing in every row.")
+    extra = [name for name in new.column_names if name not in old.column_names and name not in apart]
+    if extra:
+        notes.add(f"Not in the reference, so not judged: {', '.join(extra)}.")
+    return chosen
+
+
+def _rows(
+    table: pa.Table, inputs: Sequence[str], time_us: NDArray[np.int64] | None, targets: Targets, *, old: bool
+) -> Rows:
+    columns = {name: column_values(table, name) for name in inputs}
+    truth, score = (targets.old_truth, targets.old_score) if old else (targets.new_truth, targets.new_score)
+    return Rows(columns, time_us, score, truth)

@@ -1,0 +1,410 @@
+"""From evidence to the verdict: which kinds, since when, of what shape, in which columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.monitor.diagnosis import (
+    Coverage,
+    Diagnosis,
+    DriftKind,
+    DriftShape,
+    FeatureFinding,
+    Onset,
+    QualityChange,
+    WindowEvidence,
+)
+from holdfast.monitor.evidence import SHARES, Budget, Tests, concept_tests, data_tests
+from holdfast.monitor.faults import find_fault
+from holdfast.monitor.features import Feature
+from holdfast.monitor.reference import METRICS, ReferenceModel, WindowProfile, quality_of
+from holdfast.monitor.rows import Task
+from holdfast.monitor.words import advice_for, describe_concept, describe_data, summarise
+from holdfast.stats import (
+    OnsetEstimate,
+    change_shape,
+    chi_square,
+    estimate_onset,
+    population_stability_index,
+)
+
+_TESTS_FOR_ONSET: Final = 12
+"""Strongest tests whose windows are added up to find the onset."""
+_LASTING_WINDOWS: Final = 3
+_STRONG: Final = 1.3
+"""An alarm of fewer windows counts, once it is over, only if it was so far beyond the threshold."""
+_LABEL_SHIFT_CELLS: Final = 8
+_LABEL_SHIFT_CHANCE: Final = 0.01
+"""Label shift explains what is seen if P(score | y) is as it was, by a chi-square test at this level."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the verdict is held to."""
+
+    run_length: float
+    """Mean number of quiet windows between false alarms of everything together."""
+    tolerance_sd: float
+    show_time: Callable[[int], str]
+    """A window's bound as text."""
+    mature: Callable[[WindowProfile], bool]
+    """Whether a window's labels count."""
+    model_version: str | None = None
+    unaccounted: int | None = None
+    notes: tuple[str, ...] = ()
+
+
+def judge(reference: ReferenceModel, windows: Sequence[WindowProfile], settings: Settings) -> Diagnosis:
+    """The verdict on windows in order of time."""
+    with_labels = [
+        number
+        for number, window in enumerate(windows)
+        if reference.concept is not None and window.labelled and settings.mature(window)
+    ]
+    labelled = [windows[number] for number in with_labels]
+    # Without labels the families about x may spend the whole budget.
+    factor = 1.0 if labelled else 1.0 / (SHARES["moments"] + SHARES["cells"])
+    budget = Budget(settings.run_length, settings.tolerance_sd)
+    all_data = data_tests(reference, windows, replace(budget, factor=factor)) if windows else []
+    all_concept = concept_tests(reference, labelled, budget)
+    evidence = _window_evidence(
+        windows, with_labels, data=all_data, concept=all_concept, settings=settings, task=reference.task
+    )
+    data, concept = _standing(all_data), _standing(all_concept)
+    kinds, faults = _kinds(reference, windows, labelled, data, concept)
+    found = _locate(data, concept, with_labels, len(windows))
+    since = None if found is None else _as_onset(found, windows, settings)
+    until = len(windows) if found is None or found.end is None else found.end
+    findings = _findings(reference, windows[:until], data=data, concept=concept, faults=faults)
+    findings = [
+        msgspec.structs.replace(
+            found_in,
+            since=settings.show_time(windows[_began(found_in.name, data, concept, with_labels)].start),
+        )
+        for found_in in findings
+    ]
+    quality = _quality(reference, windows, with_labels, found)
+    coverage = _coverage(reference, windows, settings)
+    shape = _shape(data, concept) if found is not None else None
+    verdict = " and ".join(kinds) or "healthy"
+    alarm = bool(kinds)
+    blind = reference.concept is None or not labelled
+    notes = list(settings.notes)
+    if blind:
+        notes.append(
+            "Without mature labels a change of the mapping from x to y (concept drift) cannot be seen."
+        )
+    if _known_by_heart(reference, concept, quality):
+        notes.append(
+            "The model has been worse than on the reference ever since the first labelled window. If the "
+            "reference was used for training, that is no drift: compare with rows held out."
+        )
+    return Diagnosis(
+        verdict=verdict,
+        kinds=kinds,
+        alarm=alarm,
+        shape=shape,
+        since=since,
+        features=tuple(findings),
+        quality=quality,
+        coverage=coverage,
+        advice=tuple(advice_for(kinds, shape, since, blind=blind)),
+        summary=summarise(kinds, shape, since, findings=findings, quality=quality, coverage=coverage),
+        notes=tuple(notes),
+        windows=tuple(evidence),
+        model_version=settings.model_version,
+    )
+
+
+def _standing(families: Sequence[Tests]) -> Sequence[Tests]:
+    """The families, or nothing where all they ever raised was a brief, weak alarm that is over.
+
+    Over hundreds of windows the budget itself allows one; each window's own evidence still shows it.
+    """
+    if not families:
+        return families
+    strength = np.max([tests.strength.max(axis=1, initial=0.0) for tests in families], axis=0)
+    raised = int((strength >= 1).sum())
+    stands = raised >= _LASTING_WINDOWS or strength[-1] >= 1 or strength.max() >= _STRONG
+    return families if raised and stands else ()
+
+
+def _kinds(
+    reference: ReferenceModel,
+    windows: Sequence[WindowProfile],
+    labelled: Sequence[WindowProfile],
+    data: Sequence[Tests],
+    concept: Sequence[Tests],
+) -> tuple[tuple[DriftKind, ...], dict[str, str]]:
+    faults: dict[str, str] = {}
+    moved: list[str] = []
+    for tests in data:
+        for test in tests.in_alarm:
+            name = tests.names[test][0]
+            if name in moved:
+                continue
+            moved.append(name)
+            fault = find_fault(reference, name, [windows[number] for number in _clearest(tests, int(test))])
+            if fault is not None:
+                faults[name] = fault
+    changed = any(tests.alarm.any() for tests in concept)
+    kinds: list[DriftKind] = []
+    if faults:
+        kinds.append("data fault")
+    if any(name not in faults for name in moved):
+        kinds.append("data drift")
+    if changed:
+        if _is_label_shift(reference, labelled, concept):
+            return ("label shift",), faults
+        kinds.append("concept drift")
+    return tuple(kinds), faults
+
+
+def _clearest(tests: Tests, test: int) -> list[int]:
+    """Up to three windows in which the change shows most, in order of time."""
+    alone = np.where(tests.strength[:, test] >= 1, np.abs(tests.single[:, test]), -1.0)
+    found = [int(number) for number in np.argsort(-alone, kind="stable")[:3] if alone[number] >= 0]
+    return sorted(found)
+
+
+def _is_label_shift(
+    reference: ReferenceModel, labelled: Sequence[WindowProfile], concept: Sequence[Tests]
+) -> bool:
+    if reference.task != "binary":
+        return False
+    first = min(int(np.argmax(tests.alarm)) for tests in concept if tests.alarm.any())
+    after = np.sum([window.quality for window in labelled[first:]], axis=0)
+    before = reference.whole.quality
+    for side in (0, 1):
+        old, new = before[side], after[side]
+        if min(old.sum(), new.sum()) < 100:
+            return False
+        group = np.minimum(
+            (np.cumsum(old) / old.sum() * _LABEL_SHIFT_CELLS).astype(int), _LABEL_SHIFT_CELLS - 1
+        )
+        statistic, freedom = chi_square(np.bincount(group, weights=old), np.bincount(group, weights=new))
+        from scipy.special import chdtrc
+
+        if freedom < 1 or chdtrc(freedom, statistic) < _LABEL_SHIFT_CHANCE:
+            return False
+    return True
+
+
+def _window_evidence(
+    windows: Sequence[WindowProfile],
+    with_labels: Sequence[int],
+    *,
+    data: Sequence[Tests],
+    concept: Sequence[Tests],
+    settings: Settings,
+    task: Task,
+) -> list[WindowEvidence]:
+    def strongest(families: Sequence[Tests], number: int) -> float:
+        return max((float(tests.strength[number].max(initial=0.0)) for tests in families), default=0.0)
+
+    position = {number: order for order, number in enumerate(with_labels)}
+    evidence = []
+    for number, window in enumerate(windows):
+        of_data = strongest(data, number) ** 2
+        of_concept = strongest(concept, position[number]) ** 2 if number in position else None
+        quality = quality_of(task, [window]) if window.labelled else None
+        evidence.append(
+            WindowEvidence(
+                start=settings.show_time(window.start),
+                end=settings.show_time(window.end),
+                rows=window.rows,
+                labelled=window.labelled,
+                log_e_data=round(of_data, 4),
+                log_e_concept=None if of_concept is None else round(of_concept, 4),
+                alarm=of_data >= 1 or (of_concept or 0.0) >= 1,
+                quality=None if quality is None else round(quality.value, 6),
+            )
+        )
+    return evidence
+
+
+def _strongest(families: Sequence[Tests], feature: str | None = None) -> NDArray[np.float64]:
+    """`[W, K]` single-window values of the tests in alarm, of one feature or all, strongest first."""
+    ranked = sorted(
+        (
+            (float(tests.strength[:, test].max()), tests, int(test))
+            for tests in families
+            for test in tests.in_alarm
+            if feature is None or tests.names[test][0] == feature
+        ),
+        key=lambda item: -item[0],
+    )[:_TESTS_FOR_ONSET]
+    return np.stack([tests.single[:, test] for _, tests, test in ranked], axis=1)
+
+
+def _locate(
+    data: Sequence[Tests], concept: Sequence[Tests], with_labels: Sequence[int], windows: int
+) -> OnsetEstimate | None:
+    """The earlier of the onsets of the two kinds, in numbers of all windows."""
+    found: list[OnsetEstimate] = []
+    if any(tests.in_alarm.size for tests in data):
+        found.append(estimate_onset(_strongest(data)))
+    if any(tests.in_alarm.size for tests in concept):
+        inner = estimate_onset(_strongest(concept))
+        found.append(
+            OnsetEstimate(
+                with_labels[inner.earliest],
+                with_labels[inner.estimate],
+                with_labels[inner.latest],
+                None if inner.end is None else with_labels[inner.end],
+            )
+        )
+    if not found:
+        return None
+    first = min(found, key=lambda one: one.estimate)
+    return OnsetEstimate(first.earliest, first.estimate, min(first.latest, windows - 1), first.end)
+
+
+def _began(name: str, data: Sequence[Tests], concept: Sequence[Tests], with_labels: Sequence[int]) -> int:
+    """The window from which on one column, or "overall", has changed."""
+    feature = "" if name == "overall" else name
+    found = []
+    if any(tests.names[test][0] == feature for tests in data for test in tests.in_alarm):
+        found.append(estimate_onset(_strongest(data, feature)).estimate)
+    if any(tests.names[test][0] == feature for tests in concept for test in tests.in_alarm):
+        found.append(with_labels[estimate_onset(_strongest(concept, feature)).estimate])
+    return min(found)
+
+
+def _known_by_heart(
+    reference: ReferenceModel, concept: Sequence[Tests], quality: QualityChange | None
+) -> bool:
+    """Whether the model looks trained on the reference: worse than there from the first window on, for good."""
+    if quality is None or quality.reference is None or quality.after is None:
+        return False
+    if not any(tests.in_alarm.size for tests in concept):
+        return False
+    onset = estimate_onset(_strongest(concept))
+    if onset.estimate > 0 or onset.end is not None:
+        return False
+    if reference.task == "regression":
+        return quality.after.low > quality.reference.high
+    return quality.after.high < quality.reference.low
+
+
+def _as_onset(found: OnsetEstimate, windows: Sequence[WindowProfile], settings: Settings) -> Onset:
+    return Onset(
+        settings.show_time(windows[found.earliest].start),
+        settings.show_time(windows[found.estimate].start),
+        settings.show_time(windows[found.latest].start),
+    )
+
+
+def _shape(data: Sequence[Tests], concept: Sequence[Tests]) -> DriftShape:
+    families = max(
+        (data, concept), key=lambda group: max((tests.strength.max() for tests in group), default=0.0)
+    )
+    z = _strongest(families)
+    onset = estimate_onset(z)
+    if onset.end is not None:
+        return "recurring"
+    # The tests are added up as they moved together, so that noise of one weighs less.
+    direction = z[onset.estimate :].mean(axis=0)
+    return change_shape(z @ direction)
+
+
+def _findings(
+    reference: ReferenceModel,
+    windows: Sequence[WindowProfile],
+    *,
+    data: Sequence[Tests],
+    concept: Sequence[Tests],
+    faults: dict[str, str],
+) -> list[FeatureFinding]:
+    best: dict[str, float] = {}
+    kinds: dict[str, list[DriftKind]] = {}
+    words: dict[str, list[str]] = {}
+    shift: dict[str, float | None] = {}
+    psi: dict[str, float | None] = {}
+    for tests in data:
+        for test in tests.in_alarm:
+            name = tests.names[test][0]
+            strength = float(np.abs(tests.single[:, test]).max())
+            best[name] = max(best.get(name, 0.0), strength**2 / 2)
+            if name in words:
+                continue
+            raised = np.flatnonzero(tests.strength[:, test] >= 1)
+            # Nothing is left where only windows after the end of a change pooled enough of it.
+            after = windows[int(raised[0]) :] or windows[-1:]
+            counts = np.sum([window.counts[name] for window in after], axis=0)
+            feature = reference.features[name]
+            old, new = np.bincount(feature.coarse, feature.counts), np.bincount(feature.coarse, counts)
+            psi[name] = round(population_stability_index(old, new), 4)
+            shift[name] = _location_shift(feature, counts)
+            kinds[name] = ["data fault" if name in faults else "data drift"]
+            words[name] = [describe_data(feature, counts, shift[name], faults.get(name))]
+    for tests in concept:
+        for test in tests.in_alarm:
+            feature_name, cell = tests.names[test]
+            name = feature_name or "overall"
+            strength = float(np.abs(tests.single[:, test]).max())
+            best[name] = max(best.get(name, 0.0), strength**2 / 2)
+            if "concept drift" in kinds.get(name, []):
+                continue
+            kinds.setdefault(name, []).append("concept drift")
+            words.setdefault(name, []).append(describe_concept(reference, tests, int(test), cell))
+    return [
+        FeatureFinding(
+            name=name,
+            kinds=tuple(kinds[name]),
+            log_e=round(best[name], 3),
+            shift_sd=shift.get(name),
+            psi=psi.get(name),
+            description="; ".join(words[name]),
+        )
+        for name in sorted(best, key=lambda one: -best[one])
+    ]
+
+
+def _location_shift(feature: Feature, counts: NDArray[np.int64]) -> float | None:
+    if "location" not in feature.tests:
+        return None
+    at = feature.tests.index("location")
+    mean, variance, _ = feature.moments()
+    rows = max(int(counts.sum()), 1)
+    value = (float(counts @ feature.functionals[:, at]) / rows - mean[at]) / np.sqrt(max(variance[at], 1e-12))
+    return round(float(value), 4)
+
+
+def _quality(
+    reference: ReferenceModel,
+    windows: Sequence[WindowProfile],
+    with_labels: Sequence[int],
+    found: OnsetEstimate | None,
+) -> QualityChange | None:
+    if reference.concept is None:
+        return None
+    onset = len(windows) if found is None else found.estimate
+    end = len(windows) if found is None or found.end is None else found.end
+    return QualityChange(
+        metric=METRICS[reference.task],
+        reference=quality_of(reference.task, [reference.whole]),
+        before=quality_of(reference.task, [windows[number] for number in with_labels if number < onset]),
+        after=quality_of(
+            reference.task, [windows[number] for number in with_labels if onset <= number < end]
+        ),
+    )
+
+
+def _coverage(reference: ReferenceModel, windows: Sequence[WindowProfile], settings: Settings) -> Coverage:
+    rows = sum(window.rows for window in windows)
+    labelled = sum(window.labelled for window in windows)
+    return Coverage(
+        reference_rows=reference.whole.rows,
+        rows=rows,
+        windows=len(windows),
+        labelled=labelled,
+        label_coverage=round(labelled / rows, 6) if rows else 0.0,
+        unaccounted=settings.unaccounted,
+    )

@@ -1,0 +1,38 @@
+"""Rows as the monitor sees them: plain columns, and what is known of answers, truth and time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Task = Literal["binary", "multiclass", "regression", "none"]
+ColumnValues = NDArray[np.float64] | Sequence[str | None]
+"""Numbers with NaN for missing, or text with None for missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """N rows. Columns are inputs and outputs alike; all arrays have N values."""
+
+    columns: Mapping[str, ColumnValues]
+    time_us: NDArray[np.int64] | None = None
+    score: NDArray[np.float64] | None = None
+    """Binary: probability of the positive class. Regression: the number. Multiclass: the chosen class's."""
+    truth: NDArray[np.float64] | None = None
+    """Binary: 1 for positives. Multiclass: 1 where the answer was right. Regression: y. NaN: no label."""
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def take(self, chosen: slice) -> Rows:
+        """A stretch of the rows."""
+
+        def cut(values: Any) -> Any:
+            return None if values is None else values[chosen]
+
+        columns = {name: values[chosen] for name, values in self.columns.items()}
+        return Rows(columns, cut(self.time_us), cut(self.score), cut(self.truth))

@@ -1,0 +1,232 @@
+"""The monitor of one deployment: reads the log, closes windows, stores evidence and the diagnosis."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.artifact import open_artifact
+from holdfast.clock import Clock, iso_utc
+from holdfast.monitor.diagnosis import Coverage, Diagnosis
+from holdfast.monitor.errors import MonitorError
+from holdfast.monitor.judge import Settings, judge
+from holdfast.monitor.log_rows import Translation, read_reference
+from holdfast.monitor.profile_store import ProfileStore
+from holdfast.monitor.reference import ReferenceModel, WindowProfile
+from holdfast.monitor.rows import Rows
+from holdfast.monitor.windows import Stretch, cut, propose_window
+from holdfast.prediction_log import PredictionLog
+from holdfast.registry import Registry
+from holdfast.spec import Deployment, WindowSize
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FOLLOW_INTERVAL_S: Final = 10.0
+"""How often `follow` looks for newly closed windows and labels: far more often than windows close."""
+FROZEN_AFTER_DELAYS: Final = 2
+"""A window this many label delays old is stored as a profile; labels that come later no longer reach it."""
+DIAGNOSIS: Final = "diagnosis"
+
+
+class Monitor:
+    """Judges the champion's windows. Safe to run again at any time, and after a crash.
+
+    Args:
+        deployment: read at construction.
+        registry: gives the champion; takes the diagnosis as evidence.
+        clock: says which windows are closed, unless `[predictions] time_field` makes the newest prediction's
+            time the clock.
+    """
+
+    def __init__(self, deployment: Deployment, registry: Registry, clock: Clock) -> None:
+        self._deployment = deployment
+        self._registry = registry
+        self._clock = clock
+        self._log = PredictionLog(deployment.log_folder)
+        self._fitted: tuple[str, Translation, ReferenceModel] | None = None
+
+    def run_once(self) -> Diagnosis:
+        """Judge every closed window of the present champion.
+
+        Rows still in the spool are not seen; see `prediction_log.settle`.
+
+        Raises:
+            MonitorError: there is no champion, or it was registered without a reference.
+        """
+        version = self._champion()
+        translation, reference = self._reference(version)
+        settings = self._deployment.checklist.monitoring
+        store = ProfileStore(self._deployment.monitor_folder / self._epoch(version))
+        frozen = store.read() if settings.window.duration is not None else []
+        since_us = frozen[-1].end if frozen else None
+        rows = self._read(translation, version, since_us)
+        watermark_us = self._watermark_us(rows, since_us)
+        profiles = list(frozen)
+        for start, end, part in self._closed(rows, watermark_us):
+            profile = reference.profile(rows.take(part), start, end)
+            profiles.append(profile)
+            age_us = watermark_us - end
+            old = age_us >= FROZEN_AFTER_DELAYS * settings.label_delay.microseconds
+            if old and settings.window.duration is not None and len(profiles) == len(frozen) + 1:
+                store.put(profile)
+                frozen.append(profile)
+        diagnosis = self._judge(version, reference, profiles, watermark_us, len(rows) if rows.columns else 0)
+        self._remember(version, diagnosis)
+        return diagnosis
+
+    def follow(self, stop: threading.Event) -> Iterator[Diagnosis]:
+        """Judge again and again until `stop` is set; yields each diagnosis that says something new."""
+        last: str | None = None
+        while not stop.is_set():
+            try:
+                diagnosis = self.run_once()
+            except MonitorError:
+                # No champion yet, or one without a reference: a promotion may change that at any time.
+                diagnosis = None
+            if diagnosis is not None and diagnosis.to_json() != last:
+                last = diagnosis.to_json()
+                yield diagnosis
+            stop.wait(FOLLOW_INTERVAL_S)
+
+    def _champion(self) -> str:
+        champion = self._registry.route().champion
+        if champion is None:
+            raise MonitorError(
+                "there is no champion to monitor",
+                where=str(self._deployment.folder),
+                next_step="holdfast register MODEL --reference FILE --labels COLUMN",
+            )
+        return champion
+
+    def _epoch(self, version: str) -> str:
+        """Profiles are only comparable on one reference and one way of cutting windows."""
+        settings = self._deployment.checklist.monitoring
+        return f"{version}-{str(settings.window).replace(' ', '')}-{settings.min_rows}"
+
+    def _reference(self, version: str) -> tuple[Translation, ReferenceModel]:
+        if self._fitted is not None and self._fitted[0] == version:
+            return self._fitted[1], self._fitted[2]
+        path = self._deployment.references_folder / version / "reference.parquet"
+        if not path.exists():
+            raise MonitorError(
+                f"version {version} was registered without a reference, so nothing can be compared with it",
+                where=str(path),
+                next_step="Register it again with --reference FILE --labels COLUMN",
+            )
+        found = self._registry.version(version)
+        artifact = open_artifact(self._deployment.artifacts_folder / found.artifact_folder)
+        translation, rows = read_reference(path, artifact.signature)
+        settings = self._deployment.checklist.monitoring
+        size = settings.window
+        if rows.time_us is None:
+            size = propose_window(len(rows), None)
+        stretches = cut(len(rows), rows.time_us, size, min_rows=settings.min_rows)
+        model = ReferenceModel.fit(translation.task, rows, stretches)
+        self._fitted = (version, translation, model)
+        return translation, model
+
+    def _read(self, translation: Translation, version: str, since_us: int | None) -> Rows:
+        import pyarrow.compute as pc
+
+        present = self._log.schema().names
+        columns = translation.log_columns(present)
+        table: pa.Table = self._log.joined(since_us, None, columns).read_all()
+        if "model_version" in columns:
+            table = table.filter(pc.equal(table.column("model_version"), version))
+        return translation.log(table)
+
+    def _watermark_us(self, rows: Rows, since_us: int | None) -> int:
+        if not self._deployment.checklist.predictions.time_field:
+            return self._clock.now_us()
+        if rows.time_us is None or not len(rows.time_us):
+            return since_us or 0
+        return int(rows.time_us[-1])
+
+    def _closed(self, rows: Rows, watermark_us: int) -> list[Stretch]:
+        settings = self._deployment.checklist.monitoring
+        times: NDArray[np.int64] = rows.time_us if rows.time_us is not None else np.empty(0, dtype=np.int64)
+        if settings.window.duration is None:
+            length = settings.window.rows or 1
+            whole = len(times) // length * length
+            stretches = cut(whole, None, settings.window, min_rows=1)
+            return [(int(times[part.start]), int(times[part.stop - 1]) + 1, part) for _, _, part in stretches]
+        length_us = settings.window.duration.microseconds
+        # The window in which the watermark stands is open; a watermark on its last instant closes it.
+        closed_us = (watermark_us + 1 - settings.lateness.microseconds) // length_us * length_us
+        ready = int(np.searchsorted(times, closed_us, side="left"))
+        return cut(ready, times[:ready], settings.window, min_rows=settings.min_rows)
+
+    def _judge(
+        self,
+        version: str,
+        reference: ReferenceModel,
+        profiles: list[WindowProfile],
+        watermark_us: int,
+        open_rows: int,
+    ) -> Diagnosis:
+        settings = self._deployment.checklist.monitoring
+        ledger = self._log.ledger()
+        if not profiles:
+            return _nothing_yet(settings.window, reference, open_rows, version, ledger.unaccounted)
+        delay_us = settings.label_delay.microseconds
+        notes = []
+        if len(reference.windows) < 5:
+            notes.append(
+                "The reference spans fewer than 5 windows: natural variation between windows is not known."
+            )
+        return judge(
+            reference,
+            profiles,
+            Settings(
+                run_length=settings.false_alarms.average_run_length_windows,
+                tolerance_sd=settings.tolerance_sd,
+                show_time=iso_utc,
+                mature=lambda profile: (
+                    profile.end <= watermark_us - delay_us or profile.labelled >= 0.9 * profile.rows
+                ),
+                model_version=version,
+                unaccounted=ledger.unaccounted,
+                notes=tuple(notes),
+            ),
+        )
+
+    def _remember(self, version: str, diagnosis: Diagnosis) -> None:
+        """Evidence is stored once for each thing that is newly known."""
+        payload: dict[str, Any] = msgspec.json.decode(diagnosis.to_json())
+        last = self._registry.evidence(version, DIAGNOSIS, limit=1)
+        if not last or last[0].payload != payload:
+            self._registry.attach_evidence(version, DIAGNOSIS, payload)
+
+
+def _nothing_yet(
+    window: WindowSize, reference: ReferenceModel, rows: int, version: str, unaccounted: int
+) -> Diagnosis:
+    return Diagnosis(
+        verdict="too early to tell",
+        kinds=(),
+        alarm=False,
+        shape=None,
+        since=None,
+        features=(),
+        quality=None,
+        coverage=Coverage(
+            reference_rows=reference.whole.rows,
+            rows=0,
+            windows=0,
+            labelled=0,
+            label_coverage=0.0,
+            unaccounted=unaccounted,
+        ),
+        advice=(),
+        summary=(
+            f"Too early to tell: no window of {window} has closed yet. "
+            f"The open one holds {rows} predictions of version {version}."
+        ),
+        model_version=version,
+    )

@@ -1,0 +1,108 @@
+"""The verdict in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.monitor.diagnosis import Coverage, DriftKind, DriftShape, FeatureFinding, Onset, QualityChange
+from holdfast.monitor.evidence import Tests
+from holdfast.monitor.features import Feature
+from holdfast.monitor.reference import ReferenceModel
+
+
+def describe_data(feature: Feature, counts: NDArray[np.int64], shift: float | None, fault: str | None) -> str:
+    """What happened to a column's distribution since the alarm."""
+    if fault is not None:
+        return f"{feature.name} is {fault}" if fault[0].islower() else f"{feature.name}: {fault}"
+    before = np.bincount(feature.coarse, feature.counts) / max(feature.rows, 1)
+    after = np.bincount(feature.coarse, counts) / max(int(counts.sum()), 1)
+    cells = [test[5:] for test in feature.tests if test.startswith("cell:")]
+    moved = int(np.argmax(np.abs(after - before)))
+    share = f"share of {cells[moved]} {before[moved]:.1%} → {after[moved]:.1%}"
+    if shift is not None and abs(shift) >= 0.1:
+        return f"{feature.name} {'higher' if shift > 0 else 'lower'} by {abs(shift):.2f} sd; {share}"
+    return f"{feature.name}: {share}"
+
+
+def describe_concept(reference: ReferenceModel, tests: Tests, test: int, cell: str) -> str:
+    """What happened to the truth at given inputs since the alarm."""
+    raised = np.flatnonzero(tests.strength[:, test] >= 1)
+    change = float(np.mean(tests.shift[raised, test]))
+    place = "overall" if cell == "overall" else f"at {cell}"
+    direction = "higher" if change > 0 else "lower"
+    what = {
+        "binary": "positives are {} than expected",
+        "multiclass": "right answers are {} than expected",
+        "regression": "the truth is {} than expected",
+    }[reference.task]
+    if reference.task != "regression":
+        direction = "more frequent" if change > 0 else "rarer"
+    return f"{place}, {what.format(direction)} by {abs(change):.2f} sd of a row"
+
+
+def summarise(
+    kinds: Sequence[DriftKind],
+    shape: DriftShape | None,
+    since: Onset | None,
+    *,
+    findings: Sequence[FeatureFinding],
+    quality: QualityChange | None,
+    coverage: Coverage,
+) -> str:
+    """One paragraph."""
+    base = (
+        f"{coverage.rows} rows in {coverage.windows} windows against {coverage.reference_rows} reference rows"
+    )
+    base += f", {coverage.label_coverage:.0%} of them labelled." if coverage.labelled else ", none labelled."
+    if not kinds:
+        return f"Healthy: nothing has drifted beyond tolerance. Judged on {base}"
+    named = " and ".join(kinds)
+    sentence = named[0].upper() + named[1:]
+    if shape is not None:
+        sentence += (
+            f", {shape}" if shape != "too early to tell" else ", too early to tell whether sudden or gradual"
+        )
+    if since is not None:
+        sentence += f", since {since.estimate}"
+        if since.earliest != since.latest:
+            sentence += f" (between {since.earliest} and {since.latest})"
+    parts = [sentence + "."]
+    columns = [found.name for found in findings if found.name not in {"overall", "score"}][:4]
+    if columns:
+        parts.append(f"Most in: {', '.join(columns)}.")
+    if (
+        quality is not None
+        and quality.after is not None
+        and (quality.before or quality.reference) is not None
+    ):
+        before = quality.before or quality.reference
+        if before is not None:
+            parts.append(
+                f"The {quality.metric} went from {before.value:.3f} ({before.low:.3f} to {before.high:.3f}) "
+                f"to {quality.after.value:.3f} ({quality.after.low:.3f} to {quality.after.high:.3f})."
+            )
+    parts.append(f"Judged on {base}")
+    return " ".join(parts)
+
+
+def advice_for(
+    kinds: Sequence[DriftKind], shape: DriftShape | None, since: Onset | None, *, blind: bool
+) -> Iterator[str]:
+    """What to do, first things first."""
+    if "data fault" in kinds:
+        yield "Fix the pipe that feeds the named columns before anything else; do not retrain on these rows."
+    if "concept drift" in kinds:
+        start = f" since {since.estimate}" if since is not None else ""
+        yield f"Retrain on labelled rows{start} and test on the newest; older rows teach the old mapping."
+        if shape == "too early to tell":
+            yield "Few windows lie after the change: wait for a few more before trusting a new model."
+    if "label shift" in kinds:
+        yield "The classes are as before, their shares are not: recalibrate or move the threshold."
+    if "data drift" in kinds and "concept drift" not in kinds:
+        if blind:
+            yield "The inputs changed. Get labels for recent rows to know whether the answers suffer."
+        else:
+            yield "The inputs changed, the mapping holds: watch the quality; retrain if the new region grows."

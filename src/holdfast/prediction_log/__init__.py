@@ -1,0 +1,70 @@
+"""The prediction log: spool, keeper, tables, labels, ledger.
+
+Importing this room costs what a serving worker needs, no more: whatever reads tables loads its libraries on
+first use.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from holdfast.prediction_log.errors import (
+    KeeperBehindError,
+    LogFormatError,
+    LogFullError,
+    PredictionLogError,
+)
+from holdfast.prediction_log.ids import new_prediction_ids
+from holdfast.prediction_log.labels import Label, label_text
+from holdfast.prediction_log.sampling import is_sampled
+from holdfast.prediction_log.spool import SpoolWriter
+
+if TYPE_CHECKING:
+    from holdfast.prediction_log.keeper import Keeper, KeeperReport
+    from holdfast.prediction_log.label_file import LabelFileReport, add_label_file
+    from holdfast.prediction_log.ledger import Hole, Ledger, ReplicaLedger, VerifyReport
+    from holdfast.prediction_log.reading import Counts, PredictionLog
+    from holdfast.prediction_log.settling import settle
+
+_LOADED_ON_FIRST_USE = {
+    "Counts": "reading",
+    "Hole": "ledger",
+    "Keeper": "keeper",
+    "KeeperReport": "keeper",
+    "LabelFileReport": "label_file",
+    "add_label_file": "label_file",
+    "Ledger": "ledger",
+    "PredictionLog": "reading",
+    "ReplicaLedger": "ledger",
+    "VerifyReport": "ledger",
+    "settle": "settling",
+}
+
+__all__ = [
+    "Counts",
+    "Hole",
+    "Keeper",
+    "KeeperBehindError",
+    "KeeperReport",
+    "Label",
+    "LabelFileReport",
+    "Ledger",
+    "LogFormatError",
+    "LogFullError",
+    "PredictionLog",
+    "PredictionLogError",
+    "ReplicaLedger",
+    "SpoolWriter",
+    "VerifyReport",
+    "add_label_file",
+    "is_sampled",
+    "label_text",
+    "new_prediction_ids",
+    "settle",
+]
+
+
+def __getattr__(name: str) -> Any:
+    module = _LOADED_ON_FIRST_USE.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{module}"), name)

@@ -1,0 +1,21 @@
+"""Errors of the prediction log."""
+
+from __future__ import annotations
+
+from holdfast.errors import HoldfastError
+
+
+class PredictionLogError(HoldfastError):
+    """The log cannot do what was asked."""
+
+
+class LogFullError(PredictionLogError):
+    """The log cannot be written (disk full, input/output error), and the caller must know."""
+
+
+class LogFormatError(PredictionLogError):
+    """A spool was written by a version of holdfast that this one does not know."""
+
+
+class KeeperBehindError(PredictionLogError):
+    """Another keeper holds the lease and has not committed what was spooled within the time allowed."""

@@ -1,0 +1,74 @@
+"""Writing rows of the log to one Parquet, CSV or JSON Lines file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import pyarrow as pa
+import pyarrow.csv as pcsv
+import pyarrow.parquet as pq
+
+ExportFormat = Literal["parquet", "csv", "jsonl"]
+
+
+def export_batches(batches: pa.RecordBatchReader, path: Path, kind: ExportFormat) -> int:
+    """Stream the batches to a file that appears under its name when it is complete; returns the rows.
+
+    In CSV, lists are written as JSON text and null as nothing; in JSON Lines, NaN and infinities are null.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        if kind == "parquet":
+            n_rows = _write_parquet(batches, partial)
+        elif kind == "csv":
+            n_rows = _write_csv(batches, partial)
+        else:
+            n_rows = _write_jsonl(batches, partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return n_rows
+
+
+def _write_parquet(batches: pa.RecordBatchReader, path: Path) -> int:
+    n_rows = 0
+    with pq.ParquetWriter(path, batches.schema) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+            n_rows += batch.num_rows
+    return n_rows
+
+
+def _write_csv(batches: pa.RecordBatchReader, path: Path) -> int:
+    schema = pa.schema(
+        [
+            pa.field(column.name, pa.string() if pa.types.is_nested(column.type) else column.type)
+            for column in batches.schema
+        ]
+    )
+    n_rows = 0
+    with pcsv.CSVWriter(path, schema) as writer:
+        for batch in batches:
+            columns = [
+                _as_json(column) if pa.types.is_nested(column.type) else column for column in batch.columns
+            ]
+            writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
+            n_rows += batch.num_rows
+    return n_rows
+
+
+def _as_json(column: pa.Array) -> pa.Array:
+    texts = [None if value is None else msgspec.json.encode(value).decode() for value in column.to_pylist()]
+    return pa.array(texts, pa.string())
+
+
+def _write_jsonl(batches: pa.RecordBatchReader, path: Path) -> int:
+    encoder = msgspec.json.Encoder()
+    n_rows = 0
+    with path.open("wb") as file:
+        for batch in batches:
+            file.writelines(encoder.encode(row) + b"\n" for row in batch.to_pylist())
+            n_rows += batch.num_rows
+    return n_rows

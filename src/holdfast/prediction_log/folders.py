@@ -1,0 +1,30 @@
+"""Where the parts of a log lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from holdfast.prediction_log.segments import spool_folder
+from holdfast.spec import Deployment
+
+__all__ = ["labels_folder", "ledger_folder", "log_folder_of", "predictions_folder", "spool_folder"]
+
+
+def log_folder_of(log: Deployment | Path) -> Path:
+    """The log's folder, of a deployment or given itself."""
+    return log.log_folder if isinstance(log, Deployment) else log
+
+
+def predictions_folder(log_folder: Path) -> Path:
+    """The Delta table of predictions."""
+    return log_folder / "predictions"
+
+
+def labels_folder(log_folder: Path) -> Path:
+    """The Delta table of labels."""
+    return log_folder / "labels"
+
+
+def ledger_folder(log_folder: Path) -> Path:
+    """The Delta table of counters of segments that are no longer in the spool."""
+    return log_folder / "ledger"

@@ -1,0 +1,407 @@
+"""The keeper: moves spooled records into the tables exactly once, and keeps the tables small.
+
+What happens, in this order, and is safe to stop after any step:
+
+1. `read`: complete frames behind each segment's committed offset, at most `batch_bytes` of them.
+2. `predictions committed`: their rows and the segments' new offsets enter the table in one commit. Whoever
+   reads the segment again starts behind that offset.
+3. `labels committed`: the same for the table of labels, which has its own offsets.
+4. `ledger committed`: the counters of segments that are finished (writer gone, all committed).
+5. `tables synced`: their files are on the disk, so that a loss of power cannot take rows whose segment is
+   gone.
+6. `segment deleted`: only then, one after another.
+
+Now and then: `expired rows noted`, `predictions expired`, `labels expired`, `compacted`, `checkpointed`,
+`vacuumed`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import pyarrow as pa
+
+from holdfast.clock import Clock, iso_utc
+from holdfast.prediction_log.arrow_rows import label_table, prediction_tables
+from holdfast.prediction_log.blocks import LabelBlock, PredictionBlock
+from holdfast.prediction_log.errors import LogFormatError
+from holdfast.prediction_log.folders import (
+    labels_folder,
+    ledger_folder,
+    log_folder_of,
+    predictions_folder,
+    spool_folder,
+)
+from holdfast.prediction_log.frames import Damage
+from holdfast.prediction_log.lease import Lease
+from holdfast.prediction_log.scanning import OpenSegment, SegmentSummary, decode, summarise
+from holdfast.prediction_log.schema import LABELS, LEDGER, PREDICTIONS, TIME, fit
+from holdfast.prediction_log.segments import SegmentRef, list_segments, remove_abandoned
+from holdfast.prediction_log.tables import LARGE_FILE_BYTES, SMALL_FILE_BYTES, LogTable
+from holdfast.prediction_log.upkeep import ledger_rows, note_expired, retention_cutoff_us
+from holdfast.spec import Deployment
+
+_log: Final = logging.getLogger("holdfast.keeper")
+_LONGEST_PAUSE_S: Final = 30.0
+_RETENTION_EVERY_S: Final = 3600.0
+_ROUNDS_BETWEEN_LARGE: Final = 20
+
+
+def _ignore(_: object) -> None:
+    pass
+
+
+class KeeperReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What one pass did."""
+
+    lease: bool
+    """Whether this keeper had the lease; if not, another one is at work and nothing was done."""
+    predictions: int = 0
+    """Rows committed."""
+    labels: int = 0
+    commits: int = 0
+    segments_deleted: int = 0
+    torn_records: int = 0
+    """Damaged stretches met in this pass; each is one record that was being written when its writer died."""
+    expired: int = 0
+    """Predictions removed because they were older than the retention."""
+    kept_apart: tuple[tuple[str, str], ...] = ()
+    """Columns whose values have another type than the stored ones: their name, and where they went."""
+    unreadable: tuple[str, ...] = ()
+    """Segments left alone because a version of holdfast unknown to this one wrote them."""
+
+
+@dataclass(slots=True)
+class _Progress:
+    """How far one segment has come. All before `offset` is in the tables."""
+
+    offset: int
+    predictions_to: int
+    labels_to: int
+    finished: bool = False
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Blocks read but not committed, and how far each segment was read."""
+
+    predictions: list[tuple[str, PredictionBlock]] = field(default_factory=list)
+    labels: list[tuple[str, LabelBlock]] = field(default_factory=list)
+    prediction_segments: set[str] = field(default_factory=set)
+    label_segments: set[str] = field(default_factory=set)
+    read_to: dict[str, int] = field(default_factory=dict)
+    finished: set[str] = field(default_factory=set)
+    torn_records: int = 0
+    bytes: int = 0
+
+
+@dataclass(slots=True)
+class _Tables:
+    predictions: LogTable
+    labels: LogTable
+    ledger: LogTable
+
+    @property
+    def all(self) -> tuple[LogTable, LogTable, LogTable]:
+        return self.predictions, self.labels, self.ledger
+
+
+@dataclass(slots=True)
+class _Tally:
+    predictions: int = 0
+    labels: int = 0
+    commits: int = 0
+    segments_deleted: int = 0
+    torn_records: int = 0
+    expired: int = 0
+    kept_apart: dict[tuple[str, str], None] = field(default_factory=dict)
+    unreadable: dict[str, None] = field(default_factory=dict)
+
+
+class Keeper:
+    """Commits one log's spool to its tables. Only one works at a time; others find the lease taken.
+
+    Args:
+        log: the deployment, whose checklist gives interval and retention; or the log's folder alone.
+        clock: for retention and pauses.
+        batch_bytes: most spool bytes in one commit; bounds the memory (about 25 times as much).
+        interval_s: pause between two passes of `run`; None: the checklist's, or 1.
+        retention_days: days a row is kept after it was logged; None: the checklist's, or for ever.
+        upkeep_commits: commits of a table between two rounds of compaction, checkpoint and vacuum. Every
+            twentieth round merges large files, so each row is rewritten a few times only.
+        on_step: called after each named step, for tests that stop there.
+    """
+
+    def __init__(
+        self,
+        log: Deployment | Path,
+        clock: Clock,
+        *,
+        batch_bytes: int = 8 * 1024 * 1024,
+        interval_s: float | None = None,
+        retention_days: int | None = None,
+        upkeep_commits: int = 50,
+        on_step: Callable[[str], None] | None = None,
+    ) -> None:
+        self._log_folder = log_folder_of(log)
+        self._clock = clock
+        self._batch_bytes = batch_bytes
+        self._interval_s = 1.0 if interval_s is None else interval_s
+        self._retention_days = retention_days
+        if isinstance(log, Deployment):
+            settings = log.checklist.logging
+            self._interval_s = settings.commit_interval.seconds if interval_s is None else interval_s
+            self._retention_days = settings.retention_days if retention_days is None else retention_days
+        self._upkeep_commits = upkeep_commits
+        self._step = on_step or _ignore
+        self._lease = Lease(self._log_folder)
+        self._tables: _Tables | None = None
+        self._progress: dict[str, _Progress] = {}
+        self._retention_due_s = clock.monotonic_s()
+
+    def run_once(self) -> KeeperReport:
+        """Commit what is in the spool now, then let go of the lease (unless `run` holds it).
+
+        Raises:
+            deltalake.exceptions.DeltaError, OSError: a commit failed; nothing is lost, the next pass takes
+            it up.
+        """
+        held_before = self._lease.held
+        if not self._lease.acquire():
+            return KeeperReport(lease=False)
+        try:
+            return self._pass()
+        except BaseException:
+            self._forget()
+            raise
+        finally:
+            if not held_before:
+                self._lease.release()
+                self._forget()
+
+    def run(self, stop: threading.Event, on_report: Callable[[KeeperReport], None] | None = None) -> None:
+        """Work until `stop` is set, then commit what is left; while another keeper has the lease, wait.
+
+        A failed pass (disk full, a table being repaired) is logged and tried again after a growing pause, at
+        most 30 s: the spool holds everything meanwhile.
+        """
+        pause_s = self._interval_s
+        try:
+            while True:
+                stopping = stop.is_set()
+                try:
+                    if self._lease.acquire():
+                        (on_report or _ignore)(self.run_once())
+                    pause_s = self._interval_s
+                except Exception:
+                    _log.exception("a keeper pass failed; trying again in %.1f s", pause_s)
+                    if stopping:
+                        raise
+                    pause_s = min(2 * max(pause_s, 0.1), _LONGEST_PAUSE_S)
+                if stopping:
+                    return
+                stop.wait(pause_s)
+        finally:
+            self._lease.release()
+            self._forget()
+
+    def _forget(self) -> None:
+        """Believe nothing that was not just read from the tables."""
+        self._tables = None
+        self._progress.clear()
+
+    def _pass(self) -> KeeperReport:
+        tables = self._open_tables()
+        versions = [table.version for table in tables.all]
+        tally = _Tally()
+        spool = spool_folder(self._log_folder)
+        remove_abandoned(spool)
+        segments = list_segments(spool)
+        # What is there now, no more: writers that are faster must not keep a pass from ending.
+        left = sum(_size_bytes(ref) - self._progress_of(ref.name, tables).offset for ref in segments)
+        while True:
+            batch = self._read(segments, tables, tally)
+            self._step("read")
+            self._commit(batch, tables, tally)
+            self._delete_finished(segments, tables, tally)
+            left -= batch.bytes
+            if left <= 0 or batch.bytes < self._batch_bytes:
+                break
+        if self._clock.monotonic_s() >= self._retention_due_s:
+            self._expire(tables, tally)
+            self._retention_due_s = self._clock.monotonic_s() + _RETENTION_EVERY_S
+        for table, version in zip(tables.all, versions, strict=True):
+            self._upkeep(table, version)
+        return KeeperReport(
+            lease=True,
+            predictions=tally.predictions,
+            labels=tally.labels,
+            commits=tally.commits,
+            segments_deleted=tally.segments_deleted,
+            torn_records=tally.torn_records,
+            expired=tally.expired,
+            kept_apart=tuple(tally.kept_apart),
+            unreadable=tuple(tally.unreadable),
+        )
+
+    def _open_tables(self) -> _Tables:
+        if self._tables is None:
+            self._tables = _Tables(
+                LogTable.open_or_create(predictions_folder(self._log_folder), PREDICTIONS),
+                LogTable.open_or_create(labels_folder(self._log_folder), LABELS),
+                LogTable.open_or_create(ledger_folder(self._log_folder), LEDGER),
+            )
+        return self._tables
+
+    def _progress_of(self, segment: str, tables: _Tables) -> _Progress:
+        progress = self._progress.get(segment)
+        if progress is None:
+            predictions_to = tables.predictions.committed(segment) or 0
+            labels_to = tables.labels.committed(segment) or 0
+            progress = _Progress(min(predictions_to, labels_to), predictions_to, labels_to)
+            self._progress[segment] = progress
+        return progress
+
+    def _read(self, segments: list[SegmentRef], tables: _Tables, tally: _Tally) -> _Batch:
+        batch = _Batch()
+        for ref in segments:
+            left = self._batch_bytes - batch.bytes
+            if left <= 0:
+                break
+            progress = self._progress_of(ref.name, tables)
+            if progress.finished or ref.name in tally.unreadable:
+                continue
+            with contextlib.suppress(FileNotFoundError), OpenSegment(ref) as segment:
+                try:
+                    _read_segment(segment, progress, left, batch)
+                except LogFormatError as error:
+                    _log.error("left alone: %s", error)
+                    tally.unreadable[ref.name] = None
+        tally.torn_records += batch.torn_records
+        return batch
+
+    def _commit(self, batch: _Batch, tables: _Tables, tally: _Tally) -> None:
+        if batch.predictions:
+            rows = self._fitted_predictions(batch, tables, tally)
+            offsets = {segment: batch.read_to[segment] for segment in sorted(batch.prediction_segments)}
+            tables.predictions.append(rows, offsets)
+            tally.commits += 1
+            tally.predictions += rows.num_rows
+            self._step("predictions committed")
+        if batch.labels:
+            rows = label_table(batch.labels)
+            offsets = {segment: batch.read_to[segment] for segment in sorted(batch.label_segments)}
+            tables.labels.append(rows, offsets)
+            tally.commits += 1
+            tally.labels += rows.num_rows
+            self._step("labels committed")
+        for segment, offset in batch.read_to.items():
+            progress = self._progress[segment]
+            progress.offset = offset
+            progress.finished = segment in batch.finished
+
+    @staticmethod
+    def _fitted_predictions(batch: _Batch, tables: _Tables, tally: _Tally) -> pa.Table:
+        schema = tables.predictions.schema
+        fitted_tables = []
+        for table in prediction_tables(batch.predictions):
+            fitted = fit(table, schema)
+            schema = pa.unify_schemas([schema, fitted.table.schema])
+            fitted_tables.append(fitted.table)
+            tally.kept_apart.update(dict.fromkeys(fitted.kept_apart))
+        return pa.concat_tables(fitted_tables, promote_options="default")
+
+    def _delete_finished(self, segments: list[SegmentRef], tables: _Tables, tally: _Tally) -> None:
+        finished = [
+            ref for ref in segments if ref.name in self._progress and self._progress[ref.name].finished
+        ]
+        unnoted: list[SegmentSummary] = []
+        for ref in finished:
+            if tables.ledger.committed(ref.name) is None:
+                with contextlib.suppress(FileNotFoundError), OpenSegment(ref) as segment:
+                    unnoted.append(summarise(segment))
+        if unnoted:
+            tables.ledger.append(ledger_rows(unnoted), {summary.ref.name: 1 for summary in unnoted})
+            tally.commits += 1
+            self._step("ledger committed")
+        if finished:
+            for table in tables.all:
+                table.sync()
+            self._step("tables synced")
+        for ref in finished:
+            ref.path.unlink(missing_ok=True)
+            del self._progress[ref.name]
+            tally.segments_deleted += 1
+            self._step("segment deleted")
+
+    def _expire(self, tables: _Tables, tally: _Tally) -> None:
+        if self._retention_days is None:
+            return
+        cutoff_us = retention_cutoff_us(self._clock.now_us(), self._retention_days)
+        old = note_expired(
+            tables.predictions, "logged_at", pa.scalar(cutoff_us, TIME), "expired", tables.ledger
+        )
+        if old:
+            self._step("expired rows noted")
+            tally.expired = tables.predictions.delete(f"logged_at < '{iso_utc(cutoff_us)}'")
+            self._step("predictions expired")
+        if note_expired(tables.labels, "revision", pa.scalar(cutoff_us), "expired labels", tables.ledger):
+            self._step("expired rows noted")
+            tables.labels.delete(f"revision < {cutoff_us}")
+            self._step("labels expired")
+
+    def _upkeep(self, table: LogTable, version_before: int) -> None:
+        """Tidy up whenever a table's version passes a multiple, so it also happens over many short passes."""
+        if table.version // self._upkeep_commits == version_before // self._upkeep_commits:
+            return
+        rare = self._upkeep_commits * _ROUNDS_BETWEEN_LARGE
+        large = table.version // rare != version_before // rare
+        table.compact(LARGE_FILE_BYTES if large else SMALL_FILE_BYTES)
+        self._step("compacted")
+        table.checkpoint()
+        self._step("checkpointed")
+        table.vacuum()
+        self._step("vacuumed")
+
+
+def _size_bytes(ref: SegmentRef) -> int:
+    try:
+        return ref.path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _read_segment(segment: OpenSegment, progress: _Progress, budget_bytes: int, batch: _Batch) -> None:
+    """Add what lies behind the segment's offset to the batch; nothing of it if a part is unreadable."""
+    name, replica = segment.ref.name, segment.ref.replica
+    predictions: list[tuple[str, PredictionBlock]] = []
+    labels: list[tuple[str, LabelBlock]] = []
+    read_to, torn = progress.offset, 0
+    for found in segment.frames(progress.offset, budget_bytes):
+        read_to = found.end
+        if isinstance(found, Damage):
+            torn += found.start > 0
+            continue
+        payload = decode(found, name)
+        if isinstance(payload, PredictionBlock) and found.end > progress.predictions_to:
+            predictions.append((replica, payload))
+        elif isinstance(payload, LabelBlock) and found.end > progress.labels_to:
+            labels.append((replica, payload))
+    batch.torn_records += torn
+    batch.bytes += read_to - progress.offset
+    batch.read_to[name] = read_to
+    if predictions:
+        batch.predictions += predictions
+        batch.prediction_segments.add(name)
+    if labels:
+        batch.labels += labels
+        batch.label_segments.add(name)
+    if segment.writer_gone and read_to >= segment.size_bytes:
+        batch.finished.add(name)

@@ -1,0 +1,162 @@
+"""Labels from a file: Parquet, CSV or JSON lines, streamed into the log."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import pyarrow as pa
+from pyarrow import csv, json, parquet
+
+from holdfast.clock import Clock, parse_time_us
+from holdfast.prediction_log.errors import PredictionLogError
+from holdfast.prediction_log.labels import Label
+from holdfast.prediction_log.settling import settle
+from holdfast.prediction_log.spool import SpoolWriter
+from holdfast.privacy import canonical_text
+from holdfast.spec import Deployment
+
+LABEL_COLUMNS: Final = ("label", "y")
+TIME_COLUMN: Final = "observed_at"
+
+
+class LabelFileReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a label file."""
+
+    accepted: int
+    without_label: int
+    """Rows whose label is empty; they are left out, and take nothing back."""
+
+    def __str__(self) -> str:
+        text = f"Accepted {self.accepted} labels."
+        return text + (f" {self.without_label} rows had none." if self.without_label else "")
+
+
+def add_label_file(
+    deployment: Deployment,
+    source: Path,
+    *,
+    id_column: str,
+    label_column: str | None,
+    time_column: str | None,
+    clock: Clock,
+) -> LabelFileReport:
+    """Add every label of a file, by prediction id. The same file twice changes nothing.
+
+    The whole file is checked before the first label is written.
+
+    Args:
+        deployment: whose log takes them.
+        source: `.parquet`, `.csv` or `.jsonl`.
+        id_column: the prediction's id.
+        label_column: the true answer; None: `label` or `y`, whichever is there.
+        time_column: when it became known; None: `observed_at` if there, else now.
+        clock: for labels without a time.
+
+    Raises:
+        PredictionLogError: the file cannot be read, lacks a column, or a row has no id or a broken time.
+    """
+    names = _column_names(source)
+    label_column = label_column or next((name for name in LABEL_COLUMNS if name in names), LABEL_COLUMNS[0])
+    if time_column is None and TIME_COLUMN in names:
+        time_column = TIME_COLUMN
+    wanted = [name for name in (id_column, label_column, time_column) if name is not None]
+    for name in wanted:
+        if name not in names:
+            near = get_close_matches(name, names, n=1)
+            raise PredictionLogError(
+                f"there is no column {name!r}",
+                where=str(source),
+                expected=", ".join(names),
+                next_step=f"Did you mean {near[0]!r}?" if near else "Name it with --label-column",
+            )
+    now_us = clock.now_us()
+    for _ in _labels(source, wanted, now_us):
+        pass
+    logging = deployment.checklist.logging
+    writer = SpoolWriter(
+        deployment.log_folder,
+        deployment=deployment.name,
+        replica="labels",
+        clock=clock,
+        durability=logging.durability,
+        segment_bytes=int(logging.segment_mb * 1024 * 1024),
+    )
+    accepted = without = 0
+    try:
+        for labels, empty in _labels(source, wanted, now_us):
+            writer.append_labels(labels)
+            accepted += len(labels)
+            without += empty
+        writer.sync()
+    finally:
+        writer.close()
+    settle(deployment, clock)
+    return LabelFileReport(accepted=accepted, without_label=without)
+
+
+def _column_names(source: Path) -> list[str]:
+    try:
+        if source.suffix in {".parquet", ".pq"}:
+            return list(parquet.read_schema(source).names)
+        if source.suffix == ".csv":
+            with csv.open_csv(source) as reader:
+                return list(reader.schema.names)
+        if source.suffix in {".jsonl", ".ndjson"}:
+            return list(json.read_json(source).schema.names)
+    except (OSError, pa.ArrowException) as error:
+        raise PredictionLogError(f"the labels cannot be read: {error}", where=str(source)) from error
+    raise PredictionLogError(
+        "labels in an unknown format", where=str(source), expected=".parquet, .csv or .jsonl"
+    )
+
+
+def _batches(source: Path, columns: Sequence[str], id_column: str) -> Iterator[pa.RecordBatch]:
+    if source.suffix in {".parquet", ".pq"}:
+        with parquet.ParquetFile(source) as file:
+            yield from file.iter_batches(columns=list(columns))
+    elif source.suffix == ".csv":
+        # Ids stay as written: 007 is not 7.
+        options = csv.ConvertOptions(include_columns=list(columns), column_types={id_column: pa.string()})
+        with csv.open_csv(source, convert_options=options) as reader:
+            yield from reader
+    else:
+        yield from json.read_json(source).select(list(columns)).to_batches()
+
+
+def _labels(source: Path, columns: Sequence[str], now_us: int) -> Iterator[tuple[list[Label], int]]:
+    """The labels of each batch, and how many of its rows had none."""
+    id_column, label_column, *time_columns = columns
+    first_row = 0
+    try:
+        for batch in _batches(source, columns, id_column):
+            ids = batch.column(id_column).to_pylist()
+            truths = batch.column(label_column).to_pylist()
+            times = batch.column(time_columns[0]).to_pylist() if time_columns else [None] * len(ids)
+            labels = []
+            for row, (name, truth, moment) in enumerate(zip(ids, truths, times, strict=True), first_row):
+                if name is None or name == "":
+                    raise PredictionLogError("a row has no prediction id", where=f"{source}: row {row + 1}")
+                if truth is not None and truth == truth:  # noqa: PLR0124 - the NaN test
+                    labels.append(Label(canonical_text(name), truth, _time_us(moment, now_us, source, row)))
+            yield labels, len(ids) - len(labels)
+            first_row += len(ids)
+    except (OSError, pa.ArrowException) as error:
+        raise PredictionLogError(f"the labels cannot be read: {error}", where=str(source)) from error
+
+
+def _time_us(moment: Any, now_us: int, source: Path, row: int) -> int:
+    if moment is None:
+        return now_us
+    try:
+        return parse_time_us(moment if isinstance(moment, str) else moment.isoformat())
+    except (ValueError, AttributeError) as error:
+        raise PredictionLogError(
+            "the time is no time",
+            where=f"{source}: row {row + 1}",
+            expected="a timestamp, or ISO 8601 text",
+            received=type(moment).__name__,
+        ) from error

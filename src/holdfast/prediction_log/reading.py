@@ -1,0 +1,234 @@
+"""Reading the log: predictions, labels, their join, counts, exports.
+
+Everything here reads the tables. Records still in the spool appear once a keeper has committed them: call
+`settle` first where that matters.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as pds
+from deltalake import DeltaTable
+
+from holdfast.prediction_log.errors import PredictionLogError
+from holdfast.prediction_log.exporting import ExportFormat, export_batches
+from holdfast.prediction_log.folders import labels_folder, log_folder_of, predictions_folder
+from holdfast.prediction_log.ledger import Ledger, VerifyReport, read_ledger, verify_log
+from holdfast.prediction_log.schema import LABELS, PREDICTIONS, TIME
+from holdfast.spec import Deployment
+
+_BATCH_ROWS: Final = 65_536
+
+_LAST_REVISIONS: Final = """
+    SELECT prediction_id, last.y AS y, last.observed_at AS observed_at
+    FROM (
+        SELECT prediction_id,
+               arg_max({'y': y, 'observed_at': observed_at}, (observed_at, revision, sequence)) AS last
+        FROM labels GROUP BY prediction_id
+    )
+"""
+
+
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """How much the tables hold."""
+
+    predictions: int
+    labels: int
+    """Predictions and unknown ids that have a label now; one whose label was taken back has none."""
+    label_revisions: int
+    """Labels as they came, with corrections and repetitions."""
+    labelled: int
+    """Predictions that have a label now."""
+    unknown_labels: int
+    """Labelled ids that no prediction has: not yet, sampled out, removed by retention, or wrong."""
+
+
+class PredictionLog:
+    """The tables of one log. Each call reads the newest committed state.
+
+    Args:
+        log: the deployment, or the log's folder. It need not exist yet: an empty log reads as empty.
+    """
+
+    def __init__(self, log: Deployment | Path) -> None:
+        self.folder = log_folder_of(log)
+
+    def predictions(
+        self,
+        since_us: int | None = None,
+        until_us: int | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pa.RecordBatchReader:
+        """Predictions whose `time` is in `[since_us, until_us)`, in no particular order; streamed.
+
+        Raises:
+            PredictionLogError: a column is asked for that the log does not have.
+        """
+        dataset = self._dataset("predictions")
+        _check_columns(columns, dataset.schema)
+        scanner = dataset.scanner(
+            columns=None if columns is None else list(columns),
+            filter=_between("time", since_us, until_us),
+            batch_size=_BATCH_ROWS,
+        )
+        return scanner.to_reader()
+
+    def labels(
+        self, since_us: int | None = None, until_us: int | None = None, *, history: bool = False
+    ) -> pa.RecordBatchReader:
+        """The last revision of each label, if it was observed in `[since_us, until_us)`.
+
+        Of two labels for one id the one observed later counts, then the one that arrived later. With
+        `history`, every revision as it came.
+        """
+        if history:
+            dataset = self._dataset("labels")
+            scanner = dataset.scanner(
+                filter=_between("observed_at", since_us, until_us), batch_size=_BATCH_ROWS
+            )
+            return scanner.to_reader()
+        return self._sql(f"SELECT * FROM ({_LAST_REVISIONS}) {_where('observed_at', since_us, until_us)}")  # noqa: S608 - numbers only
+
+    def joined(
+        self,
+        since_us: int | None = None,
+        until_us: int | None = None,
+        columns: Sequence[str] | None = None,
+        *,
+        only_labelled: bool = False,
+    ) -> pa.RecordBatchReader:
+        """Predictions with `y` and `observed_at` of their last label, or null; streamed.
+
+        The labels are hashed in memory (about 100 bytes each); the predictions stream past them.
+        """
+        schema = self._dataset("predictions").schema
+        _check_columns(columns, schema)
+        names = ", ".join(f"p.{_quoted(name)}" for name in (schema.names if columns is None else columns))
+        kind = "JOIN" if only_labelled else "LEFT JOIN"
+        wanted = "WHERE y IS NOT NULL" if only_labelled else ""
+        return self._sql(
+            f"SELECT {names}{', ' if names else ''}l.y, l.observed_at FROM predictions p "  # noqa: S608 - quoted names and numbers only
+            f"{kind} (SELECT * FROM ({_LAST_REVISIONS}) {wanted}) l "
+            f"ON p.prediction_id = l.prediction_id {_where('p.time', since_us, until_us)}"
+        )
+
+    def tail(self, n: int = 10, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """The N predictions logged last, oldest first, with their labels."""
+        schema = self._dataset("predictions").schema
+        _check_columns(columns, schema)
+        names = ", ".join(_quoted(name) for name in (schema.names if columns is None else columns))
+        # One column first: which files to read at all is then known from their statistics.
+        newest_times = self._sql(f"SELECT logged_at FROM predictions ORDER BY logged_at DESC LIMIT {int(n)}")  # noqa: S608 - a number
+        times = newest_times.read_all()["logged_at"]
+        if not len(times):
+            return []
+        newest = self._sql(
+            f"SELECT {names} FROM predictions "  # noqa: S608 - quoted names and numbers
+            f"{_where('logged_at', pc.min(times).cast(pa.int64()).as_py(), None)} "
+            f"ORDER BY logged_at DESC, replica DESC, sequence DESC LIMIT {int(n)}"
+        ).read_all()
+        rows: list[dict[str, Any]] = newest.to_pylist()
+        return rows[::-1]
+
+    def count(self) -> Counts:
+        """How many predictions and labels there are, and how many of them belong together."""
+        found = self._sql(
+            f"""
+            WITH last AS (SELECT * FROM ({_LAST_REVISIONS}) WHERE y IS NOT NULL),
+            ids AS (SELECT prediction_id, count(*) AS n FROM predictions
+                    WHERE prediction_id IN (SELECT prediction_id FROM last) GROUP BY prediction_id)
+            SELECT (SELECT count(*) FROM predictions) AS predictions,
+                   (SELECT count(*) FROM last) AS labels,
+                   (SELECT count(*) FROM labels) AS label_revisions,
+                   (SELECT coalesce(sum(n), 0)::BIGINT FROM ids) AS labelled,
+                   (SELECT count(*) FROM last) - (SELECT count(*) FROM ids) AS unknown_labels
+            """  # noqa: S608 - no input in it
+        )
+        return Counts(**found.read_all().to_pylist()[0])
+
+    def schema(self) -> pa.Schema:
+        """Columns of the predictions."""
+        return self._dataset("predictions").schema
+
+    def export(
+        self,
+        path: Path,
+        format: ExportFormat = "parquet",  # noqa: A002 - the word of the command line
+        *,
+        since_us: int | None = None,
+        until_us: int | None = None,
+        columns: Sequence[str] | None = None,
+        labels: bool = True,
+    ) -> int:
+        """Write predictions, with their labels unless told otherwise, to one file; returns the rows written.
+
+        The file appears under its name only when it is complete.
+        """
+        read: Callable[..., pa.RecordBatchReader] = self.joined if labels else self.predictions
+        return export_batches(read(since_us, until_us, columns), path, format)
+
+    def ledger(self) -> Ledger:
+        """What became of every row served, from spool and tables; right while the service runs."""
+        return read_ledger(self.folder)
+
+    def verify(self) -> VerifyReport:
+        """Prove that nothing is missing and nothing is there twice; looks at every row."""
+        return verify_log(self.folder)
+
+    def _dataset(self, table: Literal["predictions", "labels"]) -> Any:
+        folder = (predictions_folder if table == "predictions" else labels_folder)(self.folder)
+        if not DeltaTable.is_deltatable(str(folder)):
+            return pds.dataset((PREDICTIONS if table == "predictions" else LABELS).empty_table())
+        return DeltaTable(str(folder)).to_pyarrow_dataset()
+
+    def _sql(self, query: str) -> pa.RecordBatchReader:
+        import duckdb
+
+        connection = duckdb.connect(":memory:")
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.register("predictions", self._dataset("predictions"))
+        connection.register("labels", self._dataset("labels"))
+        result: pa.RecordBatchReader = connection.sql(query).to_arrow_reader(_BATCH_ROWS)
+        return result
+
+
+def _between(column: str, since_us: int | None, until_us: int | None) -> Any:
+    bounds = []
+    if since_us is not None:
+        bounds.append(pds.field(column) >= pa.scalar(since_us, TIME))
+    if until_us is not None:
+        bounds.append(pds.field(column) < pa.scalar(until_us, TIME))
+    if not bounds:
+        return None
+    return bounds[0] if len(bounds) == 1 else bounds[0] & bounds[1]
+
+
+def _where(column: str, since_us: int | None, until_us: int | None) -> str:
+    bounds = []
+    if since_us is not None:
+        bounds.append(f"{column} >= make_timestamptz({int(since_us)})")
+    if until_us is not None:
+        bounds.append(f"{column} < make_timestamptz({int(until_us)})")
+    return "WHERE " + " AND ".join(bounds) if bounds else ""
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _check_columns(columns: Sequence[str] | None, schema: pa.Schema) -> None:
+    for name in columns or ():
+        if name not in schema.names:
+            near = difflib.get_close_matches(name, schema.names, n=1)
+            raise PredictionLogError(
+                f"the log has no column {name!r}",
+                expected=f"one of {', '.join(schema.names)}",
+                next_step=f"Did you mean {near[0]!r}?" if near else None,
+            )

@@ -1,0 +1,72 @@
+"""Settling: making sure that what was spooled can be read from the tables."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Final
+
+from holdfast.clock import Clock
+from holdfast.prediction_log.errors import KeeperBehindError
+from holdfast.prediction_log.folders import (
+    labels_folder,
+    log_folder_of,
+    predictions_folder,
+    spool_folder,
+)
+from holdfast.prediction_log.keeper import Keeper, KeeperReport
+from holdfast.prediction_log.scanning import OpenSegment, SegmentSummary, summarise
+from holdfast.prediction_log.schema import LABELS, PREDICTIONS
+from holdfast.prediction_log.segments import list_segments
+from holdfast.prediction_log.tables import LogTable
+from holdfast.spec import Deployment
+
+_POLL_S: Final = 0.05
+
+
+def settle(log: Deployment | Path, clock: Clock, *, timeout_s: float = 30.0) -> KeeperReport:
+    """Return once every record spooled before the call is in the tables.
+
+    Commits them itself if no keeper is alive; otherwise waits until the one that is has committed them.
+
+    Raises:
+        KeeperBehindError: it had not within `timeout_s`.
+    """
+    log_folder = log_folder_of(log)
+    wanted = [_summary for _summary in _summaries(log_folder) if _summary.rows or _summary.labels]
+    deadline_s = clock.monotonic_s() + timeout_s
+    while True:
+        report = Keeper(log, clock).run_once()
+        if report.lease or not _missing(wanted, log_folder):
+            return report
+        if clock.monotonic_s() >= deadline_s:
+            raise KeeperBehindError(
+                "the running keeper has not committed everything that is in the spool",
+                where=str(spool_folder(log_folder)),
+                expected=f"within {timeout_s:g} s",
+                next_step="Look at the keeper's output: is its disk full?",
+            )
+        clock.sleep_s(_POLL_S)
+
+
+def _summaries(log_folder: Path) -> list[SegmentSummary]:
+    found = []
+    for ref in list_segments(spool_folder(log_folder)):
+        with contextlib.suppress(FileNotFoundError), OpenSegment(ref) as segment:
+            found.append(summarise(segment))
+    return found
+
+
+def _missing(wanted: list[SegmentSummary], log_folder: Path) -> list[SegmentSummary]:
+    """Segments of which a record that was seen is neither in the tables nor gone with its segment."""
+    waiting = [summary for summary in wanted if summary.ref.path.exists()]
+    if not waiting:
+        return []
+    predictions = LogTable.open_or_create(predictions_folder(log_folder), PREDICTIONS)
+    labels = LogTable.open_or_create(labels_folder(log_folder), LABELS)
+    return [
+        summary
+        for summary in waiting
+        if (summary.rows and (predictions.committed(summary.ref.name) or 0) < summary.rows[-1][0])
+        or (summary.labels and (labels.committed(summary.ref.name) or 0) < summary.labels[-1][0])
+    ]

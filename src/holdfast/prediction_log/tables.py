@@ -1,0 +1,103 @@
+"""Delta tables of the log: opened, appended to with application transactions, kept small."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Self
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+
+from holdfast.prediction_log.disk import SyncedFiles
+
+_CONFIGURATION: Final = {
+    # The keeper commits about once a second: an hour of small commits is enough for readers
+    # that began before.
+    "delta.logRetentionDuration": "interval 1 hours",
+    "delta.deletedFileRetentionDuration": "interval 1 hours",
+    "delta.checkpointInterval": "100",
+}
+_KEEP_REMOVED_FILES_HOURS: Final = 1
+"""A reader that began before a compaction has this long to finish."""
+SMALL_FILE_BYTES: Final = 8 * 1024 * 1024
+LARGE_FILE_BYTES: Final = 128 * 1024 * 1024
+
+
+class LogTable:
+    """One table as the keeper sees it: a snapshot that its own commits move forward.
+
+    A commit fails if another process has moved one of the same segments since the snapshot was taken, so two
+    keepers cannot both append the same records, with or without a lease.
+    """
+
+    def __init__(self, folder: Path, delta: DeltaTable) -> None:
+        self._delta = delta
+        self._files = (
+            SyncedFiles(folder),
+            SyncedFiles(folder / "_delta_log", changing=frozenset({"_last_checkpoint"})),
+        )
+        self.schema: pa.Schema = pa.schema(delta.schema().to_arrow())
+
+    @classmethod
+    def open_or_create(cls, folder: Path, schema: pa.Schema) -> Self:
+        """The table in this folder; an empty one is made if there is none."""
+        if not DeltaTable.is_deltatable(str(folder)):
+            DeltaTable.create(str(folder), schema, mode="ignore", configuration=_CONFIGURATION)
+        return cls(folder, DeltaTable(str(folder)))
+
+    def committed(self, segment: str) -> int | None:
+        """Offset in the segment up to which the table holds its records; None: nothing yet."""
+        version: int | None = self._delta.transaction_version(segment)
+        return version
+
+    def append(self, rows: pa.Table, offsets: Mapping[str, int]) -> None:
+        """Append the rows and move the segments' offsets, in one commit."""
+        properties = CommitProperties(
+            app_transactions=[Transaction(segment, offset) for segment, offset in offsets.items()]
+        )
+        write_deltalake(
+            self._delta,
+            rows,
+            mode="append",
+            schema_mode="merge",
+            commit_properties=properties,
+            writer_properties=WriterProperties(compression="SNAPPY"),
+        )
+        if any(name not in self.schema.names for name in rows.column_names):
+            self.schema = pa.schema(self._delta.schema().to_arrow())
+
+    def delete(self, predicate: str) -> int:
+        """Remove the rows for which the SQL predicate holds; returns how many."""
+        metrics: dict[str, Any] = self._delta.delete(predicate)
+        return int(metrics.get("num_deleted_rows") or 0)
+
+    @property
+    def version(self) -> int:
+        """Number of commits, from 0."""
+        return int(self._delta.version())
+
+    def compact(self, target_bytes: int) -> None:
+        """Merge files smaller than this into files of about this size. Rewrites at most that much twice."""
+        self._delta.optimize.compact(target_size=target_bytes, max_concurrent_tasks=1)
+
+    def checkpoint(self) -> None:
+        """Write the state as one file and drop log entries older than it that nobody reads any more."""
+        self._delta.create_checkpoint()
+        self._delta.cleanup_metadata()
+
+    def vacuum(self, *, keep_hours: int = _KEEP_REMOVED_FILES_HOURS) -> int:
+        """Delete files that no snapshot needs, also those of keepers that died; returns how many."""
+        removed: list[str] = self._delta.vacuum(
+            retention_hours=keep_hours, enforce_retention_duration=False, dry_run=False, full=True
+        )
+        return len(removed)
+
+    def sync(self) -> None:
+        """Return once all that was committed is on the disk; the Delta library leaves that to the kernel."""
+        for files in self._files:
+            files.sync()
+
+    def dataset(self) -> Any:
+        """The snapshot as a pyarrow data set."""
+        return self._delta.to_pyarrow_dataset()

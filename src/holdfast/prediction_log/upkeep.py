@@ -1,0 +1,64 @@
+"""What the ledger table is told before records disappear: counters of segments, ranges of expired rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as pds
+
+from holdfast.prediction_log import proof
+from holdfast.prediction_log.scanning import SegmentSummary
+from holdfast.prediction_log.schema import LEDGER
+from holdfast.prediction_log.tables import LogTable
+
+_DAY_US = 86_400_000_000
+
+
+def ledger_rows(summaries: Iterable[SegmentSummary]) -> pa.Table:
+    """One row per segment that is about to be deleted."""
+    rows: list[dict[str, Any]] = []
+    for summary in summaries:
+        counters = summary.counters
+        rows.append(
+            {
+                "entry": "segment",
+                "replica": summary.ref.replica,
+                "number": summary.ref.number,
+                "deployment": summary.deployment,
+                "opened_at": summary.opened_at_us,
+                "served": counters.served,
+                "stored": counters.stored,
+                "sampled_out": counters.sampled_out,
+                "dropped": counters.dropped,
+                "labels": counters.labels,
+                "torn_records": len(summary.torn),
+                "torn_bytes": summary.torn_bytes,
+                "closed": summary.closed,
+                "first_sequence": min((first for _, first, _ in summary.rows), default=None),
+                "next_sequence": max((after for _, _, after in summary.rows), default=None),
+            }
+        )
+    return pa.Table.from_pylist(rows, schema=LEDGER)
+
+
+def retention_cutoff_us(now_us: int, retention_days: int) -> int:
+    """Rows logged before this moment are no longer kept."""
+    return now_us - retention_days * _DAY_US
+
+
+def note_expired(table: LogTable, column: str, cutoff: pa.Scalar, entry: str, ledger: LogTable) -> int:
+    """Enter the sequence numbers of all rows before the cutoff in the ledger; returns the rows.
+
+    Noting a range twice is harmless: whoever reads takes the union.
+    """
+    found = table.dataset().to_batches(columns=["replica", "sequence"], filter=pds.field(column) < cutoff)
+    rows: list[dict[str, Any]] = [
+        {"entry": entry, "replica": replica, "first_sequence": first, "next_sequence": after}
+        for replica, parts in proof.ranges_by_replica(found).items()
+        for first, after in parts
+    ]
+    if rows:
+        ledger.append(pa.Table.from_pylist(rows, schema=LEDGER), {})
+    return proof.total((row["first_sequence"], row["next_sequence"]) for row in rows)

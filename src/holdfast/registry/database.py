@@ -1,0 +1,163 @@
+"""The registry's tables and how connections to them behave.
+
+SQLite in WAL mode: readers never wait, writers take the lock at the start of their transaction (`BEGIN
+IMMEDIATE`) and so see the state that they change. Rows of versions, decisions and evidence are only ever
+added; triggers refuse anything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from holdfast.registry.errors import RegistryError
+
+SCHEMA_VERSION: Final = 1
+"""Raised when a table changes; migrations go from number to number."""
+_BUSY_TIMEOUT_MS: Final = 15_000
+_WRITES: Final = "holdfast_writes"
+
+metadata: Final = sa.MetaData()
+
+schema_table: Final = sa.Table("schema_version", metadata, sa.Column("version", sa.Integer, primary_key=True))
+
+versions_table: Final = sa.Table(
+    "versions",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("sha256", sa.Text, nullable=False),
+    sa.Column("created_at_us", sa.BigInteger, nullable=False),
+    sa.Column("created_by", sa.Text, nullable=False),
+    sa.Column("metadata", sa.JSON, nullable=False),
+)
+
+evidence_table: Final = sa.Table(
+    "evidence",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("version", sa.Integer, sa.ForeignKey("versions.number"), nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("payload", sa.JSON, nullable=False),
+    sa.Column("at_us", sa.BigInteger, nullable=False),
+    sa.Index("evidence_by_version", "version", "kind", "at_us"),
+)
+
+route_table: Final = sa.Table(
+    "route",
+    metadata,
+    sa.Column("id", sa.Integer, sa.CheckConstraint("id = 1"), primary_key=True),
+    sa.Column("champion", sa.Integer, sa.ForeignKey("versions.number")),
+    sa.Column("generation", sa.Integer, nullable=False),
+    sa.Column("changed_at_us", sa.BigInteger, nullable=False),
+)
+
+decisions_table: Final = sa.Table(
+    "decisions",
+    metadata,
+    sa.Column("generation", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("version", sa.Integer, sa.ForeignKey("versions.number"), nullable=False),
+    sa.Column("previous", sa.Integer, sa.ForeignKey("versions.number")),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("at_us", sa.BigInteger, nullable=False),
+    sa.Column("checklist_hash", sa.Text, nullable=False),
+)
+
+_APPEND_ONLY: Final = (versions_table, evidence_table, decisions_table)
+
+
+def connect(url: str) -> sa.Engine:
+    """An engine whose database exists and has this schema.
+
+    Raises:
+        RegistryError: the database cannot be opened, or was written by a newer holdfast.
+    """
+    engine = sa.create_engine(url)
+    if engine.dialect.name == "sqlite":
+        sa.event.listen(engine, "connect", _prepare_sqlite)
+        sa.event.listen(engine, "begin", _begin_sqlite)
+    try:
+        _create(engine)
+    except sa.exc.SQLAlchemyError as error:
+        engine.dispose()
+        raise RegistryError(
+            "the registry cannot be opened", where=url, received=str(error.__cause__ or error)
+        ) from error
+    except RegistryError:
+        engine.dispose()
+        raise
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None  # transactions begin where we say so, not where the driver guesses
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    writes = connection.get_execution_options().get(_WRITES, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+@contextmanager
+def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A consistent view; nobody waits for it."""
+    with engine.connect() as connection, connection.begin():
+        yield connection
+
+
+@contextmanager
+def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A transaction that no other writer overlaps; committed at the end, undone by an exception."""
+    with engine.connect() as connection:
+        connection = connection.execution_options(**{_WRITES: True})  # noqa: PLW2901 - the same connection
+        with connection.begin():
+            if engine.dialect.name != "sqlite":
+                connection.execute(sa.select(route_table.c.id).with_for_update())
+            yield connection
+
+
+def _create(engine: sa.Engine) -> None:
+    if sa.inspect(engine).has_table(schema_table.name):
+        with reading(engine) as connection:
+            found = connection.execute(sa.select(schema_table.c.version)).scalar_one()
+        if found != SCHEMA_VERSION:
+            raise RegistryError(
+                "the registry has a schema that this holdfast does not read",
+                where=str(engine.url),
+                expected=f"schema {SCHEMA_VERSION}",
+                received=f"schema {found}",
+                next_step="Use the holdfast that wrote it, or a newer one",
+            )
+        return
+    with engine.connect() as connection:
+        connection = connection.execution_options(**{_WRITES: True})  # noqa: PLW2901 - the same connection
+        with connection.begin():
+            if sa.inspect(connection).has_table(schema_table.name):
+                return  # another process created it while this one waited
+            metadata.create_all(connection)
+            connection.execute(sa.insert(schema_table).values(version=SCHEMA_VERSION))
+            connection.execute(
+                sa.insert(route_table).values(id=1, champion=None, generation=0, changed_at_us=0)
+            )
+            if engine.dialect.name == "sqlite":
+                _forbid_changes(connection)
+
+
+def _forbid_changes(connection: sa.Connection) -> None:
+    for table in _APPEND_ONLY:
+        for verb in ("UPDATE", "DELETE"):
+            connection.exec_driver_sql(
+                f"CREATE TRIGGER {table.name}_no_{verb.lower()} BEFORE {verb} ON {table.name} "
+                f"BEGIN SELECT RAISE(ABORT, '{table.name} are only ever added'); END"
+            )

@@ -1,0 +1,85 @@
+"""How good a version was on its reference, where labels are known."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.artifact import Answer, Signature
+
+
+def measure_quality(
+    signature: Signature, answer: Answer, labels: NDArray[np.generic] | None
+) -> dict[str, float]:
+    """Plain metrics over the labelled rows; empty without labels or for a `tensor` task.
+
+    Classification: accuracy, log loss, and with two classes the area under the ROC curve, average precision
+    and the share of positives. Regression: mean absolute error, root mean squared error and R squared.
+    """
+    if labels is None or signature.task == "tensor":
+        return {}
+    known = np.array([value is not None and value == value for value in labels.tolist()])  # noqa: PLR0124 - NaN
+    if not known.any():
+        return {}
+    prediction = np.asarray(answer.prediction)[known]
+    truth = labels[known]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if signature.task == "regression":
+            return _regression(truth.astype(np.float64), prediction.astype(np.float64))
+        probabilities = None if answer.probabilities is None else answer.probabilities[known]
+        return _classification(signature, truth, prediction, probabilities)
+
+
+def _regression(truth: NDArray[np.float64], prediction: NDArray[np.float64]) -> dict[str, float]:
+    from sklearn import metrics
+
+    return _finite(
+        {
+            "mean_absolute_error": metrics.mean_absolute_error(truth, prediction),
+            "root_mean_squared_error": float(np.sqrt(metrics.mean_squared_error(truth, prediction))),
+            "r_squared": metrics.r2_score(truth, prediction) if len(truth) > 1 else float("nan"),
+        }
+    )
+
+
+def _classification(
+    signature: Signature,
+    truth: NDArray[np.generic],
+    prediction: NDArray[np.generic],
+    probabilities: NDArray[np.floating[Any]] | None,
+) -> dict[str, float]:
+    from sklearn import metrics
+
+    names = [str(name) for name in signature.classes]
+    wanted = np.array([_name(value) for value in truth.tolist()], dtype=object)
+    given = np.array([_name(value) for value in prediction.tolist()], dtype=object)
+    found = {"accuracy": float(np.mean(wanted == given))}
+    if probabilities is None or not set(wanted) <= set(names):
+        return found
+    position = np.array([names.index(name) for name in wanted])
+    chance = np.clip(probabilities[np.arange(len(position)), position].astype(np.float64), 1e-15, 1)
+    found["log_loss"] = float(-np.mean(np.log(chance)))
+    if signature.task == "binary" and signature.positive_class is not None:
+        positive = names.index(str(signature.positive_class))
+        is_positive = position == positive
+        found["positive_share"] = float(is_positive.mean())
+        if 0 < is_positive.sum() < len(is_positive):
+            score = probabilities[:, positive]
+            found["roc_auc"] = float(metrics.roc_auc_score(is_positive, score))
+            found["average_precision"] = float(metrics.average_precision_score(is_positive, score))
+    return _finite(found)
+
+
+def _name(value: Any) -> str:
+    """A class by its text: 1, 1.0 and True are one class."""
+    if isinstance(value, bool | float):
+        return str(int(value)) if float(value).is_integer() else str(value)
+    return str(value)
+
+
+def _finite(found: dict[str, float]) -> dict[str, float]:
+    return {name: float(value) for name, value in found.items() if np.isfinite(value)}

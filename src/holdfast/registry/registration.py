@@ -1,0 +1,217 @@
+"""Registering a model: recognise it, convert it, compare it with its original, describe it, store it."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.artifact import Artifact, Reference, open_artifact, open_source, store_artifact
+from holdfast.artifact.card import write_card
+from holdfast.artifact.store import python_model_file
+from holdfast.clock import Clock
+from holdfast.registry.candidate import Candidate, prepare
+from holdfast.registry.quality import measure_quality
+from holdfast.registry.reference_table import reference_table
+from holdfast.registry.registry import Registry
+from holdfast.registry.values import ModelVersion
+from holdfast.spec import Deployment
+
+_WARMUP_ROWS: Final = 64
+_WARMUP_BYTES: Final = 1 << 20
+
+
+def register_model(
+    deployment: Deployment,
+    registry: Registry,
+    source: object,
+    *,
+    reference: object | None = None,
+    labels: str | None = None,
+    time: str | None = None,
+    trust_pickle: bool = False,
+    trust_python: bool = False,
+    promote: bool = False,
+    actor: str | None = None,
+    clock: Clock,
+) -> ModelVersion:
+    """Store a model as a new version. The first becomes the champion; later ones wait to be promoted.
+
+    Registering the same model with the same reference again returns the version that is already there.
+
+    Args:
+        deployment: whose checklist says what is allowed and wanted.
+        registry: of the deployment.
+        source: a path, `module:function`, or a live model (see `holdfast.artifact.open_source`).
+        reference: the data the model was judged good on: its inputs, and the label and time columns if known.
+            A Parquet or CSV file, or any frame that speaks Arrow.
+        labels: column of the reference with the true answer.
+        time: column of the reference with the time of each row.
+        trust_pickle: a pickle may be loaded, which runs whatever code it holds.
+        trust_python: a Python callable may be imported, now and by every worker.
+        promote: make it the champion even if there is one.
+        actor: who registers; the user of this process by default.
+        clock: the time of what is stored.
+
+    Raises:
+        ArtifactError: the model or the reference cannot be taken as it is.
+        ParityError: the converted model does not answer as the original does.
+        RuntimeFailure: the model cannot be loaded or fails on the reference.
+    """
+    opened = open_source(source, trust_pickle=trust_pickle, trust_python=trust_python)
+    table = None if reference is None else Reference.read(reference, label=labels, time=time)
+    candidate = prepare(opened, table, deployment.checklist)
+    try:
+        version = _add(deployment, registry, candidate, table, actor=actor or _user(), now_us=clock.now_us())
+    finally:
+        candidate.runtime.close()
+    route = registry.route()
+    if promote or route.champion is None:
+        registry.promote(
+            version.version,
+            reason="the first version" if route.champion is None else "promoted at registration",
+            actor=actor or _user(),
+            checklist_hash=deployment.checklist_hash,
+        )
+    return registry.version(version.version)
+
+
+def _add(
+    deployment: Deployment,
+    registry: Registry,
+    candidate: Candidate,
+    reference: Reference | None,
+    *,
+    actor: str,
+    now_us: int,
+) -> ModelVersion:
+    checklist = deployment.checklist
+    private = checklist.privacy.sensitivity == "high"
+    answered = None
+    quality: dict[str, float] = {}
+    if reference is not None:
+        answer = candidate.answer(reference)
+        answered = reference_table(reference, candidate.signature, answer)
+        quality = measure_quality(candidate.signature, answer, reference.labels())
+    card = write_card(
+        checklist.model.name,
+        candidate.signature,
+        origin=candidate.origin,
+        reference=reference,
+        quality=quality,
+        notes=candidate.notes,
+        show_values=not private,
+    )
+    artifact = _store(deployment, candidate, None if private else reference, card)
+    deployment.references_folder.mkdir(parents=True, exist_ok=True)
+    building = Path(tempfile.mkdtemp(prefix=".building-", dir=deployment.references_folder))
+    try:
+        reference_hash = "" if answered is None else _write_reference(building, answered)
+        metadata = _metadata(candidate, reference, reference_hash, quality)
+        version = registry.add_version(
+            name=checklist.model.name,
+            sha256=artifact.sha256,
+            created_at_us=now_us,
+            created_by=actor,
+            metadata=metadata,
+            same=lambda old: old.metadata.get("reference_sha256") == reference_hash,
+            before_commit=lambda number: _publish(building, deployment.references_folder / number),
+        )
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    if candidate.parity is not None:
+        registry.attach_evidence(version.version, "parity", _finite(msgspec.to_builtins(candidate.parity)))
+    if quality:
+        registry.attach_evidence(
+            version.version, "reference quality", {**quality, "rows": len(reference or ())}
+        )
+    return version
+
+
+def _store(deployment: Deployment, candidate: Candidate, reference: Reference | None, card: str) -> Artifact:
+    target = candidate.execution.python_target
+    stored = store_artifact(
+        deployment.artifacts_folder,
+        runtime="onnx" if target is None else "python",
+        model=candidate.model if target is None else python_model_file(target),
+        signature=candidate.signature,
+        execution=candidate.execution,
+        warmup=None if reference is None else _warmup(candidate, reference),
+        card=card,
+    )
+    return open_artifact(stored.folder)
+
+
+def _warmup(candidate: Candidate, reference: Reference) -> Mapping[str, list[Any]] | None:
+    """A few reference rows; none if rows are large (images)."""
+    columns = candidate.signature.columns
+    if any(column.shape for column in columns):
+        return None
+    head = reference.head(_WARMUP_ROWS)
+    rows = {column.name: _plain(head.values(column.name)) for column in columns}
+    return rows if len(msgspec.json.encode(rows)) <= _WARMUP_BYTES else None
+
+
+def _plain(values: NDArray[np.generic]) -> list[Any]:
+    if values.dtype.kind == "f":
+        return [value if np.isfinite(value) else None for value in values.tolist()]
+    return list(values.tolist())
+
+
+def _metadata(
+    candidate: Candidate, reference: Reference | None, reference_hash: str, quality: Mapping[str, float]
+) -> dict[str, Any]:
+    metadata: dict[str, Any] = {
+        "origin": candidate.origin,
+        "task": candidate.signature.task,
+        "notes": list(candidate.notes),
+        "reference_sha256": reference_hash,
+        "reference_rows": 0 if reference is None else len(reference),
+        "quality": dict(quality),
+    }
+    if candidate.parity is not None:
+        metadata["parity"] = _finite(msgspec.to_builtins(candidate.parity))
+    return metadata
+
+
+def _finite(payload: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: value for name, value in payload.items() if not isinstance(value, float) or np.isfinite(value)
+    }
+
+
+def _write_reference(folder: Path, table: Any) -> str:
+    from pyarrow import parquet
+
+    path = folder / "reference.parquet"
+    parquet.write_table(table, str(path), compression="zstd")
+    digest = hashlib.sha256()
+    with path.open("rb+") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+        os.fsync(file.fileno())
+    return digest.hexdigest()
+
+
+def _publish(building: Path, folder: Path) -> None:
+    """Runs under the registry's write lock: what stands there is of a registration that never committed."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    building.chmod(0o755)
+    building.rename(folder)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"

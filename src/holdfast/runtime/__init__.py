@@ -1,0 +1,8 @@
+"""Adapters that run an artifact: ONNX graphs and Python callables."""
+
+from holdfast.runtime.errors import ParityError, RuntimeFailure
+from holdfast.runtime.opening import open_runtime
+from holdfast.runtime.parity import Parity, check_parity
+from holdfast.runtime.protocol import Runtime
+
+__all__ = ["Parity", "ParityError", "Runtime", "RuntimeFailure", "check_parity", "open_runtime"]

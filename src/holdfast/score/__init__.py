@@ -1,0 +1,18 @@
+"""Room `score`: tables in, tables out, and the library surface `load` and `predict`."""
+
+from holdfast.score.errors import BadRowError, ScoreError, TableError
+from holdfast.score.library import Model, Prediction, load, predict
+from holdfast.score.table import BATCH_ARM, ScoreReport, score_table
+
+__all__ = [
+    "BATCH_ARM",
+    "BadRowError",
+    "Model",
+    "Prediction",
+    "ScoreError",
+    "ScoreReport",
+    "TableError",
+    "load",
+    "predict",
+    "score_table",
+]

@@ -1,0 +1,190 @@
+"""Tables in files, as a stream of record batches: Parquet and CSV, in and out, in bounded memory."""
+
+from __future__ import annotations
+
+import os
+from bisect import insort
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, get_args
+
+import pyarrow as pa
+from pyarrow import csv, parquet
+
+from holdfast.score.errors import TableError
+
+TableFormat = Literal["parquet", "csv"]
+_ENDINGS: dict[str, TableFormat] = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv"}
+_CSV_BLOCK_BYTES = 1 << 20
+_PARQUET_BUFFER_BYTES = 1 << 18
+"""For each column."""
+
+
+def format_of(path: Path, named: TableFormat | None) -> TableFormat:
+    """The format by name, or else by the ending of the file.
+
+    Raises:
+        TableError: neither tells.
+    """
+    if named is not None:
+        if named not in get_args(TableFormat):
+            raise TableError(
+                "unknown format", expected=" or ".join(get_args(TableFormat)), received=repr(named)
+            )
+        return named
+    endings = [ending for ending in path.suffixes if ending.lower() != ".gz"]
+    found = _ENDINGS.get(endings[-1].lower() if endings else "")
+    if found is None:
+        raise TableError(
+            "the ending of the file does not tell its format",
+            where=str(path),
+            expected=", ".join(_ENDINGS),
+            next_step='Name the format: "parquet" or "csv".',
+        )
+    return found
+
+
+class TableReader:
+    """One pass over a table.
+
+    Args:
+        path: the file.
+        file_format: of the file.
+        block_rows: most rows of one batch.
+
+    Raises:
+        TableError: the file is missing, empty or broken.
+    """
+
+    def __init__(self, path: Path, file_format: TableFormat, block_rows: int) -> None:
+        self.path = path
+        self.text = file_format == "csv"
+        self._block_rows = block_rows
+        self._invalid: list[int] = []
+        self.rows: int | None = None
+        """Rows of the whole file, where it says so (Parquet)."""
+        try:
+            if self.text:
+                self._source: Any = self._open_csv()
+                self.schema: pa.Schema = self._source.schema
+            else:
+                # Read ahead, the library would hold the whole file in memory.
+                self._source = parquet.ParquetFile(path, pre_buffer=False, buffer_size=_PARQUET_BUFFER_BYTES)
+                self.schema = self._source.schema_arrow
+                self.rows = self._source.metadata.num_rows
+        except FileNotFoundError:
+            raise TableError("there is no such file", where=str(path)) from None
+        except (pa.ArrowException, OSError) as error:
+            raise TableError(f"cannot be read: {error}", where=str(path)) from error
+        doubled = {name for name in self.schema.names if self.schema.names.count(name) > 1}
+        if doubled:
+            raise TableError(f"several columns are named {min(doubled)!r}", where=str(path))
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The rows in order, `block_rows` at most at a time.
+
+        Raises:
+            TableError: the file is broken further on.
+        """
+        try:
+            source = self._source if self.text else self._source.iter_batches(batch_size=self._block_rows)
+            for batch in source:
+                for start in range(0, batch.num_rows, self._block_rows):
+                    yield batch.slice(start, self._block_rows)
+        except (pa.ArrowException, OSError) as error:
+            raise TableError(f"cannot be read: {error}", where=str(self.path)) from error
+
+    @property
+    def invalid_rows(self) -> tuple[int, ...]:
+        """Numbers (from 1) of CSV rows so far that have too few or too many fields; no batch holds them."""
+        return tuple(self._invalid)
+
+    def row_number(self, position: int) -> int:
+        """The number, from 1 and without the header, of the row that is the position-th of all batches."""
+        number = position + 1
+        for invalid in self._invalid:
+            if invalid > number:
+                break
+            number += 1
+        return number
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._source.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open_csv(self) -> Any:
+        # All is read as text: what the model needs is parsed by its signature, the rest passes unchanged.
+        head = csv.open_csv(
+            self.path,
+            read_options=csv.ReadOptions(block_size=_CSV_BLOCK_BYTES, use_threads=False),
+            parse_options=csv.ParseOptions(newlines_in_values=True, invalid_row_handler=lambda _: "skip"),
+        )
+        names = head.schema.names
+        head.close()
+        return csv.open_csv(
+            self.path,
+            read_options=csv.ReadOptions(block_size=_CSV_BLOCK_BYTES, use_threads=False),
+            parse_options=csv.ParseOptions(newlines_in_values=True, invalid_row_handler=self._note_invalid),
+            convert_options=csv.ConvertOptions(
+                column_types={name: pa.string() for name in names},
+                null_values=[""],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+            ),
+        )
+
+    def _note_invalid(self, row: Any) -> str:
+        insort(self._invalid, row.number - 1)
+        return "skip"
+
+
+def _worth_a_dictionary(schema: pa.Schema) -> list[str]:
+    """Text repeats itself; numbers rarely do, and trying costs more than writing them."""
+    return [one.name for one in schema if pa.types.is_string(one.type) and one.name != "prediction_id"]
+
+
+class TableWriter:
+    """A table that appears under its name whole or not at all.
+
+    It grows beside the target as a hidden file, is synced, and then takes the target's place.
+    """
+
+    def __init__(self, path: Path, file_format: TableFormat, schema: pa.Schema) -> None:
+        self._path = path
+        self._partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        try:
+            self._writer: Any = (
+                csv.CSVWriter(self._partial, schema)
+                if file_format == "csv"
+                else parquet.ParquetWriter(
+                    self._partial, schema, compression="zstd", use_dictionary=_worth_a_dictionary(schema)
+                )
+            )
+        except (pa.ArrowException, OSError) as error:
+            self._partial.unlink(missing_ok=True)
+            raise TableError(f"cannot be written: {error}", where=str(path)) from error
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Add rows."""
+        self._writer.write_batch(batch)
+
+    def finish(self) -> None:
+        """Let the table appear."""
+        self._writer.close()
+        with self._partial.open("rb") as written:
+            os.fsync(written.fileno())
+        self._partial.replace(self._path)
+
+    def abandon(self) -> None:
+        """Leave nothing behind."""
+        self._writer.close()
+        self._partial.unlink(missing_ok=True)

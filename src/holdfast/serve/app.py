@@ -1,0 +1,269 @@
+"""The ASGI app: every route, the hot ones included for requests that have to queue behind others."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from holdfast.errors import HoldfastError
+from holdfast.infer import NotReadyError
+from holdfast.serve.errors import ContentTypeError, MethodNotAllowedError, RequestError, RouteNotFoundError
+from holdfast.serve.labels import read_labels
+from holdfast.serve.openapi import openapi
+from holdfast.serve.protocol import readable_as_json, too_large
+from holdfast.serve.service import INFER, PREDICT, Service, Sink
+from holdfast.serve.status import error_body, error_headers, status_of
+from holdfast.telemetry import read_all, write_snapshot
+
+JSON: Final = "application/json"
+_OPEN: Final = frozenset({"/livez", "/readyz", "/v2/health/live", "/v2/health/ready"})
+_NDJSON: Final = frozenset({"application/x-ndjson", "application/jsonl", "application/json-lines"})
+_Handler = Callable[[Request], Awaitable[Response]]
+
+
+class _FutureSink(Sink):
+    __slots__ = ("future",)
+
+    def __init__(self) -> None:
+        self.future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    def respond(self, body: bytes) -> None:
+        if not self.future.done():
+            self.future.set_result(body)
+
+    def refuse(self, error: HoldfastError) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+def make_app(service: Service, *, version: str, run_folder: Path, replica: str, workers: int) -> Starlette:
+    """The app of one worker.
+
+    Args:
+        service: shared with the protocol.
+        version: of holdfast.
+        run_folder: where the workers' counts are.
+        replica: this worker's name there.
+        workers: of the whole service, for `/metrics`.
+    """
+    routes = _Routes(service, version=version, run_folder=run_folder, replica=replica, workers=workers)
+
+    async def on_http_error(request: Request, error: Exception) -> Response:
+        """Starlette's own 404 and 405 in our words."""
+        failure: HoldfastError = RequestError(str(error))
+        if isinstance(error, HTTPException) and error.status_code == 404:
+            failure = RouteNotFoundError(
+                "no such path", where=request.url.path[:200], next_step="See /openapi.json."
+            )
+        elif isinstance(error, HTTPException) and error.status_code == 405:
+            failure = MethodNotAllowedError(
+                "the path does not take this method",
+                where=request.url.path[:200],
+                expected=(error.headers or {}).get("Allow"),
+                received=request.method,
+            )
+        response = _error(failure)
+        if isinstance(error, HTTPException) and error.headers:
+            response.headers.update(error.headers)
+        return response
+
+    return Starlette(routes=routes.table(), exception_handlers={HTTPException: on_http_error})
+
+
+class _Routes:
+    def __init__(
+        self, service: Service, *, version: str, run_folder: Path, replica: str, workers: int
+    ) -> None:
+        self._service = service
+        self._version = version
+        self._run_folder = run_folder
+        self._replica = replica
+        self._workers = workers
+
+    def table(self) -> list[Route]:
+        model, pinned = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
+        return [
+            Route("/", self._counted("/", self._home)),
+            Route(PREDICT, self._guarded(self._predict), methods=["POST"]),
+            Route(f"{model}/infer", self._guarded(self._infer), methods=["POST"]),
+            Route(f"{pinned}/infer", self._guarded(self._infer), methods=["POST"]),
+            Route("/labels", self._counted("/labels", self._labels), methods=["POST"]),
+            Route("/livez", self._counted("/livez", self._live)),
+            Route("/readyz", self._counted("/readyz", self._ready)),
+            Route("/v2", self._counted("/v2", self._server)),
+            Route("/v2/", self._counted("/v2", self._server)),
+            Route("/v2/health/live", self._counted("/v2/health/live", self._live)),
+            Route("/v2/health/ready", self._counted("/v2/health/ready", self._ready)),
+            Route(model, self._counted(model, self._metadata)),
+            Route(pinned, self._counted(model, self._metadata)),
+            Route(f"{model}/ready", self._counted(f"{model}/ready", self._model_ready)),
+            Route(f"{pinned}/ready", self._counted(f"{model}/ready", self._model_ready)),
+            Route("/metrics", self._counted("/metrics", self._metrics)),
+            Route("/openapi.json", self._counted("/openapi.json", self._openapi)),
+        ]
+
+    def _guarded(self, handler: _Handler) -> _Handler:
+        """Keys first, and every error as JSON."""
+
+        async def guarded(request: Request) -> Response:
+            try:
+                if request.url.path not in _OPEN:
+                    authorization = request.headers.get("authorization")
+                    self._service.authorise(authorization.encode("latin-1") if authorization else None)
+                return await handler(request)
+            except HoldfastError as error:
+                return _error(error)
+            except ClientDisconnect:
+                return Response(status_code=400)
+
+        return guarded
+
+    def _counted(self, route: str, handler: _Handler) -> _Handler:
+        """Guarded, and counted by route and status; the hot routes count themselves."""
+        guarded = self._guarded(handler)
+
+        async def counted(request: Request) -> Response:
+            began_s = time.monotonic()
+            response = await guarded(request)
+            self._service.counts.route(route).observe(response.status_code, time.monotonic() - began_s)
+            return response
+
+        return counted
+
+    async def _predict(self, request: Request) -> Response:
+        body = await self._json_body(request)
+        sink = _FutureSink()
+        job = self._service.predict(body, sink)
+        return await _answer(sink, job)
+
+    async def _infer(self, request: Request) -> Response:
+        if "inference-header-content-length" in request.headers:
+            raise ContentTypeError("binary tensors are not read yet", expected="tensors as JSON")
+        body = await self._json_body(request)
+        sink = _FutureSink()
+        job = self._service.infer(
+            body, sink, request.path_params["model"], request.path_params.get("version")
+        )
+        return await _answer(sink, job)
+
+    async def _labels(self, request: Request) -> Response:
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        lines = kind in _NDJSON
+        body = await self._body(request) if lines else await self._json_body(request)
+        if self._service.plane.writer is None:
+            raise NotReadyError(
+                "labels cannot be kept: the log is switched off", next_step="Set [logging] enabled = true."
+            )
+        labels = read_labels(body, self._service.clock, lines=lines)
+        plane = self._service.plane
+        plane.append_labels(labels)
+        if plane.syncs:
+            await asyncio.to_thread(plane.sync)
+        self._service.counts.log.labels += len(labels)
+        return _json({"accepted": len(labels)})
+
+    async def _json_body(self, request: Request) -> bytes:
+        kind = request.headers.get("content-type", "")
+        if not readable_as_json(kind.encode("latin-1")):
+            raise ContentTypeError("this route reads JSON", expected=JSON, received=repr(kind[:60]))
+        encoding = request.headers.get("content-encoding", "identity")
+        if encoding.lower() != "identity":
+            raise ContentTypeError("compressed bodies are not read", where="Content-Encoding")
+        return await self._body(request)
+
+    async def _body(self, request: Request) -> bytes:
+        limit = self._service.max_body_bytes
+        declared = request.headers.get("content-length")
+        if declared is not None and int(declared) > limit:
+            raise too_large(limit)
+        parts, size = [], 0
+        async for part in request.stream():
+            size += len(part)
+            if size > limit:
+                raise too_large(limit)
+            parts.append(part)
+        return b"".join(parts)
+
+    async def _home(self, _: Request) -> Response:
+        champion = self._service.champion
+        return _json(
+            {
+                "name": self._service.name,
+                "model_version": champion.lane.version if champion else None,
+                "ready": self._service.ready,
+                "holdfast": self._version,
+                "links": {
+                    "predict": PREDICT,
+                    "infer": INFER.format(model=self._service.name),
+                    "labels": "/labels",
+                    "describe": "/openapi.json",
+                    "metrics": "/metrics",
+                },
+            }
+        )
+
+    async def _live(self, _: Request) -> Response:
+        return _json({"live": True})
+
+    async def _ready(self, _: Request) -> Response:
+        ready = self._service.ready
+        return _json({"ready": ready}, 200 if ready else 503)
+
+    async def _server(self, _: Request) -> Response:
+        return _json({"name": "holdfast", "version": self._version, "extensions": []})
+
+    async def _metadata(self, request: Request) -> Response:
+        endpoint = self._service.endpoint(request.path_params.get("version"), request.path_params["model"])
+        return _json(endpoint.v2.metadata(endpoint.lane.model.platform))
+
+    async def _model_ready(self, request: Request) -> Response:
+        try:
+            self._service.endpoint(request.path_params.get("version"), request.path_params["model"])
+            ready = self._service.ready
+        except NotReadyError:
+            ready = False
+        return _json({"name": request.path_params["model"], "ready": ready}, 200 if ready else 503)
+
+    async def _metrics(self, _: Request) -> Response:
+        from holdfast.telemetry.exposition import CONTENT_TYPE, exposition
+
+        # Our own file first, then only files: all workers show the same, ever growing numbers.
+        self._service.refresh_gauges()
+        write_snapshot(self._run_folder, self._replica, self._service.counts)
+        text = exposition(self._service.name, read_all(self._run_folder), workers=self._workers)
+        return Response(text, headers={"content-type": CONTENT_TYPE})
+
+    async def _openapi(self, _: Request) -> Response:
+        champion = self._service.champion
+        signature = champion.lane.model.signature if champion else None
+        version = champion.lane.version if champion else None
+        return _json(openapi(self._service.checklist, signature, version, self._service.examples))
+
+
+async def _answer(sink: _FutureSink, job: Any) -> Response:
+    try:
+        return Response(await sink.future, media_type=JSON)
+    except asyncio.CancelledError:
+        if job is not None:
+            job.cancelled = True
+        raise
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status_code=status, media_type=JSON)
+
+
+def _error(error: HoldfastError) -> Response:
+    return Response(
+        error_body(error), status_code=status_of(error), media_type=JSON, headers=error_headers(error)
+    )

@@ -1,0 +1,140 @@
+"""Child processes: workers and background commands, each restarted when it ends by itself."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from holdfast.serve.control import Message, Reader, frame
+
+_PR_SET_PDEATHSIG: Final = 1
+_STEADY_S: Final = 10.0
+"""A child that has lived this long has recovered: its next restart is immediate again."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChildSpec:
+    """A command that runs beside the workers as long as the service does."""
+
+    name: str
+    command: Sequence[str]
+
+
+@dataclass(slots=True)
+class Backoff:
+    """How long to wait before a restart: nothing at first, then doubling."""
+
+    longest_s: float
+    failures: int = 0
+
+    def next_s(self, lived_s: float) -> float:
+        """Seconds to wait after a child that lived that long."""
+        if lived_s > _STEADY_S:
+            self.failures = 0
+        self.failures += 1
+        return 0.0 if self.failures == 1 else min(0.1 * 2.0 ** min(self.failures - 2, 20), self.longest_s)
+
+
+@dataclass(slots=True)
+class WorkerProcess:
+    """One life of a worker."""
+
+    index: int
+    replica: str
+    process: subprocess.Popen[bytes]
+    control: socket.socket
+    reader: Reader = field(default_factory=Reader)
+    born_s: float = field(default_factory=time.monotonic)
+    generation: int = -1
+    """Of the last route that the worker answered."""
+    version: str | None = None
+    draining: bool = False
+
+    def send(self, message: Message) -> None:
+        """Tell the worker; a dead one is noticed elsewhere."""
+        with contextlib.suppress(OSError):
+            self.control.sendall(frame(message))
+
+
+def start_worker(index: int, listening: socket.socket) -> WorkerProcess:
+    """Start a worker on an inherited socket."""
+    ours, theirs = socket.socketpair()
+    ours.settimeout(5.0)
+    name = f"worker-{index}-{secrets.token_hex(4)}"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "holdfast.serve.worker", str(listening.fileno()), str(theirs.fileno())],
+        pass_fds=(listening.fileno(), theirs.fileno()),
+        stdin=subprocess.DEVNULL,
+    )
+    theirs.close()
+    return WorkerProcess(index, name, process, ours)
+
+
+class Background:
+    """A background command over all its lives."""
+
+    def __init__(self, spec: ChildSpec) -> None:
+        self.spec = spec
+        self.process: subprocess.Popen[bytes] | None = None
+        self._backoff = Backoff(longest_s=30.0)
+        self._born_s = 0.0
+        self._start_at_s = 0.0
+
+    def keep_alive(self, now_s: float) -> str | None:
+        """Start it if it is time; returns what to tell the operator, if anything."""
+        said = None
+        if self.process is not None and self.process.poll() is not None:
+            code = self.process.returncode
+            wait_s = self._backoff.next_s(now_s - self._born_s)
+            self._start_at_s = now_s + wait_s
+            said = f"{self.spec.name} ended ({exit_text(code)}); starting it again" + (
+                f" in {wait_s:.1f} s" if wait_s else ""
+            )
+            self.process = None
+        if self.process is None and now_s >= self._start_at_s:
+            self._born_s = now_s
+            self.process = subprocess.Popen(
+                list(self.spec.command),
+                stdin=subprocess.DEVNULL,
+                preexec_fn=die_with_parent(),  # noqa: PLW1509 - no threads here
+            )
+        return said
+
+    def stop(self) -> None:
+        """Ask it to end."""
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.terminate()
+
+
+def die_with_parent() -> Callable[[], Any] | None:
+    """What a child calls before its program starts: SIGTERM when we die, however we die. Linux only."""
+    if not sys.platform.startswith("linux"):
+        return None
+    libc = ctypes.CDLL(None, use_errno=True)
+    parent = os.getpid()
+
+    def arm() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return arm
+
+
+def exit_text(code: int) -> str:
+    """An exit status in words."""
+    if code < 0:
+        with contextlib.suppress(ValueError):
+            return signal.Signals(-code).name
+    return f"exit {code}"

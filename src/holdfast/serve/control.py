@@ -1,0 +1,114 @@
+"""What the supervisor and its workers say to each other, over one socket pair per worker.
+
+Frames of 4 bytes length and MessagePack. The end of the stream is a message too: the other side is gone.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import Final
+
+import msgspec
+
+from holdfast.spec.checklist import Checklist
+
+_LENGTH: Final = struct.Struct("<I")
+
+
+class Message(msgspec.Struct, frozen=True, tag=True):
+    """Anything that is said."""
+
+
+class Start(Message, frozen=True):
+    """To a worker, first of all: who it is."""
+
+    index: int
+    replica: str
+    folder: str
+    checklist: Checklist
+    checklist_hash: str
+    version: str
+    """Of holdfast."""
+
+
+class Route(Message, frozen=True):
+    """To a worker: this version answers from now on."""
+
+    generation: int
+    version: str | None
+    artifact: str
+
+
+class Drain(Message, frozen=True):
+    """To a worker: finish and exit."""
+
+    notice_s: float
+    """Seconds between not being ready and not accepting."""
+
+
+class Loaded(Message, frozen=True):
+    """From a worker: the version of this generation answers."""
+
+    generation: int
+    version: str | None
+
+
+class LoadFailed(Message, frozen=True):
+    """From a worker: the version could not be loaded; what answered before still does."""
+
+    generation: int
+    version: str | None
+    error: str
+
+
+Spoken = Start | Route | Drain | Loaded | LoadFailed
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Spoken).decode
+
+
+def frame(message: Message) -> bytes:
+    """The bytes of one message."""
+    body = _encode(message)
+    return _LENGTH.pack(len(body)) + body
+
+
+class Reader:
+    """Cuts a stream of bytes into messages."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[Spoken]:
+        """The messages that are complete."""
+        self._buffer += data
+        messages = []
+        while len(self._buffer) >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self._buffer)
+            end = _LENGTH.size + length
+            if len(self._buffer) < end:
+                break
+            messages.append(_decode(bytes(self._buffer[_LENGTH.size : end])))
+            del self._buffer[:end]
+        return messages
+
+
+def receive_one(connection: socket.socket) -> Spoken:
+    """Block for one message; for the first, before there is a loop.
+
+    Raises:
+        EOFError: the other side is gone.
+    """
+    body = _exactly(connection, _LENGTH.unpack(_exactly(connection, _LENGTH.size))[0])
+    message: Spoken = _decode(body)
+    return message
+
+
+def _exactly(connection: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        part = connection.recv(size - len(data))
+        if not part:
+            raise EOFError("the supervisor is gone")
+        data += part
+    return data

@@ -1,0 +1,53 @@
+"""What can go wrong with the service itself, rather than with one request's rows."""
+
+from __future__ import annotations
+
+from holdfast.errors import HoldfastError
+
+
+class ServeError(HoldfastError):
+    """The service cannot start or go on."""
+
+
+class ExposureError(ServeError):
+    """The checklist would let strangers in: an address off loopback without keys or without TLS."""
+
+
+class ListenError(ServeError):
+    """The address cannot be listened on."""
+
+
+class RequestError(HoldfastError):
+    """A request that is refused before its rows are looked at."""
+
+
+class UnauthorisedError(RequestError):
+    """No API key, or one that is not accepted."""
+
+
+class BodyTooLargeError(RequestError):
+    """The body exceeds `[predictions] max_body_bytes`."""
+
+
+class ContentTypeError(RequestError):
+    """The body is declared to be something that this route does not read."""
+
+
+class RouteNotFoundError(RequestError):
+    """There is no such path."""
+
+
+class MethodNotAllowedError(RequestError):
+    """The path does not take this method."""
+
+
+class HeadersTooLargeError(RequestError):
+    """The request line and headers are longer than the service reads."""
+
+
+class InvalidHttpError(RequestError):
+    """The bytes are no HTTP/1.1 request."""
+
+
+class RequestTimeoutError(RequestError):
+    """The client took too long to send its request."""

@@ -1,0 +1,239 @@
+"""The service described in OpenAPI 3.1, from the champion's signature."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from holdfast.artifact.signature import Column, Signature
+from holdfast.infer import RecordSchema
+from holdfast.infer.schema import INTEGER_RANGES
+from holdfast.spec.checklist import Checklist
+
+_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {"type": "string", "description": "The whole message."},
+        "what": {"type": "string"},
+        "where": {"type": "string", "description": "Path to the fault, such as $[3].amount."},
+        "expected": {"type": "string"},
+        "received": {"type": "string"},
+        "next_step": {"type": "string"},
+    },
+}
+
+
+def openapi(
+    checklist: Checklist,
+    signature: Signature | None,
+    version: str | None,
+    examples: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """The document; without a champion, records are of unknown shape.
+
+    Args:
+        checklist: of the deployment.
+        signature: of the champion.
+        version: of the champion.
+        examples: records of the reference; pass none where they are private.
+    """
+    name = checklist.model.name
+    record: dict[str, Any] = {"type": "object"}
+    answer: dict[str, Any] = {"type": "object"}
+    if signature is not None:
+        record = _record(signature, checklist)
+        answer = _answer(signature)
+    body: dict[str, Any] = {
+        "schema": {
+            "oneOf": [
+                {"$ref": "#/components/schemas/Record"},
+                {
+                    "type": "array",
+                    "items": {"$ref": "#/components/schemas/Record"},
+                    "maxItems": checklist.predictions.max_rows_per_request,
+                },
+            ]
+        }
+    }
+    if examples:
+        body["examples"] = {"one": {"value": examples[0]}, "several": {"value": examples[:3]}}
+    document: dict[str, Any] = {
+        "openapi": "3.1.0",
+        "info": {
+            "title": name,
+            "version": version or "0",
+            "description": f"Predictions of {name}, by holdfast.",
+        },
+        "paths": {
+            "/predict": {"post": _predict(body)},
+            "/labels": {"post": _labels()},
+            f"/v2/models/{name}/infer": {"post": _infer()},
+            f"/v2/models/{name}": {
+                "get": _plain("The model's inputs and outputs (Open Inference Protocol v2)")
+            },
+            f"/v2/models/{name}/ready": {"get": _plain("Whether the model answers")},
+            "/v2": {"get": _plain("The server's name, version and extensions")},
+            "/v2/health/live": {"get": _plain("Whether the process lives")},
+            "/v2/health/ready": {"get": _plain("Whether the champion is loaded")},
+            "/livez": {"get": _plain("Whether the process lives")},
+            "/readyz": {"get": _plain("Whether the champion is loaded and warm")},
+            "/metrics": {"get": _plain("Prometheus metrics", "text/plain")},
+            "/openapi.json": {"get": _plain("This document")},
+        },
+        "components": {"schemas": {"Record": record, "Answer": answer, "Error": _ERROR}},
+    }
+    if checklist.security.auth == "keys":
+        document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        document["security"] = [{"key": []}]
+    return document
+
+
+def _record(signature: Signature, checklist: Checklist) -> dict[str, Any]:
+    schema = RecordSchema.of(signature, checklist)
+    show_values = checklist.privacy.sensitivity == "low"
+    properties = {column.name: _column(column, show_values=show_values) for column in signature.columns}
+    for name in schema.reserved:
+        properties[name] = {
+            "type": ["string", "number", "boolean", "null"],
+            "description": "Logged, not given to the model.",
+        }
+    if schema.id_field in schema.reserved:
+        properties[schema.id_field] = {
+            "type": ["string", "integer", "null"],
+            "description": "Your own id of this prediction; one is made if you give none.",
+        }
+    if schema.time_field in schema.reserved:
+        properties[schema.time_field] = {
+            "type": ["string", "null"],
+            "format": "date-time",
+            "description": "The time the prediction belongs to; the time of arrival if you give none.",
+        }
+    return {
+        "type": "object",
+        "required": [column.name for column in signature.columns],
+        "properties": properties,
+        "additionalProperties": False,
+    }
+
+
+def _column(column: Column, *, show_values: bool) -> dict[str, Any]:
+    kind = "number"
+    if column.dtype == "string":
+        kind = "string"
+    elif column.dtype == "bool":
+        kind = "boolean"
+    elif column.dtype in INTEGER_RANGES:
+        kind = "integer"
+    schema: dict[str, Any] = {"type": kind}
+    if kind == "integer":
+        low, high = INTEGER_RANGES[column.dtype]
+        schema |= {"minimum": low, "maximum": high}
+    for size in reversed(column.shape):
+        schema = {"type": "array", "items": schema}
+        if size >= 0:
+            schema |= {"minItems": size, "maxItems": size}
+    if column.nullable:
+        schema["type"] = [schema["type"], "null"]
+    if show_values and column.categories:
+        schema["examples"] = list(column.categories[:8])
+        schema["description"] = "Values that the reference does not hold are answered too."
+    elif show_values and column.minimum is not None and column.maximum is not None:
+        schema["description"] = f"From {column.minimum:g} to {column.maximum:g} in the reference."
+    return schema
+
+
+def _answer(signature: Signature) -> dict[str, Any]:
+    number = {"type": ["number", "null"]}
+    properties: dict[str, Any] = {"prediction_id": {"type": "string"}}
+    if signature.task == "tensor":
+        properties["outputs"] = {"type": "object"}
+    elif signature.task == "regression":
+        properties["prediction"] = number
+    else:
+        properties["prediction"] = {"enum": list(signature.classes)} if signature.classes else {}
+        properties["probabilities"] = {
+            "type": ["object", "null"],
+            "properties": {str(name): number for name in signature.classes},
+        }
+        if signature.task == "binary":
+            properties["score"] = number | {"description": f"Probability of {signature.positive_class!r}."}
+    properties["model_version"] = {"type": "string"}
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+def _json(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"application/json": {"schema": schema}}
+
+
+def _errors(*statuses: int) -> dict[str, Any]:
+    meanings = {
+        400: "The body is not readable.",
+        401: "No accepted API key.",
+        404: "No such model or version.",
+        413: "Too many rows or bytes.",
+        415: "Not JSON.",
+        422: "A value does not fit; `where` is its path.",
+        500: "The model failed on these rows.",
+        503: "Too busy or not ready; see Retry-After.",
+    }
+    content = _json({"$ref": "#/components/schemas/Error"})
+    return {str(status): {"description": meanings[status], "content": content} for status in statuses}
+
+
+def _predict(body: dict[str, Any]) -> dict[str, Any]:
+    answer = {"$ref": "#/components/schemas/Answer"}
+    return {
+        "operationId": "predict",
+        "summary": "Answer one record, or a list of records in order",
+        "requestBody": {"required": True, "content": {"application/json": body}},
+        "responses": {
+            "200": {
+                "description": "The answers; each is in the log before it is sent.",
+                "content": _json({"oneOf": [answer, {"type": "array", "items": answer}]}),
+            },
+            **_errors(400, 401, 413, 415, 422, 500, 503),
+        },
+    }
+
+
+def _labels() -> dict[str, Any]:
+    label = {
+        "type": "object",
+        "required": ["prediction_id", "label"],
+        "properties": {
+            "prediction_id": {"type": "string"},
+            "label": {
+                "type": ["string", "number", "boolean", "null"],
+                "description": "The true class or number.",
+            },
+            "observed_at": {"type": "string", "format": "date-time", "description": "Default: now."},
+        },
+    }
+    content = _json({"oneOf": [label, {"type": "array", "items": label}]})
+    content["application/x-ndjson"] = {"schema": label}
+    accepted = {"type": "object", "required": ["accepted"], "properties": {"accepted": {"type": "integer"}}}
+    return {
+        "operationId": "labels",
+        "summary": "Tell what turned out to be true; late, repeated and unknown ids are kept",
+        "requestBody": {"required": True, "content": content},
+        "responses": {
+            "200": {"description": "Written to the log.", "content": _json(accepted)},
+            **_errors(400, 401, 413, 422, 503),
+        },
+    }
+
+
+def _infer() -> dict[str, Any]:
+    return {
+        "operationId": "infer",
+        "summary": "Open Inference Protocol v2 inference, tensors as JSON",
+        "requestBody": {"required": True, "content": _json({"type": "object", "required": ["inputs"]})},
+        "responses": {
+            "200": {"description": "Output tensors.", "content": _json({"type": "object"})},
+            **_errors(400, 401, 404, 413, 415, 422, 500, 503),
+        },
+    }
+
+
+def _plain(summary: str, kind: str = "application/json") -> dict[str, Any]:
+    return {"summary": summary, "responses": {"200": {"description": summary, "content": {kind: {}}}}}

@@ -1,0 +1,272 @@
+"""One worker's state, which both ways into it share: the protocol's hot routes and the ASGI app."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import time
+from typing import Any, Final
+
+from holdfast.clock import Clock
+from holdfast.errors import HoldfastError
+from holdfast.infer import (
+    AnsweredBatch,
+    DataPlane,
+    Job,
+    Lane,
+    LoadedModel,
+    NotReadyError,
+    OverloadedError,
+    TooManyRowsError,
+    TurnBatcher,
+    UnknownModelError,
+)
+from holdfast.serve.answers import AnswerEncoder
+from holdfast.serve.errors import UnauthorisedError
+from holdfast.serve.status import status_of
+from holdfast.serve.v2 import InferCall, V2Codec
+from holdfast.spec.checklist import Checklist
+from holdfast.telemetry import RouteCounts, ServiceCounts
+
+PREDICT: Final = "/predict"
+INFER: Final = "/v2/models/{model}/infer"
+
+
+class Sink:
+    """Where the answer to one request goes."""
+
+    __slots__ = ()
+
+    def respond(self, body: bytes) -> None:
+        """Send a 200 with this JSON body."""
+        raise NotImplementedError
+
+    def refuse(self, error: HoldfastError) -> None:
+        """Send the error."""
+        raise NotImplementedError
+
+
+class Endpoint:
+    """One loaded model version as HTTP sees it."""
+
+    __slots__ = ("infer_counts", "lane", "predict_counts", "rows", "v2")
+
+    def __init__(self, lane: Lane, name: str, checklist: Checklist, counts: ServiceCounts) -> None:
+        model = lane.model
+        self.lane = lane
+        self.rows = AnswerEncoder(model.signature, model.version)
+        self.v2 = V2Codec(
+            name,
+            model.version,
+            model.signature,
+            lane.codec.schema,
+            checklist.predictions.max_rows_per_request,
+        )
+        self.predict_counts = counts.route(PREDICT, model.version)
+        self.infer_counts = counts.route(INFER, model.version)
+
+
+class _HttpJob(Job):
+    __slots__ = ("counts", "endpoint", "service", "sink")
+
+    service: Service
+    endpoint: Endpoint
+    counts: RouteCounts
+    sink: Sink
+
+    def failed(self, error: HoldfastError) -> None:
+        self.service.count_error(self.counts, error, time.monotonic() - self.arrived_s)
+        if not self.cancelled:
+            self.sink.refuse(error)
+
+    def answered(self, batch: AnsweredBatch, start: int) -> None:
+        body = self.encode(batch, start)
+        self.counts.observe(200, time.monotonic() - self.arrived_s)
+        self.sink.respond(body)
+
+    def encode(self, batch: AnsweredBatch, start: int) -> bytes:
+        raise NotImplementedError
+
+
+class _PredictJob(_HttpJob):
+    __slots__ = ("alone",)
+
+    alone: bool
+
+    def encode(self, batch: AnsweredBatch, start: int) -> bytes:
+        if self.alone:
+            return self.endpoint.rows.one(batch, start)
+        return self.endpoint.rows.many(batch, start, self.rows)
+
+
+class _InferJob(_HttpJob):
+    __slots__ = ("call",)
+
+    call: InferCall
+
+    def encode(self, batch: AnsweredBatch, start: int) -> bytes:
+        return self.endpoint.v2.encode(self.call, batch, start)
+
+
+class Service:
+    """Holds the loaded versions, the batcher and the counts of one worker.
+
+    Args:
+        checklist: of the deployment.
+        plane: with or without a log.
+        counts: of this worker.
+        clock: wall time for labels and the log.
+    """
+
+    def __init__(self, checklist: Checklist, plane: DataPlane, counts: ServiceCounts, clock: Clock) -> None:
+        self.checklist = checklist
+        self.name = checklist.model.name
+        self.plane = plane
+        self.counts = counts
+        self.clock = clock
+        self.batcher = TurnBatcher(plane, counts, checklist.speed.deadline_ms / 1000)
+        self.champion: Endpoint | None = None
+        self.generation = 0
+        self.examples: list[dict[str, Any]] = []
+        self.draining = False
+        self.max_body_bytes = checklist.predictions.max_body_bytes
+        self._max_rows = checklist.predictions.max_rows_per_request
+        self._key_hashes = (
+            [bytes.fromhex(one) for one in checklist.security.api_key_hashes]
+            if checklist.security.auth == "keys"
+            else []
+        )
+        self.open_to_all = checklist.security.auth == "none"
+
+    @property
+    def ready(self) -> bool:
+        """Whether a load balancer should send requests here."""
+        return self.champion is not None and not self.draining
+
+    def install(self, model: LoadedModel, generation: int, examples: list[dict[str, Any]]) -> None:
+        """Make a warmed model the champion, between two batches; the old one closes after its last."""
+        old = self.champion
+        lane = Lane(model, self.checklist)
+        self.batcher.open_lane(lane)
+        self.champion = Endpoint(lane, self.name, self.checklist, self.counts)
+        self.generation = generation
+        self.examples = examples
+        self.counts.champion = model.version
+        if old is not None:
+            self.batcher.retire(old.lane)
+
+    def endpoint(self, version: str | None = None, model: str | None = None) -> Endpoint:
+        """The loaded version that answers.
+
+        Raises:
+            UnknownModelError: another model, or a version that is not loaded.
+            NotReadyError: no version is loaded yet.
+        """
+        if model is not None and model != self.name:
+            raise UnknownModelError("no such model", expected=repr(self.name), received=repr(model[:80]))
+        if self.champion is None:
+            raise NotReadyError("no champion is loaded", next_step="Register and promote a model version.")
+        if version is not None and version != self.champion.lane.version:
+            raise UnknownModelError(
+                "this version is not loaded",
+                expected=repr(self.champion.lane.version),
+                received=repr(version[:80]),
+            )
+        return self.champion
+
+    def predict(self, body: bytes, sink: Sink) -> Job | None:
+        """Answer `POST /predict` through the sink, at the latest when the batch is done.
+
+        Returns:
+            The queued job, to be cancelled if the caller goes away; None if it is answered already.
+        """
+        arrived_s = time.monotonic()
+        counts = self.counts.route(PREDICT) if self.champion is None else self.champion.predict_counts
+        try:
+            endpoint = self.endpoint()
+            lane = endpoint.lane
+            records, alone = lane.codec.decode(body)
+            rows = len(records)
+            if rows > self._max_rows:
+                raise TooManyRowsError(
+                    "too many rows in one request",
+                    where="$",
+                    expected=f"at most {self._max_rows}",
+                    received=str(rows),
+                )
+            if not rows:
+                counts.observe(200, 0.0)
+                sink.respond(b"[]")
+                return None
+            job = _PredictJob(rows, records, None, lane.codec.shape_of(records), arrived_s)
+            job.service, job.endpoint, job.counts, job.sink, job.alone = self, endpoint, counts, sink, alone
+            self.batcher.submit(lane, job)
+        except HoldfastError as error:
+            self.count_error(counts, error, time.monotonic() - arrived_s)
+            sink.refuse(error)
+            return None
+        return job
+
+    def infer(self, body: bytes, sink: Sink, model: str, version: str | None) -> Job | None:
+        """Answer a v2 infer request through the sink; returns as `predict`."""
+        arrived_s = time.monotonic()
+        counts = self.counts.route(INFER) if self.champion is None else self.champion.infer_counts
+        try:
+            endpoint = self.endpoint(version, model)
+            lane = endpoint.lane
+            call = endpoint.v2.decode(body)
+            block = call.block
+            if not block.rows:
+                counts.observe(200, 0.0)
+                sink.respond(endpoint.v2.encode_empty(call))
+                return None
+            shapes = tuple(
+                block.columns[column.name].shape[1:]  # type: ignore[union-attr]  # shaped columns are arrays
+                for column in lane.model.signature.columns
+                if -1 in column.shape
+            )
+            job = _InferJob(block.rows, None, block, shapes, arrived_s)
+            job.service, job.endpoint, job.counts, job.sink, job.call = self, endpoint, counts, sink, call
+            self.batcher.submit(lane, job)
+        except HoldfastError as error:
+            self.count_error(counts, error, time.monotonic() - arrived_s)
+            sink.refuse(error)
+            return None
+        return job
+
+    def count_error(self, counts: RouteCounts, error: HoldfastError, seconds: float) -> None:
+        """Count a request that ended in an error."""
+        counts.observe(status_of(error), seconds)
+        if isinstance(error, OverloadedError):
+            self.counts.refuse(error.reason)
+
+    def authorise(self, authorization: bytes | None) -> None:
+        """Check the value of an Authorization header.
+
+        Raises:
+            UnauthorisedError: keys are asked for and this is none of them.
+        """
+        if self.open_to_all:
+            return
+        scheme, _, key = (authorization or b"").partition(b" ")
+        digest = hashlib.sha256(key.strip()).digest()
+        accepted = False
+        for known in self._key_hashes:
+            # Every hash is compared, in constant time: neither which key nor how much of it matched leaks.
+            accepted |= hmac.compare_digest(digest, known)
+        if not accepted or scheme.lower() != b"bearer":
+            self.counts.refuse("unauthorised")
+            raise UnauthorisedError(
+                "an API key is needed" if not authorization else "the API key is not accepted",
+                expected="the header `Authorization: Bearer KEY`",
+            )
+
+    def refresh_gauges(self) -> None:
+        """Bring the counts that live elsewhere up to date before a snapshot."""
+        self.counts.queued_rows = self.batcher.queued_rows
+        self.counts.ready = self.ready
+        writer = self.plane.writer
+        if writer is not None:
+            log = self.counts.log
+            log.served, log.stored = writer.served, writer.stored
+            log.sampled_out, log.dropped = writer.sampled_out, writer.dropped

@@ -1,0 +1,75 @@
+"""Listening sockets, opened by the supervisor, inherited by workers: a crash loses no queued connection."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+import time
+from typing import Final
+
+from holdfast.serve.errors import ListenError
+
+_BACKLOG: Final = 2048
+_RETRY_S: Final = 0.1
+
+
+def open_sockets(
+    host: str, port: int, count: int, *, patience_s: float = 3.0
+) -> tuple[list[socket.socket], int]:
+    """`count` listening sockets on one address, among which the kernel spreads new connections.
+
+    SO_REUSEPORT would let another service of the same user share the port and take half of its requests, so
+    the address is first asked for without it.
+
+    Args:
+        host: a name or an address.
+        port: 0 takes a free one.
+        count: at least 1.
+        patience_s: how long to wait for a port that a stopping service still holds.
+
+    Raises:
+        ListenError: the address is taken or not ours.
+    """
+    host = host.strip("[]")
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except OSError as error:
+        raise ListenError(f"no such address: {error}", where=f"{host}:{port}") from error
+    deadline_s = time.monotonic() + (patience_s if port else 0)
+    while True:
+        try:
+            return _open(family, kind, address, count)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline_s:
+                raise ListenError(
+                    f"cannot listen: {error.strerror}",
+                    where=f"{host}:{port}",
+                    next_step="Stop the other service, or choose another [target] port (0 takes a free one)."
+                    if error.errno == errno.EADDRINUSE
+                    else None,
+                ) from error
+            time.sleep(_RETRY_S)
+
+
+def _open(family: int, kind: int, address: tuple[object, ...], count: int) -> tuple[list[socket.socket], int]:
+    with contextlib.ExitStack() as undo:
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            address = (address[0], probe.getsockname()[1], *address[2:])
+        opened = []
+        for _ in range(count):
+            one = undo.enter_context(socket.socket(family, kind))
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # inherited by what it accepts
+            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if count > 1:
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            one.bind(address)
+            one.listen(_BACKLOG)
+            opened.append(one)
+        undo.pop_all()
+        return opened, int(str(address[1]))

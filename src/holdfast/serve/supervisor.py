@@ -1,0 +1,432 @@
+"""The supervisor: opens the sockets, keeps children alive, follows the route table, drains.
+
+It answers no request itself. One thread, one loop; whatever it has to do next stands in its fields.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import selectors
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from holdfast.clock import SystemClock
+from holdfast.errors import HoldfastError
+from holdfast.privacy import PSEUDONYM_KEY_VARIABLE, Redactor
+from holdfast.serve.children import Background, Backoff, ChildSpec, WorkerProcess, exit_text, start_worker
+from holdfast.serve.control import Drain, Loaded, LoadFailed, Route, Start
+from holdfast.serve.errors import ServeError
+from holdfast.serve.security import check_exposure, tls_context
+from holdfast.serve.sockets import open_sockets
+from holdfast.spec import Deployment
+from holdfast.telemetry import retire
+
+if TYPE_CHECKING:
+    from holdfast.registry import Registry
+
+ROUTE_POLL_S: Final = 0.2
+TICK_S: Final = 0.1
+DRAIN_NOTICE_S: Final = 0.25
+DRAIN_S: Final = 35.0
+BACKGROUND_STOP_S: Final = 20.0
+RELOAD_AFTER_FAILURE_S: Final = 5.0
+MOST_EARLY_DEATHS: Final = 5
+"""A worker that dies this often before it was ever ready will not get better by itself."""
+
+
+class _Place:
+    """One worker's place: its socket, and who sits there."""
+
+    def __init__(self, index: int, listening: socket.socket) -> None:
+        self.index = index
+        self.listening = listening
+        self.current: WorkerProcess | None = None
+        self.leaving: list[WorkerProcess] = []
+        self.backoff = Backoff(longest_s=5.0)
+        self.start_at_s = 0.0
+        self.early_deaths = 0
+        self.was_ready = False
+
+
+class Supervisor:
+    """Runs the service until a signal.
+
+    Args:
+        deployment: what to serve.
+        background: commands to run beside the workers.
+        say: prints one line for the operator.
+    """
+
+    def __init__(
+        self, deployment: Deployment, background: Sequence[ChildSpec], say: Callable[[str], None]
+    ) -> None:
+        self._deployment = deployment
+        self._background = [Background(spec) for spec in background]
+        self._say = say
+        self._selector = selectors.DefaultSelector()
+        self._places: list[_Place] = []
+        self._route = Route(-1, None, "")
+        self._poll_at_s = 0.0
+        self._resend_at_s: float | None = None
+        self._announced = False
+        self._signals: list[int] = []
+        self._failed: str | None = None
+        self._url = ""
+        self._reload_wanted = False
+
+    def run(self) -> int:
+        """Serve; 0 after a drained end, 1 after a forced one or one without hope.
+
+        Raises:
+            HoldfastError: the service cannot start.
+        """
+        deployment = self._deployment
+        self._check(deployment)
+        run_folder = deployment.run_folder
+        run_folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as undo:
+            undo.enter_context(_only_one(run_folder))
+            for old in run_folder.glob("*.counts"):
+                old.unlink(missing_ok=True)
+            target = deployment.checklist.target
+            sockets, port = open_sockets(target.host, target.port, deployment.checklist.compute.cores)
+            for index, one in enumerate(sockets):
+                undo.callback(one.close)
+                self._places.append(_Place(index, one))
+            scheme = "https" if deployment.checklist.security.tls_certificate else "http"
+            host = f"[{target.host}]" if ":" in target.host.strip("[]") else target.host
+            self._url = f"{scheme}://{host}:{port}"
+            undo.enter_context(self._handle_signals())
+            undo.callback(self._kill_all)
+            (run_folder / "serve.json").write_bytes(
+                msgspec.json.encode({"url": self._url, "pid": os.getpid(), "name": deployment.name})
+            )
+            undo.callback((run_folder / "serve.json").unlink, missing_ok=True)
+            for place in self._places:
+                place.current = self._start(place)
+            # The workers load their libraries while we load the registry's.
+            from holdfast.registry import Registry
+
+            registry = undo.enter_context(Registry.open(deployment.registry_url, SystemClock()))
+            self._poll_route(registry)
+            while not self._signals and self._failed is None:
+                self._tick(registry)
+            if self._failed is not None:
+                self._say(self._failed)
+                self._kill_all()
+                return 1
+            return self._drain_all()
+
+    @staticmethod
+    def _check(deployment: Deployment) -> None:
+        """Whatever a worker would stumble over, before there is one."""
+        checklist = deployment.checklist
+        check_exposure(checklist)
+        tls_context(checklist.security)
+        if checklist.logging.enabled:
+            key = os.environ.get(PSEUDONYM_KEY_VARIABLE)
+            Redactor(checklist.privacy, key.encode() if key else None)
+
+    # One turn
+
+    def _tick(self, registry: Registry) -> None:
+        now_s = time.monotonic()
+        if self._reload_wanted:
+            self._reload_wanted = False
+            self._reload()
+        for place in self._places:
+            self._tend(place, now_s)
+        for child in self._background:
+            if self._announced:  # a keeper or monitor has nothing to do before there is a service
+                said = child.keep_alive(now_s)
+                if said is not None:
+                    self._say(said)
+        if now_s >= self._poll_at_s:
+            self._poll_at_s = now_s + ROUTE_POLL_S
+            self._poll_route(registry)
+        if self._resend_at_s is not None and now_s >= self._resend_at_s:
+            self._resend_at_s = None
+            self._broadcast()
+        if not self._announced:
+            self._announce()
+        self._listen(TICK_S)
+
+    def _tend(self, place: _Place, now_s: float) -> None:
+        for process in list(place.leaving):
+            if process.process.poll() is not None:
+                self._bury(process)
+                place.leaving.remove(process)
+        current = place.current
+        if current is not None and current.process.poll() is not None:
+            place.current = None
+            code = current.process.returncode
+            if not place.was_ready:
+                place.early_deaths += 1
+                if place.early_deaths >= MOST_EARLY_DEATHS or code == 2:
+                    self._failed = f"worker {place.index} cannot start ({exit_text(code)}); see above"
+            wait_s = place.backoff.next_s(now_s - current.born_s)
+            place.start_at_s = now_s + wait_s
+            self._say(
+                f"worker {place.index} pid {current.process.pid} ended ({exit_text(code)}); starting again"
+                + (f" in {wait_s:.1f} s" if wait_s else "")
+            )
+            self._bury(current)
+        if place.current is None and now_s >= place.start_at_s and self._failed is None:
+            place.current = self._start(place)
+
+    def _start(self, place: _Place) -> WorkerProcess:
+        worker = start_worker(place.index, place.listening)
+        self._selector.register(worker.control, selectors.EVENT_READ, (place, worker))
+        deployment = self._deployment
+        import holdfast
+
+        worker.send(
+            Start(
+                place.index,
+                worker.replica,
+                str(deployment.folder),
+                deployment.checklist,
+                deployment.checklist_hash,
+                holdfast.__version__,
+            )
+        )
+        if self._route.generation >= 0:
+            worker.send(self._route)
+        return worker
+
+    def _bury(self, worker: WorkerProcess) -> None:
+        with contextlib.suppress(KeyError, ValueError):
+            self._selector.unregister(worker.control)
+        worker.control.close()
+        retire(self._deployment.run_folder, worker.replica)
+
+    def _listen(self, timeout_s: float) -> None:
+        for key, _ in self._selector.select(timeout_s):
+            if key.data is None:
+                with contextlib.suppress(BlockingIOError):
+                    self._wakeup.recv(4096)
+                continue
+            place, worker = key.data
+            try:
+                data = worker.control.recv(1 << 16)
+            except OSError:
+                data = b""
+            if not data:
+                self._selector.unregister(worker.control)
+                continue
+            for message in worker.reader.feed(data):
+                self._hear(place, worker, message)
+
+    def _hear(self, place: _Place, worker: WorkerProcess, message: Any) -> None:
+        if isinstance(message, Loaded):
+            before = worker.version
+            worker.generation, worker.version = message.generation, message.version
+            place.was_ready = True
+            if self._announced and message.version != before and message.version is not None:
+                self._say(f"worker {place.index}: version {message.version} answers")
+            if worker is place.current:
+                for old in place.leaving:
+                    if not old.draining:
+                        old.draining = True
+                        old.send(Drain(0.0))
+        elif isinstance(message, LoadFailed):
+            worker.generation = message.generation
+            place.was_ready = True
+            self._say(f"worker {place.index}: version {message.version} cannot be loaded: {message.error}")
+            self._resend_at_s = time.monotonic() + RELOAD_AFTER_FAILURE_S
+
+    def _poll_route(self, registry: Registry) -> None:
+        try:
+            table = registry.route()
+            if table.generation == self._route.generation and table.champion == self._route.version:
+                return
+            folder = ""
+            if table.champion is not None:
+                version = registry.version(table.champion)
+                folder = str(self._deployment.artifacts_folder / version.sha256[:32])
+        except HoldfastError as error:
+            self._say(f"the route table cannot be read: {error}")
+            self._poll_at_s = time.monotonic() + 1.0
+            return
+        self._route = Route(table.generation, table.champion, folder)
+        self._broadcast()
+
+    def _broadcast(self) -> None:
+        for place in self._places:
+            if place.current is not None:
+                place.current.send(self._route)
+
+    def _announce(self) -> None:
+        workers = [place.current for place in self._places]
+        if self._route.generation < 0:
+            return
+        if any(worker is None or worker.generation != self._route.generation for worker in workers):
+            return
+        self._announced = True
+        name = self._deployment.name
+        versions = {worker.version for worker in workers if worker is not None}
+        if self._route.version is None:
+            state = "no model version yet: register one with `holdfast register`"
+        elif versions == {self._route.version}:
+            state = f"version {self._route.version}"
+        else:
+            state = f"version {self._route.version} NOT loaded"
+        count = len(workers)
+        self._say(f"{name} at {self._url}, {state}, {count} worker{'s' if count > 1 else ''}")
+
+    # Signals and the end
+
+    @contextlib.contextmanager
+    def _handle_signals(self) -> Any:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)  # noqa: FBT003 - the socket's own parameter
+        theirs.setblocking(False)  # noqa: FBT003 - the socket's own parameter
+        self._wakeup = ours
+        self._selector.register(ours, selectors.EVENT_READ, None)
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        previous = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+        handlers = {
+            number: signal.signal(number, self._on_signal)
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+        }
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(previous)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
+        if number in {signal.SIGTERM, signal.SIGINT}:
+            self._signals.append(number)
+        elif number == signal.SIGHUP:
+            self._reload_wanted = True
+
+    def _reload(self) -> None:
+        """Read the checklist again and replace every worker by one that has it, one socket, no gap."""
+        try:
+            fresh = Deployment.open(self._deployment.folder, os.environ)
+            self._check(fresh)
+        except HoldfastError as error:
+            self._say(f"the checklist is not taken over: {error}")
+            return
+        old = self._deployment.checklist
+        if fresh.checklist.target != old.target or fresh.checklist.compute.cores != old.compute.cores:
+            self._say("a new host, port or number of cores needs a restart; the rest is taken over")
+        self._deployment = fresh
+        self._poll_at_s = 0.0
+        for place in self._places:
+            if place.current is not None:
+                place.leaving.append(place.current)
+            place.current = None
+            place.start_at_s = 0.0
+        for child in self._background:
+            child.stop()
+
+    def _drain_all(self) -> int:
+        self._say("draining")
+        for place in self._places:
+            # The workers' copies are now the last: what they close is closed.
+            place.listening.close()
+        workers = [
+            worker
+            for place in self._places
+            for worker in (place.current, *place.leaving)
+            if worker is not None
+        ]
+        for worker in workers:
+            worker.send(Drain(DRAIN_NOTICE_S))
+        forced = not self._wait_for([worker.process for worker in workers], DRAIN_S)
+        for worker in workers:
+            if forced:
+                worker.process.kill()
+                worker.process.wait()
+            self._bury(worker)
+        for child in self._background:
+            child.stop()
+        processes = [child.process for child in self._background if child.process is not None]
+        if forced or not self._wait_for(processes, BACKGROUND_STOP_S):
+            forced = True
+            self._kill_all()
+        self._say("stopped" if not forced else "stopped by force")
+        return 1 if forced else 0
+
+    def _wait_for(self, processes: Sequence[Any], longest_s: float) -> bool:
+        """Whether all ended by themselves; a second signal or the time says no."""
+        deadline_s = time.monotonic() + longest_s
+        while any(process.poll() is None for process in processes):
+            if len(self._signals) > 1 or time.monotonic() > deadline_s:
+                return False
+            self._listen(0.05)
+        return True
+
+    def _kill_all(self) -> None:
+        processes = [child.process for child in self._background if child.process is not None]
+        for place in self._places:
+            processes += [worker.process for worker in (place.current, *place.leaving) if worker is not None]
+        for process in processes:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+
+@contextlib.contextmanager
+def _only_one(run_folder: Path) -> Any:
+    """Hold the folder's lock; the kernel lets go of it however we end.
+
+    Raises:
+        ServeError: another supervisor serves this folder.
+    """
+    path = run_folder / "serve.lock"
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            raise ServeError(
+                "this deployment is being served already",
+                where=str(run_folder.parent),
+                received=f"process {file.read().strip() or 'unknown'}",
+                next_step="Stop it first.",
+            ) from error
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
+
+
+def serve(deployment: Deployment, *, background: Sequence[ChildSpec] = ()) -> int:
+    """Serve a deployment until SIGTERM or SIGINT, then drain.
+
+    Prints one line when the service answers (URL, version, workers) and one line per event after that.
+
+    Args:
+        deployment: with `[compute] cores` workers; `[target] port` 0 takes a free port.
+        background: commands that run as long as the service does, restarted when they end.
+
+    Returns:
+        0 after a drained end, 1 after a forced one (a second signal) or if the workers cannot start.
+
+    Raises:
+        ExposureError: the address is open to strangers.
+        ListenError: the address is taken.
+        ServeError: the folder is being served already.
+    """
+    return Supervisor(deployment, background, _say).run()
+
+
+def _say(line: str) -> None:
+    print(f"holdfast: {line}", file=sys.stdout, flush=True)  # noqa: T201 - the service's operator reads this

@@ -1,0 +1,281 @@
+"""One worker process: `python -m holdfast.serve.worker LISTEN_FD CONTROL_FD`, started by the supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import uvloop
+from uvicorn.config import Config
+
+from holdfast.clock import SystemClock
+from holdfast.errors import HoldfastError
+from holdfast.infer import DataPlane, LoadedModel, load_model
+from holdfast.prediction_log import SpoolWriter
+from holdfast.privacy import PSEUDONYM_KEY_VARIABLE, Redactor
+from holdfast.serve.app import make_app
+from holdfast.serve.control import (
+    Drain,
+    Loaded,
+    LoadFailed,
+    Message,
+    Reader,
+    Route,
+    Start,
+    frame,
+    receive_one,
+)
+from holdfast.serve.protocol import HotProtocol, WorkerState
+from holdfast.serve.security import tls_context
+from holdfast.serve.service import Service
+from holdfast.spec import Deployment
+from holdfast.spec.checklist import Checklist
+from holdfast.telemetry import ServiceCounts, write_snapshot
+
+SNAPSHOT_S = 0.5
+BACKLOG = 2048
+LAST_REQUESTS_S = 0.1
+"""Time that connections taken from the queue at the end have for their first request."""
+ORPHAN_DRAIN_S = 2.0
+DRAIN_S = 30.0
+logger = logging.getLogger("holdfast.serve")
+
+
+class Worker:
+    """Everything one process does until it has drained.
+
+    Args:
+        start: the supervisor's first message.
+        listening: the socket inherited from the supervisor.
+        control: to the supervisor; its end means that the supervisor is gone.
+    """
+
+    def __init__(self, start: Start, listening: socket.socket, control: socket.socket) -> None:
+        self._start = start
+        self._checklist = start.checklist
+        self._deployment = Deployment(Path(start.folder), start.checklist, start.checklist_hash)
+        self._listening = listening
+        self._control = control
+        self._counts = ServiceCounts()
+        self._state = WorkerState()
+        self._ending = asyncio.Event()
+        self._notice_s = 0.0
+        self._drain_s = DRAIN_S
+        self._answered_first_route = asyncio.Event()
+        self._routes: asyncio.Queue[Route] = asyncio.Queue()
+
+    async def run(self) -> None:
+        """Serve until told to drain."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._ending.set)
+        clock = SystemClock()
+        plane = open_plane(self._deployment, f"worker-{self._start.index}", clock)
+        self._service = service = Service(self._checklist, plane, self._counts, clock)
+        app = make_app(
+            service,
+            version=self._start.version,
+            run_folder=self._deployment.run_folder,
+            replica=self._start.replica,
+            workers=self._checklist.compute.cores,
+        )
+        self._config = Config(
+            app, log_config=None, access_log=False, lifespan="off", ws="none", timeout_keep_alive=75,
+            server_header=False, date_header=False, proxy_headers=False,
+        )  # fmt: skip
+        self._config.load()
+        self._tls = tls_context(self._checklist.security)
+        _, self._writer = await asyncio.open_unix_connection(sock=self._control, limit=1 << 20)
+        reading = asyncio.create_task(self._read_control(_))
+        loading = asyncio.create_task(self._follow_routes())
+        ticking = [asyncio.create_task(self._every_second()), asyncio.create_task(self._write_counts())]
+        first = asyncio.create_task(self._answered_first_route.wait())
+        ending = asyncio.create_task(self._ending.wait())
+        await asyncio.wait([first, ending], return_when=asyncio.FIRST_COMPLETED)
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(20_000, 20, 50)
+        spare = self._listening.dup()
+        spare.setblocking(False)  # noqa: FBT003 - the socket's own parameter
+        server = await loop.create_server(
+            self._connection, sock=self._listening, ssl=self._tls, backlog=BACKLOG
+        )
+        await ending
+        await self._drain(server, spare)
+        for task in (reading, loading, first, *ticking):
+            task.cancel()
+        plane.close()
+        service.refresh_gauges()
+        with contextlib.suppress(OSError):
+            write_snapshot(self._deployment.run_folder, self._start.replica, self._counts)
+        service.batcher.close()
+
+    def _connection(self) -> HotProtocol:
+        return HotProtocol(self._service, self._config, self._state)
+
+    async def _drain(self, server: asyncio.AbstractServer, spare: socket.socket) -> None:
+        """Not ready, then not accepting, then not reading; what was accepted is answered."""
+        loop = asyncio.get_running_loop()
+        give_up_s = time.monotonic() + self._drain_s
+        self._service.draining = True
+        await asyncio.sleep(self._notice_s)
+        waiting = []
+        with contextlib.suppress(OSError):
+            while True:
+                waiting.append(spare.accept()[0])
+        server.close()
+        spare.close()
+        for connection in waiting:
+            connection.setblocking(False)  # noqa: FBT003 - the socket's own parameter
+            with contextlib.suppress(OSError):
+                await loop.connect_accepted_socket(self._connection, connection, ssl=self._tls)
+        await asyncio.sleep(min(LAST_REQUESTS_S, self._drain_s / 4))
+        connections: Any = self._state.connections
+        while connections and time.monotonic() < give_up_s:
+            for connection in list(connections):
+                connection.shutdown()
+            await asyncio.sleep(0.01)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._service.batcher.drained(), max(give_up_s - time.monotonic(), 0.01))
+
+    async def _read_control(self, stream: asyncio.StreamReader) -> None:
+        messages = Reader()
+        while data := await stream.read(1 << 16):
+            for message in messages.feed(data):
+                if isinstance(message, Route):
+                    self._routes.put_nowait(message)
+                elif isinstance(message, Drain):
+                    self._notice_s = message.notice_s
+                    self._ending.set()
+        # The supervisor is gone; nobody would restart us or collect our counts.
+        self._drain_s = ORPHAN_DRAIN_S
+        self._ending.set()
+        await asyncio.sleep(2 * ORPHAN_DRAIN_S)
+        os._exit(1)
+
+    async def _follow_routes(self) -> None:
+        while True:
+            route = await self._routes.get()
+            while not self._routes.empty():
+                route = self._routes.get_nowait()  # only the latest counts
+            self._say(await self._load(route))
+            self._answered_first_route.set()
+
+    async def _load(self, route: Route) -> Message:
+        service = self._service
+        if route.version is None:
+            return Loaded(route.generation, None)
+        if service.champion is not None and service.champion.lane.version == route.version:
+            service.generation = route.generation
+            return Loaded(route.generation, route.version)
+        try:
+            model = await asyncio.to_thread(_load_and_warm, Path(route.artifact), route.version)
+        except HoldfastError as error:
+            return LoadFailed(route.generation, route.version, str(error))
+        except Exception as error:
+            logger.exception("a model version cannot be loaded")
+            return LoadFailed(route.generation, route.version, f"{type(error).__name__}: {error}")
+        service.install(model, route.generation, example_records(model, self._checklist))
+        return Loaded(route.generation, route.version)
+
+    def _say(self, message: Message) -> None:
+        self._writer.write(frame(message))
+
+    async def _every_second(self) -> None:
+        while True:
+            self._state.renew_date()
+            now_s = time.monotonic()
+            connections: Any = self._state.connections
+            self._counts.open_connections = len(connections)
+            for connection in list(connections):
+                connection.sweep(now_s)
+            await asyncio.sleep(1.0)
+
+    async def _write_counts(self) -> None:
+        while True:
+            self._service.refresh_gauges()
+            with contextlib.suppress(OSError):
+                await asyncio.to_thread(
+                    write_snapshot, self._deployment.run_folder, self._start.replica, self._counts
+                )
+            await asyncio.sleep(SNAPSHOT_S)
+
+
+def open_plane(deployment: Deployment, replica: str, clock: SystemClock) -> DataPlane:
+    """The data plane with the log that the checklist asks for.
+
+    Raises:
+        PseudonymKeyError: the log needs a key that the environment does not hold.
+        PredictionLogError: the log's folder cannot be written.
+    """
+    settings = deployment.checklist.logging
+    if not settings.enabled:
+        return DataPlane(None, None, clock)
+    key = os.environ.get(PSEUDONYM_KEY_VARIABLE)
+    redactor = Redactor(deployment.checklist.privacy, key.encode() if key else None)
+    writer = SpoolWriter(
+        deployment.log_folder,
+        deployment=deployment.name,
+        replica=replica,
+        clock=clock,
+        durability=settings.durability,
+        segment_bytes=round(settings.segment_mb * 1024 * 1024),
+        sampling_fraction=settings.sampling_fraction,
+        on_full=settings.on_full,
+    )
+    return DataPlane(writer, redactor, clock, synced=settings.durability == "synced")
+
+
+def example_records(model: LoadedModel, checklist: Checklist) -> list[dict[str, Any]]:
+    """Up to three records of the reference, for documentation; none of private data."""
+    if checklist.privacy.sensitivity == "high" or checklist.privacy.fields or not model.examples:
+        return []
+    names = [column.name for column in model.signature.columns]
+    if any(name not in model.examples for name in names):
+        return []
+    rows = min(3, *(len(model.examples[name]) for name in names))
+    return [{name: model.examples[name][row] for name in names} for row in range(rows)]
+
+
+def _load_and_warm(artifact: Path, version: str) -> LoadedModel:
+    model = load_model(artifact, version, threads=1)
+    model.warm_up()
+    return model
+
+
+def main(arguments: list[str]) -> int:
+    """The process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    logging.basicConfig(level=logging.WARNING, format="holdfast worker: %(levelname)s %(name)s: %(message)s")
+    listening = socket.socket(fileno=int(arguments[0]))
+    control = socket.socket(fileno=int(arguments[1]))
+    try:
+        start = receive_one(control)
+    except EOFError:
+        return 1
+    if not isinstance(start, Start):
+        return 1
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_run(start, listening, control))
+    except HoldfastError as error:
+        print(f"holdfast worker: {error}", file=sys.stderr, flush=True)  # noqa: T201 - the process's own last word
+        return 2
+    return 0
+
+
+async def _run(start: Start, listening: socket.socket, control: socket.socket) -> None:
+    await Worker(start, listening, control).run()
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,59 @@
+"""The checklist: every design question of a deployment, answered in one frozen structure.
+
+The keys stand in `service.py` and `maintenance.py`; rules that need two keys in `rules.py`.
+"""
+
+from __future__ import annotations
+
+from msgspec import field
+
+from holdfast.spec.maintenance import Alerts, Monitoring, Rollout, Training
+from holdfast.spec.section import Section
+from holdfast.spec.service import (
+    Compute,
+    FieldAction,
+    FieldClass,
+    Logging,
+    Model,
+    Predictions,
+    Privacy,
+    Security,
+    Speed,
+    Target,
+)
+
+__all__ = [
+    "Alerts",
+    "Checklist",
+    "Compute",
+    "FieldAction",
+    "FieldClass",
+    "Logging",
+    "Model",
+    "Monitoring",
+    "Predictions",
+    "Privacy",
+    "Rollout",
+    "Section",
+    "Security",
+    "Speed",
+    "Target",
+    "Training",
+]
+
+
+class Checklist(Section, frozen=True):
+    """The whole file. Only `[model] name` has no default."""
+
+    model: Model
+    predictions: Predictions = field(default_factory=Predictions)
+    target: Target = field(default_factory=Target)
+    compute: Compute = field(default_factory=Compute)
+    speed: Speed = field(default_factory=Speed)
+    logging: Logging = field(default_factory=Logging)
+    security: Security = field(default_factory=Security)
+    privacy: Privacy = field(default_factory=Privacy)
+    monitoring: Monitoring = field(default_factory=Monitoring)
+    training: Training = field(default_factory=Training)
+    rollout: Rollout = field(default_factory=Rollout)
+    alerts: Alerts = field(default_factory=Alerts)

@@ -1,0 +1,175 @@
+"""The sections about keeping a model good: monitoring, training, rollout, alerts.
+
+As in `service.py`, a key's documentation and the reason for its default stand in its metadata.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, field
+
+from holdfast.spec.quantities import Duration, FalseAlarmBudget, WindowSize
+from holdfast.spec.section import Section
+
+_DAY_US = 86_400_000_000
+_URL = Meta(pattern=r"^https?://[^\s/]+", extra={"words": "a URL that starts with https:// or http://"})
+
+
+class Monitoring(Section, frozen=True):
+    """Reference, windows, labels, the budget of false alarms."""
+
+    window: Annotated[
+        WindowSize,
+        Meta(
+            description='Length of one window, "6h" or "1000 rows". Default 1d: one full daily cycle.',
+            examples=["1d", "1000 rows"],
+        ),
+    ] = field(default_factory=lambda: WindowSize(duration=Duration(_DAY_US)))
+    label_delay: Annotated[
+        Duration,
+        Meta(
+            description=(
+                "Age at which a prediction counts with or without its label. Default 14d: most complaints"
+                " and confirmations have come."
+            )
+        ),
+    ] = field(default_factory=lambda: Duration(14 * _DAY_US))
+    lateness: Annotated[
+        Duration,
+        Meta(
+            description=(
+                "How long a window waits for late predictions before it closes. Default 0s: they come in "
+                "order."
+            )
+        ),
+    ] = field(default_factory=lambda: Duration(0))
+    false_alarms: Annotated[
+        FalseAlarmBudget,
+        Meta(
+            description=(
+                "False alarms accepted for the whole deployment, all features and measures together. "
+                "Default 1 per 1000 windows: of windows of a day, one in nearly three years."
+            )
+        ),
+    ] = field(default_factory=lambda: FalseAlarmBudget(1.0, 1000))
+    tolerance_sd: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description=(
+                "Shift of a feature, in standard deviations of the reference, that is immaterial however "
+                "certain. Default 0.05: far below what moves a model, above rounding and reporting noise."
+            ),
+        ),
+    ] = 0.05
+    min_rows: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description=(
+                "Windows with fewer rows wait to be pooled with the next. Default 50: fewer say little "
+                "about a share."
+            ),
+        ),
+    ] = 50
+    cost_false_positive: Annotated[
+        float,
+        Meta(ge=0, description="Cost of acting on a wrong positive, in currency. Default 0: not stated."),
+    ] = 0.0
+    cost_false_negative: Annotated[
+        float,
+        Meta(ge=0, description="Cost of missing a positive, in currency. Default 0: not stated."),
+    ] = 0.0
+    currency: Annotated[str, Meta(min_length=1, description="Unit of the costs. Default EUR.")] = "EUR"
+
+
+class Training(Section, frozen=True):
+    """How a challenger is made."""
+
+    trainer: Annotated[
+        str,
+        Meta(
+            pattern=r"^$|^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_.]*$",
+            extra={"words": "module:function, or empty"},
+            description='`module:function` called with the data set. Default "": trained outside holdfast.',
+        ),
+    ] = ""
+    dev: Annotated[
+        Duration,
+        Meta(description="Length of the dev split before the test split. Default 30d: one month's cycle."),
+    ] = field(default_factory=lambda: Duration(30 * _DAY_US))
+    test: Annotated[
+        Duration,
+        Meta(description="Length of the newest, test split. Default 30d: one month's cycle."),
+    ] = field(default_factory=lambda: Duration(30 * _DAY_US))
+    triggers: Annotated[
+        tuple[Literal["alarm", "schedule", "labels"], ...],
+        Meta(description="What starts a training. Default none: by hand."),
+    ] = ()
+
+
+class Rollout(Section, frozen=True):
+    """How a challenger becomes the champion."""
+
+    shadow: Annotated[
+        Duration,
+        Meta(
+            description=(
+                "Time a challenger answers copies of the traffic before any caller sees it. Default 1d: "
+                "one full daily cycle."
+            )
+        ),
+    ] = field(default_factory=lambda: Duration(_DAY_US))
+    ramp: Annotated[
+        tuple[Annotated[float, Meta(gt=0, le=1)], ...],
+        Meta(
+            min_length=1,
+            description=(
+                "Shares of the traffic that the challenger answers, in order, the last one 1. Default 1 "
+                "%, 10 %, 50 %, all: a mistake is seen while it is small."
+            ),
+        ),
+    ] = (0.01, 0.1, 0.5, 1.0)
+    margin: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description=(
+                "Loss by which a challenger may be worse and still be promoted. Default 0.005: half a "
+                "point of a rate, below what a caller feels."
+            ),
+        ),
+    ] = 0.005
+    alpha: Annotated[
+        float,
+        Meta(
+            gt=0,
+            lt=1,
+            description=(
+                "Chance of a wrong decision over the whole rollout. Default 0.05: one rollout in twenty."
+            ),
+        ),
+    ] = 0.05
+    risk_budget: Annotated[
+        float,
+        Meta(ge=0, description="Largest loss to risk in a rollout, in currency. Default 0: not stated."),
+    ] = 0.0
+
+
+class Alerts(Section, frozen=True):
+    """Who is told."""
+
+    webhooks: Annotated[
+        tuple[Annotated[str, _URL], ...],
+        Meta(
+            description=(
+                "URLs that receive each alarm as JSON. Default none: alarms stand in the monitor's output."
+            ),
+            examples=[["https://hooks.example.org/fraud"]],
+        ),
+    ] = ()
+    quiet: Annotated[
+        Duration,
+        Meta(description="Time in which the same alarm is not sent again. Default 1d: one message a day."),
+    ] = field(default_factory=lambda: Duration(_DAY_US))

@@ -1,0 +1,224 @@
+"""What must hold between keys; limits of a single key stand in its type."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Final
+
+from holdfast.spec.checklist import Checklist
+from holdfast.spec.errors import ChecklistError
+
+Broken = Iterator[tuple[str, ChecklistError]]
+"""The path of the key to change, such as `target.host`, and the fault without its `where`."""
+
+RESERVED_FOLDERS: Final = ("artifacts", "references", "run", "monitor")
+
+
+def broken_rules(checklist: Checklist) -> Broken:
+    """Every rule that the checklist breaks."""
+    for rule in RULES:
+        yield from rule(checklist)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address to listen on."""
+    from ipaddress import ip_address
+
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _tls_files(checklist: Checklist) -> Broken:
+    """`tls_certificate` and `tls_key` are given together or not at all."""
+    security = checklist.security
+    if security.tls_certificate and not security.tls_key:
+        yield (
+            "security.tls_key",
+            ChecklistError("missing", expected="the private key file that belongs to tls_certificate"),
+        )
+    if security.tls_key and not security.tls_certificate:
+        yield (
+            "security.tls_certificate",
+            ChecklistError("missing", expected="the certificate file that belongs to tls_key"),
+        )
+
+
+def _keys(checklist: Checklist) -> Broken:
+    """`auth = "keys"` needs at least one of `api_key_hashes`, and hashes need `auth = "keys"`."""
+    security = checklist.security
+    if security.auth == "keys" and not security.api_key_hashes:
+        yield (
+            "security.api_key_hashes",
+            ChecklistError(
+                'empty while auth = "keys", so nobody could ask',
+                expected="the SHA-256 of at least one API key",
+                next_step="Make a key and its hash with: holdfast key",
+            ),
+        )
+    if security.auth == "none" and security.api_key_hashes:
+        yield (
+            "security.auth",
+            ChecklistError(
+                "api_key_hashes would never be asked for",
+                expected='"keys"',
+                received='"none"',
+                next_step='Set auth = "keys", or remove api_key_hashes.',
+            ),
+        )
+
+
+def _exposure(checklist: Checklist) -> Broken:
+    """Real time on a `host` that other machines reach needs keys and TLS, or a written reason for each."""
+    security, host = checklist.security, checklist.target.host
+    if checklist.predictions.mode == "batch" or is_loopback(host):
+        return
+    if security.auth == "none" and not security.no_auth_reason:
+        yield (
+            "target.host",
+            ChecklistError(
+                "anybody who reaches this address could ask without a key",
+                expected='127.0.0.1, or [security] auth = "keys"',
+                received=f'"{host}"',
+                next_step="Where something in front checks callers, say so in [security] no_auth_reason.",
+            ),
+        )
+    if not security.tls_certificate and not security.no_tls_reason:
+        yield (
+            "target.host",
+            ChecklistError(
+                "requests to this address would cross the network unencrypted",
+                expected="127.0.0.1, or [security] tls_certificate and tls_key",
+                received=f'"{host}"',
+                next_step="Where something in front ends TLS, say so in [security] no_tls_reason.",
+            ),
+        )
+
+
+def _speed(checklist: Checklist) -> Broken:
+    """`p50_ms` is at most `p99_ms`, and `p99_ms` at most `deadline_ms`."""
+    speed = checklist.speed
+    if speed.p50_ms is not None and speed.p50_ms > speed.p99_ms:
+        yield (
+            "speed.p50_ms",
+            ChecklistError(
+                "the median cannot exceed the 99th percentile",
+                expected=f"at most p99_ms, {speed.p99_ms:g}",
+                received=f"{speed.p50_ms:g}",
+            ),
+        )
+    if speed.p99_ms > speed.deadline_ms:
+        yield (
+            "speed.deadline_ms",
+            ChecklistError(
+                "requests would be refused before the time that p99_ms promises",
+                expected=f"at least p99_ms, {speed.p99_ms:g}",
+                received=f"{speed.deadline_ms:g}",
+                next_step=f"Set deadline_ms = {speed.p99_ms:g} or more, or promise a smaller p99_ms.",
+            ),
+        )
+
+
+def _fields(checklist: Checklist) -> Broken:
+    """`id_field`, `time_field`, `subject_field`, `consent_field` and each of `context_fields` all differ."""
+    named = {
+        "predictions.id_field": checklist.predictions.id_field,
+        "predictions.time_field": checklist.predictions.time_field,
+        "privacy.subject_field": checklist.privacy.subject_field,
+        "privacy.consent_field": checklist.privacy.consent_field,
+    }
+    taken: dict[str, str] = {}
+    named |= {
+        f"logging.context_fields[{index}]": name
+        for index, name in enumerate(checklist.logging.context_fields)
+    }
+    for path, name in named.items():
+        if name and name in taken:
+            yield (
+                path,
+                ChecklistError(f'the field "{name}" is already {taken[name]}', expected="a field of its own"),
+            )
+        elif name:
+            taken[name] = path
+
+
+def _log_folder(checklist: Checklist) -> Broken:
+    """The log's `path` has no `..` and is none of the deployment folder's own folders."""
+    from pathlib import PurePath
+
+    parts = [part for part in PurePath(checklist.logging.path).parts if part != "."]
+    if not parts or ".." in parts or parts[0] in RESERVED_FOLDERS:
+        yield (
+            "logging.path",
+            ChecklistError(
+                "not a folder of its own",
+                expected=f"a folder without .. in it and none of {', '.join(RESERVED_FOLDERS)}",
+                received=f'"{checklist.logging.path}"',
+            ),
+        )
+
+
+def _privacy(checklist: Checklist) -> Broken:
+    """With `sensitivity = "high"`, identifiers and free text are not kept."""
+    if checklist.privacy.sensitivity != "high":
+        return
+    for name, action in checklist.privacy.actions.items():
+        if action == "keep" and name in {"identifier", "free-text"}:
+            yield (
+                f"privacy.actions.{name}",
+                ChecklistError(
+                    'not allowed while sensitivity = "high"',
+                    expected='one of "drop", "mask", "hash"',
+                    received='"keep"',
+                ),
+            )
+
+
+def _positive_lengths(checklist: Checklist) -> Broken:
+    """`commit_interval`, `dev` and `test` are longer than zero."""
+    lengths = {
+        "logging.commit_interval": checklist.logging.commit_interval,
+        "training.dev": checklist.training.dev,
+        "training.test": checklist.training.test,
+    }
+    for path, length in lengths.items():
+        if length.microseconds == 0:
+            yield path, ChecklistError("not allowed", expected="more than zero", received=f'"{length}"')
+
+
+def _ramp(checklist: Checklist) -> Broken:
+    """The shares of `ramp` increase, and the last is 1."""
+    ramp = checklist.rollout.ramp
+    shown = ", ".join(f"{share:g}" for share in ramp)
+    if any(later <= earlier for earlier, later in pairwise(ramp)):
+        yield (
+            "rollout.ramp",
+            ChecklistError("does not increase", expected="shares in increasing order", received=f"[{shown}]"),
+        )
+    elif ramp[-1] != 1:
+        yield (
+            "rollout.ramp",
+            ChecklistError(
+                "the challenger would never get all of the traffic",
+                expected="1 as the last share",
+                received=f"[{shown}]",
+            ),
+        )
+
+
+RULES: Final[tuple[Callable[[Checklist], Broken], ...]] = (
+    _tls_files,
+    _keys,
+    _exposure,
+    _speed,
+    _fields,
+    _log_folder,
+    _privacy,
+    _positive_lengths,
+    _ramp,
+)
+"""Each rule's docstring is its sentence in the reference page."""

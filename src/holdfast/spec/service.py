@@ -1,0 +1,387 @@
+"""The sections about answering: model, predictions, target, compute, speed, logging, security, privacy.
+
+Each key's documentation and the reason for its default stand in its `Annotated` metadata, from which the
+JSON Schema, the reference page and the file written by `holdfast init` are made.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, field
+
+from holdfast.spec.quantities import Duration
+from holdfast.spec.section import Section
+
+_SHA256 = Meta(pattern=r"^[0-9a-f]{64}$", extra={"words": "a SHA-256 of 64 hexadecimal digits, a to f small"})
+
+FieldClass = Literal["identifier", "quasi-identifier", "sensitive", "free-text", "plain"]
+FieldAction = Literal["keep", "drop", "mask", "hash"]
+
+
+class Model(Section, frozen=True):
+    """Which model, and what kind of answer it gives."""
+
+    name: Annotated[
+        str,
+        Meta(
+            pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$",
+            description=(
+                "The deployment's name, as it stands in URLs, logs and metrics: letters, digits, dot, "
+                "dash and underscore, at most 63. Required."
+            ),
+            examples=["fraud"],
+            extra={"words": "a name of letters, digits, dot, dash and underscore, such as fraud"},
+        ),
+    ]
+    task: Annotated[
+        Literal["auto", "binary", "multiclass", "regression"],
+        Meta(description="The kind of answer. Default auto: read from the model and the reference."),
+    ] = "auto"
+    positive_class: Annotated[
+        str,
+        Meta(
+            description=(
+                'The class whose probability is the score, for two classes. Default "": the last class in'
+                " sorted order, so 1 of 0 and 1, true of false and true."
+            )
+        ),
+    ] = ""
+    threshold: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description=(
+                "The probability from which a single-probability binary model answers with the positive "
+                "class (a model with its own decision output keeps it). Default 0.5: equal cost of both "
+                "errors."
+            ),
+        ),
+    ] = 0.5
+    parity_tolerance: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=1,
+            description=(
+                "Largest difference allowed between a converted model and the original on the reference "
+                "rows, absolute for probabilities, relative to the largest answer for regression. Default"
+                " 1e-5: float32 rounding is near 1e-6."
+            ),
+        ),
+    ] = 1e-5
+
+
+class Predictions(Section, frozen=True):
+    """Real time or batch, and what travels with each row."""
+
+    mode: Annotated[
+        Literal["realtime", "batch"],
+        Meta(
+            description=(
+                "realtime: answers over HTTP. batch: tables are scored by `holdfast score`. Default "
+                "realtime: tables can be scored there too."
+            )
+        ),
+    ] = "realtime"
+    id_field: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description=(
+                "Field of a record that carries the caller's own prediction id; where a record has none, "
+                "one is made. Default prediction_id: the name that the answer carries too."
+            ),
+        ),
+    ] = "prediction_id"
+    time_field: Annotated[
+        str,
+        Meta(
+            description=(
+                "Field of a record that carries the time the prediction belongs to (ISO 8601, UTC where "
+                'it has no offset). Default "": the time of arrival by the server\'s clock. Set it to '
+                "replay history or to accept stored and forwarded predictions; the monitor's clock is "
+                "then the newest time seen."
+            )
+        ),
+    ] = ""
+    max_rows_per_request: Annotated[
+        int,
+        Meta(
+            ge=1, description="Rows in one request. Default 10000: one request never holds a worker for long."
+        ),
+    ] = 10_000
+    max_body_bytes: Annotated[
+        int,
+        Meta(
+            ge=1024, description="Largest request body in bytes. Default 16 MiB: an image or 10000 wide rows."
+        ),
+    ] = 16 * 1024 * 1024
+
+
+class Target(Section, frozen=True):
+    """Where the answers are computed."""
+
+    where: Annotated[
+        Literal["cloud", "edge", "browser"],
+        Meta(
+            description=(
+                "cloud: any server of yours. edge: a device. browser: the caller's own page. Default "
+                "cloud: the only place that can be changed in a minute."
+            )
+        ),
+    ] = "cloud"
+    host: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description=(
+                "Address to listen on. Default 127.0.0.1: nobody outside can ask until you decide so. Any"
+                " other address needs keys and TLS, see [security]."
+            ),
+        ),
+    ] = "127.0.0.1"
+    port: Annotated[
+        int,
+        Meta(ge=0, le=65535, description="TCP port; 0 takes a free one and prints it. Default 8080."),
+    ] = 8080
+
+
+class Compute(Section, frozen=True):
+    """What the service may use."""
+
+    cores: Annotated[
+        int,
+        Meta(
+            ge=1, le=1024, description="CPU cores: one worker process each. Default 1: every machine has one."
+        ),
+    ] = 1
+    memory_mb: Annotated[
+        int,
+        Meta(ge=64, description="Memory of the whole service in MB. Default 2048: a small cloud instance."),
+    ] = 2048
+    accelerator: Annotated[
+        Literal["none", "cuda"],
+        Meta(description="Accelerator the model may use. Default none: every machine has that."),
+    ] = "none"
+    model_size_mb: Annotated[
+        float,
+        Meta(
+            gt=0,
+            description=(
+                "Largest model file in MB; a larger one is not registered. Default 1024: half of the "
+                "default memory, as a new champion is loaded beside the old one."
+            ),
+        ),
+    ] = 1024.0
+
+
+class Speed(Section, frozen=True):
+    """Latency and queries per second that the service promises."""
+
+    p50_ms: Annotated[
+        Annotated[float, Meta(gt=0)] | None,
+        Meta(description="Median latency in ms. Default unset: not promised."),
+    ] = None
+    p99_ms: Annotated[
+        float,
+        Meta(
+            gt=0,
+            description=(
+                "99th percentile of latency in ms, from the last byte of the request to the first of the "
+                "answer. Default 100: a person notices more."
+            ),
+        ),
+    ] = 100.0
+    qps: Annotated[
+        float,
+        Meta(
+            gt=0,
+            description=("Queries per second the service must sustain. Default 100: a busy page."),
+        ),
+    ] = 100.0
+    deadline_ms: Annotated[
+        float,
+        Meta(
+            gt=0,
+            description=(
+                "A request that cannot be answered within this many ms is refused at once. Default 500: "
+                "the whole budget of an interactive answer."
+            ),
+        ),
+    ] = 500.0
+
+
+class Logging(Section, frozen=True):
+    """What is logged, how much, how long, where."""
+
+    enabled: Annotated[
+        bool,
+        Meta(description="Whether predictions are logged. Default true: no log, no maintenance."),
+    ] = True
+    durability: Annotated[
+        Literal["process", "synced"],
+        Meta(
+            description=(
+                "process: written before the answer leaves, survives kill -9. synced: also fsynced, "
+                "survives power loss. Default process: the disk's flush costs milliseconds per answer."
+            )
+        ),
+    ] = "process"
+    sampling_fraction: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=1,
+            description=(
+                "Share of predictions stored; the others are counted. Default 1: all, so every label "
+                "finds its row."
+            ),
+        ),
+    ] = 1.0
+    retention_days: Annotated[
+        int,
+        Meta(
+            ge=1, le=36_500, description="Days a prediction is kept. Default 365: one season of every kind."
+        ),
+    ] = 365
+    path: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description=(
+                "Folder of the log, relative to the deployment folder. Default log: one folder holds all."
+            ),
+        ),
+    ] = "log"
+    context_fields: Annotated[
+        tuple[Annotated[str, Meta(min_length=1)], ...],
+        Meta(
+            description=(
+                "Fields of a record that are logged beside the inputs and never given to the model. "
+                "Default none."
+            ),
+            examples=[["shop", "app_version"]],
+        ),
+    ] = ()
+    commit_interval: Annotated[
+        Duration,
+        Meta(
+            description=(
+                "How often the keeper moves spooled records into the table. Default 1s: fresh and cheap."
+            )
+        ),
+    ] = field(default_factory=lambda: Duration(1_000_000))
+    segment_mb: Annotated[
+        float,
+        Meta(
+            gt=0,
+            description=(
+                "Size in MB at which a worker starts a new spool segment. Default 16: committed in one piece."
+            ),
+        ),
+    ] = 16.0
+    on_full: Annotated[
+        Literal["answer", "refuse"],
+        Meta(
+            description=(
+                "When the log cannot be written: answer and count the loss, or refuse the request. "
+                "Default answer: the caller comes first."
+            )
+        ),
+    ] = "answer"
+
+
+class Security(Section, frozen=True):
+    """Who may ask, and over which transport."""
+
+    auth: Annotated[
+        Literal["none", "keys"],
+        Meta(
+            description=(
+                "none: anybody who reaches the address. keys: an API key in `Authorization: Bearer`. "
+                "Default none: the default address is reached from this machine only."
+            )
+        ),
+    ] = "none"
+    api_key_hashes: Annotated[
+        tuple[Annotated[str, _SHA256], ...],
+        Meta(
+            description=(
+                "SHA-256 of each accepted API key, 64 hexadecimal digits; the keys themselves are in no "
+                "file. `holdfast key` makes one. Default none."
+            )
+        ),
+    ] = ()
+    tls_certificate: Annotated[
+        str,
+        Meta(description='Certificate file in PEM, relative to the deployment folder. Default "": no TLS.'),
+    ] = ""
+    tls_key: Annotated[
+        str,
+        Meta(description='Private key file in PEM, relative to the deployment folder. Default "": no TLS.'),
+    ] = ""
+    no_auth_reason: Annotated[
+        str,
+        Meta(
+            description=(
+                'Why callers from outside this machine need no key, in your words, such as "a gateway '
+                'checks them". Default "": they need one.'
+            )
+        ),
+    ] = ""
+    no_tls_reason: Annotated[
+        str,
+        Meta(
+            description=(
+                'Why callers from outside this machine need no TLS, in your words, such as "the ingress '
+                'ends TLS in the same pod network". Default "": they need it.'
+            )
+        ),
+    ] = ""
+
+
+class Privacy(Section, frozen=True):
+    """Sensitivity, field classes, subject, consent."""
+
+    sensitivity: Annotated[
+        Literal["low", "high"],
+        Meta(
+            description=(
+                "high: values never appear in errors, metrics or traces; unclassed fields are masked. "
+                "Default low: set high for records of people's health, money or whereabouts."
+            )
+        ),
+    ] = "low"
+    fields: Annotated[
+        dict[str, FieldClass],
+        Meta(
+            description="Class of each field that is not plain. Default none.",
+            examples=[{"name": "identifier", "postcode": "quasi-identifier"}],
+        ),
+    ] = field(default_factory=dict)
+    actions: Annotated[
+        dict[FieldClass, FieldAction],
+        Meta(
+            description=(
+                "What the log writer does with each class: keep, drop, mask, or hash (a keyed pseudonym, "
+                "with the key from HOLDFAST_PSEUDONYM_KEY). Defaults: identifier hash, quasi-identifier "
+                "keep, sensitive keep, free-text mask, plain keep."
+            ),
+            examples=[{"sensitive": "drop"}],
+        ),
+    ] = field(default_factory=dict)
+    subject_field: Annotated[
+        str,
+        Meta(
+            description=(
+                "Field that names the person a record is about; stored as a keyed pseudonym, so that all "
+                'rows of one person can be found and erased. Default "": rows are not about people.'
+            )
+        ),
+    ] = ""
+    consent_field: Annotated[
+        str,
+        Meta(description='Boolean field: the person agreed to use for training. Default "": not asked.'),
+    ] = ""

@@ -1,0 +1,144 @@
+"""Bins fitted on a reference; afterwards every window is a vector of integer counts on them.
+
+Counts of two windows, replicas or devices merge by adding, exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.stats.errors import StatisticsError
+
+Counts = NDArray[np.int64]
+INNER_BINS: Final = 256
+"""Resolution of a quantile: 0.4 %. A profile of a column stays at 2 KB."""
+TOP_CATEGORIES: Final = 50
+"""Further categories share one cell: a category rarer than 1 in 1000 says little in one window."""
+
+
+class NumericBins(msgspec.Struct, frozen=True):
+    """Equal-probability bins of a reference, with cells for what lies outside.
+
+    Cells in order: below the reference's minimum, the inner bins, above its maximum, missing, not finite.
+    A column with few distinct values gets one bin for each.
+    """
+
+    edges: tuple[float, ...]
+    """Left edges of the inner bins, rising; the first is the minimum."""
+    maximum: float
+
+    @classmethod
+    def fit(cls, values: NDArray[Any], inner_bins: int = INNER_BINS) -> NumericBins:
+        """Quantile bins of the finite values.
+
+        Args:
+            values: `[N]` numbers; NaN is missing.
+            inner_bins: at most so many.
+
+        Raises:
+            StatisticsError: no value is finite.
+
+        Example:
+            >>> import numpy as np
+            >>> NumericBins.fit(np.arange(8.0), inner_bins=4).edges
+            (0.0, 2.0, 4.0, 6.0)
+        """
+        numbers = np.asarray(values, dtype=np.float64)
+        finite = np.sort(numbers[np.isfinite(numbers)])
+        if finite.size == 0:
+            raise StatisticsError("no finite value to fit bins on")
+        distinct = np.unique(finite)
+        if distinct.size <= inner_bins:
+            edges = distinct
+        else:
+            starts = (np.arange(inner_bins) * finite.size) // inner_bins
+            edges = np.unique(finite[starts])
+        return cls(tuple(edges.tolist()), float(finite[-1]))
+
+    @property
+    def cells(self) -> int:
+        """Length of a count vector."""
+        return len(self.edges) + 4
+
+    def index(self, values: NDArray[Any]) -> NDArray[np.intp]:
+        """The cell of each value."""
+        numbers = np.asarray(values, dtype=np.float64)
+        inner = len(self.edges)
+        found = np.searchsorted(np.asarray(self.edges), numbers, side="right")
+        found[numbers > self.maximum] = inner + 1
+        found[np.isnan(numbers)] = inner + 2
+        found[np.isinf(numbers)] = inner + 3
+        return found
+
+    def count(self, values: NDArray[Any]) -> Counts:
+        """Counts of the values on the cells; costs one binary search a value.
+
+        Example:
+            >>> import numpy as np
+            >>> bins = NumericBins.fit(np.arange(4.0))
+            >>> bins.count(np.array([-1.0, 0.0, 3.0, 9.0, np.nan, np.inf])).tolist()
+            [1, 1, 0, 0, 1, 1, 1, 1]
+        """
+        return np.bincount(self.index(values), minlength=self.cells).astype(np.int64)
+
+
+class CategoryBins(msgspec.Struct, frozen=True):
+    """The most frequent categories of a reference, then: other known, unseen, missing."""
+
+    top: tuple[str, ...]
+    others: frozenset[str]
+    """Categories of the reference that are not in `top`."""
+
+    @classmethod
+    def fit(cls, values: Sequence[Any], top: int = TOP_CATEGORIES) -> CategoryBins:
+        """Cells from a reference's values, as text; None is missing.
+
+        Example:
+            >>> CategoryBins.fit(["b", "a", "b"], top=1)
+            CategoryBins(top=('b',), others=frozenset({'a'}))
+        """
+        names, counts = np.unique(
+            np.asarray([str(value) for value in values if value is not None]), return_counts=True
+        )
+        order = np.lexsort((names, -counts))
+        ranked = [str(name) for name in names[order]]
+        return cls(tuple(ranked[:top]), frozenset(ranked[top:]))
+
+    @property
+    def cells(self) -> int:
+        """Length of a count vector."""
+        return len(self.top) + 3
+
+    def index(self, values: Sequence[Any]) -> NDArray[np.intp]:
+        """The cell of each value."""
+        cells = _Cells(zip(self.top, range(len(self.top)), strict=True))
+        cells.update(dict.fromkeys(self.others, len(self.top)))
+        cells.unseen = len(self.top) + 1
+        cells[None] = len(self.top) + 2
+        return np.fromiter(map(cells.__getitem__, values), dtype=np.intp, count=len(values))
+
+    def count(self, values: Sequence[Any]) -> Counts:
+        """Counts of the values on the cells.
+
+        Example:
+            >>> CategoryBins.fit(["a", "a", "b"]).count(["a", "z", None]).tolist()
+            [1, 0, 0, 1, 1]
+        """
+        return np.bincount(self.index(values), minlength=self.cells).astype(np.int64)
+
+
+class _Cells(dict[Any, int]):
+    """Cells by value; a value that is no text is looked up by its text."""
+
+    unseen: int
+
+    def __missing__(self, value: Any) -> int:
+        return self.get(str(value), self.unseen)
+
+
+Bins = NumericBins | CategoryBins

@@ -1,0 +1,119 @@
+"""Distances between two distributions given as counts on the same cells."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.stats.errors import StatisticsError
+
+
+def _shares(
+    reference: NDArray[Any], current: NDArray[Any]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    first, second = np.asarray(reference, dtype=np.float64), np.asarray(current, dtype=np.float64)
+    if first.shape != second.shape or first.ndim != 1:
+        raise StatisticsError(
+            "counts of different cells", expected=f"shape {first.shape}", received=f"shape {second.shape}"
+        )
+    if first.sum() <= 0 or second.sum() <= 0:
+        raise StatisticsError("counts of no row")
+    return first / first.sum(), second / second.sum()
+
+
+def population_stability_index(reference: NDArray[Any], current: NDArray[Any]) -> float:
+    """Symmetrised Kullback-Leibler divergence, sum (q - p) ln(q / p), with half a row added to each cell.
+
+    Without drift its mean is about (cells - 1)(1/n + 1/m) for n and m rows, which is subtracted (down to 0),
+    so that a short window does not look drifted. Read on coarse cells: about ten, as the usual bounds 0.1 and
+    0.25 assume (Siddiqi 2006).
+
+    Example:
+        >>> import numpy as np
+        >>> big = 10**9
+        >>> round(population_stability_index(np.array([1, 1]) * big, np.array([3, 1]) * big), 4)
+        0.2747
+    """
+    first = np.asarray(reference, dtype=np.float64) + 0.5
+    second = np.asarray(current, dtype=np.float64) + 0.5
+    p, q = _shares(first, second)
+    raw = float(((q - p) * np.log(q / p)).sum())
+    bias = (len(p) - 1) * (1 / first.sum() + 1 / second.sum())
+    return max(0.0, raw - float(bias))
+
+
+def jensen_shannon_distance(reference: NDArray[Any], current: NDArray[Any]) -> float:
+    """Square root of the Jensen-Shannon divergence in bits, from 0 to 1 (Lin 1991). Few rows bias it upwards.
+
+    Example:
+        >>> jensen_shannon_distance(np.array([5, 0]), np.array([0, 9]))
+        1.0
+    """
+    p, q = _shares(reference, current)
+    middle = (p + q) / 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        left = np.where(p > 0, p * np.log2(p / middle), 0.0).sum()
+        right = np.where(q > 0, q * np.log2(q / middle), 0.0).sum()
+    return float(np.sqrt(max(0.0, (left + right) / 2)))
+
+
+def hellinger_distance(reference: NDArray[Any], current: NDArray[Any]) -> float:
+    """Hellinger distance, from 0 to 1. Biased upwards by few rows.
+
+    Example:
+        >>> hellinger_distance(np.array([1, 0]), np.array([0, 1]))
+        1.0
+    """
+    p, q = _shares(reference, current)
+    return float(np.sqrt(max(0.0, 1 - np.sqrt(p * q).sum())))
+
+
+def total_variation(reference: NDArray[Any], current: NDArray[Any]) -> float:
+    """The largest difference of any event's probability, from 0 to 1. Biased upwards by few rows.
+
+    Example:
+        >>> total_variation(np.array([1, 1]), np.array([3, 1]))
+        0.25
+    """
+    p, q = _shares(reference, current)
+    return float(np.abs(p - q).sum() / 2)
+
+
+def kolmogorov_smirnov(reference: NDArray[Any], current: NDArray[Any]) -> float:
+    """Largest difference of the distribution functions at the cells' right edges, for ordered cells.
+
+    Lies below the value on raw data by at most the largest cell's share.
+
+    Example:
+        >>> kolmogorov_smirnov(np.array([1, 1, 0]), np.array([0, 1, 1]))
+        0.5
+    """
+    p, q = _shares(reference, current)
+    return float(np.abs(np.cumsum(p - q)).max())
+
+
+def wasserstein_distance(reference: NDArray[Any], current: NDArray[Any], positions: NDArray[Any]) -> float:
+    """Mean distance that mass must move, in the unit of `positions` (one for each ordered cell).
+
+    Example:
+        >>> wasserstein_distance(np.array([1, 0, 0]), np.array([0, 0, 1]), np.array([0.0, 1.0, 3.0]))
+        3.0
+    """
+    p, q = _shares(reference, current)
+    return float((np.abs(np.cumsum(p - q))[:-1] * np.diff(np.asarray(positions, dtype=np.float64))).sum())
+
+
+def chi_square(reference: NDArray[Any], current: NDArray[Any]) -> tuple[float, int]:
+    """Pearson's homogeneity statistic of the two-row table and its degrees of freedom, without empty cells.
+
+    Example:
+        >>> chi_square(np.array([10, 30]), np.array([30, 10]))
+        (20.0, 1)
+    """
+    table = np.stack([np.asarray(reference, dtype=np.float64), np.asarray(current, dtype=np.float64)])
+    _shares(table[0], table[1])
+    table = table[:, table.sum(axis=0) > 0]
+    expected = table.sum(axis=1, keepdims=True) * table.sum(axis=0) / table.sum()
+    return float(((table - expected) ** 2 / expected).sum()), table.shape[1] - 1

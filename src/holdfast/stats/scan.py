@@ -1,0 +1,159 @@
+"""A calibrated scan over many small tests, windows and time scales, within one budget of false alarms.
+
+Every test is a sum over rows: of a normal score, of a membership in a cell, of a residual. A window
+contributes the observed sum and its first three cumulants under the reference. The scan pools the last 1, 2,
+4, ... windows, adds the uncertainty of the finite reference and the natural variation between the reference's
+own windows, and gives one standard normal value for each window, test and scale. See docs/methods/scan.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.stats.tails import signed_z
+
+SCALES: Final = (1, 2, 4, 8, 16, 32)
+"""Windows pooled. A shift of 0.1 standard deviations in windows of 1000 rows shows at 2 to 4."""
+_LEAST_BLOCKS: Final = 5
+"""Blocks of reference windows needed before their variance is believed."""
+
+Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """What W windows contribute to K tests; each array is `[W, K]`.
+
+    `weight` is what a unit error of the test's expectation costs the window: its rows, or its rows in a cell.
+    """
+
+    observed: Matrix
+    expected: Matrix
+    variance: Matrix
+    third: Matrix
+    weight: Matrix
+
+    def __post_init__(self) -> None:
+        shapes = {array.shape for array in (self.expected, self.variance, self.third, self.weight)}
+        if shapes != {self.observed.shape}:
+            raise ValueError(f"sums of different shapes: {sorted(shapes | {self.observed.shape})}")
+
+
+def pooled(array: Matrix, scale: int) -> Matrix:
+    """Sums over the last `scale` rows, fewer at the start.
+
+    Example:
+        >>> import numpy as np
+        >>> pooled(np.array([[1.0], [2.0], [4.0]]), 2).ravel().tolist()
+        [1.0, 3.0, 6.0]
+    """
+    total = np.cumsum(array, axis=0)
+    result = total.copy()
+    result[scale:] -= total[:-scale]
+    return result
+
+
+def scan(
+    sums: Sums,
+    reference_error: NDArray[np.float64],
+    spread: Matrix | None = None,
+    step: NDArray[np.float64] | None = None,
+) -> NDArray[np.float64]:
+    """Standard normal values for each window, test and scale.
+
+    Args:
+        sums: of W windows in order of time.
+        reference_error: `[K]`, variance of the test's expectation for a unit weight: variance of one row over
+            the reference's rows.
+        spread: `[S, K]` from `natural_spread`; None: windows vary only by sampling.
+        step: `[K]`, 1 for tests that count rows and 0 for others; counts get the continuity correction.
+
+    Returns:
+        `[W, K, S]`. A window that pools fewer windows than the scale asks for stands for what there is.
+
+    Example:
+        >>> import numpy as np
+        >>> one = np.ones((1, 1))
+        >>> z = scan(Sums(one * 30, one * 0, one * 100, one * 0, one * 100), np.array([0.0]))
+        >>> z[0, 0, 0].round(6).item()
+        3.0
+    """
+    values = np.empty((*sums.observed.shape, len(SCALES)))
+    for position, scale in enumerate(SCALES):
+        weight = pooled(sums.weight, scale)
+        sampling = pooled(sums.variance, scale)
+        total = sampling + weight**2 * reference_error
+        inflation = np.divide(total, sampling, out=np.ones_like(total), where=sampling > 0)
+        # A beta-binomial's third cumulant: sampling and an uncertain expectation skew the same way.
+        third = pooled(sums.third, scale) * inflation * (2 * inflation - 1)
+        observed, expected = pooled(sums.observed, scale), pooled(sums.expected, scale)
+        if step is not None:
+            observed = observed - np.clip(observed - expected, -step / 2, step / 2)
+        z = signed_z(observed, expected, total, third)
+        values[:, :, position] = z if spread is None else z / np.sqrt(spread[position])
+    return values
+
+
+def natural_spread(sums: Sums) -> Matrix:
+    """How much more than by sampling the reference's own windows vary, `[S, K]`, at least 1.
+
+    For each scale the mean square of the reference's own standard normal values over all its blocks. It
+    counts only where it is beyond what chance gives, and is then raised by its own uncertainty. Scales with
+    fewer than five blocks take the value of the largest scale that has them, times its growth, since what
+    persists from window to window grows with the scale.
+
+    Args:
+        sums: of the reference's own windows, in order of time.
+
+    Example:
+        >>> import numpy as np
+        >>> one = np.ones((8, 1))
+        >>> calm = Sums(np.tile([[1.0], [-1.0]], (4, 1)), 0 * one, one, 0 * one, one)
+        >>> natural_spread(calm).ravel().tolist()
+        [1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
+    """
+    windows, tests = sums.observed.shape
+    nothing = np.zeros(tests)
+    own = scan(sums, nothing)
+    spread = np.ones((len(SCALES), tests))
+    growth = np.ones(tests)
+    for position, scale in enumerate(SCALES):
+        blocks = windows / scale
+        if blocks < _LEAST_BLOCKS:
+            if position:
+                spread[position] = spread[position - 1] * growth
+            continue
+        z = own[scale - 1 :, :, position]
+        # The blocks' own mean is part of the reference, hence blocks / (blocks - 1).
+        square = np.mean(z**2, axis=0) * blocks / (blocks - 1)
+        noise = np.sqrt(2.0 / (blocks - 1))
+        believed = square > 1 + noise
+        spread[position] = np.where(believed, square * (1 + noise), 1.0)
+        if position:
+            spread[position] = np.maximum(spread[position], np.where(believed, spread[position - 1], 1.0))
+            growth = np.clip(spread[position] / spread[position - 1], 1.0, 2.0)
+    return spread
+
+
+def threshold(tests: int, average_run_length_windows: float, share: float = 1.0) -> float:
+    """The value of |z| that a whole family of tests passes by chance once in the average run length.
+
+    Bonferroni over tests, scales and both directions: it holds under any dependence.
+
+    Args:
+        tests: in the family.
+        average_run_length_windows: mean number of quiet windows between false alarms.
+        share: of the budget that this family may spend.
+
+    Example:
+        >>> round(threshold(1, 1000.0, share=len(SCALES)), 4)
+        3.2905
+    """
+    from scipy.special import ndtri
+
+    chance = share / (average_run_length_windows * max(tests, 1) * len(SCALES))
+    return float(-ndtri(chance / 2))

@@ -1,0 +1,66 @@
+"""Tail probabilities of sums that are skewed, as sums of rare events are."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+SMALLEST_TAIL: Final = 1e-300
+_SYMMETRIC: Final = 1e-4
+"""Below this skewness the normal tail is right to far more digits than matter."""
+_MILD: Final = 0.5
+_NEAR: Final = 2.0
+"""Milder skewness nearer to the mean: the Cornish-Fisher expansion is within 0.03 and far cheaper."""
+
+
+def signed_z(
+    observed: NDArray[Any], mean: NDArray[Any], variance: NDArray[Any], third_cumulant: NDArray[Any]
+) -> NDArray[np.float64]:
+    """The standard normal value with the tail probability of a sum whose first three cumulants are known.
+
+    A normal approximation is wrong by a factor of 45 at 4.7 standard deviations when only 20 events are
+    expected; the Pearson type III (shifted gamma) distribution with the same three cumulants is right within
+    some per cent. For the upper tail of a gamma variable of shape k (mean k, variance k, third cumulant 2k)
+    it is exact. In the tail away from the skew the nearer of gamma and normal is taken, so the value is never
+    too extreme there.
+
+    Args:
+        observed: the sums.
+        mean: expected.
+        variance: not negative; 0 gives 0.
+        third_cumulant: of either sign.
+
+    Returns:
+        Positive where more than expected was observed. At most about 37 in absolute value.
+
+    Example:
+        >>> import numpy as np
+        >>> z = signed_z(np.array([2.0]), np.array([0.0]), np.array([1.0]), np.array([0.0]))
+        >>> z.round(6).tolist()
+        [2.0]
+    """
+    from scipy.special import gammainc, gammaincc, ndtri
+
+    observed, mean, variance, third = np.broadcast_arrays(observed, mean, variance, third_cumulant)
+    deviation = np.sqrt(np.maximum(variance, 0.0))
+    safe = np.where(deviation > 0, deviation, 1.0)
+    standard = np.where(deviation > 0, (observed - mean) / safe, 0.0)
+    skewness = np.where(deviation > 0, third / safe**3, 0.0)
+    sign = np.where(skewness < 0, -1.0, 1.0)
+    mirrored, size = sign * standard, np.abs(skewness)
+    first = size / 6 * (mirrored**2 - 1)
+    second = size**2 * (7 * mirrored**3 - mirrored) / 144
+    z = np.where(size <= _SYMMETRIC, mirrored, mirrored - first + second)
+    far = (size > _SYMMETRIC) & ((size > _MILD) | (np.abs(mirrored) >= _NEAR))
+    if far.any():
+        shape = 4.0 / size[far] ** 2
+        at = np.maximum(shape + mirrored[far] * np.sqrt(shape), 0.0)
+        upper = np.clip(gammaincc(shape, at), SMALLEST_TAIL, 1.0)
+        lower = np.clip(gammainc(shape, at), SMALLEST_TAIL, 1.0)
+        z[far] = np.where(upper < lower, -ndtri(np.minimum(upper, 0.5)), ndtri(np.minimum(lower, 0.5)))
+    # Away from the skew the gamma ends at a bound that the sum itself may pass; the normal tail is longer.
+    z = np.where(z < 0, np.maximum(z, -np.abs(mirrored)), z)
+    result: NDArray[np.float64] = np.clip(sign * z, -37.0, 37.0)
+    return result

@@ -1,0 +1,143 @@
+"""What one worker counts about itself: plain integers, so that counting costs next to nothing."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import Final
+
+import msgspec
+
+LATENCY_EDGES_S: Final = (
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+)  # fmt: skip
+BATCH_EDGES_ROWS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0)
+
+
+class Histogram(msgspec.Struct):
+    """Counts of observations up to and including each edge, and above the last."""
+
+    edges: tuple[float, ...]
+    counts: list[int]
+    total: float = 0.0
+
+    @classmethod
+    def of(cls, edges: tuple[float, ...]) -> Histogram:
+        """An empty one."""
+        return cls(edges, [0] * (len(edges) + 1))
+
+    def observe(self, value: float) -> None:
+        """Count one value, in the unit of the edges."""
+        self.counts[bisect_left(self.edges, value)] += 1
+        self.total += value
+
+    def add(self, other: Histogram) -> None:
+        """Add another one's counts; edges are equal because they are constants of one release."""
+        self.counts = [a + b for a, b in zip(self.counts, other.counts, strict=True)]
+        self.total += other.total
+
+
+class RouteCounts(msgspec.Struct):
+    """Requests of one route answered by one model version ("" where none was asked)."""
+
+    route: str
+    version: str
+    statuses: dict[int, int] = msgspec.field(default_factory=dict)
+    latency_s: Histogram = msgspec.field(default_factory=lambda: Histogram.of(LATENCY_EDGES_S))
+
+    def observe(self, status: int, seconds: float) -> None:
+        """Count one answered request."""
+        self.statuses[status] = self.statuses.get(status, 0) + 1
+        self.latency_s.observe(seconds)
+
+
+class VersionCounts(msgspec.Struct):
+    """Runs of one model version."""
+
+    version: str
+    rows: int = 0
+    failures: int = 0
+    batch_rows: Histogram = msgspec.field(default_factory=lambda: Histogram.of(BATCH_EDGES_ROWS))
+    run_s: Histogram = msgspec.field(default_factory=lambda: Histogram.of(LATENCY_EDGES_S))
+
+
+class LogCounts(msgspec.Struct):
+    """Rows through the log writer: served = stored + sampled out + dropped."""
+
+    served: int = 0
+    stored: int = 0
+    sampled_out: int = 0
+    dropped: int = 0
+    labels: int = 0
+
+
+class ServiceCounts(msgspec.Struct):
+    """Everything one worker counts. Numbers only ever grow, except the gauges."""
+
+    routes: dict[str, RouteCounts] = msgspec.field(default_factory=dict)
+    versions: dict[str, VersionCounts] = msgspec.field(default_factory=dict)
+    refusals: dict[str, int] = msgspec.field(default_factory=dict)
+    log: LogCounts = msgspec.field(default_factory=LogCounts)
+    queued_rows: int = 0
+    """Gauge."""
+    open_connections: int = 0
+    """Gauge."""
+    ready: bool = False
+    """Gauge."""
+    champion: str = ""
+    """Gauge."""
+
+    def route(self, route: str, version: str = "") -> RouteCounts:
+        """The counts of a route; keep it where the route is hot."""
+        key = f"{route} {version}"
+        found = self.routes.get(key)
+        if found is None:
+            found = self.routes[key] = RouteCounts(route, version)
+        return found
+
+    def version(self, version: str) -> VersionCounts:
+        """The counts of a model version."""
+        found = self.versions.get(version)
+        if found is None:
+            found = self.versions[version] = VersionCounts(version)
+        return found
+
+    def batch(self, version: str, rows: int, run_s: float) -> None:
+        """Count one run."""
+        counts = self.version(version)
+        counts.rows += rows
+        counts.batch_rows.observe(rows)
+        counts.run_s.observe(run_s)
+
+    def failure(self, version: str) -> None:
+        """Count one request on which the model failed."""
+        self.version(version).failures += 1
+
+    def refuse(self, reason: str) -> None:
+        """Count one refused request."""
+        self.refusals[reason] = self.refusals.get(reason, 0) + 1
+
+    def add(self, other: ServiceCounts, *, alive: bool) -> None:
+        """Add another worker's counts; gauges only of workers that live."""
+        for counts in other.routes.values():
+            mine = self.route(counts.route, counts.version)
+            for status, number in counts.statuses.items():
+                mine.statuses[status] = mine.statuses.get(status, 0) + number
+            mine.latency_s.add(counts.latency_s)
+        for theirs in other.versions.values():
+            ours = self.version(theirs.version)
+            ours.rows += theirs.rows
+            ours.failures += theirs.failures
+            ours.batch_rows.add(theirs.batch_rows)
+            ours.run_s.add(theirs.run_s)
+        for reason, number in other.refusals.items():
+            self.refusals[reason] = self.refusals.get(reason, 0) + number
+        self.log.served += other.log.served
+        self.log.stored += other.log.stored
+        self.log.sampled_out += other.log.sampled_out
+        self.log.dropped += other.log.dropped
+        self.log.labels += other.log.labels
+        if alive:
+            self.queued_rows += other.queued_rows
+            self.open_connections += other.open_connections
+            self.ready = self.ready or other.ready
+            self.champion = other.champion or self.champion

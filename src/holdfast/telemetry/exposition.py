@@ -1,0 +1,112 @@
+"""Counts as Prometheus text: base units in the names, `_total` on counters, labels model and version."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from holdfast.telemetry.counts import Histogram, ServiceCounts
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def exposition(model: str, counts: ServiceCounts, *, workers: int) -> bytes:
+    """The text of `/metrics` for one deployment."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Counts(model, counts, workers))
+    return generate_latest(registry)
+
+
+class _Counts(Collector):
+    def __init__(self, model: str, counts: ServiceCounts, workers: int) -> None:
+        self._model = model
+        self._counts = counts
+        self._workers = workers
+
+    def collect(self) -> Iterable[Metric]:
+        yield from self._requests()
+        yield from self._runs()
+        yield from self._log()
+        yield from self._gauges()
+
+    def _requests(self) -> Iterator[Metric]:
+        requests = CounterMetricFamily(
+            "holdfast_requests", "Answered requests.", labels=["model", "version", "route", "status"]
+        )
+        latency = HistogramMetricFamily(
+            "holdfast_request_duration_seconds",
+            "From the last byte of a request to its answer being ready.",
+            labels=["model", "version", "route"],
+        )
+        for route in self._counts.routes.values():
+            for status, number in sorted(route.statuses.items()):
+                requests.add_metric([self._model, route.version, route.route, str(status)], number)
+            _add(latency, [self._model, route.version, route.route], route.latency_s)
+        yield requests
+        yield latency
+        refusals = CounterMetricFamily(
+            "holdfast_refusals", "Requests refused to protect the others.", labels=["model", "reason"]
+        )
+        for reason, number in sorted(self._counts.refusals.items()):
+            refusals.add_metric([self._model, reason], number)
+        yield refusals
+
+    def _runs(self) -> Iterator[Metric]:
+        labels = ["model", "version"]
+        rows = CounterMetricFamily("holdfast_rows", "Rows answered by the model.", labels=labels)
+        failures = CounterMetricFamily(
+            "holdfast_model_failures", "Requests on which the model failed.", labels=labels
+        )
+        batch = HistogramMetricFamily("holdfast_batch_rows", "Rows per run of the model.", labels=labels)
+        run = HistogramMetricFamily(
+            "holdfast_run_duration_seconds", "Time of one run of the model.", labels=labels
+        )
+        for counts in self._counts.versions.values():
+            values = [self._model, counts.version]
+            rows.add_metric(values, counts.rows)
+            failures.add_metric(values, counts.failures)
+            _add(batch, values, counts.batch_rows)
+            _add(run, values, counts.run_s)
+        yield from (rows, failures, batch, run)
+
+    def _log(self) -> Iterator[Metric]:
+        rows = CounterMetricFamily(
+            "holdfast_log_rows",
+            "Rows that reached the log writer, by what became of them; served is their sum.",
+            labels=["model", "outcome"],
+        )
+        log = self._counts.log
+        for outcome in ("served", "stored", "sampled_out", "dropped"):
+            rows.add_metric([self._model, outcome], getattr(log, outcome))
+        yield rows
+        labels = CounterMetricFamily("holdfast_labels", "Labels accepted.", labels=["model"])
+        labels.add_metric([self._model], log.labels)
+        yield labels
+
+    def _gauges(self) -> Iterator[Metric]:
+        for name, text, value in (
+            ("holdfast_queue_rows", "Rows waiting for a run.", self._counts.queued_rows),
+            ("holdfast_open_connections", "Open connections.", self._counts.open_connections),
+            ("holdfast_workers", "Worker processes the service was started with.", self._workers),
+            ("holdfast_ready", "1 if the champion is loaded and warm.", int(self._counts.ready)),
+        ):
+            gauge = GaugeMetricFamily(name, text, labels=["model"])
+            gauge.add_metric([self._model], value)
+            yield gauge
+        champion = GaugeMetricFamily(
+            "holdfast_champion", "1 for the version that answers.", labels=["model", "version"]
+        )
+        if self._counts.champion:
+            champion.add_metric([self._model, self._counts.champion], 1)
+        yield champion
+
+
+def _add(family: HistogramMetricFamily, labels: list[str], histogram: Histogram) -> None:
+    buckets, running = [], 0
+    for edge, count in zip((*histogram.edges, float("inf")), histogram.counts, strict=True):
+        running += count
+        buckets.append(("+Inf" if edge == float("inf") else f"{edge:g}", running))
+    family.add_metric(labels, buckets, histogram.total)

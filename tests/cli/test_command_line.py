@@ -1,0 +1,154 @@
+"""The command line as a shell sees it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from holdfast.cli.app import COMMANDS, EXIT_ERROR, EXIT_USAGE, main, root
+from holdfast.spec import Deployment
+
+
+def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "holdfast", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def _exit_code(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    return int(stopped.value.code or 0)
+
+
+def test_help_names_every_command_and_every_exit_code() -> None:
+    shown = _run("--help").stdout
+    assert all(f"  {name} " in shown for name in COMMANDS)
+    assert "Exit codes" in shown
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys\n"
+        "from holdfast.cli.app import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "print([name for name in ('numpy', 'pyarrow', 'onnxruntime', 'sklearn', 'sqlalchemy', 'rich') "
+        "if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.rstrip().endswith("[]")
+
+
+def test_importing_holdfast_imports_no_other_library() -> None:
+    code = "import sys; before = set(sys.modules); import holdfast; print(sorted(set(sys.modules) - before))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert "numpy" not in done.stdout
+    assert "click" not in done.stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_listed_summary_is_the_commands_own(name: str) -> None:
+    command = root.get_command(click.Context(root), name)
+    assert command is not None
+    assert command.name == name
+    assert command.help
+
+
+def test_a_mistyped_command_is_a_usage_error_with_the_nearest_name(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert _exit_code("sevre") == EXIT_USAGE
+    assert "Did you mean 'serve'?" in capsys.readouterr().err
+
+
+def test_an_error_says_what_where_and_what_next(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _exit_code("versions", "-C", str(tmp_path)) == EXIT_ERROR
+    said = capsys.readouterr().err
+    assert str(tmp_path) in said
+    assert "holdfast init" in said
+
+
+def test_with_json_an_error_is_one_json_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _exit_code("versions", "--json", "-C", str(tmp_path)) == EXIT_ERROR
+    assert json.loads(capsys.readouterr().err)["where"].startswith(str(tmp_path))
+
+
+def test_init_with_yes_writes_a_file_that_opens(tmp_path: Path) -> None:
+    folder = tmp_path / "fraud"
+    done = CliRunner().invoke(root, ["init", str(folder), "--yes", "--set", "speed.p99_ms=50"])
+    assert done.exit_code == 0, done.output
+    checklist = Deployment.open(folder, {}).checklist
+    assert checklist.model.name == "fraud"
+    assert checklist.speed.p99_ms == 50
+
+
+def test_init_never_overwrites_unless_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _exit_code("init", str(tmp_path), "--yes", "--name", "one") == 0
+    before = (tmp_path / "holdfast.toml").read_bytes()
+    assert _exit_code("init", str(tmp_path), "--yes", "--name", "two") == EXIT_ERROR
+    assert (tmp_path / "holdfast.toml").read_bytes() == before
+    assert "--force" in capsys.readouterr().err
+    assert _exit_code("init", str(tmp_path), "--yes", "--name", "two", "--force") == 0
+    assert Deployment.open(tmp_path, {}).checklist.model.name == "two"
+
+
+def test_init_refuses_an_answer_that_the_checklist_does_not_allow(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _exit_code("init", str(tmp_path), "--yes", "--set", "speed.p99=50") == EXIT_ERROR
+    assert "p99_ms" in capsys.readouterr().err
+    assert not (tmp_path / "holdfast.toml").exists()
+
+
+def test_the_schema_is_printed_as_json() -> None:
+    done = CliRunner().invoke(root, ["schema"])
+    assert json.loads(done.output)["title"] == "holdfast.toml"
+
+
+@pytest.mark.slow
+def test_help_answers_within_three_tenths_of_a_second() -> None:
+    fastest = min(_timed("--help") for _ in range(5))
+    assert fastest < 0.3
+
+
+def _timed(*arguments: str) -> float:
+    started = time.perf_counter()
+    _run(*arguments)
+    return time.perf_counter() - started
+
+
+def test_diagnose_tells_the_kind_and_exits_with_3_when_asked_to(tmp_path: Path) -> None:
+    import numpy as np
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    rng = np.random.default_rng(5)
+    for name, shift in (("reference", 0.0), ("current", 1.0)):
+        table = pa.table({"x": rng.normal(shift, size=4000), "z": rng.normal(size=4000)})
+        parquet.write_table(table, tmp_path / f"{name}.parquet")
+    files = [
+        "--reference",
+        str(tmp_path / "reference.parquet"),
+        "--current",
+        str(tmp_path / "current.parquet"),
+    ]
+    done = _run("diagnose", *files, "--json", "--fail-on-alarm")
+    assert done.returncode == 3, done.stderr
+    found = json.loads(done.stdout)
+    assert found["kinds"] == ["data drift"]
+    assert found["features"][0]["name"] == "x"

@@ -1,0 +1,280 @@
+"""The batcher: which rows share a run, what becomes of a bad one, and what is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from arithmetic import DEMO, Arithmetic, model_of
+
+from holdfast.clock import SystemClock
+from holdfast.errors import HoldfastError
+from holdfast.infer import (
+    AnsweredBatch,
+    DataPlane,
+    Job,
+    Lane,
+    ModelFailedError,
+    NotReadyError,
+    OverloadedError,
+    TurnBatcher,
+)
+from holdfast.prediction_log import PredictionLog, SpoolWriter
+from holdfast.privacy import Redactor
+from holdfast.spec.checklist import Privacy
+from holdfast.telemetry import ServiceCounts
+
+
+class Waiting(Job):
+    """A job whose outcome can be awaited."""
+
+    __slots__ = ("future",)
+
+    def __init__(self, lane: Lane, rows: list[tuple[float, float]]) -> None:
+        body = b"[" + b",".join(b'{"a":%r,"b":%r}' % row for row in rows) + b"]"
+        records, _ = lane.codec.decode(body)
+        super().__init__(len(records), records, None, (), asyncio.get_running_loop().time())
+        self.future: asyncio.Future[list[float]] = asyncio.get_running_loop().create_future()
+
+    def answered(self, batch: AnsweredBatch, start: int) -> None:
+        self.future.set_result(batch.predictions[start : start + self.rows])
+
+    def failed(self, error: HoldfastError) -> None:
+        self.future.set_exception(error)
+
+
+def in_loop(test: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(asyncio.wait_for(test(), 30))
+
+
+def batcher_of(*, deadline_s: float = 5.0, plane: DataPlane | None = None) -> TurnBatcher:
+    return TurnBatcher(plane or DataPlane(None, None, SystemClock()), ServiceCounts(), deadline_s)
+
+
+def open_lane(batcher: TurnBatcher, runtime: Arithmetic, version: str = "1") -> Lane:
+    model = model_of(runtime, version)
+    model.warm_up()
+    runtime.batches.clear()
+    lane = Lane(model, DEMO)
+    batcher.open_lane(lane)
+    return lane
+
+
+def submit(batcher: TurnBatcher, lane: Lane, rows: list[tuple[float, float]]) -> asyncio.Future[list[float]]:
+    job = Waiting(lane, rows)
+    batcher.submit(lane, job)
+    return job.future
+
+
+def closed(runtime: Arithmetic) -> bool:
+    return runtime.closed
+
+
+def test_all_jobs_of_one_turn_are_one_run_and_answers_keep_their_order() -> None:
+    async def test() -> None:
+        batcher, runtime = batcher_of(), Arithmetic(2.0)
+        lane = open_lane(batcher, runtime)
+        futures = [submit(batcher, lane, [(i, 0), (i + 0.5, 0)]) for i in range(40)]
+        assert await asyncio.gather(*futures) == [[2.0 * i, 2.0 * i + 1] for i in range(40)]
+        assert runtime.batches == [80]
+        batcher.close()
+
+    in_loop(test)
+
+
+def test_two_versions_and_many_callers_never_see_each_others_answers() -> None:
+    async def test() -> None:
+        batcher = batcher_of()
+        light, heavy = Arithmetic(2.0), Arithmetic(-3.0, pause_s=0.004)
+        lanes = [open_lane(batcher, light, "1"), open_lane(batcher, heavy, "2")]
+        chance = random.Random(7)
+
+        async def caller(number: int) -> None:
+            for turn in range(12):
+                which = chance.randrange(2)
+                values = [number * 1000.0 + turn * 10 + k for k in range(chance.randrange(1, 5))]
+                found = await submit(batcher, lanes[which], [(value, 0) for value in values])
+                assert found == [(2.0, -3.0)[which] * value for value in values]
+
+        await asyncio.gather(*(caller(number) for number in range(30)))
+        assert max(light.batches) > 4, "nothing was batched"
+        assert heavy.threads != {"MainThread"}, "a run of 4 ms blocked the loop"
+        batcher.close()
+
+    in_loop(test)
+
+
+def test_while_a_heavy_run_is_under_way_the_next_batch_gathers_and_the_loop_stays_free() -> None:
+    async def test() -> None:
+        batcher, runtime = batcher_of(), Arithmetic(1.0, pause_s=0.05)
+        lane = open_lane(batcher, runtime)
+        first = submit(batcher, lane, [(1, 0)])
+        await asyncio.sleep(0.01)
+        later = [submit(batcher, lane, [(i, 0)]) for i in range(20)]
+        turns = 0
+        while not first.done():
+            turns += 1
+            await asyncio.sleep(0.001)
+        assert turns > 5
+        await asyncio.gather(*later)
+        assert runtime.batches == [1, 20]
+        batcher.close()
+
+    in_loop(test)
+
+
+def test_a_row_on_which_the_model_fails_harms_no_other() -> None:
+    async def test() -> None:
+        batcher, runtime = batcher_of(), Arithmetic(1.0)
+        lane = open_lane(batcher, runtime)
+        futures = [submit(batcher, lane, [(i, -1 if i == 13 else 0)]) for i in range(32)]
+        outcomes = await asyncio.gather(*futures, return_exceptions=True)
+        assert [i for i, one in enumerate(outcomes) if isinstance(one, ModelFailedError)] == [13]
+        assert [one for one in outcomes if isinstance(one, list)] == [
+            [float(i)] for i in range(32) if i != 13
+        ]
+        assert await submit(batcher, lane, [(5, 0)]) == [5.0]
+        batcher.close()
+
+    in_loop(test)
+
+
+def test_a_run_with_the_wrong_number_of_rows_is_an_error_not_a_mix_up() -> None:
+    class Short(Arithmetic):
+        def run(self, feeds: Any) -> dict[str, Any]:
+            return {"y": super().run(feeds)["y"][:-1] if len(feeds["x"]) == 3 else super().run(feeds)["y"]}
+
+    async def test() -> None:
+        batcher = batcher_of()
+        lane = open_lane(batcher, Short())
+        with pytest.raises(ModelFailedError, match="one row per input row"):
+            await submit(batcher, lane, [(1, 0), (2, 0), (3, 0)])
+        batcher.close()
+
+    in_loop(test)
+
+
+def test_what_cannot_meet_its_deadline_is_refused_at_once_and_what_is_accepted_meets_it() -> None:
+    async def test() -> None:
+        deadline_s = 0.4
+        batcher, runtime = batcher_of(deadline_s=deadline_s), Arithmetic(1.0)
+        original = runtime.run
+
+        def slow(feeds: Any) -> dict[str, Any]:
+            runtime.pause_s = 0.004 * len(feeds["x"])
+            return original(feeds)
+
+        runtime.run = slow  # type: ignore[method-assign]  # 4 ms a row, whatever the batch
+        lane = open_lane(batcher, runtime)
+        accepted: list[asyncio.Future[list[float]]] = []
+        refused = 0
+        for i in range(400):  # 1600 ms of work at once
+            try:
+                accepted.append(submit(batcher, lane, [(i, 0)]))
+            except OverloadedError as error:
+                assert error.retry_after_s < 10  # noqa: PT017 - most of these calls must not raise
+                refused += 1
+        assert 10 <= len(accepted) <= 400 * deadline_s / 1.6
+        outcomes = await asyncio.gather(*accepted, return_exceptions=True)
+        answered = [one for one in outcomes if isinstance(one, list)]
+        assert len(answered) >= len(accepted) / 2
+        assert len(answered) + sum(isinstance(one, OverloadedError) for one in outcomes) == len(accepted)
+        assert refused == 400 - len(accepted)
+        batcher.close()
+
+    in_loop(test)
+
+
+def test_an_estimate_gone_wrong_does_not_refuse_for_ever() -> None:
+    async def test() -> None:
+        batcher = batcher_of(deadline_s=0.2)
+        lane = open_lane(batcher, Arithmetic())
+        lane.model.cost.fixed_s = 100.0
+        answered = 0
+        for _ in range(30):
+            try:
+                answered += len(await submit(batcher, lane, [(1, 0)]))
+            except OverloadedError:
+                await asyncio.sleep(0.05)
+        assert answered > 5
+        batcher.close()
+
+    in_loop(test)
+
+
+def test_a_retired_lane_answers_what_it_holds_and_then_closes() -> None:
+    async def test() -> None:
+        batcher, old, new = batcher_of(), Arithmetic(1.0, pause_s=0.02), Arithmetic(10.0)
+        lane = open_lane(batcher, old, "1")
+        running = submit(batcher, lane, [(1, 0)])
+        await asyncio.sleep(0.005)
+        queued = submit(batcher, lane, [(2, 0)])
+        fresh = open_lane(batcher, new, "2")
+        batcher.retire(lane)
+        assert not closed(old)
+        later = submit(batcher, fresh, [(3, 0)])
+        assert list(await asyncio.gather(running, queued, later)) == [[1.0], [2.0], [30.0]]
+        await asyncio.sleep(0.01)
+        assert closed(old)
+        assert not closed(new)
+        batcher.close()
+
+    in_loop(test)
+
+
+def test_a_cancelled_job_is_not_run() -> None:
+    async def test() -> None:
+        batcher, runtime = batcher_of(), Arithmetic()
+        lane = open_lane(batcher, runtime)
+        gone = Waiting(lane, [(1, 0)])
+        batcher.submit(lane, gone)
+        gone.cancelled = True
+        assert await submit(batcher, lane, [(2, 0)]) == [2.0]
+        assert runtime.batches == [1]
+        assert not gone.future.done()
+        batcher.close()
+
+    in_loop(test)
+
+
+def test_after_close_everything_is_refused() -> None:
+    async def test() -> None:
+        batcher, runtime = batcher_of(), Arithmetic()
+        lane = open_lane(batcher, runtime)
+        batcher.close()
+        assert runtime.closed
+        with pytest.raises(NotReadyError):
+            submit(batcher, lane, [(1, 0)])
+
+    in_loop(test)
+
+
+def test_rows_are_in_the_spool_before_their_answers_are_delivered(tmp_path: Path) -> None:
+    clock = SystemClock()
+    writer = SpoolWriter(tmp_path, deployment="demo", replica="r", clock=clock)
+    plane = DataPlane(writer, Redactor(Privacy(), None), clock)
+    stored: list[int] = []
+
+    class Looks(Waiting):
+        __slots__ = ()
+
+        def answered(self, batch: AnsweredBatch, start: int) -> None:
+            stored.append(writer.stored)
+            assert PredictionLog(tmp_path).ledger().spooled == 3
+            super().answered(batch, start)
+
+    async def test() -> None:
+        batcher = batcher_of(plane=plane)
+        lane = open_lane(batcher, Arithmetic())
+        job = Looks(lane, [(1, 0), (2, 0), (3, 0)])
+        batcher.submit(lane, job)
+        await job.future
+        batcher.close()
+
+    in_loop(test)
+    plane.close()
+    assert stored == [3]

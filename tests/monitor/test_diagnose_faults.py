@@ -1,0 +1,99 @@
+"""Broken pipes are told from drift, by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from small_worlds import NAMES, WINDOW, WINDOWS, answered, inputs, reference, since_onset
+
+from holdfast.monitor import Diagnosis, diagnose
+
+AFTER = since_onset()
+EVERY_FIFTH = np.arange(len(AFTER)) % 5 == 0
+
+
+def judged(**broken: Any) -> Diagnosis:
+    """The pipe to the log is broken: the model and the truth saw the right values."""
+    sound = answered(inputs(0, WINDOWS), 0)
+    return diagnose(reference(), sound | broken, **NAMES)
+
+
+def faults(found: Diagnosis) -> dict[str, str]:
+    return {one.name: one.description for one in found.features if "data fault" in one.kinds}
+
+
+def test_a_burst_of_missing_values_is_a_fault() -> None:
+    found = judged(age=np.where(AFTER & EVERY_FIFTH, np.nan, inputs(0, WINDOWS)["age"]))
+    assert found.kinds == ("data fault",)
+    assert list(faults(found)) == ["age"]
+    assert "missing" in faults(found)["age"]
+
+
+def test_a_burst_of_missing_categories_is_a_fault() -> None:
+    ward = [
+        None if lost else value
+        for lost, value in zip(AFTER & EVERY_FIFTH, inputs(0, WINDOWS)["ward"], strict=True)
+    ]
+    found = judged(ward=[None if value is None else str(value) for value in ward])
+    assert found.kinds == ("data fault",)
+    assert "missing" in faults(found)["ward"]
+
+
+def test_a_column_that_stands_still_is_a_fault() -> None:
+    found = judged(age=np.where(AFTER, 0.25, inputs(0, WINDOWS)["age"]))
+    assert found.kinds == ("data fault",)
+    assert "stuck at 0.25" in faults(found)["age"]
+
+
+@pytest.mark.parametrize(("factor", "words"), [(1000.0, "1000"), (0.01, "100"), (2.54, "2.54")])
+def test_another_unit_is_a_fault(factor: float, words: str) -> None:
+    # A column with a zero point: lengths, prices, durations.
+    random = np.random.default_rng(3)
+    old = reference() | {"size": random.lognormal(1, 0.4, 6000)}
+    size = random.lognormal(1, 0.4, WINDOW * WINDOWS)
+    new = answered(inputs(0, WINDOWS), 0) | {"size": np.where(AFTER, factor * size, size)}
+    found = diagnose(old, new, **NAMES)
+    assert found.kinds == ("data fault",)
+    assert f"factor of {words} " in faults(found)["size"]
+
+
+def test_categories_never_seen_are_a_fault() -> None:
+    found = judged(ward=np.where(AFTER & EVERY_FIFTH, "N0RTH", inputs(0, WINDOWS)["ward"]))
+    assert found.kinds == ("data fault",)
+    assert "never had" in faults(found)["ward"]
+
+
+def test_values_that_are_not_finite_are_a_fault() -> None:
+    found = judged(dose=np.where(AFTER & EVERY_FIFTH, np.inf, inputs(0, WINDOWS)["dose"]))
+    assert found.kinds == ("data fault",)
+    assert "not finite" in faults(found)["dose"]
+
+
+def test_a_column_that_is_gone_is_a_fault_and_named_in_the_notes() -> None:
+    new = answered(inputs(0, WINDOWS), 0)
+    del new["dose"]
+    found = diagnose(reference(), new, **NAMES)
+    assert found.kinds == ("data fault",)
+    assert list(faults(found)) == ["dose"]
+    assert any("'dose' is absent" in note for note in found.notes)
+
+
+def test_one_wild_value_changes_nothing() -> None:
+    age = inputs(0, WINDOWS)["age"]
+    age[len(age) // 2] = 1e6
+    assert judged(age=age).verdict == "healthy"
+
+
+def test_one_wild_truth_of_a_regression_changes_nothing() -> None:
+    random = np.random.default_rng(4)
+
+    def drawn(windows: int) -> dict[str, np.ndarray]:
+        x = inputs(1, windows)
+        return x | {"said": x["age"], "y": x["age"] + random.normal(size=len(x["age"]))}
+
+    new = drawn(WINDOWS)
+    new["y"][3000] = 1e6
+    found = diagnose(drawn(12), new, target="y", prediction="said", window=f"{WINDOW} rows")
+    assert found.verdict == "healthy"

@@ -1,0 +1,211 @@
+"""The right verdict on streams whose truth is known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from small_worlds import NAMES, ONSET, WINDOW, WINDOWS, answered, current, inputs, reference, since_onset
+
+from holdfast.monitor import Diagnosis, diagnose
+
+SEEDS = range(3)
+
+
+def onset_window(found: Diagnosis) -> int:
+    assert found.since is not None
+    return int(found.since.estimate) // WINDOW
+
+
+def columns(found: Diagnosis, kind: str) -> set[str]:
+    return {one.name for one in found.features if kind in one.kinds}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_no_change_is_healthy(seed: int) -> None:
+    found = diagnose(reference(seed), current(seed), **NAMES)
+    assert (found.verdict, found.kinds, found.alarm, found.since) == ("healthy", (), False, None)
+    assert found.coverage.rows == WINDOW * WINDOWS
+    assert found.coverage.label_coverage == 1.0
+    assert len(found.windows) == WINDOWS
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_shift_is_data_drift_of_its_column_from_its_window_on(seed: int) -> None:
+    age = inputs(seed, WINDOWS)["age"] + 0.5 * since_onset()
+    found = diagnose(reference(seed), current(seed, age=age), **NAMES)
+    assert found.kinds == ("data drift",)
+    assert found.features[0].name == "age"
+    assert columns(found, "data drift") <= {"age", "score"}
+    assert abs(onset_window(found) - ONSET) <= 1
+    assert found.shape == "sudden"
+    assert found.features[0].shift_sd == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_flipped_effect_is_concept_drift_and_not_data_drift(seed: int) -> None:
+    effect = np.where(since_onset(), -1.0, 1.0)
+    found = diagnose(reference(seed), current(seed, effect=effect), **NAMES)
+    assert found.kinds == ("concept drift",)
+    assert "age" in columns(found, "concept drift")
+    assert abs(onset_window(found) - ONSET) <= 1
+    assert found.quality is not None
+    assert found.quality.before is not None
+    assert found.quality.after is not None
+    assert found.quality.after.high < found.quality.before.low
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_other_inputs_under_the_same_mapping_are_no_concept_drift(seed: int) -> None:
+    x = inputs(seed, WINDOWS)
+    after = since_onset()
+    changed = current(
+        seed,
+        age=np.where(after, 1.4 * x["age"] + 0.4, x["age"]),
+        ward=np.where(after & (np.arange(len(after)) % 3 == 0), "north", x["ward"]),
+    )
+    found = diagnose(reference(seed), changed, **NAMES)
+    assert found.kinds == ("data drift",)
+    assert {"age", "ward"} <= columns(found, "data drift")
+
+
+def test_other_prior_shares_of_the_same_classes_are_label_shift() -> None:
+    random = np.random.default_rng(0)
+
+    def drawn(rows: int, positives: np.ndarray | float) -> dict[str, np.ndarray]:
+        y = (random.random(rows) < positives).astype(np.int64)
+        x = random.normal(1.2 * y)
+        return {"score": 1 / (1 + np.exp(-(1.2 * x - 0.72))), "y": y}
+
+    share = np.where(since_onset(), 0.75, 0.5)
+    found = diagnose(drawn(6000, 0.5), drawn(WINDOW * WINDOWS, share), **NAMES)
+    assert found.kinds == ("label shift",)
+
+
+def test_a_gradual_change_is_called_gradual() -> None:
+    ramp = np.clip((np.arange(WINDOW * WINDOWS) / WINDOW - 4) / 12, 0, 1)
+    age = inputs(0, WINDOWS)["age"] + 1.5 * ramp
+    assert diagnose(reference(), current(age=age), **NAMES).shape == "gradual"
+
+
+def test_a_change_that_is_over_is_recurring() -> None:
+    window = np.arange(WINDOW * WINDOWS) // WINDOW
+    age = inputs(0, WINDOWS)["age"] + 1.0 * ((window >= 5) & (window < 7))
+    # The longest scale forgets after 32 windows: the pooled evidence must be left behind too.
+    more = inputs(9, 40)
+    long = {name: np.concatenate([values, more[name]]) for name, values in inputs(0, WINDOWS).items()}
+    long["age"] = np.concatenate([age, more["age"]])
+    found = diagnose(reference(), answered(long, 0), **NAMES)
+    assert found.kinds == ("data drift",)
+    assert found.shape == "recurring"
+    assert abs(onset_window(found) - 5) <= 1
+
+
+def test_a_change_in_the_last_windows_is_too_early_to_shape() -> None:
+    window = np.arange(WINDOW * WINDOWS) // WINDOW
+    age = inputs(0, WINDOWS)["age"] + 1.0 * (window >= WINDOWS - 2)
+    found = diagnose(reference(), current(age=age), **NAMES)
+    assert found.shape == "too early to tell"
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_rare_positives_are_quiet_without_change(seed: int) -> None:
+    found = diagnose(reference(seed, base=-6.0), current(seed, base=-6.0), **NAMES)
+    assert found.verdict == "healthy"
+
+
+def test_regression_whose_target_grows_by_a_tenth_is_concept_drift() -> None:
+    random = np.random.default_rng(1)
+
+    def drawn(windows: int, seed: int, growth: np.ndarray | float) -> dict[str, np.ndarray]:
+        x = inputs(seed, windows)
+        mean = 20 + 3 * x["age"] + x["dose"]
+        return x | {"said": mean, "y": growth * mean + random.normal(size=len(mean))}
+
+    names: dict[str, Any] = {"target": "y", "prediction": "said", "window": f"{WINDOW} rows"}
+    grown = drawn(WINDOWS, 1, np.where(since_onset(), 1.1, 1.0))
+    found = diagnose(drawn(12, 2, 1.0), grown, **names)
+    assert found.kinds == ("concept drift",)
+    assert abs(onset_window(found) - ONSET) <= 1
+    assert diagnose(drawn(12, 2, 1.0), drawn(WINDOWS, 1, 1.0), **names).verdict == "healthy"
+
+
+@pytest.mark.parametrize("name_prediction", [True, False])
+def test_three_classes_are_judged_with_and_without_a_prediction(name_prediction: bool) -> None:
+    random = np.random.default_rng(2)
+
+    def drawn(windows: int, seed: int, *, turned: np.ndarray | bool) -> dict[str, np.ndarray]:
+        x = inputs(seed, windows)
+        noisy = x["age"] + 0.6 * random.normal(size=len(x["age"]))
+        truth = np.digitize(np.where(turned, -noisy, noisy), [-0.5, 0.5])
+        said = {"said": np.array(["low", "mid", "high"])[np.digitize(x["age"], [-0.5, 0.5])]}
+        return x | {"y": np.array(["low", "mid", "high"])[truth]} | (said if name_prediction else {})
+
+    names: dict[str, Any] = {"target": "y", "window": f"{WINDOW} rows"} | (
+        {"prediction": "said"} if name_prediction else {}
+    )
+    found = diagnose(drawn(8, 1, turned=False), drawn(WINDOWS, 2, turned=since_onset()), **names)
+    assert "concept drift" in found.kinds
+    assert "data drift" not in found.kinds
+    assert diagnose(drawn(8, 1, turned=False), drawn(WINDOWS, 2, turned=False), **names).verdict == "healthy"
+
+
+def test_without_a_prediction_a_model_stands_in() -> None:
+    def bare(frame: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {name: values for name, values in frame.items() if name != "score"}
+
+    names: dict[str, Any] = {"target": "y", "window": f"{WINDOW} rows"}
+    flipped = bare(current(effect=np.where(since_onset(), -1.0, 1.0)))
+    found = diagnose(bare(reference()), flipped, **names)
+    assert found.kinds == ("concept drift",)
+    assert any("stands in" in note for note in found.notes)
+    assert diagnose(bare(reference()), bare(current()), **names).verdict == "healthy"
+
+
+def test_chosen_classes_serve_where_there_is_no_probability() -> None:
+    def chosen(frame: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        said = np.where(frame["score"] > 0.5, "yes", "no")
+        truth = np.where(frame["y"] == 1, "yes", "no")
+        return {name: frame[name] for name in ("age", "dose", "ward")} | {"said": said, "y": truth}
+
+    names: dict[str, Any] = {"target": "y", "prediction": "said", "window": f"{WINDOW} rows"}
+    flipped = chosen(current(effect=np.where(since_onset(), -1.0, 1.0)))
+    assert diagnose(chosen(reference()), flipped, **names).kinds == ("concept drift",)
+    assert diagnose(chosen(reference()), chosen(current()), **names).verdict == "healthy"
+
+
+def test_without_labels_only_the_data_are_judged_and_the_diagnosis_says_so() -> None:
+    found = diagnose(reference(), current(effect=np.where(since_onset(), -1.0, 1.0)), window=NAMES["window"])
+    assert "concept drift" not in found.kinds
+    assert any("cannot be seen" in note for note in found.notes)
+
+
+def test_each_column_has_its_own_onset() -> None:
+    window = np.arange(WINDOW * WINDOWS) // WINDOW
+    x = inputs(0, WINDOWS)
+    found = diagnose(
+        reference(),
+        current(age=x["age"] + 1.0 * (window >= 5), dose=x["dose"] + 1.0 * (window >= 14)),
+        **NAMES,
+    )
+    began = {one.name: int(one.since or -1) // WINDOW for one in found.features}
+    assert (began["age"], began["dose"]) == (5, 14)
+    assert onset_window(found) == 5
+
+
+def test_a_reference_that_the_model_knows_by_heart_is_suspected() -> None:
+    random = np.random.default_rng(6)
+
+    def drawn(rows: int, *, seen: bool) -> dict[str, np.ndarray]:
+        x = random.normal(size=rows)
+        truth = random.random(rows) < 1 / (1 + np.exp(-x))
+        # An overfitted model adds what it has memorised of the rows it saw, and noise elsewhere.
+        memory = 1.5 * (2 * truth - 1) if seen else 1.5 * random.choice([-1, 1], rows)
+        return {"x": x, "score": 1 / (1 + np.exp(-x - memory)), "y": truth.astype(np.int64)}
+
+    found = diagnose(drawn(6000, seen=True), drawn(8000, seen=False), **NAMES)
+    assert "concept drift" in found.kinds
+    assert any("held out" in note for note in found.notes)
+    turned = diagnose(reference(), current(effect=np.where(since_onset(), -1.0, 1.0)), **NAMES)
+    assert not any("held out" in note for note in turned.notes)

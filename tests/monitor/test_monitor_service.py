@@ -1,0 +1,207 @@
+"""The monitor of a real deployment: a registered model, a written log, labels, a stored diagnosis."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from holdfast.clock import ManualClock
+from holdfast.monitor import Diagnosis, Monitor, MonitorError
+from holdfast.monitor.service import DIAGNOSIS
+from holdfast.prediction_log import Keeper, Label, SpoolWriter
+from holdfast.privacy import PredictionRecord, Redactor
+from holdfast.registry import Registry, register_model
+from holdfast.spec import Deployment
+
+DAY_US = 86_400_000_000
+START_US = 20_500 * DAY_US
+PER_DAY, REFERENCE_DAYS = 300, 10
+CHECKLIST = """
+[model]
+name = "ward"
+
+[predictions]
+time_field = "at"
+
+[monitoring]
+window = "1d"
+label_delay = "2d"
+lateness = "0s"
+"""
+
+
+def drawn(seed: int, days: int, effect: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng([5, seed])
+    x = random.normal(size=(days * PER_DAY, 2))
+    truth = random.random(len(x)) < 1 / (1 + np.exp(-effect * 1.5 * x[:, 0] + 0.3 * x[:, 1]))
+    return x, truth.astype(np.int64)
+
+
+@dataclass
+class Ward:
+    """A deployment with a champion and ways to feed its log."""
+
+    deployment: Deployment
+    registry: Registry
+    clock: ManualClock
+    model: LogisticRegression
+    days: int = 0
+
+    def register(self, seed: int) -> str:
+        x, y = drawn(seed, REFERENCE_DAYS)
+        at = START_US + (np.arange(len(x)) // PER_DAY - REFERENCE_DAYS) * DAY_US
+        table = pa.table({"a": x[:, 0], "b": x[:, 1], "y": y, "at": pa.array(at, pa.timestamp("us", "UTC"))})
+        version = register_model(
+            self.deployment, self.registry, self.model, reference=table, labels="y", time="at",
+            promote=True, clock=self.clock,
+        )  # fmt: skip
+        return version.version
+
+    def log(self, days: int, *, version: str = "1", effect: float = 1.0, labels: bool = True) -> None:
+        """Whole days of predictions, then their labels."""
+        x, y = drawn(100 + self.days, days, effect)
+        start_us = START_US + self.days * DAY_US
+        times = (start_us + np.arange(len(x)) * (DAY_US // PER_DAY)).tolist()
+        ids = [f"d{self.days}-{row:05d}" for row in range(len(x))]
+        writer = SpoolWriter(
+            self.deployment.log_folder, deployment="ward", replica="worker-0", clock=self.clock
+        )
+        chances = self.model.predict_proba(x)
+        record = PredictionRecord(
+            model_version=version,
+            arm="champion",
+            prediction_ids=ids,
+            times_us=times,
+            latency_us=[100] * len(x),
+            inputs={"a": x[:, 0], "b": x[:, 1]},
+            context={},
+            prediction=(chances[:, 1] > 0.5).astype(np.int64),
+            probabilities=chances,
+        )
+        writer.append(Redactor(self.deployment.checklist.privacy, None).redact(record))
+        if labels:
+            writer.append_labels(
+                [Label(one, int(truth), times[-1]) for one, truth in zip(ids, y, strict=True)]
+            )
+        writer.close()
+        Keeper(self.deployment.log_folder, clock=self.clock).run_once()
+        self.days += days
+
+    def judge(self) -> Diagnosis:
+        """By a new monitor, as after a restart."""
+        return Monitor(self.deployment, self.registry, self.clock).run_once()
+
+    def profiles(self) -> list[Path]:
+        return sorted(self.deployment.monitor_folder.rglob("*.profile"))
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Iterator[Ward]:
+    (tmp_path / "holdfast.toml").write_text(CHECKLIST)
+    deployment = Deployment.open(tmp_path, {})
+    clock = ManualClock(START_US)
+    x, y = drawn(0, 10)
+    with Registry.open(deployment.registry_url, clock) as registry:
+        yield Ward(deployment, registry, clock, LogisticRegression().fit(x, y))
+
+
+@pytest.fixture
+def ward(bare: Ward) -> Ward:
+    bare.register(seed=1)
+    return bare
+
+
+def test_a_quiet_log_is_healthy_and_the_diagnosis_is_stored_once(ward: Ward) -> None:
+    ward.log(8)
+    first, second = ward.judge(), ward.judge()
+    assert first.verdict == "healthy"
+    assert first.model_version == "1"
+    assert first.coverage.windows == 7  # the eighth day is open
+    assert first.coverage.rows == 7 * PER_DAY
+    assert first.coverage.unaccounted == 0
+    assert second == first
+    stored = ward.registry.evidence("1", DIAGNOSIS)
+    assert [one.payload for one in stored] == [json.loads(first.to_json())]
+
+
+def test_a_flipped_effect_is_concept_drift_since_its_day(ward: Ward) -> None:
+    ward.log(6)
+    ward.log(6, effect=-1.0)
+    found = ward.judge()
+    assert found.kinds == ("concept drift",)
+    assert found.since is not None
+    assert found.since.estimate.startswith("2026-02-22")  # day 20506
+    assert found.quality is not None
+    assert found.quality.after is not None
+    assert found.quality.after.value < 0.5
+
+
+def test_profiles_of_old_windows_are_kept_and_losing_them_changes_nothing(ward: Ward) -> None:
+    ward.log(6)
+    ward.log(6, effect=-1.0)
+    found = ward.judge()
+    # Windows four days (twice the label delay) before the newest prediction are frozen.
+    assert len(ward.profiles()) == 7
+    again = ward.judge()
+    assert again == found
+    shutil.rmtree(ward.deployment.monitor_folder)
+    assert ward.judge() == found
+
+
+def test_a_damaged_profile_is_made_again(ward: Ward) -> None:
+    ward.log(8)
+    found = ward.judge()
+    ward.profiles()[1].write_bytes(b"\x00 torn")
+    assert ward.judge() == found
+    assert len(ward.profiles()) == 3
+
+
+def test_the_open_day_waits_and_new_days_are_added(ward: Ward) -> None:
+    ward.log(1, labels=False)
+    # The last prediction of a day stands before midnight: the day is still open.
+    assert ward.judge().verdict == "too early to tell"
+    ward.log(5)
+    assert ward.judge().coverage.windows == 5
+
+
+def test_labels_that_come_late_reach_windows_that_are_not_frozen(ward: Ward) -> None:
+    ward.log(5, labels=False)
+    assert ward.judge().coverage.labelled == 0
+    ward.log(1)
+    found = ward.judge()
+    assert found.coverage.windows == 5
+
+
+def test_a_new_champion_starts_anew(ward: Ward) -> None:
+    ward.log(6)
+    ward.log(6, effect=-1.0)
+    assert ward.judge().alarm
+    assert ward.register(seed=2) == "2"
+    assert ward.judge().verdict == "too early to tell"
+    ward.log(6, version="2")
+    found = ward.judge()
+    assert (found.model_version, found.verdict, found.coverage.windows) == ("2", "healthy", 5)
+
+
+def test_without_a_champion_there_is_nothing_to_monitor(bare: Ward) -> None:
+    with pytest.raises(MonitorError, match="no champion"):
+        bare.judge()
+
+
+def test_following_yields_each_diagnosis_that_is_new_and_stops(ward: Ward) -> None:
+    ward.log(6)
+    stop = threading.Event()
+    seen = []
+    for diagnosis in Monitor(ward.deployment, ward.registry, ward.clock).follow(stop):
+        seen.append(diagnosis.verdict)
+        stop.set()
+    assert seen == ["healthy"]

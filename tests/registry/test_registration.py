@@ -1,0 +1,297 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pandas as pd
+import pytest
+from onnx import helper, numpy_helper
+from pyarrow import parquet
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from holdfast.artifact import ReferenceDataError, open_artifact, pack_inputs, read_outputs
+from holdfast.clock import ManualClock
+from holdfast.registry import Registry, register_model
+from holdfast.runtime import ParityError, RuntimeFailure, open_runtime
+from holdfast.spec import Deployment
+
+
+class Place:
+    """A deployment with its registry."""
+
+    def __init__(self, folder: Path, toml: str = "") -> None:
+        (folder / "holdfast.toml").write_text('[model]\nname = "cards"\n' + toml)
+        self.deployment = Deployment.open(folder, {})
+        self.registry = Registry.open(self.deployment.registry_url, ManualClock(start_us=11))
+
+    def register(self, source: object, **options: Any) -> Any:
+        return register_model(
+            self.deployment, self.registry, source, clock=ManualClock(start_us=11), actor="ann", **options
+        )
+
+    def folder(self, version: Any) -> Path:
+        return self.deployment.artifacts_folder / str(version.artifact_folder)
+
+    def reference(self, version: Any) -> Any:
+        return parquet.read_table(self.deployment.references_folder / version.version / "reference.parquet")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    made = Place(tmp_path)
+    yield made
+    made.registry.close()
+
+
+def frame(rows: int = 300) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"amount": rng.lognormal(size=rows), "hour": rng.integers(0, 24, rows)})
+    table["fraud"] = np.where(table.amount + rng.normal(size=rows) > 1.5, "yes", "no")
+    table["at"] = pd.date_range("2026-01-01", periods=rows, freq="h", tz="UTC")
+    return table
+
+
+def fitted(table: pd.DataFrame) -> Any:
+    return make_pipeline(StandardScaler(), LogisticRegression()).fit(table[["amount", "hour"]], table.fraud)
+
+
+def test_the_reference_is_kept_with_what_the_version_answered(place: Place) -> None:
+    table = frame()
+    model = fitted(table)
+    version = place.register(model, reference=table, labels="fraud", time="at")
+    kept = place.reference(version)
+    assert kept.column_names == ["amount", "hour", "prediction", "probability", "label", "time"]
+    np.testing.assert_allclose(
+        kept["probability"].to_numpy(), model.predict_proba(table[["amount", "hour"]])[:, 1], atol=1e-6
+    )
+    assert kept["prediction"].to_pylist() == model.predict(table[["amount", "hour"]]).tolist()
+    assert kept["label"].to_pylist() == table.fraud.tolist()
+    assert str(kept.schema.field("time").type) == "timestamp[us, tz=UTC]"
+    assert kept["time"].to_pylist() == table["at"].dt.to_pydatetime().tolist()
+
+
+def test_stored_answers_equal_what_the_stored_model_says_bit_for_bit(place: Place) -> None:
+    table = frame()
+    version = place.register(fitted(table), reference=table, labels="fraud", time="at")
+    artifact = open_artifact(place.folder(version))
+    columns = {name: table[name].to_numpy() for name in ("amount", "hour")}
+    given = read_outputs(
+        artifact.signature, open_runtime(artifact).run(pack_inputs(artifact.signature, columns, len(table)))
+    )
+    assert given.probabilities is not None
+    stored = place.reference(version)["probability"].to_numpy()
+    assert stored.tobytes() == given.probabilities[:, 1].astype(np.float64).tobytes()
+
+
+def test_the_first_version_is_champion_and_later_ones_wait_unless_promoted(place: Place) -> None:
+    table = frame()
+    options = {"labels": "fraud", "time": "at"}
+    assert place.register(fitted(table), reference=table, **options).status == "champion"
+    second = place.register(fitted(table[:200]), reference=table, **options)
+    assert (second.version, second.status) == ("2", "registered")
+    third = place.register(fitted(table[:150]), reference=table, promote=True, **options)
+    assert third.status == "champion"
+    decision = place.registry.decisions()[0]
+    assert decision.checklist_hash == place.deployment.checklist_hash
+    assert decision.actor == "ann"
+
+
+def test_the_same_registration_again_is_the_same_version(place: Place) -> None:
+    table = frame()
+    model = fitted(table)
+    first = place.register(model, reference=table, labels="fraud", time="at")
+    again = place.register(model, reference=table, labels="fraud", time="at")
+    assert again.version == first.version
+    assert len(place.registry.versions()) == 1
+    other = place.register(model, reference=table[:299], labels="fraud", time="at")
+    assert other.version == "2"
+    assert sorted(path.name for path in place.deployment.references_folder.iterdir()) == ["1", "2"]
+
+
+def test_parity_and_quality_are_evidence_and_the_card_shows_them(place: Place) -> None:
+    from sklearn.metrics import roc_auc_score
+
+    table = frame()
+    model = fitted(table)
+    version = place.register(model, reference=table, labels="fraud", time="at")
+    quality = place.registry.evidence(version.version, "reference quality")[0].payload
+    inputs = table[["amount", "hour"]]
+    assert quality["roc_auc"] == pytest.approx(
+        roc_auc_score(table.fraud, model.predict_proba(inputs)[:, 1]), abs=1e-6
+    )
+    assert quality["accuracy"] == pytest.approx(model.score(inputs, table.fraud), abs=1e-9)
+    assert place.registry.evidence(version.version, "parity")[0].payload["rows"] == len(table)
+    card = (place.folder(version) / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: onnx\n")
+    assert "pipeline_tag: tabular-classification" in card
+    assert "| amount | float64 | numeric |" in card
+
+
+def test_columns_the_model_does_not_take_are_ignored_and_said(place: Place) -> None:
+    table = frame().assign(note="x")
+    version = place.register(fitted(table), reference=table, labels="fraud", time="at")
+    assert any("does not take these columns of the reference: note" in note for note in version.notes)
+    assert "note" not in place.reference(version).column_names
+
+
+def test_a_missing_column_names_the_nearest(place: Place) -> None:
+    table = frame()
+    with pytest.raises(
+        ReferenceDataError, match=r"lacks 'amount', which the model takes.*Did you mean 'amounts'"
+    ):
+        place.register(
+            fitted(table), reference=table.rename(columns={"amount": "amounts"}), labels="fraud", time="at"
+        )
+
+
+def test_a_model_that_answers_otherwise_than_its_original_is_refused_without_a_value(tmp_path: Path) -> None:
+    place = Place(tmp_path, 'parity_tolerance = 1e-17\n[privacy]\nsensitivity = "high"\n')
+    table = frame()
+    with pytest.raises(ParityError) as caught:
+        place.register(fitted(table), reference=table, labels="fraud", time="at")
+    text = str(caught.value)
+    assert "at row " in text
+    assert "1e-17" in text
+    assert place.registry.versions() == []
+    place.registry.close()
+
+
+def test_high_sensitivity_keeps_rows_out_of_the_artifact(tmp_path: Path) -> None:
+    place = Place(tmp_path, '[privacy]\nsensitivity = "high"\n')
+    table = frame()
+    version = place.register(fitted(table), reference=table, labels="fraud", time="at")
+    assert not (place.folder(version) / "warmup.json").exists()
+    assert f"{table.amount.max():g}" not in (place.folder(version) / "README.md").read_text()
+    place.registry.close()
+
+
+def test_a_reserved_name_of_an_input_is_refused(place: Place) -> None:
+    table = frame().rename(columns={"hour": "label"})
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(table[["amount", "label"]], table.fraud)
+    with pytest.raises(ReferenceDataError, match="label: an input has a name that the stored reference uses"):
+        place.register(model, reference=table, labels="fraud", time="at")
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        ["2026-01-01"] * 300,
+        pd.date_range("2026-01-01", periods=300).date,
+        ["2026-01-01T00:00:00+02:00"] * 300,
+    ],
+)
+def test_times_come_as_text_dates_or_with_an_offset(place: Place, times: Any) -> None:
+    table = frame().assign(at=times)
+    kept = place.reference(place.register(fitted(table), reference=table, labels="fraud", time="at"))
+    expected = "2025-12-31 22:00" if "+02" in str(times[0]) else "2026-01-01 00:00"
+    assert str(kept["time"][0].as_py())[:16] == expected
+
+
+def test_numbers_are_no_times(place: Place) -> None:
+    table = frame().assign(at=range(300))
+    with pytest.raises(ReferenceDataError, match="the time column holds no times"):
+        place.register(fitted(table), reference=table, labels="fraud", time="at")
+
+
+def test_a_graph_without_a_reference_is_registered_with_numbered_columns(place: Place) -> None:
+    version = place.register(softmax_graph(3))
+    signature = open_artifact(place.folder(version)).signature
+    assert [column.name for column in signature.columns] == ["x_0", "x_1", "x_2"]
+    assert signature.task == "binary"
+    assert not (place.deployment.references_folder / version.version / "reference.parquet").exists()
+
+
+def test_a_graph_made_for_one_row_at_a_time_answers_any_number(place: Place) -> None:
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(rng.normal(size=(20, 3)), columns=["a", "b", "c"])
+    fixed = place.register(softmax_graph(3, rows=1), reference=table)
+    free = place.register(softmax_graph(3), reference=table)
+    answers = [place.reference(version)["probability"].to_numpy() for version in (fixed, free)]
+    np.testing.assert_allclose(answers[0], answers[1], atol=1e-7)
+
+
+def test_a_graph_that_mixes_rows_is_refused(place: Place) -> None:
+    mean = helper.make_node("ReduceMean", ["x"], ["y"], keepdims=0, axes=None)
+    info = [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [None, 2])]
+    out = [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [])]
+    proto = helper.make_model(
+        helper.make_graph([mean], "g", info, out), opset_imports=[helper.make_opsetid("", 21)], ir_version=10
+    )
+    from holdfast.artifact import ArtifactError
+
+    with pytest.raises(ArtifactError, match="does not answer row by row"):
+        place.register(proto, reference=pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 4.0]}))
+
+
+def softmax_graph(columns: int, rows: int | None = None) -> onnx.ModelProto:
+    weights = numpy_helper.from_array(
+        np.random.default_rng(1).normal(size=(columns, 2)).astype(np.float32), "w"
+    )
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["z"]), helper.make_node("Softmax", ["z"], ["p"])]
+    x = helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [rows, columns])
+    p = helper.make_tensor_value_info("p", onnx.TensorProto.FLOAT, [rows, 2])
+    graph = helper.make_graph(nodes, "g", [x], [p], [weights])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+
+
+def score(columns: dict[str, Any]) -> dict[str, Any]:
+    chance = 1 / (1 + np.exp(1.5 - columns["amount"]))
+    return {"probabilities": np.stack([1 - chance, chance], axis=1)}
+
+
+def failing(columns: dict[str, Any]) -> Any:
+    raise KeyError("amout")
+
+
+def short(columns: dict[str, Any]) -> Any:
+    return columns["amount"][:-1]
+
+
+def test_a_python_callable_is_registered_by_name_and_its_code_is_not_stored(place: Place) -> None:
+    table = frame()
+    version = place.register(score, reference=table, labels="fraud", time="at", trust_python=True)
+    artifact = open_artifact(place.folder(version))
+    assert artifact.runtime == "python"
+    assert b"numpy" not in artifact.model_file.read_bytes()
+    assert artifact.signature.classes == ("no", "yes")
+    expected = 1 / (1 + np.exp(1.5 - table.amount))
+    np.testing.assert_allclose(place.reference(version)["probability"].to_numpy(), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [(failing, "KeyError: 'amout'"), (short, "another number of rows than it was given")],
+)
+def test_a_python_callable_that_fails_is_refused_with_its_own_reason(
+    place: Place, function: Any, message: str
+) -> None:
+    with pytest.raises(RuntimeFailure, match=message):
+        place.register(function, reference=frame(), labels="fraud", time="at", trust_python=True)
+    assert place.registry.versions() == []
+
+
+def test_a_crash_before_the_commit_leaves_no_version_and_the_next_one_is_whole(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from holdfast.registry import registration
+
+    table = frame()
+    real = registration._publish
+
+    def dies_after(building: Path, folder: Path) -> None:
+        real(building, folder)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(registration, "_publish", dies_after)
+    with pytest.raises(KeyboardInterrupt):
+        place.register(fitted(table), reference=table, labels="fraud", time="at")
+    assert place.registry.versions() == []
+    monkeypatch.setattr(registration, "_publish", real)
+    version = place.register(fitted(table), reference=table, labels="fraud", time="at")
+    assert version.version == "1"
+    assert place.reference(version).num_rows == 300

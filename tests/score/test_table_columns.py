@@ -1,0 +1,196 @@
+"""A table and a request accept the same values, and make the same numbers of them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from holdfast.artifact import Column, Signature, Tensor
+from holdfast.infer import InputError, check_value
+from holdfast.score.columns import Fault, check_header, convert_batch, scalars, times_us
+from holdfast.score.errors import TableError
+
+NUMBERS = (
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "float16",
+    "float32",
+    "float64",
+)
+ARROW = {"string": pa.string(), "bool": pa.bool_(), "float": pa.float64(), "int": pa.int64()}
+
+
+def signature(*columns: Column) -> Signature:
+    return Signature(
+        columns=columns,
+        inputs=tuple(
+            Tensor(name=one.name, dtype=one.dtype, shape=(-1, 1), columns=(one.name,)) for one in columns
+        ),
+        outputs=(Tensor(name="y", dtype="float32", shape=(-1, 1)),),
+        task="regression",
+    )
+
+
+def column(dtype: str, *, nullable: bool = False, shape: tuple[int, ...] = ()) -> Column:
+    return Column(name="x", dtype=dtype, kind="numeric", nullable=nullable, shape=shape)  # type: ignore[arg-type]  # text for parametrize
+
+
+def accepted(one: Column, value: Any) -> tuple[bool, Any]:
+    """What the authority on a request's values says."""
+    try:
+        return True, check_value(one, value, "$.x")
+    except InputError:
+        return False, None
+
+
+def compare(one: Column, values: list[Any], held: Any, *, text: bool = False) -> None:
+    found = convert_batch(signature(one), pa.record_batch([held], names=["x"]), text=text)
+    refused = {fault.row for fault in found.faults}
+    got = found.columns["x"]
+    assert len(got) == len(values)
+    for row, value in enumerate(values):
+        good, wanted = accepted(one, value)
+        assert (row not in refused) == good, (row, value)
+        if good:
+            have = got[row]
+            if wanted is None:
+                assert have is None or have != have  # noqa: PLR0124 - NaN
+            else:
+                assert have == wanted
+                assert str(have) == str(wanted) or isinstance(wanted, float)
+
+
+doubles = (
+    st.floats(allow_nan=False) | st.integers(-300, 300).map(float) | st.sampled_from([2.0**53, 2.0**64, 1e39])
+)
+
+
+@given(st.sampled_from(NUMBERS), st.booleans(), st.lists(doubles | st.none(), min_size=1, max_size=12))
+def test_doubles_in_a_table_are_judged_as_in_a_request(
+    dtype: str, nullable: bool, values: list[float | None]
+) -> None:
+    compare(column(dtype, nullable=nullable), values, pa.array(values, pa.float64()))
+
+
+@given(
+    st.sampled_from(NUMBERS),
+    st.booleans(),
+    st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(-300, 300) | st.none(), min_size=1, max_size=12),
+)
+def test_whole_numbers_in_a_table_are_judged_as_in_a_request(
+    dtype: str, nullable: bool, values: list[int | None]
+) -> None:
+    compare(column(dtype, nullable=nullable), values, pa.array(values, pa.int64()))
+
+
+@given(st.booleans(), st.lists(st.text() | st.none(), min_size=1, max_size=12), st.booleans())
+def test_text_in_a_table_is_judged_as_in_a_request(
+    nullable: bool, values: list[str | None], coded: bool
+) -> None:
+    held = pa.array(values, pa.string())
+    compare(column("string", nullable=nullable), values, held.dictionary_encode() if coded else held)
+
+
+@given(st.booleans(), st.lists(st.booleans() | st.none(), min_size=1, max_size=12))
+def test_truth_values_in_a_table_are_judged_as_in_a_request(
+    nullable: bool, values: list[bool | None]
+) -> None:
+    compare(column("bool", nullable=nullable), values, pa.array(values, pa.bool_()))
+
+
+@given(st.sampled_from(["float64", "float32"]), st.lists(st.floats(allow_nan=False), min_size=1, max_size=12))
+def test_numbers_written_as_csv_text_come_back_to_the_last_bit(dtype: str, values: list[float]) -> None:
+    compare(column(dtype), values, pa.array([repr(one) for one in values]), text=True)
+
+
+@given(
+    st.sampled_from(["int64", "int8", "uint8", "uint64"]),
+    st.lists(st.integers(-(2**63), 2**64 - 1) | st.integers(-200, 300), min_size=1, max_size=12),
+)
+def test_whole_numbers_written_as_csv_text_come_back_exactly(dtype: str, values: list[int]) -> None:
+    compare(column(dtype), values, pa.array([f" {one} " for one in values]), text=True)
+
+
+def test_missing_words_in_csv_numbers_are_missing_values() -> None:
+    held = pa.array(["1.5", "", None, "NA", "nan", "2"])
+    found = convert_batch(
+        signature(column("float64", nullable=True)), pa.record_batch([held], names=["x"]), text=True
+    )
+    assert not found.faults
+    assert np.array_equal(
+        np.asarray(found.columns["x"]), [1.5, np.nan, np.nan, np.nan, np.nan, 2.0], equal_nan=True
+    )
+    strict = convert_batch(signature(column("float64")), pa.record_batch([held], names=["x"]), text=True)
+    assert [fault.row for fault in strict.faults] == [1, 2, 3, 4]
+
+
+def test_a_word_among_csv_numbers_is_a_fault_of_its_row_alone_and_is_not_repeated() -> None:
+    held = pa.array(["1", "two", "3"])
+    found = convert_batch(signature(column("float64")), pa.record_batch([held], names=["x"]), text=True)
+    assert found.faults == [Fault(1, "x", "wrong type", "a number")]
+    assert np.asarray(found.columns["x"])[[0, 2]].tolist() == [1.0, 3.0]
+    assert "two" not in repr(found)
+
+
+def test_nan_and_infinity_are_no_values_that_a_request_could_send() -> None:
+    held = pa.array([1.0, math.nan, math.inf, -math.inf])
+    found = convert_batch(signature(column("float64")), pa.record_batch([held], names=["x"]), text=False)
+    assert [fault.row for fault in found.faults] == [1, 2, 3]
+
+
+def test_embeddings_are_checked_row_by_row() -> None:
+    held = pa.array([[1.0, 2.0], [3.0], None, [4.0, 5.0]])
+    one = column("float32", shape=(2,))
+    found = convert_batch(signature(one), pa.record_batch([held], names=["x"]), text=False)
+    assert [fault.row for fault in found.faults] == [1, 2]
+    assert np.asarray(found.columns["x"])[[0, 3]].tolist() == [[1.0, 2.0], [4.0, 5.0]]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "held"), [("float64", "string"), ("string", "int"), ("bool", "int"), ("int64", "bool")]
+)
+def test_a_column_of_a_type_that_can_hold_no_good_value_is_refused_by_its_header(
+    dtype: str, held: str
+) -> None:
+    with pytest.raises(TableError, match="another type"):
+        check_header(signature(column(dtype)), pa.schema([("x", ARROW[held])]), text=False)
+
+
+def test_a_missing_column_is_named_with_the_nearest_one() -> None:
+    with pytest.raises(TableError, match=r"column 'x'.*Did you mean 'X'"):
+        check_header(signature(column("float64")), pa.schema([("X", pa.float64())]), text=False)
+
+
+def test_times_are_read_from_timestamps_dates_and_text() -> None:
+    faults: list[Fault] = []
+    day_us = 86_400 * 1_000_000
+    assert times_us(pa.array([1_000, None], pa.timestamp("ms", tz="Europe/Amsterdam")), "t", faults) == [
+        10**6,
+        None,
+    ]
+    assert times_us(pa.array([1], pa.date32()), "t", faults) == [day_us]
+    assert times_us(pa.array(["1970-01-02", "1970-01-01T01:00:00+01:00", None]), "t", faults) == [
+        day_us,
+        0,
+        None,
+    ]
+    assert faults == []
+    assert times_us(pa.array(["soon"]), "t", faults) == [None]
+    assert [fault.row for fault in faults] == [0]
+
+
+def test_context_is_logged_as_scalars() -> None:
+    assert scalars(pa.array(["a", None]).dictionary_encode()) == ["a", None]
+    assert scalars(pa.array([1], pa.date32())) == ["1970-01-02"]

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from live_service import Start, linear_model, starting
+
+from holdfast.clock import ManualClock
+from holdfast.infer import InputError, MalformedBodyError
+from holdfast.prediction_log import Label
+from holdfast.serve.labels import read_labels
+
+start = starting
+
+CLOCK = ManualClock(5_000_000)
+
+
+def test_labels_are_written_and_counted(start: Start, tmp_path: Path) -> None:
+    server = start(linear_model())
+    status, body, _ = server.ask("POST", "/labels", {"prediction_id": "x", "label": 1})
+    assert (status, body) == (200, {"accepted": 1})
+    lines = b"\n".join(b'{"prediction_id": "p%d", "y": "no"}' % i for i in range(5))
+    assert server.ask("POST", "/labels", lines, {"content-type": "application/x-ndjson"})[1] == {
+        "accepted": 5
+    }
+    writer = server.service.plane.writer
+    assert writer is not None
+    assert writer.labels == 6
+
+
+def test_one_a_list_and_lines_are_read_alike() -> None:
+    one = {"prediction_id": "a", "label": True, "observed_at": "1970-01-01T00:00:01Z"}
+    expected = Label(prediction_id="a", y=True, observed_at_us=1_000_000)
+    assert read_labels(json.dumps(one).encode(), CLOCK) == [expected]
+    assert read_labels(json.dumps([one, one]).encode(), CLOCK) == [expected] * 2
+    assert read_labels(json.dumps(one, indent=2).encode(), CLOCK) == [expected]
+    line = json.dumps(one).encode()
+    assert read_labels(line + b"\n\n" + line + b"\n", CLOCK) == [expected] * 2
+    assert read_labels(line, CLOCK, lines=True) == [expected]
+    assert read_labels(b"", CLOCK, lines=True) == []
+
+
+def test_without_a_time_a_label_was_observed_now() -> None:
+    assert read_labels(b'{"prediction_id": 7, "y": null}', CLOCK) == [Label("7", None, 5_000_000)]
+
+
+@pytest.mark.parametrize(
+    ("value", "where"),
+    [
+        (3, "$"),
+        ([{"prediction_id": "a"}], "$[0].label"),
+        ({"label": 1}, "$.prediction_id"),
+        ({"prediction_id": "", "label": 1}, "$.prediction_id"),
+        ({"prediction_id": True, "label": 1}, "$.prediction_id"),
+        ({"prediction_id": "a", "label": [1]}, "$.label"),
+        ({"prediction_id": "a", "label": 1, "y": 1}, "$.y"),
+        ({"prediction_id": "a", "label": 1, "observed_at": "soon"}, "$.observed_at"),
+        ({"prediction_id": "a", "label": 1, "observed_at": 5}, "$.observed_at"),
+        ({"prediction_id": "a", "lable": 1}, "$.lable"),
+    ],
+)
+def test_a_wrong_label_is_refused_with_its_path(value: Any, where: str) -> None:
+    with pytest.raises(InputError) as caught:
+        read_labels(json.dumps(value).encode(), CLOCK)
+    assert caught.value.where == where
+
+
+def test_a_broken_line_is_named_by_its_number() -> None:
+    with pytest.raises(MalformedBodyError) as caught:
+        read_labels(b'{"prediction_id": "a", "y": 1}\nnonsense\n', CLOCK, lines=True)
+    assert caught.value.where == "line 2"

@@ -1,0 +1,153 @@
+"""The scan keeps its budget and finds changes early."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from scipy import stats as scipy_stats
+
+from holdfast.stats import SCALES, Sums, natural_spread, pooled, scan, threshold
+
+ROWS, REFERENCE_ROWS = 1000, 20_000
+
+
+def normal_sums(
+    random: np.random.Generator, windows: int, tests: int, error: np.ndarray, shift: float = 0.0
+) -> Sums:
+    """Sums of ROWS standard normal rows, whose expectation was estimated with an error."""
+    shape = (windows, tests)
+    observed = random.normal(ROWS * shift, np.sqrt(ROWS), size=shape)
+    rows = np.full(shape, float(ROWS))
+    return Sums(observed, rows * error, rows, np.zeros(shape), rows)
+
+
+def poisson_sums(
+    random: np.random.Generator, windows: int, tests: int, rate: float, lift: float = 1.0
+) -> Sums:
+    """Counts of rare events in ROWS rows; the reference's share was estimated on REFERENCE_ROWS rows."""
+    shape = (windows, tests)
+    share = random.poisson(rate * REFERENCE_ROWS, tests) / REFERENCE_ROWS
+    share = (share * REFERENCE_ROWS + 0.5) / (REFERENCE_ROWS + 0.5)
+    rows = np.full(shape, float(ROWS))
+    return Sums(
+        random.poisson(rate * ROWS * lift, shape).astype(float),
+        rows * share,
+        rows * share * (1 - share),
+        rows * share * (1 - share) * (1 - 2 * share),
+        rows,
+    )
+
+
+def false_alarms(z: np.ndarray, tests: int, run_length: float) -> int:
+    return int((np.abs(z).max(axis=(1, 2)) >= threshold(tests, run_length)).sum())
+
+
+def test_the_threshold_is_the_normal_quantile_of_its_share() -> None:
+    for tests, run_length, share in ((1, 100.0, 1.0), (40, 1000.0, 0.35), (500, 1e6, 0.2)):
+        chance = share / run_length / tests / len(SCALES)
+        assert threshold(tests, run_length, share) == pytest.approx(scipy_stats.norm.isf(chance / 2))
+
+
+def test_false_alarms_stay_within_a_tight_budget() -> None:
+    random = np.random.default_rng(11)
+    tests, run_length, windows, streams = 10, 20.0, 100, 40
+    alarms = 0
+    for _ in range(streams):
+        error = random.normal(0, 1 / np.sqrt(REFERENCE_ROWS), tests)
+        z = scan(normal_sums(random, windows, tests, error), np.full(tests, 1 / REFERENCE_ROWS))
+        alarms += false_alarms(z, tests, run_length)
+    # Alarms of one stream cluster, as pooled windows overlap and share the error of the reference: three
+    # times the variance of independent ones is granted.
+    expected = windows * streams / run_length
+    assert alarms <= expected + 3 * np.sqrt(3 * expected)
+    # And the budget is used, not hoarded.
+    assert alarms >= expected / 10
+
+
+def test_rare_events_keep_the_budget_too() -> None:
+    random = np.random.default_rng(12)
+    tests, run_length, windows, streams = 10, 20.0, 100, 40
+    alarms = 0
+    for _ in range(streams):
+        sums = poisson_sums(random, windows, tests, rate=0.002)
+        error = sums.variance[0] / ROWS / REFERENCE_ROWS
+        alarms += false_alarms(scan(sums, error, step=np.ones(tests)), tests, run_length)
+    expected = windows * streams / run_length
+    assert alarms <= expected + 3 * np.sqrt(3 * expected)
+
+
+def test_a_shift_of_a_fifth_of_a_standard_deviation_is_found_in_two_windows() -> None:
+    random = np.random.default_rng(13)
+    tests, delays = 40, []
+    for _ in range(20):
+        error = random.normal(0, 1 / np.sqrt(REFERENCE_ROWS), tests)
+        sums = normal_sums(random, 30, tests, error)
+        sums.observed[15:, 7] += 0.2 * ROWS
+        z = np.abs(scan(sums, np.full(tests, 1 / REFERENCE_ROWS))).max(axis=(1, 2))
+        raised = np.flatnonzero(z[15:] >= threshold(tests, 1000.0))
+        delays.append(raised[0] + 1)
+    assert np.median(delays) <= 2
+
+
+def test_a_threefold_rate_of_rare_events_is_found_in_four_windows() -> None:
+    random = np.random.default_rng(14)
+    delays = []
+    for _ in range(20):
+        sums = poisson_sums(random, 30, 40, rate=0.004)
+        sums.observed[15:, 7] = random.poisson(3 * 4.0, 15)
+        error = sums.variance[0] / ROWS / REFERENCE_ROWS
+        z = np.abs(scan(sums, error, step=np.ones(40))).max(axis=(1, 2))
+        raised = np.flatnonzero(z[15:] >= threshold(40, 1000.0))
+        delays.append(raised[0] + 1)
+    assert np.median(delays) <= 4
+
+
+def test_a_finite_reference_weakens_what_pools_many_windows() -> None:
+    sums = normal_sums(np.random.default_rng(0), 40, 1, np.zeros(1), shift=0.1)
+    exact, poor = scan(sums, np.zeros(1)), scan(sums, np.full(1, 1 / ROWS))
+    assert (np.abs(poor[35]) < np.abs(exact[35])).all()
+    # Against a reference as large as one window, 32 windows are hardly surer than one.
+    assert poor[35, 0, -1] == pytest.approx(sums.observed[4:36].sum() / np.sqrt(32 * ROWS * (1 + 32)))
+
+
+@given(
+    arrays.arrays(
+        float, st.tuples(st.integers(1, 40), st.integers(1, 3)), elements=st.floats(-1e6, 1e6, width=32)
+    )
+)
+def test_the_natural_spread_is_at_least_that_of_sampling(observed: np.ndarray) -> None:
+    one = np.ones_like(observed)
+    spread = natural_spread(Sums(observed, 0 * one, one, 0 * one, one))
+    assert spread.shape == (len(SCALES), observed.shape[1])
+    assert (spread >= 1).all()
+
+
+def test_windows_that_vary_only_by_sampling_have_a_natural_spread_near_one() -> None:
+    random = np.random.default_rng(5)
+    sums = normal_sums(random, 40, 400, np.zeros(400))
+    assert natural_spread(sums)[0].mean() < 1.3
+
+
+def test_a_season_in_the_reference_widens_what_counts_as_natural() -> None:
+    random = np.random.default_rng(6)
+    sums = normal_sums(random, 40, 1, np.zeros(1))
+    season = 0.3 * np.sin(2 * np.pi * np.arange(40) / 7)[:, None]
+    waved = Sums(sums.observed + ROWS * season, sums.expected, sums.variance, sums.third, sums.weight)
+    # The season alone has a variance of ROWS * 0.3^2 / 2 = 45 in units of sampling.
+    assert natural_spread(waved)[0, 0] == pytest.approx(46, rel=0.5)
+
+
+@given(st.integers(1, 50), st.integers(1, 40))
+def test_pooling_is_the_sum_over_the_last_windows(windows: int, scale: int) -> None:
+    array = np.arange(1.0, windows + 1)[:, None]
+    expected = [array[max(0, last - scale + 1) : last + 1].sum() for last in range(windows)]
+    np.testing.assert_allclose(pooled(array, scale).ravel(), expected)
+
+
+def test_sums_of_different_shapes_are_refused() -> None:
+    one = np.ones((2, 2))
+    with pytest.raises(ValueError, match="different shapes"):
+        Sums(one, one, one, one, np.ones((2, 1)))

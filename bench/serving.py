@@ -1,11 +1,12 @@
-"""holdfast beside hand-written FastAPI + uvicorn + ONNX Runtime: same model, machine, client, rounds in turn.
+"""holdfast beside hand-written FastAPI + ONNX Runtime: same model, machine and client, rounds in turn.
 
-    uv run python bench/serving.py --quick --json      under a minute: 3 rounds each, logging on, 64 connections
-    uv run python bench/serving.py                     also without the log, and at 1 connection
+    uv run python bench/serving.py --quick --json    under a minute: 3 rounds each, logging on, 64 connections
+    uv run python bench/serving.py                   also without the log, and at 1 connection
 
-The model is a scaler and an MLP of 64 x 64 on 20 features; each request is one row as named JSON fields. The
-load generator is `wrk` (`apt-get install wrk`); it shares the machine, so only ratios travel between machines.
-FastAPI runs in an environment of its own (`uv run --isolated --with ...`), with as many worker processes.
+The model is a scaler and an MLP of 64 x 64 on 20 features; each request is one row as named JSON fields.
+The load generator is `wrk` (`apt-get install wrk`); it shares the machine, so only ratios travel between
+machines. FastAPI runs in an environment of its own (`uv run --isolated --with ...`), with as many worker
+processes.
 """
 
 from __future__ import annotations

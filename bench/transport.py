@@ -2,9 +2,10 @@
 
     uv run python bench/transport.py
 
-Both hand the body to the same service object (decode, batch, run, log, encode), so the difference is the transport
-alone. Processor time per request is reported beside the rate, since it does not depend on what else the machine does.
-The bare protocol has no other routes, no limits, no timeouts, no flow control and no drain: it is a floor.
+Both hand the body to the same service object (decode, batch, run, log, encode), so the difference is the
+transport alone. Processor time per request is reported beside the rate, since it does not depend on what else
+the machine does. The bare protocol has no other routes, no limits, no timeouts, no flow control and no drain:
+it is a floor.
 """
 
 from __future__ import annotations

@@ -166,8 +166,7 @@ def _run(target: Callable[..., None], arguments: list[tuple[str, ...]]) -> None:
 
 
 def test_processes_that_create_register_and_promote_at_once_serialise(tmp_path: Path) -> None:
-    """Each change sees the one before it: generations have no hole, and each decision's `previous` is the last
-    decision's version."""
+    """Each change sees the one before it: no hole in the generations, `previous` is the last decision's."""
     folder = str(tmp_path)
     _run(_open_and_add, [(folder,)] * 3)
     with Registry.open(url(tmp_path), SystemClock()) as registry:

@@ -280,7 +280,7 @@ def _began(name: str, data: Sequence[Tests], concept: Sequence[Tests], with_labe
 def _known_by_heart(
     reference: ReferenceModel, concept: Sequence[Tests], quality: QualityChange | None
 ) -> bool:
-    """Whether the model looks trained on the reference: worse than there from the first window on, for good."""
+    """Whether the model looks trained on the reference: worse than there from the first window on."""
     if quality is None or quality.reference is None or quality.after is None:
         return False
     if not any(tests.in_alarm.size for tests in concept):

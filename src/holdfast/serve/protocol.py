@@ -81,8 +81,8 @@ class KnownHeads(dict[bytes, _KnownHead]):
     """Heads of hot requests that this worker has parsed, checked and admitted, by their exact bytes.
 
     Clients repeat their heads byte for byte, so most requests need no parser at all. A head is learned only
-    as a whole request in one read, with a declared length, on a connection that stays open; keys do not change
-    in a worker's life, so neither does the admission.
+    as a whole request in one read, with a declared length, on a connection that stays open; keys do not
+    change in a worker's life, so neither does the admission.
     """
 
     def learn(self, head: bytes, known: _KnownHead) -> None:

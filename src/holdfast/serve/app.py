@@ -18,9 +18,10 @@ from starlette.routing import Route
 from holdfast.errors import HoldfastError
 from holdfast.infer import NotReadyError
 from holdfast.serve.errors import ContentTypeError, MethodNotAllowedError, RequestError, RouteNotFoundError
+from holdfast.serve.hot import check_json, find_hot
 from holdfast.serve.labels import read_labels
 from holdfast.serve.openapi import openapi
-from holdfast.serve.protocol import readable_as_json, too_large
+from holdfast.serve.protocol import too_large
 from holdfast.serve.service import INFER, PREDICT, Service, Sink
 from holdfast.serve.status import error_body, error_headers, status_of
 from holdfast.telemetry import read_all, write_snapshot
@@ -35,11 +36,16 @@ class _FutureSink(Sink):
     __slots__ = ("future",)
 
     def __init__(self) -> None:
-        self.future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self.future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
 
-    def respond(self, body: bytes) -> None:
-        if not self.future.done():
-            self.future.set_result(body)
+    def respond(self, body: bytes, json_bytes: int | None = None) -> None:
+        if self.future.done():
+            return
+        if json_bytes is None:
+            self.future.set_result(Response(body, media_type=JSON))
+        else:
+            headers = {"inference-header-content-length": str(json_bytes)}
+            self.future.set_result(Response(body, media_type="application/octet-stream", headers=headers))
 
     def refuse(self, error: HoldfastError) -> None:
         if not self.future.done():
@@ -94,9 +100,9 @@ class _Routes:
         model, pinned = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
         return [
             Route("/", self._counted("/", self._home)),
-            Route(PREDICT, self._guarded(self._predict), methods=["POST"]),
-            Route(f"{model}/infer", self._guarded(self._infer), methods=["POST"]),
-            Route(f"{pinned}/infer", self._guarded(self._infer), methods=["POST"]),
+            Route(PREDICT, self._guarded(self._hot), methods=["POST"]),
+            Route(f"{model}/infer", self._guarded(self._hot), methods=["POST"]),
+            Route(f"{pinned}/infer", self._guarded(self._hot), methods=["POST"]),
             Route("/labels", self._counted("/labels", self._labels), methods=["POST"]),
             Route("/livez", self._counted("/livez", self._live)),
             Route("/readyz", self._counted("/readyz", self._ready)),
@@ -140,21 +146,20 @@ class _Routes:
 
         return counted
 
-    async def _predict(self, request: Request) -> Response:
-        body = await self._json_body(request)
-        sink = _FutureSink()
-        job = self._service.predict(body, sink)
-        return await _answer(sink, job)
-
-    async def _infer(self, request: Request) -> Response:
-        if "inference-header-content-length" in request.headers:
-            raise ContentTypeError("binary tensors are not read yet", expected="tensors as JSON")
-        body = await self._json_body(request)
-        sink = _FutureSink()
-        job = self._service.infer(
-            body, sink, request.path_params["model"], request.path_params.get("version")
+    async def _hot(self, request: Request) -> Response:
+        """A hot request that came behind others: the same codecs and the same plane."""
+        bind = find_hot(self._service, request.scope["raw_path"])
+        if bind is None:
+            raise RouteNotFoundError("no such path", where=request.url.path[:200])
+        json_bytes = request.headers.get("inference-header-content-length")
+        take = bind(
+            request.headers.get("content-type", "").encode("latin-1"),
+            None if json_bytes is None else json_bytes.encode("latin-1"),
         )
-        return await _answer(sink, job)
+        self._check_encoding(request)
+        body = await self._body(request)
+        sink = _FutureSink()
+        return await _answer(sink, take(body, sink))
 
     async def _labels(self, request: Request) -> Response:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -173,13 +178,14 @@ class _Routes:
         return _json({"accepted": len(labels)})
 
     async def _json_body(self, request: Request) -> bytes:
-        kind = request.headers.get("content-type", "")
-        if not readable_as_json(kind.encode("latin-1")):
-            raise ContentTypeError("this route reads JSON", expected=JSON, received=repr(kind[:60]))
-        encoding = request.headers.get("content-encoding", "identity")
-        if encoding.lower() != "identity":
-            raise ContentTypeError("compressed bodies are not read", where="Content-Encoding")
+        check_json(request.headers.get("content-type", "").encode("latin-1"))
+        self._check_encoding(request)
         return await self._body(request)
+
+    @staticmethod
+    def _check_encoding(request: Request) -> None:
+        if request.headers.get("content-encoding", "identity").lower() != "identity":
+            raise ContentTypeError("compressed bodies are not read", where="Content-Encoding")
 
     async def _body(self, request: Request) -> bytes:
         limit = self._service.max_body_bytes
@@ -220,7 +226,7 @@ class _Routes:
         return _json({"ready": ready}, 200 if ready else 503)
 
     async def _server(self, _: Request) -> Response:
-        return _json({"name": "holdfast", "version": self._version, "extensions": []})
+        return _json({"name": "holdfast", "version": self._version, "extensions": ["binary_tensor_data"]})
 
     async def _metadata(self, request: Request) -> Response:
         endpoint = self._service.endpoint(request.path_params.get("version"), request.path_params["model"])
@@ -252,7 +258,7 @@ class _Routes:
 
 async def _answer(sink: _FutureSink, job: Any) -> Response:
     try:
-        return Response(await sink.future, media_type=JSON)
+        return await sink.future
     except asyncio.CancelledError:
         if job is not None:
             job.cancelled = True

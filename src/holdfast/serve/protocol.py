@@ -14,7 +14,6 @@ from collections import deque
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Never
-from urllib.parse import unquote
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -29,6 +28,7 @@ from holdfast.serve.errors import (
     InvalidHttpError,
     RequestTimeoutError,
 )
+from holdfast.serve.hot import Take, find_hot
 from holdfast.serve.service import Service, Sink
 from holdfast.serve.status import error_body, error_headers, status_of
 
@@ -46,10 +46,11 @@ WRITE_TIMEOUT_S: Final = 60.0
 LINGER_S: Final = 2.0
 """Time in which the rest of a refused body is read and dropped, so that the client can read why."""
 MOST_PIPELINED: Final = 64
-_PREDICT: Final = b"/predict"
-_MODELS: Final = b"/v2/models/"
-_INFER: Final = b"/infer"
 _OK: Final = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
+_OK_BINARY: Final = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\n"
+    b"inference-header-content-length: %d\r\ncontent-length: %d\r\n"
+)
 _HEAD_END: Final = b"\r\n\r\n"
 _MOST_KNOWN_HEADS: Final = 1024
 _LARGEST_KNOWN_HEAD_BYTES: Final = 2048
@@ -69,10 +70,10 @@ class _Waiting:
 class _KnownHead:
     """What the parser said of a head: the same bytes mean the same again."""
 
-    __slots__ = ("body_bytes", "echo_keep_alive", "hot")
+    __slots__ = ("body_bytes", "echo_keep_alive", "take")
 
-    def __init__(self, hot: bytes, body_bytes: int, *, echo_keep_alive: bool) -> None:
-        self.hot = hot
+    def __init__(self, take: Take, body_bytes: int, *, echo_keep_alive: bool) -> None:
+        self.take = take
         self.body_bytes = body_bytes
         self.echo_keep_alive = echo_keep_alive
 
@@ -105,11 +106,12 @@ class _Slot(Sink):
         self.data: bytes | None = None
         self.job: Job | None = None
 
-    def respond(self, body: bytes) -> None:
+    def respond(self, body: bytes, json_bytes: int | None = None) -> None:
         self.job = None  # job and slot hold each other: without this only the collector would free them
         protocol = self.protocol
         if (  # the usual case: one request at a time on a connection that stays
-            not self.close
+            json_bytes is None
+            and not self.close
             and not self.echo_keep_alive
             and not protocol.service.draining
             and len(protocol.slots) == 1
@@ -119,7 +121,8 @@ class _Slot(Sink):
             protocol.transport.write(b"%b%d\r\n\r\n%b" % (protocol.server_state.ok_head, len(body), body))
             protocol.settle()
             return
-        head = (_OK % len(body)) + protocol.date_line
+        ok = _OK % len(body) if json_bytes is None else _OK_BINARY % (json_bytes, len(body))
+        head = ok + protocol.date_line
         if protocol.service.draining and protocol.last_slot is self:
             self.close = True
         if self.close:
@@ -190,7 +193,7 @@ class HotProtocol(HttpToolsProtocol):
         self._between = True
         self._read: bytes | None = None
         self._head: list[tuple[bytes, bytes]] = []
-        self._hot: bytes | None = None
+        self._hot: Take | None = None
         self._in_head = self._head_is_new = False
         self._head_bytes = 0
         self._body: bytes | list[bytes] = b""
@@ -236,7 +239,7 @@ class HotProtocol(HttpToolsProtocol):
             known = self._known.get(data[:end])
             if known is not None and len(data) == end + known.body_bytes:
                 slot = _Slot(self, close=False, echo_keep_alive=known.echo_keep_alive)
-                self._take(slot, known.hot, data[end:])
+                self._take(slot, known.take, data[end:])
                 return
             self._read = data
         else:
@@ -283,22 +286,16 @@ class HotProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:  # noqa: D102 - the parser's or transport's callback
         self._in_head = False
-        url = self.url
-        hot = None
-        if url == _PREDICT:
-            hot = url
-        elif url.startswith(_MODELS):
-            path = url.partition(b"?")[0]
-            if path.endswith(_INFER):
-                hot = path
-        if hot is None or self.parser.get_method() != b"POST" or self._app_busy:
+        bind = find_hot(self.service, self.url)
+        if bind is None or self.parser.get_method() != b"POST" or self._app_busy:
             self._start_cold()
             return
         self._body = b""
         self._body_bytes = 0
         self._echo_keep_alive = False
         self._declared = -1
-        authorization = None
+        authorization = json_bytes = None
+        content_type = b""
         expect = False
         for name, value in self._head:
             key = name.lower()
@@ -312,10 +309,9 @@ class HotProtocol(HttpToolsProtocol):
             elif key == b"authorization":
                 authorization = value
             elif key == b"content-type":
-                if not readable_as_json(value):
-                    self._refused = ContentTypeError(
-                        "this route reads JSON", expected="application/json", received=repr(value[:60])[1:]
-                    )
+                content_type = value
+            elif key == b"inference-header-content-length":
+                json_bytes = value
             elif key == b"content-encoding":
                 if value.lower() != b"identity":
                     self._refused = ContentTypeError(
@@ -323,9 +319,15 @@ class HotProtocol(HttpToolsProtocol):
                     )
             elif key == b"expect":
                 expect = value.lower() == b"100-continue"
-            elif key in {b"upgrade", b"inference-header-content-length"}:
+            elif key == b"upgrade":
                 self._start_cold()
                 return
+        take: Take = _take_nothing
+        try:
+            if self._refused is None:
+                take = bind(content_type, json_bytes)
+        except HoldfastError as error:
+            self._refused = error
         if not self.service.open_to_all:
             try:
                 self.service.authorise(authorization)
@@ -340,7 +342,7 @@ class HotProtocol(HttpToolsProtocol):
                 self._start_cold()
                 return
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        self._hot = hot
+        self._hot = take
 
     def _refuse_too_large(self) -> Never:
         """Stop the parser: the rest of the body is dropped, not read to its end."""
@@ -405,18 +407,14 @@ class HotProtocol(HttpToolsProtocol):
         self._read = None
         self._take(slot, hot, body)
 
-    def _take(self, slot: _Slot, hot: bytes, body: bytes) -> None:
+    def _take(self, slot: _Slot, take: Take, body: bytes) -> None:
         """Hand the body on; the answer comes to the slot, perhaps at once."""
         slots = self.slots
         slots.append(slot)
         if len(slots) >= MOST_PIPELINED:
             self.flow.pause_reading()
         self.server_state.total_requests += 1
-        if hot == _PREDICT:
-            slot.job = self.service.predict(body, slot)
-        else:
-            model, version = names_in_path(hot)
-            slot.job = self.service.infer(body, slot, model, version)
+        slot.job = take(body, slot)
 
     # Answering
 
@@ -549,24 +547,5 @@ def too_large(limit_bytes: int) -> BodyTooLargeError:
     )
 
 
-def readable_as_json(content_type: bytes) -> bool:
-    """Whether a declared content type may hold JSON: anything but types that clearly are something else.
-
-    curl's default for `-d` is a form's type, and many clients send none; those are read as JSON.
-    """
-    kind = content_type.partition(b";")[0].strip().lower()
-    if kind.endswith((b"json", b"+json")) or kind in {
-        b"",
-        b"text/plain",
-        b"application/x-www-form-urlencoded",
-    }:
-        return True
-    return kind == b"*/*"
-
-
-def names_in_path(path: bytes) -> tuple[str, str | None]:
-    """Model and version of `/v2/models/{m}[/versions/{v}]/infer`."""
-    parts = path[len(_MODELS) : -len(_INFER)].decode("latin-1").split("/")
-    if len(parts) == 3 and parts[1] == "versions":
-        return unquote(parts[0]), unquote(parts[2])
-    return unquote("/".join(parts)), None
+def _take_nothing(body: bytes, sink: Sink) -> None:
+    """Stands for the route of a request that is refused before its body is read."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 from holdfast.clock import Clock
@@ -22,9 +23,10 @@ from holdfast.infer import (
     UnknownModelError,
 )
 from holdfast.serve.answers import AnswerEncoder
+from holdfast.serve.calls import Call
 from holdfast.serve.errors import UnauthorisedError
 from holdfast.serve.status import status_of
-from holdfast.serve.v2 import InferCall, V2Codec
+from holdfast.serve.v2 import V2Codec
 from holdfast.spec.checklist import Checklist
 from holdfast.telemetry import RouteCounts, ServiceCounts
 
@@ -37,8 +39,13 @@ class Sink:
 
     __slots__ = ()
 
-    def respond(self, body: bytes) -> None:
-        """Send a 200 with this JSON body."""
+    def respond(self, body: bytes, json_bytes: int | None = None) -> None:
+        """Send a 200 with this body.
+
+        Args:
+            body: JSON, or JSON with tensors behind it.
+            json_bytes: how much of it is JSON, where tensors follow; None: all.
+        """
         raise NotImplementedError
 
     def refuse(self, error: HoldfastError) -> None:
@@ -49,7 +56,7 @@ class Sink:
 class Endpoint:
     """One loaded model version as HTTP sees it."""
 
-    __slots__ = ("infer_counts", "lane", "predict_counts", "rows", "v2")
+    __slots__ = ("_counts", "_routes", "lane", "predict_counts", "rows", "v2")
 
     def __init__(self, lane: Lane, name: str, checklist: Checklist, counts: ServiceCounts) -> None:
         model = lane.model
@@ -63,7 +70,15 @@ class Endpoint:
             checklist.predictions.max_rows_per_request,
         )
         self.predict_counts = counts.route(PREDICT, model.version)
-        self.infer_counts = counts.route(INFER, model.version)
+        self._counts = counts
+        self._routes: dict[str, RouteCounts] = {}
+
+    def counts_of(self, route: str) -> RouteCounts:
+        """Of this version on one route."""
+        found = self._routes.get(route)
+        if found is None:
+            found = self._routes[route] = self._counts.route(route, self.lane.version)
+        return found
 
 
 class _HttpJob(Job):
@@ -99,13 +114,15 @@ class _PredictJob(_HttpJob):
         return self.endpoint.rows.many(batch, start, self.rows)
 
 
-class _InferJob(_HttpJob):
+class _CallJob(_HttpJob):
     __slots__ = ("call",)
 
-    call: InferCall
+    call: Call
 
-    def encode(self, batch: AnsweredBatch, start: int) -> bytes:
-        return self.endpoint.v2.encode(self.call, batch, start)
+    def answered(self, batch: AnsweredBatch, start: int) -> None:
+        body, json_bytes = self.call.encode(batch, start)
+        self.counts.observe(200, time.monotonic() - self.arrived_s)
+        self.sink.respond(body, json_bytes)
 
 
 class Service:
@@ -207,28 +224,47 @@ class Service:
             return None
         return job
 
-    def infer(self, body: bytes, sink: Sink, model: str, version: str | None) -> Job | None:
+    def infer(
+        self, body: bytes, sink: Sink, model: str, version: str | None, json_bytes: int | None = None
+    ) -> Job | None:
         """Answer a v2 infer request through the sink; returns as `predict`."""
+        return self.ask(INFER, sink, lambda endpoint: endpoint.v2.decode(body, json_bytes), model, version)
+
+    def ask(
+        self,
+        route: str,
+        sink: Sink,
+        decode: Callable[[Endpoint], Call],
+        model: str | None = None,
+        version: str | None = None,
+    ) -> Job | None:
+        """Answer a request of any protocol through the sink; returns as `predict`.
+
+        Args:
+            route: under which it is counted.
+            sink: gets the answer.
+            decode: reads the request for the version that answers it; raises a `HoldfastError` if it cannot.
+            model: as the caller names it; None: this one.
+            version: that the caller asks for; None: the champion.
+        """
         arrived_s = time.monotonic()
-        counts = self.counts.route(INFER) if self.champion is None else self.champion.infer_counts
+        counts: RouteCounts | None = None
         try:
             endpoint = self.endpoint(version, model)
+            counts = endpoint.counts_of(route)
             lane = endpoint.lane
-            call = endpoint.v2.decode(body)
-            block = call.block
-            if not block.rows:
+            call = decode(endpoint)
+            if not call.rows:
                 counts.observe(200, 0.0)
-                sink.respond(endpoint.v2.encode_empty(call))
+                sink.respond(*call.encode_empty())
                 return None
-            shapes = tuple(
-                block.columns[column.name].shape[1:]  # type: ignore[union-attr]  # shaped columns are arrays
-                for column in lane.model.signature.columns
-                if -1 in column.shape
-            )
-            job = _InferJob(block.rows, None, block, shapes, arrived_s)
+            job = _CallJob(call.rows, call.records, call.block, call.shape, arrived_s)
             job.service, job.endpoint, job.counts, job.sink, job.call = self, endpoint, counts, sink, call
             self.batcher.submit(lane, job)
         except HoldfastError as error:
+            champion = self.champion
+            if counts is None:
+                counts = self.counts.route(route) if champion is None else champion.counts_of(route)
             self.count_error(counts, error, time.monotonic() - arrived_s)
             sink.refuse(error)
             return None

@@ -1,15 +1,17 @@
-"""Open Inference Protocol v2 over JSON: requests to columns, answers to output tensors."""
+"""Open Inference Protocol v2: requests to columns, answers to output tensors, as JSON or bytes behind it."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
 import msgspec
 import numpy as np
+from msgspec import UNSET, Raw, UnsetType
+from numpy.typing import NDArray
 
-from holdfast.artifact.signature import Dtype, Signature, Tensor
+from holdfast.artifact.signature import Column, Dtype, Signature, Tensor
 from holdfast.infer import (
     AnsweredBatch,
     Block,
@@ -24,6 +26,8 @@ from holdfast.infer import (
 )
 from holdfast.infer.schema import FLOAT_LIMITS, INTEGER_RANGES
 from holdfast.privacy.record import Values
+from holdfast.serve.calls import Body, Call, shape_of_block
+from holdfast.serve.v2_binary import read_tensor, read_texts, tensor_bytes
 
 DATATYPES: Final[dict[Dtype, str]] = {
     "bool": "BOOL",
@@ -42,24 +46,30 @@ DATATYPES: Final[dict[Dtype, str]] = {
 }
 
 
-class _InputTensor(msgspec.Struct):
+class InputTensor(msgspec.Struct):
+    """One input as the request describes it; without `data` its bytes follow the JSON."""
+
     name: str
     shape: list[int]
     datatype: str
-    data: msgspec.Raw
+    data: Raw | UnsetType = UNSET
     parameters: dict[str, Any] | None = None
 
 
-class _OutputTensor(msgspec.Struct):
+class OutputTensor(msgspec.Struct):
+    """One output that is asked for."""
+
     name: str
     parameters: dict[str, Any] | None = None
 
 
-class _InferRequest(msgspec.Struct):
-    inputs: list[_InputTensor]
+class InferRequest(msgspec.Struct):
+    """The envelope of a request."""
+
+    inputs: list[InputTensor]
     id: str | None = None
     parameters: dict[str, Any] | None = None
-    outputs: list[_OutputTensor] | None = None
+    outputs: list[OutputTensor] | None = None
 
 
 class _AnswerTensor(msgspec.Struct, gc=False):
@@ -69,24 +79,45 @@ class _AnswerTensor(msgspec.Struct, gc=False):
     data: list[Any]
 
 
+class _BinaryTensor(msgspec.Struct, gc=False):
+    name: str
+    shape: list[int]
+    datatype: str
+    parameters: dict[str, int]
+
+
 class _InferResponse(msgspec.Struct, gc=False):
     model_name: str
     model_version: str
     id: str
     parameters: dict[str, str]
-    outputs: list[_AnswerTensor]
+    outputs: list[_AnswerTensor | _BinaryTensor]
 
 
-_decode_request = msgspec.json.Decoder(_InferRequest).decode
+_decode_request = msgspec.json.Decoder(InferRequest).decode
 
 
-@dataclass(frozen=True, slots=True)
-class InferCall:
+class InferCall(Call):
     """A decoded infer request."""
 
-    id: str | None
-    block: Block
-    outputs: tuple[str, ...]
+    __slots__ = ("codec", "id", "outputs")
+
+    def __init__(
+        self, codec: V2Codec, given_id: str | None, block: Block, outputs: tuple[tuple[str, bool], ...]
+    ) -> None:
+        super().__init__(block.rows, None, block, shape_of_block(codec.signature, block))
+        self.codec = codec
+        self.id = given_id
+        self.outputs = outputs
+        """Names, and whether each goes out as bytes."""
+
+    def encode(self, batch: AnsweredBatch, start: int) -> Body:
+        """See `Call.encode`."""
+        return self.codec.encode(self, batch, start)
+
+    def encode_empty(self) -> Body:
+        """See `Call.encode_empty`."""
+        return self.codec.encode_empty(self)
 
 
 class V2Codec:
@@ -105,43 +136,62 @@ class V2Codec:
     ) -> None:
         self._model = model
         self._version = version
-        self._signature = signature
+        self.signature = signature
         self._schema = schema
         self._max_rows = max_rows
         self._tensors = {tensor.name: tensor for tensor in signature.inputs}
-        self._columns = {column.name: column for column in signature.columns}
-        self._nullable = {
-            tensor.name: any(self._columns[name].nullable for name in tensor.columns)
-            for tensor in signature.inputs
+        columns = {column.name: column for column in signature.columns}
+        self._held: dict[str, Sequence[Column]] = {
+            tensor.name: [columns[name] for name in tensor.columns] for tensor in signature.inputs
         }
+        self._nullable = {name: any(column.nullable for column in held) for name, held in self._held.items()}
         self._decoders = {
             tensor.name: msgspec.json.Decoder(list[self._element(tensor)]).decode  # type: ignore[misc]  # made at run time
             for tensor in signature.inputs
         }
-        self._output_names = tuple(tensor.name for tensor in signature.outputs)
-        self._output_types = {tensor.name: DATATYPES[tensor.dtype] for tensor in signature.outputs}
+        self._outputs = {tensor.name: tensor for tensor in signature.outputs}
         self._encode = msgspec.json.Encoder().encode
 
-    def decode(self, body: bytes) -> InferCall:
+    def decode(self, body: bytes, json_bytes: int | None = None) -> InferCall:
         """The rows of an infer request.
+
+        Args:
+            body: JSON, or JSON with tensors behind it.
+            json_bytes: how much of it is JSON, where tensors follow; None: all.
 
         Raises:
             MalformedBodyError: no JSON, or not of the protocol's shape.
             InputError: tensors do not fit the signature.
             TooManyRowsError: more rows than one request may hold.
         """
+        text: bytes | memoryview = body
+        tail = memoryview(b"")
+        if json_bytes is not None:
+            if json_bytes > len(body):
+                raise MalformedBodyError(
+                    "the body ends before its JSON does",
+                    where="Inference-Header-Content-Length",
+                    expected=f"at most {len(body)}",
+                    received=str(json_bytes),
+                )
+            whole = memoryview(body)
+            text, tail = whole[:json_bytes], whole[json_bytes:]
         try:
-            request = _decode_request(body)
+            request = _decode_request(text)
         except msgspec.ValidationError as error:
-            text, _, path = str(error).partition(" - at ")
+            what, _, path = str(error).partition(" - at ")
             raise MalformedBodyError(
-                f"not an infer request: {text}",
+                f"not an infer request: {what}",
                 where=path.strip("`") or "$",
                 expected='{"inputs": [{"name", "shape", "datatype", "data"}, ...]}',
             ) from None
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-            read_json(body)
+            read_json(bytes(text))
             raise MalformedBodyError("not an infer request") from None
+        return self.read(request, tail)
+
+    def read(self, request: InferRequest, tail: memoryview) -> InferCall:
+        """The rows of a request whose envelope is read; `tail` holds the bytes of its binary tensors."""
         values: dict[str, Values] = {}
         rows: int | None = None
         seen: set[str] = set()
@@ -155,7 +205,8 @@ class V2Codec:
             if given.name in seen:
                 raise InputError("the input is given twice", where=f"{path}.name")
             seen.add(given.name)
-            tensor_rows = self._take(tensor, given, path, values)
+            raw, tail = _cut(given, tail, path)
+            tensor_rows = self._take(tensor, given, raw, path, values)
             if rows is not None and tensor_rows != rows:
                 raise InputError(
                     "inputs differ in their number of rows",
@@ -164,16 +215,30 @@ class V2Codec:
                     received=str(tensor_rows),
                 )
             rows = tensor_rows
-        for tensor in self._signature.inputs:
+        if len(tail):
+            raise InputError(
+                "more bytes than the tensors declare",
+                where="$.inputs",
+                received=f"{len(tail)} bytes too many",
+                next_step="Say how many are a tensor's in its parameters.binary_data_size.",
+            )
+        for tensor in self.signature.inputs:
             if tensor.name not in seen:
                 raise InputError("input missing", where="$.inputs", expected=f"an input {tensor.name!r}")
         rows = rows or 0
-        columns = check_columns(self._signature.columns, values, rows)
+        columns = check_columns(self.signature.columns, values, rows)
         block = Block(rows, columns)
         self._apply_parameters(block, request)
-        return InferCall(request.id, block, self._wanted(request.outputs))
+        return InferCall(self, request.id, block, self._wanted(request))
 
-    def _take(self, tensor: Tensor, given: _InputTensor, path: str, values: dict[str, Values]) -> int:
+    def _take(
+        self,
+        tensor: Tensor,
+        given: InputTensor,
+        raw: memoryview | None,
+        path: str,
+        values: dict[str, Values],
+    ) -> int:
         datatype = DATATYPES[tensor.dtype]
         if given.datatype != datatype:
             raise InputError(
@@ -207,7 +272,14 @@ class V2Codec:
                 expected=f"at most {self._max_rows}",
                 received=str(rows),
             )
-        flat = self._flat(tensor, given, path)
+        if raw is not None and tensor.dtype != "string":
+            array = read_tensor(tensor.dtype, raw, shape, f"{path} (binary)")
+            self._spread_array(tensor, array, path, values)
+            return rows
+        if raw is not None:
+            flat: list[Any] = read_texts(raw, math.prod(shape), f"{path} (binary)")
+        else:
+            flat = self._flat(tensor, given, path)
         if len(flat) != math.prod(shape):
             raise InputError(
                 "the data do not fill the shape",
@@ -218,13 +290,18 @@ class V2Codec:
         self._spread(tensor, flat, shape, path, values)
         return rows
 
-    def _flat(self, tensor: Tensor, given: _InputTensor, path: str) -> list[Any]:
+    def _flat(self, tensor: Tensor, given: InputTensor, path: str) -> list[Any]:
         decode = self._decoders[tensor.name]
+        data = given.data
+        if isinstance(data, UnsetType):
+            raise MalformedBodyError(
+                "the input has no data", where=path, expected="data, or parameters.binary_data_size"
+            )
         try:
-            values: list[Any] = decode(given.data)
+            values: list[Any] = decode(data)
             return values
         except (msgspec.MsgspecError, RecursionError):
-            nested = read_json(bytes(given.data))
+            nested = read_json(bytes(data))
         if not isinstance(nested, list):
             raise InputError("wrong type", where=f"{path}.data", expected="a list")
         flat: list[Any] = []
@@ -245,25 +322,52 @@ class V2Codec:
     def _spread(
         self, tensor: Tensor, flat: list[Any], shape: list[int], path: str, values: dict[str, Values]
     ) -> None:
-        packed = [self._columns[name] for name in tensor.columns]
-        if tensor.dtype == "string":
-            if len(packed) == 1:
-                values[packed[0].name] = flat
-            else:
-                for i, column in enumerate(packed):
-                    values[column.name] = flat[i :: len(packed)]
-            return
+        """Values of JSON, in row-major order, to the columns that the tensor holds."""
+        packed = self._held[tensor.name]
         shaped = len(packed) == 1 and bool(packed[0].shape)
+        if tensor.dtype == "string" or (tensor.dtype not in FLOAT_LIMITS and None in flat):
+            if shaped:
+                values[packed[0].name] = np.array(flat, dtype=object).reshape(shape).tolist()
+            for i, column in enumerate(() if shaped else packed):
+                values[column.name] = flat[i :: len(packed)]
+            return
         try:
             wide = tensor.dtype in FLOAT_LIMITS and not shaped
             array = np.array(flat, dtype=np.float64 if wide else tensor.dtype).reshape(shape)
         except (OverflowError, TypeError, ValueError):
             raise InputError(f"a value out of the range of {tensor.dtype}", where=f"{path}.data") from None
-        if shaped or array.ndim == 1:
+        if self._nullable[tensor.name]:
+            self._spread_array(tensor, array, path, values)
+        elif shaped or array.ndim == 1:
             values[packed[0].name] = array
         else:
             for i, column in enumerate(packed):
                 values[column.name] = array[:, i]
+
+    def _spread_array(
+        self, tensor: Tensor, array: NDArray[Any], path: str, values: dict[str, Values]
+    ) -> None:
+        """An array to the columns that the tensor holds; NaN is a missing value, infinity a value."""
+        packed = self._held[tensor.name]
+        shaped = len(packed) == 1 and bool(packed[0].shape)
+        if shaped or array.ndim == 1:
+            columns: NDArray[Any] = array.reshape(1, *array.shape)
+        elif tensor.dtype in FLOAT_LIMITS:
+            columns = array.T.astype(np.float64, order="C")
+        else:
+            columns = array.T
+        for i, column in enumerate(packed):
+            held = columns[i]
+            if not column.nullable and tensor.dtype in FLOAT_LIMITS:
+                missing = np.isnan(held)
+                if missing.any():
+                    row = int(np.argwhere(missing)[0][0])
+                    raise InputError(
+                        "NaN is not accepted here: the model's reference has no missing values in this field",
+                        where=f"{path}, row {row}, field {column.name!r}",
+                        expected="a number",
+                    )
+            values[column.name] = held
 
     def _element(self, tensor: Tensor) -> Any:
         wanted: Any = str
@@ -281,7 +385,7 @@ class V2Codec:
             wanted = Annotated[int, msgspec.Meta(ge=low, le=high)]
         return wanted | None if self._nullable[tensor.name] else wanted
 
-    def _apply_parameters(self, block: Block, request: _InferRequest) -> None:
+    def _apply_parameters(self, block: Block, request: InferRequest) -> None:
         rows = block.rows
         if request.id:
             block.ids = [request.id] if rows == 1 else [f"{request.id}/{row}" for row in range(rows)]
@@ -300,43 +404,59 @@ class V2Codec:
             context[name] = [value] * rows
         block.context = context
 
-    def _wanted(self, outputs: list[_OutputTensor] | None) -> tuple[str, ...]:
-        if not outputs:
-            return self._output_names
-        for i, one in enumerate(outputs):
-            if one.name not in self._output_types:
+    def _wanted(self, request: InferRequest) -> tuple[tuple[str, bool], ...]:
+        everywhere = _flag(request.parameters, "binary_data_output", "$.parameters")
+        if not request.outputs:
+            return tuple((name, everywhere or False) for name in self._outputs)
+        wanted = []
+        for i, one in enumerate(request.outputs):
+            if one.name not in self._outputs:
                 raise InputError(
                     "unknown output",
                     where=f"$.outputs[{i}].name",
-                    next_step=_choice(one.name, list(self._output_names)),
+                    next_step=_choice(one.name, list(self._outputs)),
                 )
-        return tuple(one.name for one in outputs)
+            binary = _flag(one.parameters, "binary_data", f"$.outputs[{i}].parameters")
+            wanted.append((one.name, everywhere or False if binary is None else binary))
+        return tuple(wanted)
 
     def _input_hint(self, name: str) -> str:
         return _choice(name, list(self._tensors))
 
-    def encode(self, call: InferCall, batch: AnsweredBatch, start: int) -> bytes:
+    def encode(self, call: InferCall, batch: AnsweredBatch, start: int) -> Body:
         """The response body for the rows of one call."""
-        rows = call.block.rows
+        rows = call.rows
+        answers = batch.answer.outputs
         ids = list(batch.ids[start : start + rows])
-        outputs = []
-        for name in call.outputs:
-            values = np.asarray(batch.answer.outputs[name])[start : start + rows]
-            outputs.append(_AnswerTensor(name, list(values.shape), self._output_types[name], _listed(values)))
-        return self._response(call.id or (ids[0] if len(ids) == 1 else ""), ids, outputs)
+        found = [np.asarray(answers[name])[start : start + rows] for name, _ in call.outputs]
+        return self._response(call, call.id or (ids[0] if len(ids) == 1 else ""), ids, found)
 
-    def encode_empty(self, call: InferCall) -> bytes:
+    def encode_empty(self, call: InferCall) -> Body:
         """The response body for a call of no rows."""
         shapes = {
-            tensor.name: [0, *(max(size, 0) for size in tensor.shape[1:])]
-            for tensor in self._signature.outputs
+            name: [0, *(max(size, 0) for size in tensor.shape[1:])] for name, tensor in self._outputs.items()
         }
-        outputs = [_AnswerTensor(name, shapes[name], self._output_types[name], []) for name in call.outputs]
-        return self._response(call.id or "", [], outputs)
+        return self._response(call, call.id or "", [], [np.empty(shapes[name]) for name, _ in call.outputs])
 
-    def _response(self, given_id: str, ids: list[str], outputs: list[_AnswerTensor]) -> bytes:
+    def _response(
+        self, call: InferCall, given_id: str, ids: list[str], found: Sequence[NDArray[Any]]
+    ) -> Body:
+        outputs: list[_AnswerTensor | _BinaryTensor] = []
+        parts = [b""]
+        for (name, binary), values in zip(call.outputs, found, strict=True):
+            tensor = self._outputs[name]
+            shape, datatype = list(values.shape), DATATYPES[tensor.dtype]
+            if binary:
+                parts.append(tensor_bytes(tensor.dtype, values))
+                size = {"binary_data_size": len(parts[-1])}
+                outputs.append(_BinaryTensor(name, shape, datatype, size))
+            else:
+                outputs.append(_AnswerTensor(name, shape, datatype, _listed(values)))
         parameters = {"prediction_ids": ",".join(ids)}
-        return self._encode(_InferResponse(self._model, self._version, given_id, parameters, outputs))
+        parts[0] = self._encode(_InferResponse(self._model, self._version, given_id, parameters, outputs))
+        if len(parts) == 1:
+            return parts[0], None
+        return b"".join(parts), len(parts[0])
 
     def metadata(self, platform: str) -> dict[str, Any]:
         """The body of the model metadata route."""
@@ -344,9 +464,37 @@ class V2Codec:
             "name": self._model,
             "versions": [self._version],
             "platform": platform,
-            "inputs": [_described(tensor) for tensor in self._signature.inputs],
-            "outputs": [_described(tensor) for tensor in self._signature.outputs],
+            "inputs": [_described(tensor) for tensor in self.signature.inputs],
+            "outputs": [_described(tensor) for tensor in self.signature.outputs],
         }
+
+
+def _cut(given: InputTensor, tail: memoryview, path: str) -> tuple[memoryview | None, memoryview]:
+    """The bytes of one tensor, None where its data are JSON, and the bytes after them."""
+    size = (given.parameters or {}).get("binary_data_size")
+    if size is None:
+        return None, tail
+    where = f"{path}.parameters.binary_data_size"
+    if isinstance(size, bool) or not isinstance(size, int) or size < 0:
+        raise InputError("wrong type", where=where, expected="a number of bytes")
+    if not isinstance(given.data, UnsetType):
+        raise InputError("given twice", where=where, expected="either data or binary_data_size")
+    if size > len(tail):
+        raise InputError(
+            "the body ends before the tensor does",
+            where=where,
+            expected=f"at most {len(tail)} bytes",
+            received=str(size)[:32],
+            next_step="The header Inference-Header-Content-Length says where the tensors begin.",
+        )
+    return tail[:size], tail[size:]
+
+
+def _flag(parameters: dict[str, Any] | None, name: str, path: str) -> bool | None:
+    value = (parameters or {}).get(name)
+    if value is not None and not isinstance(value, bool):
+        raise InputError("wrong type", where=f"{path}.{name}", expected="true or false")
+    return value
 
 
 def _listed(values: Any) -> list[Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -58,12 +60,25 @@ def deployment(tmp_path: Path) -> Deployment:
     return deployment
 
 
+def _port_below_the_ephemeral() -> int:
+    """A free port that no client is given as its own.
+
+    While nobody listens on an ephemeral port, a client that asks for it may be given that very port, connect
+    to itself, and keep the service that starts again from listening.
+    """
+    for port in range(20_000 + os.getpid() % 8_000, 32_000):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError("no free port below 32000")
+
+
 class Service:
     """`holdfast serve` that is started again when its supervisor was killed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port = 0
+        self.port = _port_below_the_ephemeral()
         self.start()
 
     def start(self) -> None:

@@ -57,7 +57,7 @@ def test_every_block_of_the_readme_runs_in_order(tmp_path: Path) -> None:
     )
     assert "README-DONE" in done.stdout, done.stdout + done.stderr
     assert '"prediction_id":"patient-1"' in done.stdout.replace(" ", "")
-    assert "data drift" in done.stdout
+    assert "Data drift" in done.stdout
 
 
 def test_every_command_stands_in_the_readme_or_the_reference() -> None:

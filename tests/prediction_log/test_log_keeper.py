@@ -375,6 +375,15 @@ def test_upkeep_keeps_the_table_in_few_files_and_loses_nothing(tmp_path: Path) -
     assert list((predictions_folder(tmp_path) / "_delta_log").glob("*.checkpoint.parquet"))
 
 
+def test_a_long_backlog_is_tidied_up_within_the_pass(tmp_path: Path) -> None:
+    steps: list[str] = []
+    fill(tmp_path)
+    Keeper(tmp_path, ManualClock(T0_US), batch_bytes=1, upkeep_commits=2, on_step=steps.append).run_once()
+    last_commit = len(steps) - 1 - steps[::-1].index("predictions committed")
+    assert "vacuumed" in steps[:last_commit]
+    assert_all_there_once(tmp_path)
+
+
 def test_a_reader_that_began_before_compaction_can_finish(tmp_path: Path) -> None:
     writer = new_writer(tmp_path)
     keeper = Keeper(tmp_path, ManualClock(T0_US), upkeep_commits=5)

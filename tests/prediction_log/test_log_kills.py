@@ -37,7 +37,7 @@ while True:
     if rows % 5 == 0:
         writer.append_labels([Label(ids[0], rows, clock.now_us())])
         os.write(1, f"L{ids[0]}\\n".encode())
-    time.sleep(0.001)
+    time.sleep(0.005)
 """
 
 KEEPER = """
@@ -45,7 +45,7 @@ import sys, threading
 from pathlib import Path
 from holdfast.clock import SystemClock
 from holdfast.prediction_log import Keeper
-keeper = Keeper(Path(sys.argv[1]), SystemClock(), interval_s=0.01, batch_bytes=30_000, upkeep_commits=7)
+keeper = Keeper(Path(sys.argv[1]), SystemClock(), interval_s=0.01, batch_bytes=60_000, upkeep_commits=7)
 keeper.run(threading.Event(), lambda report: print(report.predictions, flush=True))
 """
 

@@ -231,14 +231,18 @@ class Keeper:
             self._step("read")
             self._commit(batch, tables, tally)
             self._delete_finished(segments, tables, tally)
+            # Within the pass: behind a long backlog each commit would cost more than the one before.
+            versions = [
+                self._upkeep(table, version) for table, version in zip(tables.all, versions, strict=True)
+            ]
             left -= batch.bytes
             if left <= 0 or batch.bytes < self._batch_bytes:
                 break
         if self._clock.monotonic_s() >= self._retention_due_s:
             self._expire(tables, tally)
             self._retention_due_s = self._clock.monotonic_s() + _RETENTION_EVERY_S
-        for table, version in zip(tables.all, versions, strict=True):
-            self._upkeep(table, version)
+            for table, version in zip(tables.all, versions, strict=True):
+                self._upkeep(table, version)
         return KeeperReport(
             lease=True,
             predictions=tally.predictions,
@@ -357,10 +361,14 @@ class Keeper:
             tables.labels.delete(f"revision < {cutoff_us}")
             self._step("labels expired")
 
-    def _upkeep(self, table: LogTable, version_before: int) -> None:
-        """Tidy up whenever a table's version passes a multiple, so it also happens over many short passes."""
+    def _upkeep(self, table: LogTable, version_before: int) -> int:
+        """Tidy up whenever a table's version passes a multiple, so it also happens over many short passes.
+
+        Returns:
+            The table's version up to which this is done.
+        """
         if table.version // self._upkeep_commits == version_before // self._upkeep_commits:
-            return
+            return table.version
         rare = self._upkeep_commits * _ROUNDS_BETWEEN_LARGE
         large = table.version // rare != version_before // rare
         table.compact(LARGE_FILE_BYTES if large else SMALL_FILE_BYTES)
@@ -369,6 +377,7 @@ class Keeper:
         self._step("checkpointed")
         table.vacuum()
         self._step("vacuumed")
+        return table.version
 
 
 def _size_bytes(ref: SegmentRef) -> int:

@@ -75,6 +75,8 @@ def start_worker(index: int, listening: socket.socket) -> WorkerProcess:
         [sys.executable, "-m", "holdfast.serve.worker", str(listening.fileno()), str(theirs.fileno())],
         pass_fds=(listening.fileno(), theirs.fileno()),
         stdin=subprocess.DEVNULL,
+        # One that is still starting dies at once and lets go of the port; one that runs drains.
+        preexec_fn=die_with_parent(),  # noqa: PLW1509 - no threads here
     )
     theirs.close()
     return WorkerProcess(index, name, process, ours)

@@ -20,14 +20,16 @@ from holdfast.infer import NotReadyError
 from holdfast.serve.errors import ContentTypeError, MethodNotAllowedError, RequestError, RouteNotFoundError
 from holdfast.serve.hot import check_json, find_hot
 from holdfast.serve.labels import read_labels
+from holdfast.serve.mlflow import INVOCATIONS
 from holdfast.serve.openapi import openapi
 from holdfast.serve.protocol import too_large
 from holdfast.serve.service import INFER, PREDICT, Service, Sink
 from holdfast.serve.status import error_body, error_headers, status_of
+from holdfast.serve.v1 import V1_PREDICT, status_v1
 from holdfast.telemetry import read_all, write_snapshot
 
 JSON: Final = "application/json"
-_OPEN: Final = frozenset({"/livez", "/readyz", "/v2/health/live", "/v2/health/ready"})
+_OPEN: Final = frozenset({"/livez", "/readyz", "/v2/health/live", "/v2/health/ready", "/ping", "/health"})
 _NDJSON: Final = frozenset({"application/x-ndjson", "application/jsonl", "application/json-lines"})
 _Handler = Callable[[Request], Awaitable[Response]]
 
@@ -103,6 +105,19 @@ class _Routes:
             Route(PREDICT, self._guarded(self._hot), methods=["POST"]),
             Route(f"{model}/infer", self._guarded(self._hot), methods=["POST"]),
             Route(f"{pinned}/infer", self._guarded(self._hot), methods=["POST"]),
+            Route(V1_PREDICT, self._guarded(self._hot), methods=["POST"]),
+            Route(
+                "/v1/models/{model}/versions/{version}:predict", self._guarded(self._hot), methods=["POST"]
+            ),
+            Route("/v1/models", self._counted("/v1/models", self._v1_models)),
+            Route("/v1/models/{model}", self._counted("/v1/models/{model}", self._v1_status)),
+            Route(
+                "/v1/models/{model}/versions/{version}", self._counted("/v1/models/{model}", self._v1_status)
+            ),
+            Route(INVOCATIONS, self._guarded(self._hot), methods=["POST"]),
+            Route("/ping", self._counted("/ping", self._ready)),
+            Route("/health", self._counted("/health", self._ready)),
+            Route("/version", self._counted("/version", self._holdfast_version)),
             Route("/labels", self._counted("/labels", self._labels), methods=["POST"]),
             Route("/livez", self._counted("/livez", self._live)),
             Route("/readyz", self._counted("/readyz", self._ready)),
@@ -227,6 +242,18 @@ class _Routes:
 
     async def _server(self, _: Request) -> Response:
         return _json({"name": "holdfast", "version": self._version, "extensions": ["binary_tensor_data"]})
+
+    async def _v1_models(self, _: Request) -> Response:
+        return _json({"models": [self._service.name]})
+
+    async def _v1_status(self, request: Request) -> Response:
+        model, version = request.path_params["model"], request.path_params.get("version")
+        endpoint = self._service.endpoint(version, model)
+        versions = [endpoint.lane.version]
+        return _json(status_v1(model, versions, ready=self._service.ready))
+
+    async def _holdfast_version(self, _: Request) -> Response:
+        return Response(self._version, media_type="text/plain")
 
     async def _metadata(self, request: Request) -> Response:
         endpoint = self._service.endpoint(request.path_params.get("version"), request.path_params["model"])

@@ -9,7 +9,9 @@ from urllib.parse import unquote
 
 from holdfast.infer import Job
 from holdfast.serve.errors import ContentTypeError, RequestError
+from holdfast.serve.mlflow import INVOCATIONS, invoke, invoke_csv
 from holdfast.serve.service import PREDICT, Service, Sink
+from holdfast.serve.v1 import predict_v1
 
 Take = Callable[[bytes, Sink], Job | None]
 """Reads a body and sees that the sink gets an answer; returns the queued job, None if it is answered."""
@@ -20,6 +22,10 @@ the body. Raises a `HoldfastError` where these headers do not fit the route."""
 _PREDICT: Final = PREDICT.encode()
 _MODELS: Final = b"/v2/models/"
 _INFER: Final = b"/infer"
+_V1_MODELS: Final = b"/v1/models/"
+_V1_PREDICT: Final = b":predict"
+_INVOCATIONS: Final = INVOCATIONS.encode()
+_CSV: Final = frozenset({b"text/csv", b"application/csv"})
 
 
 def find_hot(service: Service, url: bytes) -> Bind | None:
@@ -28,7 +34,11 @@ def find_hot(service: Service, url: bytes) -> Bind | None:
     if path == _PREDICT:
         return partial(_bind_json, service.predict)
     if path.startswith(_MODELS) and path.endswith(_INFER):
-        return partial(_bind_infer, service, *names_in_path(path))
+        return partial(_bind_infer, service, *names_in_path(path[len(_MODELS) : -len(_INFER)]))
+    if path.startswith(_V1_MODELS) and path.endswith(_V1_PREDICT):
+        return partial(_bind_v1, service, *names_in_path(path[len(_V1_MODELS) : -len(_V1_PREDICT)]))
+    if path == _INVOCATIONS:
+        return partial(_bind_invocations, service)
     return None
 
 
@@ -49,6 +59,24 @@ def _bind_infer(
         )
     length = int(json_bytes)
     return lambda body, sink: service.infer(body, sink, model, version, length)
+
+
+def _bind_v1(
+    service: Service,
+    model: str,
+    version: str | None,
+    content_type: bytes,
+    json_bytes: bytes | None,  # noqa: ARG001 - of this shape
+) -> Take:
+    check_json(content_type)
+    return lambda body, sink: predict_v1(service, body, sink, model, version)
+
+
+def _bind_invocations(service: Service, content_type: bytes, json_bytes: bytes | None) -> Take:  # noqa: ARG001 - of this shape
+    if content_type.partition(b";")[0].strip().lower() in _CSV:
+        return partial(invoke_csv, service)
+    check_json(content_type)
+    return partial(invoke, service)
 
 
 def check_json(content_type: bytes) -> None:
@@ -77,9 +105,9 @@ def readable_as_json(content_type: bytes) -> bool:
     return kind == b"*/*"
 
 
-def names_in_path(path: bytes) -> tuple[str, str | None]:
-    """Model and version of `/v2/models/{m}[/versions/{v}]/infer`."""
-    parts = path[len(_MODELS) : -len(_INFER)].decode("latin-1").split("/")
+def names_in_path(names: bytes) -> tuple[str, str | None]:
+    """Model and version of `{m}` or `{m}/versions/{v}`."""
+    parts = names.decode("latin-1").split("/")
     if len(parts) == 3 and parts[1] == "versions":
         return unquote(parts[0]), unquote(parts[2])
     return unquote("/".join(parts)), None

@@ -19,14 +19,20 @@ from holdfast.prediction_log.sampling import is_sampled
 from holdfast.prediction_log.spool import SpoolWriter
 
 if TYPE_CHECKING:
+    from holdfast.prediction_log.byte_search import Found, search_bytes
+    from holdfast.prediction_log.erased_ids import ErasedIds
+    from holdfast.prediction_log.erasing import ErasureReport
     from holdfast.prediction_log.keeper import Keeper, KeeperReport
     from holdfast.prediction_log.label_file import LabelFileReport, add_label_file
     from holdfast.prediction_log.ledger import Hole, Ledger, ReplicaLedger, VerifyReport
     from holdfast.prediction_log.reading import Counts, PredictionLog
-    from holdfast.prediction_log.settling import settle
+    from holdfast.prediction_log.settling import erase, settle
 
 _LOADED_ON_FIRST_USE = {
     "Counts": "reading",
+    "ErasedIds": "erased_ids",
+    "ErasureReport": "erasing",
+    "Found": "byte_search",
     "Hole": "ledger",
     "Keeper": "keeper",
     "KeeperReport": "keeper",
@@ -36,11 +42,16 @@ _LOADED_ON_FIRST_USE = {
     "PredictionLog": "reading",
     "ReplicaLedger": "ledger",
     "VerifyReport": "ledger",
+    "erase": "settling",
+    "search_bytes": "byte_search",
     "settle": "settling",
 }
 
 __all__ = [
     "Counts",
+    "ErasedIds",
+    "ErasureReport",
+    "Found",
     "Hole",
     "Keeper",
     "KeeperBehindError",
@@ -56,9 +67,11 @@ __all__ = [
     "SpoolWriter",
     "VerifyReport",
     "add_label_file",
+    "erase",
     "is_sampled",
     "label_text",
     "new_prediction_ids",
+    "search_bytes",
     "settle",
 ]
 

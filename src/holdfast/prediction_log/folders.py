@@ -7,7 +7,15 @@ from pathlib import Path
 from holdfast.prediction_log.segments import spool_folder
 from holdfast.spec import Deployment
 
-__all__ = ["labels_folder", "ledger_folder", "log_folder_of", "predictions_folder", "spool_folder"]
+__all__ = [
+    "erased_folder",
+    "erasures_folder",
+    "labels_folder",
+    "ledger_folder",
+    "log_folder_of",
+    "predictions_folder",
+    "spool_folder",
+]
 
 
 def log_folder_of(log: Deployment | Path) -> Path:
@@ -28,3 +36,13 @@ def labels_folder(log_folder: Path) -> Path:
 def ledger_folder(log_folder: Path) -> Path:
     """The Delta table of counters of segments that are no longer in the spool."""
     return log_folder / "ledger"
+
+
+def erased_folder(log_folder: Path) -> Path:
+    """The Delta table of hashes of erased ids; absent until the first erasure."""
+    return log_folder / "erased"
+
+
+def erasures_folder(log_folder: Path) -> Path:
+    """Requests to erase that are not carried out yet, and the reports of those that are."""
+    return log_folder / "erasures"

@@ -27,25 +27,27 @@ from typing import Final
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as pds
 
 from holdfast.clock import Clock, iso_utc
+from holdfast.prediction_log import proof
 from holdfast.prediction_log.arrow_rows import label_table, prediction_tables
 from holdfast.prediction_log.blocks import LabelBlock, PredictionBlock
+from holdfast.prediction_log.erasing import Eraser, ErasureRequest, pending_requests
 from holdfast.prediction_log.errors import LogFormatError
 from holdfast.prediction_log.folders import (
-    labels_folder,
-    ledger_folder,
     log_folder_of,
-    predictions_folder,
     spool_folder,
 )
 from holdfast.prediction_log.frames import Damage
 from holdfast.prediction_log.lease import Lease
+from holdfast.prediction_log.log_tables import LogTables
 from holdfast.prediction_log.scanning import OpenSegment, SegmentSummary, decode, summarise
-from holdfast.prediction_log.schema import LABELS, LEDGER, PREDICTIONS, TIME, fit
+from holdfast.prediction_log.schema import TIME, fit
 from holdfast.prediction_log.segments import SegmentRef, list_segments, remove_abandoned
 from holdfast.prediction_log.tables import LARGE_FILE_BYTES, SMALL_FILE_BYTES, LogTable
-from holdfast.prediction_log.upkeep import ledger_rows, note_expired, retention_cutoff_us
+from holdfast.prediction_log.upkeep import ledger_rows, note_ranges, note_removed, retention_cutoff_us
 from holdfast.spec import Deployment
 
 _log: Final = logging.getLogger("holdfast.keeper")
@@ -72,6 +74,10 @@ class KeeperReport(msgspec.Struct, frozen=True, kw_only=True):
     """Damaged stretches met in this pass; each is one record that was being written when its writer died."""
     expired: int = 0
     """Predictions removed because they were older than the retention."""
+    labels_refused: int = 0
+    """Labels that came for an erased prediction."""
+    erasures: int = 0
+    """Requests to erase that were carried out."""
     kept_apart: tuple[tuple[str, str], ...] = ()
     """Columns whose values have another type than the stored ones: their name, and where they went."""
     unreadable: tuple[str, ...] = ()
@@ -103,17 +109,6 @@ class _Batch:
 
 
 @dataclass(slots=True)
-class _Tables:
-    predictions: LogTable
-    labels: LogTable
-    ledger: LogTable
-
-    @property
-    def all(self) -> tuple[LogTable, LogTable, LogTable]:
-        return self.predictions, self.labels, self.ledger
-
-
-@dataclass(slots=True)
 class _Tally:
     predictions: int = 0
     labels: int = 0
@@ -121,6 +116,8 @@ class _Tally:
     segments_deleted: int = 0
     torn_records: int = 0
     expired: int = 0
+    labels_refused: int = 0
+    erasures: int = 0
     kept_apart: dict[tuple[str, str], None] = field(default_factory=dict)
     unreadable: dict[str, None] = field(default_factory=dict)
 
@@ -162,7 +159,7 @@ class Keeper:
         self._upkeep_commits = upkeep_commits
         self._step = on_step or _ignore
         self._lease = Lease(self._log_folder)
-        self._tables: _Tables | None = None
+        self._tables: LogTables | None = None
         self._progress: dict[str, _Progress] = {}
         self._retention_due_s = clock.monotonic_s()
 
@@ -221,6 +218,8 @@ class Keeper:
         tables = self._open_tables()
         versions = [table.version for table in tables.all]
         tally = _Tally()
+        # Before the spool is looked at: what was spooled before a request is in the tables when it is met.
+        requests = pending_requests(self._log_folder)
         spool = spool_folder(self._log_folder)
         remove_abandoned(spool)
         segments = list_segments(spool)
@@ -238,6 +237,7 @@ class Keeper:
             left -= batch.bytes
             if left <= 0 or batch.bytes < self._batch_bytes:
                 break
+        self._erase(requests, tables, tally)
         if self._clock.monotonic_s() >= self._retention_due_s:
             self._expire(tables, tally)
             self._retention_due_s = self._clock.monotonic_s() + _RETENTION_EVERY_S
@@ -251,20 +251,18 @@ class Keeper:
             segments_deleted=tally.segments_deleted,
             torn_records=tally.torn_records,
             expired=tally.expired,
+            labels_refused=tally.labels_refused,
+            erasures=tally.erasures,
             kept_apart=tuple(tally.kept_apart),
             unreadable=tuple(tally.unreadable),
         )
 
-    def _open_tables(self) -> _Tables:
+    def _open_tables(self) -> LogTables:
         if self._tables is None:
-            self._tables = _Tables(
-                LogTable.open_or_create(predictions_folder(self._log_folder), PREDICTIONS),
-                LogTable.open_or_create(labels_folder(self._log_folder), LABELS),
-                LogTable.open_or_create(ledger_folder(self._log_folder), LEDGER),
-            )
+            self._tables = LogTables.open(self._log_folder)
         return self._tables
 
-    def _progress_of(self, segment: str, tables: _Tables) -> _Progress:
+    def _progress_of(self, segment: str, tables: LogTables) -> _Progress:
         progress = self._progress.get(segment)
         if progress is None:
             predictions_to = tables.predictions.committed(segment) or 0
@@ -273,7 +271,7 @@ class Keeper:
             self._progress[segment] = progress
         return progress
 
-    def _read(self, segments: list[SegmentRef], tables: _Tables, tally: _Tally) -> _Batch:
+    def _read(self, segments: list[SegmentRef], tables: LogTables, tally: _Tally) -> _Batch:
         batch = _Batch()
         for ref in segments:
             left = self._batch_bytes - batch.bytes
@@ -291,7 +289,7 @@ class Keeper:
         tally.torn_records += batch.torn_records
         return batch
 
-    def _commit(self, batch: _Batch, tables: _Tables, tally: _Tally) -> None:
+    def _commit(self, batch: _Batch, tables: LogTables, tally: _Tally) -> None:
         if batch.predictions:
             rows = self._fitted_predictions(batch, tables, tally)
             offsets = {segment: batch.read_to[segment] for segment in sorted(batch.prediction_segments)}
@@ -300,7 +298,7 @@ class Keeper:
             tally.predictions += rows.num_rows
             self._step("predictions committed")
         if batch.labels:
-            rows = label_table(batch.labels)
+            rows = self._without_erased(label_table(batch.labels), tables, tally)
             offsets = {segment: batch.read_to[segment] for segment in sorted(batch.label_segments)}
             tables.labels.append(rows, offsets)
             tally.commits += 1
@@ -311,8 +309,19 @@ class Keeper:
             progress.offset = offset
             progress.finished = segment in batch.finished
 
+    def _without_erased(self, labels: pa.Table, tables: LogTables, tally: _Tally) -> pa.Table:
+        """The labels but for those of erased predictions, which are counted and go no further."""
+        if not len(tables.erased_ids):
+            return labels
+        refused = pa.array(tables.erased_ids.mask(labels["prediction_id"].to_pylist()))
+        found = proof.ranges_by_replica(labels.filter(refused).to_batches())
+        tally.labels_refused += note_ranges(found, "refused labels", tables.ledger)
+        if found:
+            self._step("refused labels noted")
+        return labels.filter(pc.invert(refused))
+
     @staticmethod
-    def _fitted_predictions(batch: _Batch, tables: _Tables, tally: _Tally) -> pa.Table:
+    def _fitted_predictions(batch: _Batch, tables: LogTables, tally: _Tally) -> pa.Table:
         schema = tables.predictions.schema
         fitted_tables = []
         for table in prediction_tables(batch.predictions):
@@ -322,7 +331,7 @@ class Keeper:
             tally.kept_apart.update(dict.fromkeys(fitted.kept_apart))
         return pa.concat_tables(fitted_tables, promote_options="default")
 
-    def _delete_finished(self, segments: list[SegmentRef], tables: _Tables, tally: _Tally) -> None:
+    def _delete_finished(self, segments: list[SegmentRef], tables: LogTables, tally: _Tally) -> None:
         finished = [
             ref for ref in segments if ref.name in self._progress and self._progress[ref.name].finished
         ]
@@ -345,18 +354,25 @@ class Keeper:
             tally.segments_deleted += 1
             self._step("segment deleted")
 
-    def _expire(self, tables: _Tables, tally: _Tally) -> None:
+    def _erase(self, requests: list[ErasureRequest], tables: LogTables, tally: _Tally) -> None:
+        if not requests:
+            return
+        eraser = Eraser(self._log_folder, tables, self._clock, self._step)
+        for request in requests:
+            eraser.carry_out(request)
+            tally.erasures += 1
+
+    def _expire(self, tables: LogTables, tally: _Tally) -> None:
         if self._retention_days is None:
             return
         cutoff_us = retention_cutoff_us(self._clock.now_us(), self._retention_days)
-        old = note_expired(
-            tables.predictions, "logged_at", pa.scalar(cutoff_us, TIME), "expired", tables.ledger
-        )
-        if old:
+        old = pds.field("logged_at") < pa.scalar(cutoff_us, TIME)
+        tally.expired = note_removed(tables.predictions, old, "expired", tables.ledger)
+        if tally.expired:
             self._step("expired rows noted")
-            tally.expired = tables.predictions.delete(f"logged_at < '{iso_utc(cutoff_us)}'")
+            tables.predictions.delete(f"logged_at < '{iso_utc(cutoff_us)}'")
             self._step("predictions expired")
-        if note_expired(tables.labels, "revision", pa.scalar(cutoff_us), "expired labels", tables.ledger):
+        if note_removed(tables.labels, pds.field("revision") < cutoff_us, "expired labels", tables.ledger):
             self._step("expired rows noted")
             tables.labels.delete(f"revision < {cutoff_us}")
             self._step("labels expired")

@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 import pyarrow as pa
@@ -30,9 +30,8 @@ from holdfast.prediction_log.folders import (
     spool_folder,
 )
 from holdfast.prediction_log.scanning import OpenSegment, SegmentSummary, summarise
+from holdfast.prediction_log.schema import REMOVALS, TableName
 from holdfast.prediction_log.segments import list_segments
-
-TableName = Literal["predictions", "labels"]
 
 _LISTED: Final = 100
 """Holes and duplicates named in a report; all are counted."""
@@ -60,7 +59,7 @@ class ReplicaLedger(msgspec.Struct, frozen=True, kw_only=True):
     replica: str
     served: int
     stored: int
-    """In the table, or removed from it by retention."""
+    """In the table, or removed from it by retention or erasure."""
     spooled: int
     """In the spool and not in the table yet."""
     sampled_out: int
@@ -69,6 +68,10 @@ class ReplicaLedger(msgspec.Struct, frozen=True, kw_only=True):
     """served - stored - spooled - sampled_out - dropped; negative when rows are there twice."""
     expired: int
     """Of the stored rows, those that retention removed."""
+    erased: int
+    """Of the stored rows, those that were erased on request."""
+    labels_refused: int
+    """Labels that came for an erased prediction and were not stored."""
     alive: bool
     """Whether the process can still write."""
 
@@ -83,6 +86,8 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     dropped: int
     unaccounted: int
     expired: int
+    erased: int
+    labels_refused: int
     torn_records: int
     """Records that were being written when their writer died: not yet answered, so not served."""
     replicas: tuple[ReplicaLedger, ...]
@@ -119,9 +124,8 @@ class _Account:
     spooled: dict[TableName, list[proof.Range]] = field(
         default_factory=lambda: {"predictions": [], "labels": []}
     )
-    expired: dict[TableName, list[proof.Range]] = field(
-        default_factory=lambda: {"predictions": [], "labels": []}
-    )
+    removed: dict[str, list[proof.Range]] = field(default_factory=lambda: {name: [] for name in REMOVALS})
+    """By the entry's name: numbers that are no longer in a table, or never entered it, and why."""
     found: dict[TableName, list[proof.Range]] = field(
         default_factory=lambda: {"predictions": [], "labels": []}
     )
@@ -130,17 +134,19 @@ class _Account:
         return self.counters.stored if table == "predictions" else self.counters.labels
 
     def holes(self, table: TableName) -> list[proof.Range]:
-        everywhere = [*self.found[table], *self.spooled[table], *self.expired[table]]
-        return proof.missing(everywhere, self.written(table))
+        gone = [one for name, of in REMOVALS.items() if of == table for one in self.removed[name]]
+        return proof.missing([*self.found[table], *self.spooled[table], *gone], self.written(table))
 
     def repeated(self, table: TableName) -> list[proof.Range]:
         return proof.repeated([*self.found[table], *self.spooled[table]])
 
     def balance(self, replica: str) -> ReplicaLedger:
         counters = self.counters
-        expired = proof.union(self.expired["predictions"])
-        removed = proof.without(expired, self.found["predictions"])
-        stored = proof.total(self.found["predictions"]) + proof.total(removed)
+        # A range is noted before its rows are removed: what is still found has not been removed yet.
+        erased = proof.without(proof.union(self.removed["erased"]), proof.union(self.found["predictions"]))
+        here = proof.union([*self.found["predictions"], *erased])
+        expired = proof.without(proof.union(self.removed["expired"]), here)
+        stored = proof.total(self.found["predictions"]) + proof.total(erased) + proof.total(expired)
         spooled = proof.total(self.spooled["predictions"])
         return ReplicaLedger(
             replica=replica,
@@ -150,7 +156,9 @@ class _Account:
             sampled_out=counters.sampled_out,
             dropped=counters.dropped,
             unaccounted=counters.served - stored - spooled - counters.sampled_out - counters.dropped,
-            expired=proof.total(removed),
+            expired=proof.total(expired),
+            erased=proof.total(erased),
+            labels_refused=proof.total(proof.union(self.removed["refused labels"])),
             alive=self.alive,
         )
 
@@ -196,8 +204,7 @@ class _Reading:
             for entry in row.to_pylist():
                 account = self.accounts[entry["replica"]]
                 if entry["entry"] != "segment":
-                    table: TableName = "labels" if entry["entry"] == "expired labels" else "predictions"
-                    account.expired[table].append((entry["first_sequence"], entry["next_sequence"]))
+                    account.removed[entry["entry"]].append((entry["first_sequence"], entry["next_sequence"]))
                     continue
                 names = ("served", "stored", "sampled_out", "dropped", "labels")
                 account.counters = account.counters.latest(Counters(*(entry[name] for name in names)))
@@ -233,6 +240,8 @@ class _Reading:
             dropped=sum(one.dropped for one in replicas),
             unaccounted=sum(one.unaccounted for one in replicas),
             expired=sum(one.expired for one in replicas),
+            erased=sum(one.erased for one in replicas),
+            labels_refused=sum(one.labels_refused for one in replicas),
             torn_records=self.torn_records,
             replicas=replicas,
         )

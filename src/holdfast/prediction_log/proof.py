@@ -92,14 +92,19 @@ def repeated(parts: Iterable[Range]) -> list[Range]:
 def without(parts: Sequence[Range], removed: Sequence[Range]) -> list[Range]:
     """The numbers of `parts` (none twice) that are in no range of `removed`."""
     left: list[Range] = []
+    gaps = union(removed)
+    place = 0
     for first, after in sorted(parts):
         at = first
-        for gap_first, gap_after in sorted(removed):
-            if gap_after <= at or gap_first >= after:
-                continue
+        while place < len(gaps) and gaps[place][1] <= first:
+            place += 1
+        reached = place
+        while reached < len(gaps) and gaps[reached][0] < after:
+            gap_first, gap_after = gaps[reached]
             if gap_first > at:
                 left.append((at, gap_first))
             at = max(at, gap_after)
+            reached += 1
         if at < after:
             left.append((at, after))
     return left

@@ -8,7 +8,7 @@ were.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -67,7 +67,23 @@ LEDGER: Final = pa.schema(
     ]
 )
 """One row per segment that was committed and deleted (entry `segment`; counters are the replica's at its end,
-`closed` is rotated, ended or killed), and one per range of rows that retention removed (entry `expired`)."""
+`closed` is rotated, ended or killed), and one per range of sequence numbers that is in no table any more (the
+entries of `REMOVALS`)."""
+
+TableName = Literal["predictions", "labels"]
+
+REMOVALS: Final[dict[str, TableName]] = {
+    "expired": "predictions",
+    "expired labels": "labels",
+    "erased": "predictions",
+    "erased labels": "labels",
+    "refused labels": "labels",
+}
+"""Entries of the ledger that say why sequence numbers are in no table, and of which table they speak: removed
+by retention, removed on request, or refused because their prediction had been erased."""
+
+ERASED: Final = pa.schema([pa.field("digest", pa.binary()), pa.field("erased_at", TIME)])
+"""Predictions that were erased, by a hash of their id: enough to refuse a label that comes for one."""
 
 _LARGEST_EXACT_FLOAT: Final = 2**53
 

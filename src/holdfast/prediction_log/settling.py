@@ -1,14 +1,17 @@
-"""Settling: making sure that what was spooled can be read from the tables."""
+"""Settling: making sure that what was asked of the keeper is done, by it or by this process."""
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from holdfast.clock import Clock
-from holdfast.prediction_log.errors import KeeperBehindError
+from holdfast.prediction_log.erasing import ErasureReport, read_report, write_request
+from holdfast.prediction_log.errors import KeeperBehindError, PredictionLogError
 from holdfast.prediction_log.folders import (
+    erasures_folder,
     labels_folder,
     log_folder_of,
     predictions_folder,
@@ -45,6 +48,52 @@ def settle(log: Deployment | Path, clock: Clock, *, timeout_s: float = 30.0) -> 
                 where=str(spool_folder(log_folder)),
                 expected=f"within {timeout_s:g} s",
                 next_step="Look at the keeper's output: is its disk full?",
+            )
+        clock.sleep_s(_POLL_S)
+
+
+def erase(
+    log: Deployment | Path,
+    clock: Clock,
+    *,
+    subjects: Sequence[str] = (),
+    prediction_ids: Sequence[str] = (),
+    timeout_s: float = 600.0,
+) -> ErasureReport:
+    """Erase predictions with their labels from tables, all their versions and spool; returns once it is done.
+
+    Done by this process, or by the keeper that is alive. Rows that are logged after the call are not touched;
+    labels that come later for an erased prediction are refused and counted. Takes about 5 s per million rows
+    of the files that hold such rows.
+
+    Args:
+        log: the deployment, or the log's folder.
+        clock: for the report and for waiting.
+        subjects: as they stand in the column `subject`: pseudonyms.
+        prediction_ids: further predictions, whosoever they are.
+        timeout_s: how long to wait for a keeper that is alive.
+
+    Raises:
+        PredictionLogError: nobody and nothing is named.
+        KeeperBehindError: the keeper that is alive had not done it in time. The request stands: it is carried
+            out by that keeper or the next.
+    """
+    if not subjects and not prediction_ids:
+        raise PredictionLogError("nothing to erase", expected="a subject or a prediction id")
+    log_folder = log_folder_of(log)
+    request = write_request(log_folder, clock, subjects, prediction_ids)
+    deadline_s = clock.monotonic_s() + timeout_s
+    while True:
+        Keeper(log, clock).run_once()
+        report = read_report(log_folder, request.request_id)
+        if report is not None:
+            return report
+        if clock.monotonic_s() >= deadline_s:
+            raise KeeperBehindError(
+                "the running keeper has not carried out the erasure; the request stands",
+                where=str(erasures_folder(log_folder)),
+                expected=f"within {timeout_s:g} s",
+                next_step="Look at the keeper's output; `holdfast keep --once` carries it out if it is gone",
             )
         clock.sleep_s(_POLL_S)
 

@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
+from deltalake import (
+    ColumnProperties,
+    CommitProperties,
+    DeltaTable,
+    Transaction,
+    WriterProperties,
+    write_deltalake,
+)
 
 from holdfast.prediction_log.disk import SyncedFiles
 
@@ -18,6 +25,14 @@ _CONFIGURATION: Final = {
     "delta.deletedFileRetentionDuration": "interval 1 hours",
     "delta.checkpointInterval": "100",
 }
+_LOG_RETENTION: Final = "delta.logRetentionDuration"
+_PLAIN: Final = ColumnProperties(dictionary_enabled=False)
+_REWRITING: Final = WriterProperties(
+    compression="SNAPPY",
+    # Dictionaries of values that hardly repeat double the time of a rewrite and save nothing.
+    column_properties=dict.fromkeys(("prediction_id", "time", "logged_at", "sequence", "score"), _PLAIN),
+    default_column_properties=ColumnProperties(statistics_enabled="CHUNK"),
+)
 _KEEP_REMOVED_FILES_HOURS: Final = 1
 """A reader that began before a compaction has this long to finish."""
 SMALL_FILE_BYTES: Final = 8 * 1024 * 1024
@@ -67,10 +82,19 @@ class LogTable:
         if any(name not in self.schema.names for name in rows.column_names):
             self.schema = pa.schema(self._delta.schema().to_arrow())
 
-    def delete(self, predicate: str) -> int:
-        """Remove the rows for which the SQL predicate holds; returns how many."""
-        metrics: dict[str, Any] = self._delta.delete(predicate)
-        return int(metrics.get("num_deleted_rows") or 0)
+    def delete(self, predicate: str) -> None:
+        """Remove the rows for which the SQL predicate holds; rewrites the files that have such rows.
+
+        Written as a replacement of these rows by none. The library's own delete gives text columns a type in
+        the file (`string_view`) on which pyarrow, and DuckDB through it, cannot filter.
+        """
+        write_deltalake(
+            self._delta,
+            self.schema.empty_table(),
+            mode="overwrite",
+            predicate=predicate,
+            writer_properties=_REWRITING,
+        )
 
     @property
     def version(self) -> int:
@@ -92,6 +116,24 @@ class LogTable:
             retention_hours=keep_hours, enforce_retention_duration=False, dry_run=False, full=True
         )
         return len(removed)
+
+    def forget_history(self) -> int:
+        """Delete all that only older versions need, their commits and statistics too; returns the data files.
+
+        Afterwards no file holds a value that the newest version does not, and the table cannot be read as of
+        an earlier moment. A reader that began before may fail and must open the table again.
+        """
+        removed = self.vacuum(keep_hours=0)
+        self._delta.alter.set_table_properties({_LOG_RETENTION: "interval 0 seconds"})
+        self.checkpoint()
+        self._delta.alter.set_table_properties({_LOG_RETENTION: _CONFIGURATION[_LOG_RETENTION]})
+        self.checkpoint()
+        return removed
+
+    @property
+    def id(self) -> str:
+        """Random, given when the table was made."""
+        return str(self._delta.metadata().id)
 
     def sync(self) -> None:
         """Return once all that was committed is on the disk; the Delta library leaves that to the kernel."""

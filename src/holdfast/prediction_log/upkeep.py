@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.dataset as pds
 
 from holdfast.prediction_log import proof
 from holdfast.prediction_log.scanning import SegmentSummary
@@ -48,15 +47,26 @@ def retention_cutoff_us(now_us: int, retention_days: int) -> int:
     return now_us - retention_days * _DAY_US
 
 
-def note_expired(table: LogTable, column: str, cutoff: pa.Scalar, entry: str, ledger: LogTable) -> int:
-    """Enter the sequence numbers of all rows before the cutoff in the ledger; returns the rows.
+def note_removed(table: LogTable, rows_meant: Any, entry: str, ledger: LogTable) -> int:
+    """Enter the sequence numbers of rows that are about to be removed in the ledger; returns the rows.
 
     Noting a range twice is harmless: whoever reads takes the union.
+
+    Args:
+        table: that holds the rows now.
+        rows_meant: a pyarrow filter expression.
+        entry: one of `REMOVALS`.
+        ledger: takes the note.
     """
-    found = table.dataset().to_batches(columns=["replica", "sequence"], filter=pds.field(column) < cutoff)
+    found = table.dataset().to_batches(columns=["replica", "sequence"], filter=rows_meant)
+    return note_ranges(proof.ranges_by_replica(found), entry, ledger)
+
+
+def note_ranges(found: Mapping[str, Sequence[proof.Range]], entry: str, ledger: LogTable) -> int:
+    """Enter these sequence numbers of each replica in the ledger; returns how many."""
     rows: list[dict[str, Any]] = [
         {"entry": entry, "replica": replica, "first_sequence": first, "next_sequence": after}
-        for replica, parts in proof.ranges_by_replica(found).items()
+        for replica, parts in found.items()
         for first, after in parts
     ]
     if rows:

@@ -12,7 +12,7 @@ from holdfast.infer.errors import (
     UnknownModelError,
 )
 from holdfast.infer.model import LoadedModel, load_model
-from holdfast.infer.plane import CHAMPION_ARM, AnsweredBatch, DataPlane
+from holdfast.infer.plane import CHAMPION_ARM, PINNED_ARM, AnsweredBatch, DataPlane
 from holdfast.infer.records import RecordCodec, read_json
 from holdfast.infer.schema import RecordSchema
 from holdfast.infer.turns import Job, Lane, TurnBatcher
@@ -20,6 +20,7 @@ from holdfast.infer.validation import check_columns, check_record, check_time, c
 
 __all__ = [
     "CHAMPION_ARM",
+    "PINNED_ARM",
     "AnsweredBatch",
     "Block",
     "DataPlane",

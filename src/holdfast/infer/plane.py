@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from holdfast.prediction_log import Label, SpoolWriter
 
 CHAMPION_ARM = "champion"
+PINNED_ARM = "pinned"
+"""Of rows whose caller asked by name for a version that is not the champion."""
 
 
 class AnsweredBatch:

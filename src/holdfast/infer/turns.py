@@ -19,7 +19,7 @@ from holdfast.errors import HoldfastError
 from holdfast.infer.block import Block, join
 from holdfast.infer.errors import ModelFailedError, NotReadyError, OverloadedError
 from holdfast.infer.model import LoadedModel
-from holdfast.infer.plane import AnsweredBatch, DataPlane
+from holdfast.infer.plane import CHAMPION_ARM, AnsweredBatch, DataPlane
 from holdfast.infer.records import RecordCodec
 from holdfast.spec.checklist import Checklist
 from holdfast.telemetry import ServiceCounts
@@ -77,10 +77,11 @@ class Job:
 class Lane:
     """The queue of one loaded model version."""
 
-    __slots__ = ("codec", "model", "pending", "retired", "rows")
+    __slots__ = ("arm", "codec", "model", "pending", "retired", "rows")
 
     def __init__(self, model: LoadedModel, checklist: Checklist) -> None:
         self.model = model
+        self.arm = CHAMPION_ARM
         self.codec = RecordCodec(model.signature, checklist)
         self.pending: deque[Job] = deque()
         self.rows = 0
@@ -242,7 +243,7 @@ class TurnBatcher:
         """Run and record; where that fails, halve until only the jobs that fail by themselves remain."""
         try:
             arrivals = [(job.arrived_s, job.rows) for job in jobs]
-            batch = self._plane.answer(lane.model, assemble(lane.codec, jobs), arrivals)
+            batch = self._plane.answer(lane.model, assemble(lane.codec, jobs), arrivals, arm=lane.arm)
             self._plane.sync()
             return [(jobs, batch)]
         except ModelFailedError as error:

@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -17,18 +16,17 @@ from starlette.routing import Route
 
 from holdfast.errors import HoldfastError
 from holdfast.infer import NotReadyError
-from holdfast.serve.errors import ContentTypeError, MethodNotAllowedError, RequestError, RouteNotFoundError
-from holdfast.serve.hot import check_json, find_hot
+from holdfast.serve.errors import MethodNotAllowedError, RequestError, RouteNotFoundError
+from holdfast.serve.hot import find_hot
 from holdfast.serve.labels import read_labels
 from holdfast.serve.mlflow import INVOCATIONS
 from holdfast.serve.openapi import openapi
-from holdfast.serve.protocol import too_large
+from holdfast.serve.repository import INDEX, LOAD, UNLOAD, RepositoryRoutes
+from holdfast.serve.responses import JSON, error_response, json_response, read_body, read_json_body
 from holdfast.serve.service import INFER, PREDICT, Service, Sink
-from holdfast.serve.status import error_body, error_headers, status_of
 from holdfast.serve.v1 import V1_PREDICT, status_v1
 from holdfast.telemetry import read_all, write_snapshot
 
-JSON: Final = "application/json"
 _OPEN: Final = frozenset({"/livez", "/readyz", "/v2/health/live", "/v2/health/ready", "/ping", "/health"})
 _NDJSON: Final = frozenset({"application/x-ndjson", "application/jsonl", "application/json-lines"})
 _Handler = Callable[[Request], Awaitable[Response]]
@@ -80,7 +78,7 @@ def make_app(service: Service, *, version: str, run_folder: Path, replica: str, 
                 expected=(error.headers or {}).get("Allow"),
                 received=request.method,
             )
-        response = _error(failure)
+        response = error_response(failure)
         if isinstance(error, HTTPException) and error.headers:
             response.headers.update(error.headers)
         return response
@@ -100,6 +98,7 @@ class _Routes:
 
     def table(self) -> list[Route]:
         model, pinned = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
+        repository = RepositoryRoutes(self._service)
         return [
             Route("/", self._counted("/", self._home)),
             Route(PREDICT, self._guarded(self._hot), methods=["POST"]),
@@ -118,6 +117,9 @@ class _Routes:
             Route("/ping", self._counted("/ping", self._ready)),
             Route("/health", self._counted("/health", self._ready)),
             Route("/version", self._counted("/version", self._holdfast_version)),
+            Route(INDEX, self._counted(INDEX, repository.index), methods=["POST"]),
+            Route(LOAD, self._counted(LOAD, repository.load), methods=["POST"]),
+            Route(UNLOAD, self._counted(UNLOAD, repository.unload), methods=["POST"]),
             Route("/labels", self._counted("/labels", self._labels), methods=["POST"]),
             Route("/livez", self._counted("/livez", self._live)),
             Route("/readyz", self._counted("/readyz", self._ready)),
@@ -143,7 +145,7 @@ class _Routes:
                     self._service.authorise(authorization.encode("latin-1") if authorization else None)
                 return await handler(request)
             except HoldfastError as error:
-                return _error(error)
+                return error_response(error)
             except ClientDisconnect:
                 return Response(status_code=400)
 
@@ -171,15 +173,15 @@ class _Routes:
             request.headers.get("content-type", "").encode("latin-1"),
             None if json_bytes is None else json_bytes.encode("latin-1"),
         )
-        self._check_encoding(request)
-        body = await self._body(request)
+        body = await read_body(request, self._service.max_body_bytes)
         sink = _FutureSink()
         return await _answer(sink, take(body, sink))
 
     async def _labels(self, request: Request) -> Response:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         lines = kind in _NDJSON
-        body = await self._body(request) if lines else await self._json_body(request)
+        limit = self._service.max_body_bytes
+        body = await (read_body if lines else read_json_body)(request, limit)
         if self._service.plane.writer is None:
             raise NotReadyError(
                 "labels cannot be kept: the log is switched off", next_step="Set [logging] enabled = true."
@@ -190,34 +192,11 @@ class _Routes:
         if plane.syncs:
             await asyncio.to_thread(plane.sync)
         self._service.counts.log.labels += len(labels)
-        return _json({"accepted": len(labels)})
-
-    async def _json_body(self, request: Request) -> bytes:
-        check_json(request.headers.get("content-type", "").encode("latin-1"))
-        self._check_encoding(request)
-        return await self._body(request)
-
-    @staticmethod
-    def _check_encoding(request: Request) -> None:
-        if request.headers.get("content-encoding", "identity").lower() != "identity":
-            raise ContentTypeError("compressed bodies are not read", where="Content-Encoding")
-
-    async def _body(self, request: Request) -> bytes:
-        limit = self._service.max_body_bytes
-        declared = request.headers.get("content-length")
-        if declared is not None and int(declared) > limit:
-            raise too_large(limit)
-        parts, size = [], 0
-        async for part in request.stream():
-            size += len(part)
-            if size > limit:
-                raise too_large(limit)
-            parts.append(part)
-        return b"".join(parts)
+        return json_response({"accepted": len(labels)})
 
     async def _home(self, _: Request) -> Response:
         champion = self._service.champion
-        return _json(
+        return json_response(
             {
                 "name": self._service.name,
                 "model_version": champion.lane.version if champion else None,
@@ -234,30 +213,37 @@ class _Routes:
         )
 
     async def _live(self, _: Request) -> Response:
-        return _json({"live": True})
+        return json_response({"live": True})
 
     async def _ready(self, _: Request) -> Response:
         ready = self._service.ready
-        return _json({"ready": ready}, 200 if ready else 503)
+        return json_response({"ready": ready}, 200 if ready else 503)
 
     async def _server(self, _: Request) -> Response:
-        return _json({"name": "holdfast", "version": self._version, "extensions": ["binary_tensor_data"]})
+        return json_response(
+            {
+                "name": "holdfast",
+                "version": self._version,
+                "extensions": ["binary_tensor_data", "model_repository"],
+            }
+        )
 
     async def _v1_models(self, _: Request) -> Response:
-        return _json({"models": [self._service.name]})
+        return json_response({"models": [self._service.name]})
 
     async def _v1_status(self, request: Request) -> Response:
         model, version = request.path_params["model"], request.path_params.get("version")
         endpoint = self._service.endpoint(version, model)
-        versions = [endpoint.lane.version]
-        return _json(status_v1(model, versions, ready=self._service.ready))
+        versions = self._service.versions if version is None else [endpoint.lane.version]
+        return json_response(status_v1(model, versions, ready=self._service.ready))
 
     async def _holdfast_version(self, _: Request) -> Response:
         return Response(self._version, media_type="text/plain")
 
     async def _metadata(self, request: Request) -> Response:
         endpoint = self._service.endpoint(request.path_params.get("version"), request.path_params["model"])
-        return _json(endpoint.v2.metadata(endpoint.lane.model.platform))
+        versions = self._service.versions
+        return json_response(endpoint.v2.metadata(endpoint.lane.model.platform, versions))
 
     async def _model_ready(self, request: Request) -> Response:
         try:
@@ -265,7 +251,7 @@ class _Routes:
             ready = self._service.ready
         except NotReadyError:
             ready = False
-        return _json({"name": request.path_params["model"], "ready": ready}, 200 if ready else 503)
+        return json_response({"name": request.path_params["model"], "ready": ready}, 200 if ready else 503)
 
     async def _metrics(self, _: Request) -> Response:
         from holdfast.telemetry.exposition import CONTENT_TYPE, exposition
@@ -280,7 +266,7 @@ class _Routes:
         champion = self._service.champion
         signature = champion.lane.model.signature if champion else None
         version = champion.lane.version if champion else None
-        return _json(openapi(self._service.checklist, signature, version, self._service.examples))
+        return json_response(openapi(self._service.checklist, signature, version, self._service.examples))
 
 
 async def _answer(sink: _FutureSink, job: Any) -> Response:
@@ -290,13 +276,3 @@ async def _answer(sink: _FutureSink, job: Any) -> Response:
         if job is not None:
             job.cancelled = True
         raise
-
-
-def _json(value: Any, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(value), status_code=status, media_type=JSON)
-
-
-def _error(error: HoldfastError) -> Response:
-    return Response(
-        error_body(error), status_code=status_of(error), media_type=JSON, headers=error_headers(error)
-    )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -20,6 +20,67 @@ class Message(msgspec.Struct, frozen=True, tag=True):
     """Anything that is said."""
 
 
+class Hold(Message, frozen=True):
+    """To a worker: load this version too and answer those who ask for it by name."""
+
+    version: str
+    artifact: str
+
+
+class Release(Message, frozen=True):
+    """To a worker: this version need not be held any longer; the champion goes on answering."""
+
+    version: str
+
+
+class Held(Message, frozen=True):
+    """From a worker: what became of a `Hold`."""
+
+    version: str
+    error: str | None
+    memory_bytes: int
+    """By which loading it made the process grow."""
+    process_bytes: int
+    """Resident memory of the whole process."""
+
+
+class Released(Message, frozen=True):
+    """From a worker: the version answers no more, unless it is the champion."""
+
+    version: str
+
+
+class Ask(Message, frozen=True):
+    """From a worker: a caller wants this of the model repository."""
+
+    ticket: int
+    act: Literal["index", "load", "unload"]
+    version: str | None
+    """None: for a load the newest, for an unload all but the champion."""
+
+
+class VersionState(msgspec.Struct, frozen=True):
+    """One registered version in the service."""
+
+    version: str
+    loaded: bool
+    champion: bool
+    reason: str
+    """Why it is not loaded, where that is known."""
+    memory_bytes: int
+    """Over all workers."""
+
+
+class Told(Message, frozen=True):
+    """To a worker: the answer to its `Ask`."""
+
+    ticket: int
+    error: str | None
+    unknown: bool
+    """The version is not in the registry."""
+    versions: tuple[VersionState, ...]
+
+
 class Start(Message, frozen=True):
     """To a worker, first of all: who it is."""
 
@@ -30,6 +91,8 @@ class Start(Message, frozen=True):
     checklist_hash: str
     version: str
     """Of holdfast."""
+    holds: tuple[Hold, ...] = ()
+    """Loaded before it listens."""
 
 
 class Route(Message, frozen=True):
@@ -62,7 +125,7 @@ class LoadFailed(Message, frozen=True):
     error: str
 
 
-Spoken = Start | Route | Drain | Loaded | LoadFailed
+Spoken = Start | Route | Drain | Loaded | LoadFailed | Hold | Release | Held | Released | Ask | Told
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Spoken).decode
 

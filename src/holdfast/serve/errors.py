@@ -51,3 +51,7 @@ class InvalidHttpError(RequestError):
 
 class RequestTimeoutError(RequestError):
     """The client took too long to send its request."""
+
+
+class RepositoryError(RequestError):
+    """A version cannot be loaded or unloaded at run time."""

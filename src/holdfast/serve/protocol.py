@@ -22,13 +22,13 @@ from uvicorn.server import ServerState
 from holdfast.errors import HoldfastError
 from holdfast.infer import Job
 from holdfast.serve.errors import (
-    BodyTooLargeError,
     ContentTypeError,
     HeadersTooLargeError,
     InvalidHttpError,
     RequestTimeoutError,
 )
 from holdfast.serve.hot import Take, find_hot
+from holdfast.serve.responses import too_large
 from holdfast.serve.service import Service, Sink
 from holdfast.serve.status import error_body, error_headers, status_of
 
@@ -536,15 +536,6 @@ class HotProtocol(HttpToolsProtocol):
             self.slots[-1].close = True
         if self._app_busy:
             self.cycle.keep_alive = False
-
-
-def too_large(limit_bytes: int) -> BodyTooLargeError:
-    """The error for a body over the limit."""
-    return BodyTooLargeError(
-        "the body is too large",
-        expected=f"at most {limit_bytes} bytes",
-        next_step="Send fewer rows per request, or raise [predictions] max_body_bytes.",
-    )
 
 
 def _take_nothing(body: bytes, sink: Sink) -> None:

@@ -11,6 +11,8 @@ from typing import Any, Final
 from holdfast.clock import Clock
 from holdfast.errors import HoldfastError
 from holdfast.infer import (
+    CHAMPION_ARM,
+    PINNED_ARM,
     AnsweredBatch,
     DataPlane,
     Job,
@@ -143,6 +145,10 @@ class Service:
         self.clock = clock
         self.batcher = TurnBatcher(plane, counts, checklist.speed.deadline_ms / 1000)
         self.champion: Endpoint | None = None
+        self.repository: object | None = None
+        """Loads versions at run time, where there is a supervisor."""
+        self._endpoints: dict[str, Endpoint] = {}
+        self._held: set[str] = set()
         self.generation = 0
         self.examples: list[dict[str, Any]] = []
         self.draining = False
@@ -163,14 +169,60 @@ class Service:
     def install(self, model: LoadedModel, generation: int, examples: list[dict[str, Any]]) -> None:
         """Make a warmed model the champion, between two batches; the old one closes after its last."""
         old = self.champion
-        lane = Lane(model, self.checklist)
-        self.batcher.open_lane(lane)
-        self.champion = Endpoint(lane, self.name, self.checklist, self.counts)
+        self.champion = endpoint = self._open(model)
+        endpoint.lane.arm = CHAMPION_ARM
         self.generation = generation
         self.examples = examples
         self.counts.champion = model.version
-        if old is not None:
-            self.batcher.retire(old.lane)
+        if old is not None and old is not endpoint:
+            old.lane.arm = PINNED_ARM
+            self._close_unless_wanted(old)
+
+    def hold(self, model: LoadedModel | None, version: str = "") -> None:
+        """Answer those who ask for this version by name, until it is released.
+
+        Args:
+            model: warmed; None: `version` is loaded already.
+            version: of the loaded one.
+        """
+        if model is not None:
+            version = self._open(model).lane.version
+        self._held.add(version)
+
+    def release(self, version: str) -> None:
+        """Hold the version no longer; it closes after its last answer unless it is the champion."""
+        self._held.discard(version)
+        endpoint = self._endpoints.get(version)
+        if endpoint is not None:
+            self._close_unless_wanted(endpoint)
+
+    def find(self, version: str) -> Endpoint | None:
+        """The version if it is loaded."""
+        return self._endpoints.get(version)
+
+    @property
+    def versions(self) -> list[str]:
+        """Those that are loaded, the champion first."""
+        champion = "" if self.champion is None else self.champion.lane.version
+        return sorted(self._endpoints, key=lambda version: (version != champion, version))
+
+    def _open(self, model: LoadedModel) -> Endpoint:
+        endpoint = self._endpoints.get(model.version)
+        if endpoint is None or endpoint.lane.model is not model:
+            lane = Lane(model, self.checklist)
+            lane.arm = PINNED_ARM
+            self.batcher.open_lane(lane)
+            endpoint = self._endpoints[model.version] = Endpoint(lane, self.name, self.checklist, self.counts)
+        return endpoint
+
+    def _close_unless_wanted(self, endpoint: Endpoint) -> None:
+        version = endpoint.lane.version
+        replaced = self._endpoints.get(version) is not endpoint
+        if endpoint is self.champion or (version in self._held and not replaced):
+            return
+        if not replaced:
+            del self._endpoints[version]
+        self.batcher.retire(endpoint.lane)
 
     def endpoint(self, version: str | None = None, model: str | None = None) -> Endpoint:
         """The loaded version that answers.
@@ -183,13 +235,17 @@ class Service:
             raise UnknownModelError("no such model", expected=repr(self.name), received=repr(model[:80]))
         if self.champion is None:
             raise NotReadyError("no champion is loaded", next_step="Register and promote a model version.")
-        if version is not None and version != self.champion.lane.version:
+        if version is None:
+            return self.champion
+        found = self._endpoints.get(version)
+        if found is None:
             raise UnknownModelError(
                 "this version is not loaded",
-                expected=repr(self.champion.lane.version),
+                expected=", ".join(map(repr, self.versions)),
                 received=repr(version[:80]),
+                next_step="POST /v2/repository/models/{model}/load loads a registered version.",
             )
-        return self.champion
+        return found
 
     def predict(self, body: bytes, sink: Sink) -> Job | None:
         """Answer `POST /predict` through the sink, at the latest when the batch is done.

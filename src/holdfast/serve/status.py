@@ -42,6 +42,7 @@ STATUS: Final[dict[type[HoldfastError], int]] = {
     errors.HeadersTooLargeError: 431,
     errors.InvalidHttpError: 400,
     errors.RequestTimeoutError: 408,
+    errors.RepositoryError: 409,
 }
 """By exact class; a subclass that is not listed has the status of its nearest listed ancestor."""
 

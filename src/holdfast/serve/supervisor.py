@@ -27,6 +27,7 @@ from holdfast.privacy import PSEUDONYM_KEY_VARIABLE, Redactor
 from holdfast.serve.children import Background, Backoff, ChildSpec, WorkerProcess, exit_text, start_worker
 from holdfast.serve.control import Drain, Loaded, LoadFailed, Route, Start
 from holdfast.serve.errors import ServeError
+from holdfast.serve.holdings import Holdings
 from holdfast.serve.security import check_exposure, tls_context
 from holdfast.serve.sockets import open_sockets
 from holdfast.spec import Deployment
@@ -84,6 +85,7 @@ class Supervisor:
         self._failed: str | None = None
         self._url = ""
         self._reload_wanted = False
+        self._holdings = Holdings(deployment, self._workers)
 
     def run(self) -> int:
         """Serve; 0 after a drained end, 1 after a forced one or one without hope.
@@ -119,6 +121,7 @@ class Supervisor:
             from holdfast.registry import Registry
 
             registry = undo.enter_context(Registry.open(deployment.registry_url, SystemClock()))
+            self._holdings.registry = registry
             self._poll_route(registry)
             while not self._signals and self._failed is None:
                 self._tick(registry)
@@ -152,6 +155,7 @@ class Supervisor:
                 said = child.keep_alive(now_s)
                 if said is not None:
                     self._say(said)
+        self._holdings.tend()
         if now_s >= self._poll_at_s:
             self._poll_at_s = now_s + ROUTE_POLL_S
             self._poll_route(registry)
@@ -199,6 +203,7 @@ class Supervisor:
                 deployment.checklist,
                 deployment.checklist_hash,
                 holdfast.__version__,
+                self._holdings.holds,
             )
         )
         if self._route.generation >= 0:
@@ -245,6 +250,8 @@ class Supervisor:
             place.was_ready = True
             self._say(f"worker {place.index}: version {message.version} cannot be loaded: {message.error}")
             self._resend_at_s = time.monotonic() + RELOAD_AFTER_FAILURE_S
+        else:
+            self._holdings.hear(worker, message)
 
     def _poll_route(self, registry: Registry) -> None:
         try:
@@ -284,6 +291,10 @@ class Supervisor:
             state = f"version {self._route.version} NOT loaded"
         count = len(workers)
         self._say(f"{name} at {self._url}, {state}, {count} worker{'s' if count > 1 else ''}")
+
+    def _workers(self) -> list[WorkerProcess]:
+        current = [place.current for place in self._places]
+        return [worker for worker in current if worker is not None and worker.process.poll() is None]
 
     # Signals and the end
 
@@ -326,7 +337,7 @@ class Supervisor:
         old = self._deployment.checklist
         if fresh.checklist.target != old.target or fresh.checklist.compute.cores != old.compute.cores:
             self._say("a new host, port or number of cores needs a restart; the rest is taken over")
-        self._deployment = fresh
+        self._deployment = self._holdings.deployment = fresh
         self._poll_at_s = 0.0
         for place in self._places:
             if place.current is not None:

@@ -458,11 +458,11 @@ class V2Codec:
             return parts[0], None
         return b"".join(parts), len(parts[0])
 
-    def metadata(self, platform: str) -> dict[str, Any]:
+    def metadata(self, platform: str, versions: Sequence[str]) -> dict[str, Any]:
         """The body of the model metadata route."""
         return {
             "name": self._model,
-            "versions": [self._version],
+            "versions": list(versions),
             "platform": platform,
             "inputs": [_described(tensor) for tensor in self.signature.inputs],
             "outputs": [_described(tensor) for tensor in self.signature.outputs],

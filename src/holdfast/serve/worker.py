@@ -35,6 +35,7 @@ from holdfast.serve.control import (
     receive_one,
 )
 from holdfast.serve.protocol import HotProtocol, WorkerState
+from holdfast.serve.repository import Repository
 from holdfast.serve.security import tls_context
 from holdfast.serve.service import Service
 from holdfast.spec import Deployment
@@ -94,8 +95,10 @@ class Worker:
         self._config.load()
         self._tls = tls_context(self._checklist.security)
         _, self._writer = await asyncio.open_unix_connection(sock=self._control, limit=1 << 20)
+        self._repository = service.repository = Repository(service, self._say, _load_and_warm)
         reading = asyncio.create_task(self._read_control(_))
         loading = asyncio.create_task(self._follow_routes())
+        holding = asyncio.create_task(self._repository.follow())
         ticking = [asyncio.create_task(self._every_second()), asyncio.create_task(self._write_counts())]
         first = asyncio.create_task(self._answered_first_route.wait())
         ending = asyncio.create_task(self._ending.wait())
@@ -110,7 +113,7 @@ class Worker:
         )
         await ending
         await self._drain(server, spare)
-        for task in (reading, loading, first, *ticking):
+        for task in (reading, loading, holding, first, *ticking):
             task.cancel()
         plane.close()
         service.refresh_gauges()
@@ -155,6 +158,8 @@ class Worker:
                 elif isinstance(message, Drain):
                     self._notice_s = message.notice_s
                     self._ending.set()
+                else:
+                    self._repository.hear(message)
         # The supervisor is gone; nobody would restart us or collect our counts.
         self._drain_s = ORPHAN_DRAIN_S
         self._ending.set()
@@ -162,6 +167,8 @@ class Worker:
         os._exit(1)
 
     async def _follow_routes(self) -> None:
+        for hold in self._start.holds:
+            self._say(await self._repository.hold(hold))
         while True:
             route = await self._routes.get()
             while not self._routes.empty():
@@ -176,8 +183,13 @@ class Worker:
         if service.champion is not None and service.champion.lane.version == route.version:
             service.generation = route.generation
             return Loaded(route.generation, route.version)
+        held = service.find(route.version)
         try:
-            model = await asyncio.to_thread(_load_and_warm, Path(route.artifact), route.version)
+            model = (
+                held.lane.model
+                if held
+                else await asyncio.to_thread(_load_and_warm, Path(route.artifact), route.version)
+            )
         except HoldfastError as error:
             return LoadFailed(route.generation, route.version, str(error))
         except Exception as error:

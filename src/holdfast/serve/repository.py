@@ -1,0 +1,207 @@
+"""A worker's side of the model repository: it passes callers' wishes on, and loads what it is told to hold.
+
+https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_model_repository.md
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from holdfast.errors import HoldfastError
+from holdfast.infer import InputError, LoadedModel, MalformedBodyError, NotReadyError, UnknownModelError
+from holdfast.serve.control import Ask, Held, Hold, Message, Release, Released, Told
+from holdfast.serve.errors import RepositoryError
+from holdfast.serve.responses import json_response, read_json_body
+from holdfast.serve.service import Service
+
+INDEX: Final = "/v2/repository/index"
+LOAD: Final = "/v2/repository/models/{model}/load"
+UNLOAD: Final = "/v2/repository/models/{model}/unload"
+MOST_WAITING: Final = 64
+PATIENCE_S: Final = 120.0
+"""Longest time that a caller waits for a load or an unload in all workers."""
+logger = logging.getLogger("holdfast.serve")
+_Load = Callable[[Path, str], LoadedModel]
+
+
+class _IndexRequest(msgspec.Struct):
+    ready: bool = False
+
+
+class _Change(msgspec.Struct):
+    parameters: dict[str, Any] | None = None
+
+
+class Repository:
+    """Holds versions in this worker, and asks for changes in all.
+
+    Args:
+        service: of this worker.
+        say: to the supervisor.
+        load: opens and warms an artifact; called in a thread.
+    """
+
+    def __init__(self, service: Service, say: Callable[[Message], None], load: _Load) -> None:
+        self._service = service
+        self._say = say
+        self._load = load
+        self._tickets = itertools.count()
+        self._waiting: dict[int, asyncio.Future[Told]] = {}
+        self._wishes: asyncio.Queue[Hold | Release] = asyncio.Queue()
+
+    def hear(self, message: Message) -> None:
+        """Take in what the supervisor says of the repository; called in the loop."""
+        if isinstance(message, Hold | Release):
+            self._wishes.put_nowait(message)  # bounded by what callers may wait for, see `ask`
+        elif isinstance(message, Told):
+            future = self._waiting.pop(message.ticket, None)
+            if future is not None and not future.done():
+                future.set_result(message)
+
+    async def follow(self) -> None:
+        """Do what the supervisor says, one after another, until cancelled."""
+        while True:
+            wish = await self._wishes.get()
+            if isinstance(wish, Hold):
+                self._say(await self.hold(wish))
+            else:
+                self._service.release(wish.version)
+                self._say(Released(wish.version))
+
+    async def hold(self, wish: Hold) -> Held:
+        """Load a version beside the champion; what happened is in the answer."""
+        before = process_bytes()
+        error: str | None = None
+        if self._service.find(wish.version) is None:
+            try:
+                model = await asyncio.to_thread(self._load, Path(wish.artifact), wish.version)
+                self._service.hold(model)
+            except HoldfastError as failure:
+                error = str(failure)
+            except Exception as failure:
+                # Whatever is wrong with an artifact is said to the caller and harms nobody else.
+                logger.exception("a model version cannot be loaded")
+                error = f"{type(failure).__name__}: {failure}"
+        else:
+            self._service.hold(None, wish.version)
+        after = process_bytes()
+        return Held(wish.version, error, max(after - before, 0), after)
+
+    async def ask(self, act: Literal["index", "load", "unload"], version: str | None = None) -> Told:
+        """The supervisor's answer.
+
+        Raises:
+            NotReadyError: too many wait, or it took too long.
+            UnknownModelError: the version is not in the registry.
+            RepositoryError: it cannot be done.
+        """
+        if len(self._waiting) >= MOST_WAITING:
+            raise NotReadyError("too many callers wait for the model repository")
+        ticket = next(self._tickets)
+        future: asyncio.Future[Told] = asyncio.get_running_loop().create_future()
+        self._waiting[ticket] = future
+        self._say(Ask(ticket, act, version))
+        try:
+            told = await asyncio.wait_for(future, PATIENCE_S)
+        except TimeoutError:
+            raise NotReadyError("the workers did not answer in time", expected=f"{PATIENCE_S:g} s") from None
+        finally:
+            self._waiting.pop(ticket, None)
+        if told.unknown:
+            raise UnknownModelError(
+                "no such version is registered",
+                expected=", ".join(one.version for one in told.versions[-12:]) or "none is registered",
+                received=repr((version or "")[:80]),
+            )
+        if told.error is not None:
+            raise RepositoryError(told.error, where=None if version is None else f"version {version}")
+        return told
+
+
+class RepositoryRoutes:
+    """The handlers of the model repository API."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def _repository(self) -> Repository:
+        repository = self._service.repository
+        if not isinstance(repository, Repository):
+            raise NotReadyError("this process serves without a supervisor and cannot load versions")
+        return repository
+
+    async def index(self, request: Request) -> Response:
+        """Every registered version, and whether it answers."""
+        asked = await self._body(request, _IndexRequest)
+        told = await self._repository().ask("index")
+        return json_response(
+            [
+                {
+                    "name": self._service.name,
+                    "version": one.version,
+                    "state": "READY" if one.loaded else "UNAVAILABLE",
+                    "reason": one.reason,
+                    "champion": one.champion,
+                    "memory_bytes": one.memory_bytes,
+                }
+                for one in told.versions
+                if one.loaded or not asked.ready
+            ]
+        )
+
+    async def load(self, request: Request) -> Response:
+        """Load a version into every worker; returns when it answers."""
+        version = await self._wanted(request)
+        await self._repository().ask("load", version)
+        return json_response({})
+
+    async def unload(self, request: Request) -> Response:
+        """Take a version out of every worker; what it was asked before is answered."""
+        version = await self._wanted(request)
+        await self._repository().ask("unload", version)
+        return json_response({})
+
+    async def _wanted(self, request: Request) -> str | None:
+        model = request.path_params["model"]
+        if model != self._service.name:
+            raise UnknownModelError(
+                "no such model", expected=repr(self._service.name), received=repr(model[:80])
+            )
+        parameters = (await self._body(request, _Change)).parameters or {}
+        for name in parameters:
+            if name not in {"version", "unload_dependents"}:
+                raise InputError(
+                    "not a parameter of this service",
+                    where=f"$.parameters.{name[:80]}",
+                    expected="version",
+                    next_step="A registered version cannot be changed; register another one.",
+                )
+        version = parameters.get("version")
+        if version is None:
+            return None
+        if isinstance(version, bool) or not isinstance(version, int | str):
+            raise InputError("wrong type", where="$.parameters.version", expected='a version, such as "3"')
+        return str(version)
+
+    async def _body(self, request: Request, kind: Any) -> Any:
+        body = await read_json_body(request, self._service.max_body_bytes)
+        try:
+            return msgspec.json.decode(body or b"{}", type=kind)
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+            raise MalformedBodyError(f"not such a request: {error}") from None
+
+
+def process_bytes() -> int:
+    """Resident memory of this process; 0 where the system does not tell."""
+    status = Path("/proc/self/statm")
+    return int(status.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if status.exists() else 0

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from holdfast.artifact.packing import Answer
 from holdfast.clock import Clock
@@ -27,13 +28,15 @@ PINNED_ARM = "pinned"
 class AnsweredBatch:
     """N answered rows, already in the log. Lists of Python values are made once, when first asked for."""
 
-    __slots__ = ("_outputs", "_predictions", "_probabilities", "answer", "ids", "model", "rows")
+    __slots__ = ("_outputs", "_predictions", "_probabilities", "answer", "ids", "model", "record_s", "rows")
 
     def __init__(self, model: LoadedModel, answer: Answer, ids: Sequence[str], rows: int) -> None:
         self.model = model
         self.answer = answer
         self.ids = ids
         self.rows = rows
+        self.record_s = 0.0
+        """What writing the rows to the log took."""
         self._predictions: list[Any] | None = None
         self._probabilities: list[Any] | None = None
         self._outputs: dict[str, list[Any]] | None = None
@@ -112,22 +115,20 @@ class DataPlane:
         if self.writer is not None and self._redactor is not None:
             now_us = self._clock.now_us()
             ended = time.monotonic()
+            times: Sequence[int] | NDArray[np.int64]
+            latency: Sequence[int] | NDArray[np.int64]
             if arrivals is None or len(arrivals) == 1:
                 began = started if arrivals is None else arrivals[0][0]
                 waited = round((ended - began) * 1_000_000)
-                latency: Sequence[int] = [waited] * rows
-                times: Sequence[int] = [now_us - waited] * rows
+                times, latency = [now_us - waited] * rows, [waited] * rows
             else:
-                latency = [
-                    waited
-                    for began, count in arrivals
-                    for waited in (round((ended - began) * 1_000_000),) * count
-                ]
-                times = [now_us - waited for waited in latency]
+                latency = _waits_us(arrivals, ended)
+                times = now_us - latency
             if block.times_us is not None:
+                arrived_us = times.tolist() if isinstance(times, np.ndarray) else times
                 times = [
                     arrived if own is None else own
-                    for own, arrived in zip(block.times_us, times, strict=True)
+                    for own, arrived in zip(block.times_us, arrived_us, strict=True)
                 ]
             tensor_task = model.signature.task == "tensor"
             record = PredictionRecord(
@@ -144,6 +145,7 @@ class DataPlane:
                 outputs=dict(answer.outputs) if tensor_task else {},
             )
             self.writer.append(self._redactor.redact(record))
+            batch.record_s = time.monotonic() - ended
         return batch
 
     @property
@@ -173,6 +175,13 @@ class DataPlane:
         """Close the log writer; no call may follow."""
         if self.writer is not None:
             self.writer.close()
+
+
+def _waits_us(arrivals: Sequence[tuple[float, int]], ended_s: float) -> NDArray[np.int64]:
+    """Microseconds from each request's arrival, once per row."""
+    began_s, counts = zip(*arrivals, strict=True)
+    waits = np.rint((ended_s - np.array(began_s)) * 1e6).astype(np.int64)
+    return waits if max(counts) == 1 else np.repeat(waits, counts)
 
 
 def as_list(values: Values) -> list[Any]:

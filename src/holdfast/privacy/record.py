@@ -22,9 +22,9 @@ class PredictionRecord:
     model_version: str
     arm: str
     prediction_ids: Sequence[str] = field(repr=False)
-    times_us: Sequence[int] = field(repr=False)
+    times_us: Sequence[int] | NDArray[np.int64] = field(repr=False)
     """The time each prediction belongs to, microseconds since the epoch."""
-    latency_us: Sequence[int] = field(repr=False)
+    latency_us: Sequence[int] | NDArray[np.int64] = field(repr=False)
     """From the last byte of the request to the answer being ready, per row."""
     inputs: Mapping[str, Values] = field(repr=False)
     """By column name of the signature."""

@@ -1,0 +1,164 @@
+"""Where the time of a request goes inside a worker: microseconds by stage, for turns of 1, 32 and 256 requests.
+
+    uv run python bench/stages.py            a table
+    uv run python bench/stages.py --json
+
+Everything between the bytes that the loop has read and the bytes that it will write, in one process and without
+sockets, so what is measured does not depend on a client. Each number is the fastest of many repetitions: the
+others were disturbed. The two system calls that are left, `recv` and `send`, are measured on a socket pair.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from holdfast.clock import SystemClock
+from holdfast.infer import load_model
+from holdfast.infer.turns import Job, assemble
+from holdfast.prediction_log import new_prediction_ids
+from holdfast.privacy import PredictionRecord, Redactor
+from holdfast.serve.service import Endpoint, Service, Sink
+from holdfast.serve.worker import open_plane
+from holdfast.spec import Deployment
+from holdfast.telemetry import ServiceCounts
+
+TURNS = (1, 32, 256)
+
+
+class Silent(Sink):
+    """Takes the answer and does nothing."""
+
+    __slots__ = ()
+
+    def respond(self, body: bytes) -> None:
+        pass
+
+    def refuse(self, error: Exception) -> None:
+        raise error
+
+
+def fastest_us(work: Callable[[], Any], repeats: int = 300) -> float:
+    best = float("inf")
+    for _ in range(repeats):
+        began = time.perf_counter_ns()
+        work()
+        best = min(best, time.perf_counter_ns() - began)
+    return best / 1000
+
+
+async def stages(folder: Path, requests: int, body: bytes) -> dict[str, float]:
+    deployment = Deployment.open(folder, {})
+    clock = SystemClock()
+    plane = open_plane(deployment, "bench", clock)
+    service = Service(deployment.checklist, plane, ServiceCounts(), clock)
+    model = load_model(next(deployment.artifacts_folder.iterdir()), "1")
+    model.warm_up()
+    service.install(model, 1, [])
+    endpoint = service.champion
+    if not isinstance(endpoint, Endpoint) or plane.writer is None:
+        raise TypeError("no champion")
+    codec = endpoint.lane.codec
+    jobs = [Job(1, codec.decode(body)[0], None, (), time.monotonic()) for _ in range(requests)]
+    block = assemble(codec, jobs)
+    packed = model._packer.pack(block.columns, requests)
+    answer = model.predict(block.columns, requests)
+    redactor = Redactor(deployment.checklist.privacy, None)
+    arrivals = [(job.arrived_s, 1) for job in jobs]
+    ids = new_prediction_ids(requests, clock)
+    record = PredictionRecord(
+        model_version="1", arm="champion", prediction_ids=ids, times_us=[clock.now_us()] * requests,
+        latency_us=[1] * requests, inputs=block.columns, context=block.context,
+        prediction=answer.prediction, probabilities=answer.probabilities, score=model.score(answer),
+    )  # fmt: skip
+    redacted = redactor.redact(record)
+    writer: Any = plane.writer
+    found = {
+        "decode": fastest_us(lambda: [codec.decode(body) for _ in range(requests)]),
+        "columns": fastest_us(lambda: assemble(codec, jobs)),
+        "pack": fastest_us(lambda: model._packer.pack(block.columns, requests)),
+        "run": fastest_us(lambda: model._runtime.run(packed)),
+        "read outputs": fastest_us(lambda: model._reader.read(answer.outputs)),
+        "ids": fastest_us(lambda: new_prediction_ids(requests, clock)),
+        "redact": fastest_us(lambda: redactor.redact(record)),
+        "log: encode and write": fastest_us(lambda: writer.append(redacted)),
+        "whole plane (columns to log)": fastest_us(
+            lambda: plane.answer(model, assemble(codec, jobs), arrivals)
+        ),
+    }
+
+    def encode() -> None:
+        batch = plane.answer(model, block, arrivals)
+        began = time.perf_counter_ns()
+        for row in range(requests):
+            endpoint.rows.one(batch, row)
+        spent.append(time.perf_counter_ns() - began)
+
+    spent: list[int] = []
+    for _ in range(300):
+        encode()
+    found["answer: encode"] = min(spent) / 1000
+
+    def turn() -> None:
+        sink = Silent()
+        for _ in range(requests):
+            service.predict(body, sink)
+        service.batcher._turn()
+
+    service.batcher._scheduled = True  # the turn is called by hand
+    found["body to answer (all above and counting)"] = fastest_us(turn)
+    plane.close()
+    return {name: value / requests for name, value in found.items()}
+
+
+def system_calls(body: bytes) -> dict[str, float]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        near = socket.create_connection(listening.getsockname())
+        far, _ = listening.accept()
+    near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sent, received = [], []
+    for _ in range(2000):
+        began = time.perf_counter_ns()
+        near.send(body)
+        sent.append(time.perf_counter_ns() - began)
+        began = time.perf_counter_ns()
+        far.recv(65536)
+        received.append(time.perf_counter_ns() - began)
+    near.close()
+    far.close()
+    return {"send (system call, loopback)": min(sent) / 1000, "recv (system call)": min(received) / 1000}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    sys.path.insert(0, str(Path(__file__).parent))
+    from serving import BODY, make_deployment
+
+    with tempfile.TemporaryDirectory() as name:
+        make_deployment(Path(name) / "on", 1, logging=True)
+        tables = {
+            turn: asyncio.run(stages(Path(name) / "on", turn, BODY.encode())) for turn in TURNS
+        }
+    calls = system_calls(BODY.encode())
+    if arguments.json:
+        print(json.dumps({"us_per_request": tables, "system_calls_us": calls}, indent=2))
+        return
+    print(f"{'us per request, requests per turn:':<42}" + "".join(f"{turn:>9}" for turn in TURNS))
+    for stage in tables[1]:
+        print(f"{stage:<42}" + "".join(f"{tables[turn][stage]:>9.2f}" for turn in TURNS))
+    for call, value in calls.items():
+        print(f"{call:<42}{value:>9.2f}")
+
+
+if __name__ == "__main__":
+    main()

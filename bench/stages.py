@@ -1,11 +1,12 @@
-"""Where the time of a request goes inside a worker: microseconds by stage, for turns of 1, 32 and 256 requests.
+"""Where the time of a request goes inside a worker: microseconds by stage, by requests per turn.
 
     uv run python bench/stages.py            a table
     uv run python bench/stages.py --json
 
-Everything between the bytes that the loop has read and the bytes that it will write, in one process and without
-sockets, so what is measured does not depend on a client. Each number is the fastest of many repetitions: the
-others were disturbed. The two system calls that are left, `recv` and `send`, are measured on a socket pair.
+Everything between the bytes that the loop has read and the bytes that it will write, in one process and
+without sockets, so what is measured does not depend on a client. Each number is the fastest of many
+repetitions: the others were disturbed. The two system calls that are left, `recv` and `send`, are measured on
+a socket pair.
 """
 
 from __future__ import annotations
@@ -146,9 +147,7 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as name:
         make_deployment(Path(name) / "on", 1, logging=True)
-        tables = {
-            turn: asyncio.run(stages(Path(name) / "on", turn, BODY.encode())) for turn in TURNS
-        }
+        tables = {turn: asyncio.run(stages(Path(name) / "on", turn, BODY.encode())) for turn in TURNS}
     calls = system_calls(BODY.encode())
     if arguments.json:
         print(json.dumps({"us_per_request": tables, "system_calls_us": calls}, indent=2))

@@ -1,6 +1,7 @@
 """The data plane: validate, batch, run, record. One, behind every transport."""
 
 from holdfast.infer.block import Block
+from holdfast.infer.budget import resident_bytes
 from holdfast.infer.errors import (
     InferError,
     InputError,
@@ -46,4 +47,5 @@ __all__ = [
     "load_model",
     "nearest",
     "read_json",
+    "resident_bytes",
 ]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from holdfast.artifact.packing import Answer, OutputReader, Packer
 from holdfast.artifact.signature import Column, Signature
+from holdfast.infer.budget import MOST_ROWS, Measured, measure, rows_in_memory
 from holdfast.infer.cost import RunCost
 from holdfast.infer.errors import ModelFailedError
 from holdfast.infer.validation import as_values, check_columns
@@ -19,8 +20,10 @@ from holdfast.privacy.record import Values
 
 if TYPE_CHECKING:
     from holdfast.runtime import Runtime
+    from holdfast.spec.checklist import Compute
 
-_WARM_UP_RUNS = 3
+_RUNS_PER_POINT = 3
+"""How much each measured point weighs against what comes later."""
 
 
 class LoadedModel:
@@ -49,6 +52,10 @@ class LoadedModel:
         self.examples = examples or {}
         self.cost = RunCost()
         self.last_run_s = 0.0
+        self.measured: Measured | None = None
+        """Of the warm-up."""
+        self.most_rows = MOST_ROWS
+        """Of one run; more are run in pieces."""
         self._runtime = runtime
         self._positive: int | None = None
         if signature.task == "binary" and signature.positive_class in signature.classes:
@@ -62,6 +69,8 @@ class LoadedModel:
         Raises:
             ModelFailedError: the model raised an error, or answered with another number of rows.
         """
+        if rows > self.most_rows:
+            return self._predict_in_pieces(columns, rows)
         started = time.perf_counter()
         try:
             answer = self._reader.read(self._runtime.run(self._packer.pack(columns, rows)))
@@ -83,6 +92,24 @@ class LoadedModel:
         self.cost.observe(rows, self.last_run_s)
         return answer
 
+    def _predict_in_pieces(self, columns: Mapping[str, Values], rows: int) -> Answer:
+        """The same answers: the bits of a row do not depend on the rows beside it."""
+        answers = []
+        spent_s = 0.0
+        for start in range(0, rows, self.most_rows):
+            stop = min(start + self.most_rows, rows)
+            piece = {name: values[start:stop] for name, values in columns.items()}
+            answers.append(self.predict(piece, stop - start))
+            spent_s += self.last_run_s
+        self.last_run_s = spent_s
+        probabilities: Any = [one.probabilities for one in answers]
+        predictions: Any = [one.prediction for one in answers]
+        return Answer(
+            np.concatenate(predictions),
+            None if probabilities[0] is None else np.concatenate(probabilities),
+            {name: np.concatenate([one.outputs[name] for one in answers]) for name in answers[0].outputs},
+        )
+
     def score(self, answer: Answer) -> NDArray[np.generic] | None:
         """Binary models: the probability of the positive class."""
         if self._positive is None or answer.probabilities is None:
@@ -90,8 +117,13 @@ class LoadedModel:
         score: NDArray[np.generic] = answer.probabilities[:, self._positive]
         return score
 
-    def warm_up(self) -> None:
-        """Run a few times, on one row and on many: the first caller waits for nothing, costs are known.
+    def warm_up(self, memory_bytes: float | None = None) -> None:
+        """Run on the model's own reference rows until the first caller waits for nothing and costs are known.
+
+        Takes the time of a few runs of one row and about 0.1 s more.
+
+        Args:
+            memory_bytes: what runs may use beyond what the process holds now; None: not limited.
 
         Raises:
             ModelFailedError: the model cannot answer its own reference rows.
@@ -103,31 +135,37 @@ class LoadedModel:
         else:
             rows = 8
             columns = {column.name: _made_up(column, rows) for column in self.signature.columns}
-        first = {name: values[:1] for name, values in columns.items()}
-        self.predict(first, 1)
-        self.predict(columns, rows)
-        one_s, all_s = [], []
-        for _ in range(_WARM_UP_RUNS):
-            self.predict(first, 1)
-            one_s.append(self.last_run_s)
-            self.predict(columns, rows)
-            all_s.append(self.last_run_s)
+
+        def run(count: int) -> float:
+            self.predict({name: _cycled(values, count) for name, values in columns.items()}, count)
+            return self.last_run_s
+
+        run(1)
+        run(rows)
+        self.measured = measured = measure(run)
         self.cost = RunCost()
-        for _ in range(_WARM_UP_RUNS):
-            # The fastest of each: the others were disturbed.
-            self.cost.observe(1, min(one_s))
-            self.cost.observe(rows, min(all_s))
+        for _ in range(_RUNS_PER_POINT):
+            for count, seconds in measured.curve:
+                self.cost.observe(count, seconds)
+        if memory_bytes is not None:
+            self.most_rows = rows_in_memory(measured.bytes_per_row, memory_bytes)
 
     def close(self) -> None:
         """Release the runtime; no call may follow."""
         self._runtime.close()
 
 
-def load_model(artifact_folder: Path, version: str, threads: int = 1) -> LoadedModel:
+def load_model(artifact_folder: Path, version: str, compute: Compute | None = None) -> LoadedModel:
     """Open an artifact (its hashes are verified) and its runtime.
+
+    Args:
+        artifact_folder: of the version.
+        version: as in the registry.
+        compute: how it runs; None: as the defaults of `[compute]` say.
 
     Raises:
         ArtifactError: the artifact is not what was registered.
+        RuntimeFailure: it cannot be loaded, or not with this accelerator.
     """
     from holdfast.artifact import open_artifact
     from holdfast.runtime import open_runtime
@@ -137,10 +175,17 @@ def load_model(artifact_folder: Path, version: str, threads: int = 1) -> LoadedM
     return LoadedModel(
         version,
         artifact.signature,
-        open_runtime(artifact, threads=threads),
+        open_runtime(artifact, compute),
         platform=platform,
         examples=artifact.warmup_columns(),
     )
+
+
+def _cycled(values: Values, rows: int) -> Values:
+    """So many of the values, again from the start where they end."""
+    if isinstance(values, np.ndarray):
+        return np.take(values, np.arange(rows) % len(values), axis=0)
+    return [values[row % len(values)] for row in range(rows)]
 
 
 def _made_up(column: Column, rows: int) -> Values:

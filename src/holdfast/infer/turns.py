@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
+import numpy as np
+
 from holdfast.errors import HoldfastError
 from holdfast.infer.block import Block, join
 from holdfast.infer.errors import ModelFailedError, NotReadyError, OverloadedError
@@ -28,7 +30,16 @@ INLINE_RUN_S: Final = 0.002
 """Longest expected run in the loop: what a health check or a new connection may have to wait."""
 TURN_S: Final = 0.010
 """Longest time of runs in the loop before sockets are served again."""
-MAX_BATCH_ROWS: Final = 4096
+_TARGET_SHARE: Final = 0.8
+"""Of the latency target, for what is predicted: the rest is for what is not."""
+_BATCH_SHARE: Final = 0.4
+"""Of the latency target, for one run: a request waits for the run under way, and then has its own."""
+_FIXED_PARTS: Final = 3.0
+"""A run may always last so many times its fixed part, or batching would gain nothing."""
+_LATE_FRACTION: Final = 0.01
+"""A 99th percentile leaves one in a hundred."""
+_MOST_LATE: Final = 100.0
+"""Late requests saved up: a burst after a calm of 10 000 requests."""
 MAX_QUEUED_ROWS: Final = 200_000
 """Bound of the queue whatever the estimates say."""
 _PROBE_S: Final = 1.0
@@ -48,7 +59,7 @@ class Job:
         arrived_s: monotonic time of the request's last byte.
     """
 
-    __slots__ = ("arrived_s", "block", "cancelled", "records", "rows", "shape")
+    __slots__ = ("arrived_s", "block", "cancelled", "patience_s", "records", "rows", "shape")
 
     def __init__(
         self,
@@ -64,6 +75,8 @@ class Job:
         self.shape = shape
         self.arrived_s = arrived_s
         self.cancelled = False
+        self.patience_s: float | None = None
+        """The caller's own deadline, seconds from arrival; None: the service's."""
 
     def answered(self, batch: AnsweredBatch, start: int) -> None:
         """Called in the loop: the rows from `start` of the batch are this job's; they are in the log."""
@@ -105,13 +118,20 @@ class TurnBatcher:
         plane: runs and records.
         counts: of this worker.
         deadline_s: a job expected to be answered later than this after its arrival is refused.
+        target_s: 99th percentile of the time to an answer that is promised. Batches are kept small enough
+            for it, and of 100 jobs accepted at most one is expected later. None: the deadline.
     """
 
-    def __init__(self, plane: DataPlane, counts: ServiceCounts, deadline_s: float) -> None:
+    def __init__(
+        self, plane: DataPlane, counts: ServiceCounts, deadline_s: float, target_s: float | None = None
+    ) -> None:
         self._plane = plane
         self._counts = counts
         self._deadline_s = deadline_s
-        self._batch_s = max(deadline_s / 4, 0.010)
+        target_s = deadline_s if target_s is None else target_s
+        self._target_s = target_s * _TARGET_SHARE
+        self._batch_s = target_s * _BATCH_SHARE
+        self._late_left = _MOST_LATE * _LATE_FRACTION
         self._loop = asyncio.get_running_loop()
         self._lanes: list[Lane] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="holdfast-run")
@@ -145,11 +165,25 @@ class TurnBatcher:
             raise NotReadyError("the service is closing")
         queued = self.queued_rows
         cost = lane.model.cost
-        expected_s = cost.fixed_s + (queued + job.rows) * (cost.per_row_s + self._overhead_s)
+        alone_s = cost.fixed_s + job.rows * (cost.per_row_s + self._overhead_s)
+        expected_s = alone_s
+        if queued:
+            expected_s += self._queued_s()
         if self._running is not None:
             expected_s += max(self._running_until_s - job.arrived_s, 0.0)
-        if expected_s > self._deadline_s or queued + job.rows > MAX_QUEUED_ROWS:
-            self._refuse_unless_probe(job, expected_s, idle=queued == 0 and self._running is None)
+        deadline_s = self._deadline_s
+        if job.patience_s is not None and job.patience_s < deadline_s:
+            deadline_s = job.patience_s
+        if expected_s > deadline_s or queued + job.rows > MAX_QUEUED_ROWS:
+            idle = queued == 0 and self._running is None
+            self._refuse_unless_probe(job, expected_s, deadline_s, idle=idle)
+        elif expected_s <= self._target_s:
+            if self._late_left < _MOST_LATE:
+                self._late_left += _LATE_FRACTION
+        elif expected_s > 2 * alone_s:  # it is the queue that makes it late, not the job itself
+            if self._late_left < 1.0:
+                self._refuse_late(expected_s)
+            self._late_left -= 1.0
         lane.pending.append(job)
         lane.rows += job.rows
         self.queued_rows = queued + job.rows
@@ -157,7 +191,23 @@ class TurnBatcher:
             self._scheduled = True
             self._loop.call_soon(self._turn)
 
-    def _refuse_unless_probe(self, job: Job, expected_s: float, *, idle: bool) -> None:
+    def _queued_s(self) -> float:
+        """How long what is queued will take."""
+        seconds = self.queued_rows * self._overhead_s
+        for lane in self._lanes:
+            if lane.rows:
+                seconds += lane.model.cost.seconds(lane.rows)
+        return seconds
+
+    def _refuse_late(self, expected_s: float) -> None:
+        raise OverloadedError(
+            f"the answer would take about {expected_s * 1000:.0f} ms, more than the "
+            f"{self._target_s / _TARGET_SHARE * 1000:.0f} ms that are promised, and too many have been late",
+            retry_after_s=expected_s - self._target_s,
+            reason="latency",
+        )
+
+    def _refuse_unless_probe(self, job: Job, expected_s: float, deadline_s: float, *, idle: bool) -> None:
         # An estimate that refuses everything would never be corrected: one a second runs when idle.
         if idle and job.arrived_s - self._last_probe_s > _PROBE_S:
             self._last_probe_s = job.arrived_s
@@ -165,10 +215,10 @@ class TurnBatcher:
         reason = "deadline" if idle else "queue"
         raise OverloadedError(
             f"the answer would take about {expected_s * 1000:.0f} ms, more than the deadline of "
-            f"{self._deadline_s * 1000:.0f} ms",
-            retry_after_s=max(expected_s - self._deadline_s, 0.0),
+            f"{deadline_s * 1000:.0f} ms",
+            retry_after_s=max(expected_s - deadline_s, 0.0),
             reason=reason,
-            next_step="Send fewer rows per request, or raise [speed] deadline_ms." if idle else None,
+            next_step="Send fewer rows per request, or raise the deadline." if idle else None,
         )
 
     def _turn(self) -> None:
@@ -183,7 +233,8 @@ class TurnBatcher:
                 if expected_s > INLINE_RUN_S or self._plane.syncs:
                     self._start_in_thread(lane, jobs, expected_s + rows * self._overhead_s)
                     return
-                self._deliver(lane, self._attempt(lane, jobs), began_s=time.monotonic(), rows=rows)
+                run_began_s = time.monotonic()
+                self._deliver(lane, self._attempt(lane, jobs), began_s=run_began_s, rows=rows)
                 if time.monotonic() - began_s > TURN_S:
                     self._reschedule()
                     return
@@ -196,11 +247,12 @@ class TurnBatcher:
 
     def _take(self, lane: Lane, now_s: float) -> tuple[list[Job], int]:
         """The next batch: jobs in order of arrival, of one shape, as many as fit."""
-        limit = min(lane.model.cost.rows_within(self._batch_s), MAX_BATCH_ROWS)
+        cost = lane.model.cost
+        longest_s = max(self._batch_s, _FIXED_PARTS * cost.fixed_s)
+        limit = min(cost.rows_within(longest_s), lane.model.most_rows)
         jobs: list[Job] = []
         rows = 0
         pending = lane.pending
-        oldest_s = now_s - self._deadline_s
         while pending:
             job = pending[0]
             if jobs and (rows + job.rows > limit or job.shape != jobs[0].shape):
@@ -210,7 +262,8 @@ class TurnBatcher:
             self.queued_rows -= job.rows
             if job.cancelled:
                 continue
-            if job.arrived_s < oldest_s:
+            waited_s = now_s - job.arrived_s
+            if waited_s > self._deadline_s or (job.patience_s is not None and waited_s > job.patience_s):
                 job.failed(
                     OverloadedError("the deadline passed while waiting", retry_after_s=1.0, reason="expired")
                 )
@@ -262,8 +315,10 @@ class TurnBatcher:
         return self._attempt(lane, jobs[:middle]) + self._attempt(lane, jobs[middle:])
 
     def _deliver(self, lane: Lane, outcomes: list[_Outcome], *, began_s: float, rows: int) -> None:
+        counts = self._counts
         for jobs, outcome in outcomes:
             start = 0
+            deliver_s = time.monotonic()
             for job in jobs:
                 try:
                     if isinstance(outcome, AnsweredBatch):
@@ -279,9 +334,17 @@ class TurnBatcher:
                             ModelFailedError("the answer could not be written", received=type(error).__name__)
                         )
             if isinstance(outcome, AnsweredBatch):
-                self._counts.batch(lane.version, outcome.rows, lane.model.last_run_s)
+                ended_s = time.monotonic()
+                counts.batch(
+                    lane.version, outcome.rows, lane.model.last_run_s, outcome.record_s, ended_s - deliver_s
+                )
+                if len(jobs) == 1:
+                    counts.version(lane.version).queue_s.observe(max(began_s - jobs[0].arrived_s, 0.0))
+                else:
+                    arrived_s = np.array([job.arrived_s for job in jobs])
+                    counts.version(lane.version).queue_s.observe_all(np.maximum(began_s - arrived_s, 0.0))
             else:
-                self._counts.failure(lane.version)
+                counts.failure(lane.version)
         spent_s = time.monotonic() - began_s
         overhead_s = max(spent_s - lane.model.cost.seconds(rows), 0.0) / rows
         self._overhead_s += _SMOOTHING * (overhead_s - self._overhead_s)

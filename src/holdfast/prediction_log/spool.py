@@ -6,6 +6,7 @@ taken survives the death of the process; `sync` makes it survive the loss of pow
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import threading
@@ -128,6 +129,14 @@ class SpoolWriter:
     def counters(self) -> Counters:
         """The counters, as they stand in the log."""
         return Counters(self.served, self.stored, self.sampled_out, self.dropped, self.labels)
+
+    def spool_size(self) -> tuple[int, int]:
+        """Segments in the spool, of all writers, and their bytes: what the keeper has still to take."""
+        sizes = []
+        for path in self._spool.glob("*.spool"):
+            with contextlib.suppress(FileNotFoundError):
+                sizes.append(path.stat().st_size)
+        return len(sizes), sum(sizes)
 
     def append(self, record: RedactedRecord) -> None:
         """Write the rows. When this returns they survive the death of the process (see `sync` for more).

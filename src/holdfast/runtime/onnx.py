@@ -11,7 +11,8 @@ copies of its last row, whose answers are cut off.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from holdfast.artifact.store import Execution
 from holdfast.runtime.errors import RuntimeFailure
 from holdfast.runtime.protocol import Feeds
+from holdfast.spec.checklist import Compute
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -31,12 +33,15 @@ class OnnxRuntime:
         model: the file's bytes.
         where: names the file in errors.
         execution: how rows may share a run.
-        threads: of one operator; 1 keeps the order of every sum, and so the bits of every answer.
+        compute: threads of one operator (1, the default, keeps the order of every sum, and so the bits of
+            every answer), arena and accelerator.
     """
 
-    def __init__(self, model: bytes, *, where: str, execution: Execution, threads: int = 1) -> None:
+    def __init__(
+        self, model: bytes, *, where: str, execution: Execution, compute: Compute | None = None
+    ) -> None:
         self._where = where
-        self._session = open_session(model, where=where, threads=threads)
+        self._session = open_session(model, where=where, compute=compute)
         self._row_multiple = execution.row_multiple
         self._fixed_rows = 1 if execution.one_by_one else _fixed_rows(self._session)
         self._output_names = [output.name for output in self._session.get_outputs()]
@@ -84,29 +89,71 @@ class OnnxRuntime:
         del self._session
 
 
-def open_session(model: bytes, *, where: str, threads: int = 1) -> onnxruntime.InferenceSession:
-    """An onnxruntime session on the CPU.
+_PROVIDERS: Final = {
+    "none": "CPUExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
+_INSTALL: Final = {
+    "cuda": "Replace onnxruntime with: pip install onnxruntime-gpu",
+    "tensorrt": "Replace onnxruntime with: pip install onnxruntime-gpu",
+    "openvino": "Replace onnxruntime with: pip install onnxruntime-openvino",
+}
+
+
+def open_session(model: bytes, *, where: str, compute: Compute | None = None) -> onnxruntime.InferenceSession:
+    """An onnxruntime session.
 
     Raises:
-        RuntimeFailure: the graph cannot be loaded; carries onnxruntime's own reason.
+        RuntimeFailure: the graph cannot be loaded (carries onnxruntime's own reason), or the accelerator that
+            was asked for is not there.
     """
     import onnxruntime
 
+    compute = compute or Compute()
+    threads = compute.threads
+    providers = _providers(compute.accelerator, onnxruntime.get_available_providers())
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = 3
+    options.enable_cpu_mem_arena = compute.arena
     if threads > 1:
         # Waiting threads would spin on the cores that other workers need.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(model, options, providers=providers)
     except Exception as error:  # onnxruntime raises classes of its own that share no base
         raise RuntimeFailure(
             "onnxruntime cannot load the model", where=where, received=_first_line(error)
         ) from error
+    if providers[0] not in session.get_providers():
+        # onnxruntime falls back to the CPU with no more than a line in its own log.
+        raise RuntimeFailure(
+            "the accelerator is built in but cannot be used on this machine",
+            where="[compute] accelerator",
+            expected=providers[0],
+            received=", ".join(session.get_providers()),
+            next_step='Install its drivers and libraries, or set accelerator = "none".',
+        )
+    return session
+
+
+def _providers(accelerator: str, available: Sequence[str]) -> list[str]:
+    """Execution providers in order of preference; the CPU takes what the accelerator cannot."""
+    wanted = _PROVIDERS[accelerator]
+    if wanted not in available:
+        raise RuntimeFailure(
+            "this onnxruntime has no such accelerator",
+            where="[compute] accelerator",
+            expected=" or ".join(repr(name) for name, one in _PROVIDERS.items() if one in available),
+            received=repr(accelerator),
+            next_step=_INSTALL.get(accelerator, "Install an onnxruntime that was built with it."),
+        )
+    return list(dict.fromkeys([wanted, _PROVIDERS["none"]]))
 
 
 def _fixed_rows(session: onnxruntime.InferenceSession) -> int | None:

@@ -6,10 +6,15 @@ from holdfast.artifact.packing import Packer
 from holdfast.artifact.store import Artifact
 from holdfast.runtime.errors import RuntimeFailure
 from holdfast.runtime.protocol import Runtime
+from holdfast.spec.checklist import Compute
 
 
-def open_runtime(artifact: Artifact, *, threads: int = 1) -> Runtime:
+def open_runtime(artifact: Artifact, compute: Compute | None = None) -> Runtime:
     """Load an artifact into its adapter and run it once on its warm-up rows.
+
+    Args:
+        artifact: verified.
+        compute: threads, arena and accelerator; None: the defaults.
 
     Raises:
         RuntimeFailure: it cannot be loaded, or fails on rows of its own reference.
@@ -22,7 +27,7 @@ def open_runtime(artifact: Artifact, *, threads: int = 1) -> Runtime:
             artifact.model_file.read_bytes(),
             where=str(artifact.model_file),
             execution=artifact.execution,
-            threads=threads,
+            compute=compute or Compute(),
         )
     else:
         from holdfast.runtime.python import PythonRuntime

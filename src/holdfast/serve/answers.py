@@ -88,9 +88,7 @@ class AnswerEncoder:
         return map(self._answer, *columns, repeat(self._version))
 
     def _regression_rows(self, batch: AnsweredBatch, start: int, stop: int) -> Iterable[Any]:
-        return map(
-            self._answer, batch.ids[start:stop], batch.predictions[start:stop], repeat(self._version)
-        )
+        return map(self._answer, batch.ids[start:stop], batch.predictions[start:stop], repeat(self._version))
 
     def _tensor_rows(self, batch: AnsweredBatch, start: int, stop: int) -> Iterable[Any]:
         for row in range(start, stop):

@@ -16,6 +16,7 @@ from starlette.routing import Route
 
 from holdfast.errors import HoldfastError
 from holdfast.infer import NotReadyError
+from holdfast.serve.caller import Caller, read_caller
 from holdfast.serve.errors import MethodNotAllowedError, RequestError, RouteNotFoundError
 from holdfast.serve.hot import find_hot
 from holdfast.serve.labels import read_labels
@@ -33,10 +34,15 @@ _Handler = Callable[[Request], Awaitable[Response]]
 
 
 class _FutureSink(Sink):
-    __slots__ = ("future",)
+    __slots__ = ("caller", "future", "headers")
 
-    def __init__(self) -> None:
+    def __init__(self, caller: Caller) -> None:
+        self.caller = caller
+        self.headers = caller.headers
         self.future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+
+    def add_header(self, line: bytes) -> None:
+        self.headers += line
 
     def respond(self, body: bytes, json_bytes: int | None = None) -> None:
         if self.future.done():
@@ -157,9 +163,19 @@ class _Routes:
 
         async def counted(request: Request) -> Response:
             began_s = time.monotonic()
+            try:
+                sink = _FutureSink(read_caller(_small_headers(request)))
+            except HoldfastError as error:
+                return error_response(error)
             response = await guarded(request)
-            self._service.counts.route(route).observe(response.status_code, time.monotonic() - began_s)
-            return response
+            seconds = time.monotonic() - began_s
+            counts = self._service.counts.route(route)
+            counts.observe(response.status_code, seconds)
+            if self._service.watch is not None:
+                self._service.watch.request(
+                    counts, response.status_code, seconds, sink, method=request.method
+                )
+            return _with_headers(response, sink)
 
         return counted
 
@@ -174,8 +190,9 @@ class _Routes:
             None if json_bytes is None else json_bytes.encode("latin-1"),
         )
         body = await read_body(request, self._service.max_body_bytes)
-        sink = _FutureSink()
-        return await _answer(sink, take(body, sink))
+        sink = _FutureSink(read_caller(_small_headers(request)))
+        response = await _answer(sink, take(body, sink))
+        return _with_headers(response, sink)
 
     async def _labels(self, request: Request) -> Response:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -259,7 +276,15 @@ class _Routes:
         # Our own file first, then only files: all workers show the same, ever growing numbers.
         self._service.refresh_gauges()
         write_snapshot(self._run_folder, self._replica, self._service.counts)
-        text = exposition(self._service.name, read_all(self._run_folder), workers=self._workers)
+        writer = self._service.plane.writer
+        segments, size_bytes = (0, 0) if writer is None else writer.spool_size()
+        text = exposition(
+            self._service.name,
+            read_all(self._run_folder),
+            workers=self._workers,
+            spool_segments=segments,
+            spool_bytes=size_bytes,
+        )
         return Response(text, headers={"content-type": CONTENT_TYPE})
 
     async def _openapi(self, _: Request) -> Response:
@@ -267,6 +292,19 @@ class _Routes:
         signature = champion.lane.model.signature if champion else None
         version = champion.lane.version if champion else None
         return json_response(openapi(self._service.checklist, signature, version, self._service.examples))
+
+
+def _small_headers(request: Request) -> list[tuple[bytes, bytes]]:
+    """As ASGI has them: names in small letters."""
+    headers: list[tuple[bytes, bytes]] = request.scope["headers"]
+    return headers
+
+
+def _with_headers(response: Response, sink: _FutureSink) -> Response:
+    for line in sink.headers.split(b"\r\n")[:-1]:
+        name, _, value = line.partition(b": ")
+        response.raw_headers.append((name, value))
+    return response
 
 
 async def _answer(sink: _FutureSink, job: Any) -> Response:

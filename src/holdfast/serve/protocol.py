@@ -21,6 +21,7 @@ from uvicorn.server import ServerState
 
 from holdfast.errors import HoldfastError
 from holdfast.infer import Job
+from holdfast.serve.caller import ANYONE, CALLER_HEADERS, Caller, read_caller
 from holdfast.serve.errors import (
     ContentTypeError,
     HeadersTooLargeError,
@@ -70,11 +71,12 @@ class _Waiting:
 class _KnownHead:
     """What the parser said of a head: the same bytes mean the same again."""
 
-    __slots__ = ("body_bytes", "echo_keep_alive", "take")
+    __slots__ = ("body_bytes", "caller", "echo_keep_alive", "take")
 
-    def __init__(self, take: Take, body_bytes: int, *, echo_keep_alive: bool) -> None:
+    def __init__(self, take: Take, body_bytes: int, caller: Caller, *, echo_keep_alive: bool) -> None:
         self.take = take
         self.body_bytes = body_bytes
+        self.caller = caller
         self.echo_keep_alive = echo_keep_alive
 
 
@@ -97,20 +99,28 @@ class KnownHeads(dict[bytes, _KnownHead]):
 class _Slot(Sink):
     """The place of one hot request among the answers of its connection."""
 
-    __slots__ = ("close", "data", "echo_keep_alive", "job", "protocol")
+    __slots__ = ("caller", "close", "data", "echo_keep_alive", "headers", "job", "protocol")
 
-    def __init__(self, protocol: HotProtocol, *, close: bool, echo_keep_alive: bool) -> None:
+    def __init__(
+        self, protocol: HotProtocol, caller: Caller = ANYONE, *, close: bool, echo_keep_alive: bool
+    ) -> None:
         self.protocol = protocol
+        self.caller = caller
+        self.headers = caller.headers if caller.request_id else b""
         self.close = close
         self.echo_keep_alive = echo_keep_alive
         self.data: bytes | None = None
         self.job: Job | None = None
+
+    def add_header(self, line: bytes) -> None:
+        self.headers += line
 
     def respond(self, body: bytes, json_bytes: int | None = None) -> None:
         self.job = None  # job and slot hold each other: without this only the collector would free them
         protocol = self.protocol
         if (  # the usual case: one request at a time on a connection that stays
             json_bytes is None
+            and not self.headers
             and not self.close
             and not self.echo_keep_alive
             and not protocol.service.draining
@@ -122,7 +132,7 @@ class _Slot(Sink):
             protocol.settle()
             return
         ok = _OK % len(body) if json_bytes is None else _OK_BINARY % (json_bytes, len(body))
-        head = ok + protocol.date_line
+        head = ok + protocol.date_line + self.headers
         if protocol.service.draining and protocol.last_slot is self:
             self.close = True
         if self.close:
@@ -137,12 +147,13 @@ class _Slot(Sink):
         self.job = None
         if self.protocol.service.draining and self.protocol.last_slot is self:
             self.close = True
-        self.data = error_response(error, date_line=self.protocol.date_line, close=self.close)
+        head_lines = self.protocol.date_line + self.headers
+        self.data = error_response(error, head_lines=head_lines, close=self.close)
         self.protocol.flush_answers()
 
 
-def error_response(error: HoldfastError, *, date_line: bytes, close: bool) -> bytes:
-    """A whole HTTP response for an error."""
+def error_response(error: HoldfastError, *, head_lines: bytes, close: bool) -> bytes:
+    """A whole HTTP response for an error; `head_lines` are further ones, each with its end."""
     status = status_of(error)
     body = error_body(error)
     lines = [
@@ -152,7 +163,7 @@ def error_response(error: HoldfastError, *, date_line: bytes, close: bool) -> by
         *(f"{name}: {value}" for name, value in error_headers(error).items()),
         *(["connection: close"] if close else []),
     ]
-    return "\r\n".join(lines).encode() + b"\r\n" + date_line + b"\r\n" + body
+    return "\r\n".join(lines).encode() + b"\r\n" + head_lines + b"\r\n" + body
 
 
 class WorkerState(ServerState):
@@ -194,6 +205,7 @@ class HotProtocol(HttpToolsProtocol):
         self._read: bytes | None = None
         self._head: list[tuple[bytes, bytes]] = []
         self._hot: Take | None = None
+        self._caller = ANYONE
         self._in_head = self._head_is_new = False
         self._head_bytes = 0
         self._body: bytes | list[bytes] = b""
@@ -238,7 +250,7 @@ class HotProtocol(HttpToolsProtocol):
             end = data.find(_HEAD_END) + len(_HEAD_END)
             known = self._known.get(data[:end])
             if known is not None and len(data) == end + known.body_bytes:
-                slot = _Slot(self, close=False, echo_keep_alive=known.echo_keep_alive)
+                slot = _Slot(self, known.caller, close=False, echo_keep_alive=known.echo_keep_alive)
                 self._take(slot, known.take, data[end:])
                 return
             self._read = data
@@ -296,6 +308,7 @@ class HotProtocol(HttpToolsProtocol):
         self._declared = -1
         authorization = json_bytes = None
         content_type = b""
+        of_caller: list[tuple[bytes, bytes]] = []
         expect = False
         for name, value in self._head:
             key = name.lower()
@@ -312,6 +325,8 @@ class HotProtocol(HttpToolsProtocol):
                 content_type = value
             elif key == b"inference-header-content-length":
                 json_bytes = value
+            elif key in CALLER_HEADERS:
+                of_caller.append((key, value))
             elif key == b"content-encoding":
                 if value.lower() != b"identity":
                     self._refused = ContentTypeError(
@@ -323,7 +338,10 @@ class HotProtocol(HttpToolsProtocol):
                 self._start_cold()
                 return
         take: Take = _take_nothing
+        self._caller = ANYONE
         try:
+            if of_caller:
+                self._caller = read_caller(of_caller)
             if self._refused is None:
                 take = bind(content_type, json_bytes)
         except HoldfastError as error:
@@ -390,7 +408,8 @@ class HotProtocol(HttpToolsProtocol):
         close = not self.parser.should_keep_alive()
         if close:
             self._close_after = True
-        slot = _Slot(self, close=close, echo_keep_alive=self._echo_keep_alive)
+        caller = self._caller
+        slot = _Slot(self, caller, close=close, echo_keep_alive=self._echo_keep_alive)
         if self._refused is not None:
             self.slots.append(slot)
             slot.refuse(self._refused)
@@ -399,10 +418,12 @@ class HotProtocol(HttpToolsProtocol):
         if isinstance(body, list):
             body = b"".join(body)
         read = self._read
-        if read is not None and self._declared == len(body) and not close and read.endswith(body):
+        unique = bool(caller.request_id or caller.traceparent)  # would not be seen again
+        whole = read is not None and self._declared == len(body) and read.endswith(body)
+        if read is not None and whole and not close and not unique:
             end = len(read) - len(body)
             if read.find(_HEAD_END) + len(_HEAD_END) == end:
-                known = _KnownHead(hot, len(body), echo_keep_alive=self._echo_keep_alive)
+                known = _KnownHead(hot, len(body), caller, echo_keep_alive=self._echo_keep_alive)
                 self._known.learn(read[:end], known)
         self._read = None
         self._take(slot, hot, body)
@@ -466,7 +487,7 @@ class HotProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
             return
         slot = _Slot(self, close=False, echo_keep_alive=False)
-        slot.data = error_response(error, date_line=self.date_line, close=True)
+        slot.data = error_response(error, head_lines=self.date_line, close=True)
         self.slots.append(slot)
         self.flush_answers()
         self.loop.call_later(LINGER_S, self._close_now)

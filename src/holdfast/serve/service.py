@@ -25,10 +25,12 @@ from holdfast.infer import (
     UnknownModelError,
 )
 from holdfast.serve.answers import AnswerEncoder
+from holdfast.serve.caller import ANYONE, Caller
 from holdfast.serve.calls import Call
 from holdfast.serve.errors import UnauthorisedError
 from holdfast.serve.status import status_of
 from holdfast.serve.v2 import V2Codec
+from holdfast.serve.watch import Watch
 from holdfast.spec.checklist import Checklist
 from holdfast.telemetry import RouteCounts, ServiceCounts
 
@@ -40,6 +42,12 @@ class Sink:
     """Where the answer to one request goes."""
 
     __slots__ = ()
+
+    caller: Caller = ANYONE
+    """Who asks."""
+
+    def add_header(self, line: bytes) -> None:
+        """Put a line, with its end, in the head of the answer to come; a sink without one drops it."""
 
     def respond(self, body: bytes, json_bytes: int | None = None) -> None:
         """Send a 200 with this body.
@@ -92,14 +100,24 @@ class _HttpJob(Job):
     sink: Sink
 
     def failed(self, error: HoldfastError) -> None:
-        self.service.count_error(self.counts, error, time.monotonic() - self.arrived_s)
+        seconds = time.monotonic() - self.arrived_s
+        self.service.count_error(self.counts, error, seconds, self.sink, self.rows)
         if not self.cancelled:
             self.sink.refuse(error)
 
     def answered(self, batch: AnsweredBatch, start: int) -> None:
         body = self.encode(batch, start)
-        self.counts.observe(200, time.monotonic() - self.arrived_s)
+        self.count(batch)
         self.sink.respond(body)
+
+    def count(self, batch: AnsweredBatch) -> None:
+        """Count the answer, which is ready."""
+        seconds = time.monotonic() - self.arrived_s
+        self.counts.observe(200, seconds)
+        if self.service.watch is not None:
+            self.service.watch.request(
+                self.counts, 200, seconds, self.sink, rows=self.rows, batch_rows=batch.rows
+            )
 
     def encode(self, batch: AnsweredBatch, start: int) -> bytes:
         raise NotImplementedError
@@ -123,7 +141,7 @@ class _CallJob(_HttpJob):
 
     def answered(self, batch: AnsweredBatch, start: int) -> None:
         body, json_bytes = self.call.encode(batch, start)
-        self.counts.observe(200, time.monotonic() - self.arrived_s)
+        self.count(batch)
         self.sink.respond(body, json_bytes)
 
 
@@ -143,7 +161,10 @@ class Service:
         self.plane = plane
         self.counts = counts
         self.clock = clock
-        self.batcher = TurnBatcher(plane, counts, checklist.speed.deadline_ms / 1000)
+        self.watch: Watch | None = None
+        """Access log and traces, where asked for."""
+        speed = checklist.speed
+        self.batcher = TurnBatcher(plane, counts, speed.deadline_ms / 1000, speed.p99_ms / 1000)
         self.champion: Endpoint | None = None
         self.repository: object | None = None
         """Loads versions at run time, where there is a supervisor."""
@@ -273,9 +294,10 @@ class Service:
                 return None
             job = _PredictJob(rows, records, None, lane.codec.shape_of(records), arrived_s)
             job.service, job.endpoint, job.counts, job.sink, job.alone = self, endpoint, counts, sink, alone
+            job.patience_s = sink.caller.patience_s
             self.batcher.submit(lane, job)
         except HoldfastError as error:
-            self.count_error(counts, error, time.monotonic() - arrived_s)
+            self.count_error(counts, error, time.monotonic() - arrived_s, sink)
             sink.refuse(error)
             return None
         return job
@@ -316,19 +338,25 @@ class Service:
                 return None
             job = _CallJob(call.rows, call.records, call.block, call.shape, arrived_s)
             job.service, job.endpoint, job.counts, job.sink, job.call = self, endpoint, counts, sink, call
+            job.patience_s = sink.caller.patience_s
             self.batcher.submit(lane, job)
         except HoldfastError as error:
             champion = self.champion
             if counts is None:
                 counts = self.counts.route(route) if champion is None else champion.counts_of(route)
-            self.count_error(counts, error, time.monotonic() - arrived_s)
+            self.count_error(counts, error, time.monotonic() - arrived_s, sink)
             sink.refuse(error)
             return None
         return job
 
-    def count_error(self, counts: RouteCounts, error: HoldfastError, seconds: float) -> None:
-        """Count a request that ended in an error."""
-        counts.observe(status_of(error), seconds)
+    def count_error(
+        self, counts: RouteCounts, error: HoldfastError, seconds: float, sink: Sink, rows: int = 0
+    ) -> None:
+        """Count a request that ended in an error and is about to be told so through the sink."""
+        status = status_of(error)
+        counts.observe(status, seconds)
+        if self.watch is not None:
+            self.watch.request(counts, status, seconds, sink, rows=rows)
         if isinstance(error, OverloadedError):
             self.counts.refuse(error.reason)
 

@@ -7,6 +7,7 @@ import contextlib
 import gc
 import logging
 import os
+import random
 import signal
 import socket
 import sys
@@ -19,7 +20,7 @@ from uvicorn.config import Config
 
 from holdfast.clock import SystemClock
 from holdfast.errors import HoldfastError
-from holdfast.infer import DataPlane, LoadedModel, load_model
+from holdfast.infer import DataPlane, LoadedModel, load_model, resident_bytes
 from holdfast.prediction_log import SpoolWriter
 from holdfast.privacy import PSEUDONYM_KEY_VARIABLE, Redactor
 from holdfast.serve.app import make_app
@@ -38,9 +39,10 @@ from holdfast.serve.protocol import HotProtocol, WorkerState
 from holdfast.serve.repository import Repository
 from holdfast.serve.security import tls_context
 from holdfast.serve.service import Service
+from holdfast.serve.watch import Watch
 from holdfast.spec import Deployment
 from holdfast.spec.checklist import Checklist
-from holdfast.telemetry import ServiceCounts, write_snapshot
+from holdfast.telemetry import AccessLog, ServiceCounts, Traces, write_snapshot
 
 SNAPSHOT_S = 0.5
 BACKLOG = 2048
@@ -48,6 +50,8 @@ LAST_REQUESTS_S = 0.1
 """Time that connections taken from the queue at the end have for their first request."""
 ORPHAN_DRAIN_S = 2.0
 DRAIN_S = 30.0
+LEAST_RUN_BYTES = 32 * 1024 * 1024
+"""For runs even where the process alone fills its share of [compute] memory_mb."""
 logger = logging.getLogger("holdfast.serve")
 
 
@@ -81,6 +85,7 @@ class Worker:
         clock = SystemClock()
         plane = open_plane(self._deployment, f"worker-{self._start.index}", clock)
         self._service = service = Service(self._checklist, plane, self._counts, clock)
+        service.watch = self._open_watch(clock)
         app = make_app(
             service,
             version=self._start.version,
@@ -95,11 +100,13 @@ class Worker:
         self._config.load()
         self._tls = tls_context(self._checklist.security)
         _, self._writer = await asyncio.open_unix_connection(sock=self._control, limit=1 << 20)
-        self._repository = service.repository = Repository(service, self._say, _load_and_warm)
+        self._repository = service.repository = Repository(service, self._say, self._load_and_warm)
         reading = asyncio.create_task(self._read_control(_))
         loading = asyncio.create_task(self._follow_routes())
         holding = asyncio.create_task(self._repository.follow())
         ticking = [asyncio.create_task(self._every_second()), asyncio.create_task(self._write_counts())]
+        if service.watch is not None:
+            ticking.append(asyncio.create_task(service.watch.follow()))
         first = asyncio.create_task(self._answered_first_route.wait())
         ending = asyncio.create_task(self._ending.wait())
         await asyncio.wait([first, ending], return_when=asyncio.FIRST_COMPLETED)
@@ -115,11 +122,24 @@ class Worker:
         await self._drain(server, spare)
         for task in (reading, loading, holding, first, *ticking):
             task.cancel()
+        if service.watch is not None:
+            await service.watch.close()
         plane.close()
         service.refresh_gauges()
         with contextlib.suppress(OSError):
             write_snapshot(self._deployment.run_folder, self._start.replica, self._counts)
         service.batcher.close()
+
+    def _open_watch(self, clock: SystemClock) -> Watch | None:
+        settings = self._checklist.logging
+        if not settings.access_log and not settings.traces:
+            return None
+        traces = None
+        if settings.traces:
+            name, chance = self._deployment.name, random.Random().random  # noqa: S311 - no secret
+            traces = Traces(name, self._start.replica, fraction=settings.trace_fraction, chance=chance)
+        access = AccessLog(sys.stdout.fileno()) if settings.access_log else None
+        return Watch(access, traces, self._counts, clock)
 
     def _connection(self) -> HotProtocol:
         return HotProtocol(self._service, self._config, self._state)
@@ -188,7 +208,7 @@ class Worker:
             model = (
                 held.lane.model
                 if held
-                else await asyncio.to_thread(_load_and_warm, Path(route.artifact), route.version)
+                else await asyncio.to_thread(self._load_and_warm, Path(route.artifact), route.version)
             )
         except HoldfastError as error:
             return LoadFailed(route.generation, route.version, str(error))
@@ -197,6 +217,14 @@ class Worker:
             return LoadFailed(route.generation, route.version, f"{type(error).__name__}: {error}")
         service.install(model, route.generation, example_records(model, self._checklist))
         return Loaded(route.generation, route.version)
+
+    def _load_and_warm(self, artifact: Path, version: str) -> LoadedModel:
+        compute = self._checklist.compute
+        model = load_model(artifact, version, compute)
+        # Half of what is left of this worker's share: a new champion is loaded and warmed beside the old one.
+        left_bytes = compute.memory_mb * 1024 * 1024 / compute.cores - resident_bytes()
+        model.warm_up(max(left_bytes, LEAST_RUN_BYTES) / 2)
+        return model
 
     def _say(self, message: Message) -> None:
         self._writer.write(frame(message))
@@ -255,12 +283,6 @@ def example_records(model: LoadedModel, checklist: Checklist) -> list[dict[str, 
         return []
     rows = min(3, *(len(model.examples[name]) for name in names))
     return [{name: model.examples[name][row] for name in names} for row in range(rows)]
-
-
-def _load_and_warm(artifact: Path, version: str) -> LoadedModel:
-    model = load_model(artifact, version, threads=1)
-    model.warm_up()
-    return model
 
 
 def main(arguments: list[str]) -> int:

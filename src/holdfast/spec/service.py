@@ -162,9 +162,35 @@ class Compute(Section, frozen=True):
         Meta(ge=64, description="Memory of the whole service in MB. Default 2048: a small cloud instance."),
     ] = 2048
     accelerator: Annotated[
-        Literal["none", "cuda"],
-        Meta(description="Accelerator the model may use. Default none: every machine has that."),
+        Literal["none", "openvino", "cuda", "tensorrt"],
+        Meta(
+            description=(
+                "What runs the model: none is onnxruntime on the CPU; the others need an onnxruntime built "
+                "with them, and serving says so where it was not. Default none: every machine has that."
+            )
+        ),
     ] = "none"
+    threads: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=256,
+            description=(
+                "Threads of one worker for one run of the model. Default 1: with one worker per core more "
+                "would only wait for each other. Set cores = 1 and this to the number of cores where one "
+                "large run must be fast."
+            ),
+        ),
+    ] = 1
+    arena: Annotated[
+        bool,
+        Meta(
+            description=(
+                "Whether onnxruntime keeps the memory of a run for the next. Default true: faster; false "
+                "gives memory back after a rare large batch."
+            )
+        ),
+    ] = True
     model_size_mb: Annotated[
         float,
         Meta(
@@ -190,7 +216,8 @@ class Speed(Section, frozen=True):
             gt=0,
             description=(
                 "99th percentile of latency in ms, from the last byte of the request to the first of the "
-                "answer. Default 100: a person notices more."
+                "answer. Batches are kept small enough for it, and under overload all but one request in a "
+                "hundred that would take longer are refused. Default 100: a person notices more."
             ),
         ),
     ] = 100.0
@@ -206,8 +233,9 @@ class Speed(Section, frozen=True):
         Meta(
             gt=0,
             description=(
-                "A request that cannot be answered within this many ms is refused at once. Default 500: "
-                "the whole budget of an interactive answer."
+                "A request that cannot be answered within this many ms, or within the timeout that its "
+                "caller gives, is refused at once. Default 500: the whole budget of an interactive "
+                "answer."
             ),
         ),
     ] = 500.0
@@ -291,6 +319,35 @@ class Logging(Section, frozen=True):
             )
         ),
     ] = "answer"
+    access_log: Annotated[
+        bool,
+        Meta(
+            description=(
+                "One JSON line per request on standard output: time, route, status, duration, rows, version, "
+                "request id, trace id; never a value. Default false: the prediction log holds every answer."
+            )
+        ),
+    ] = False
+    traces: Annotated[
+        bool,
+        Meta(
+            description=(
+                "OpenTelemetry spans of requests, sent where OTEL_EXPORTER_OTLP_ENDPOINT says; needs the "
+                "extra opentelemetry. Default false: nothing is listening yet."
+            )
+        ),
+    ] = False
+    trace_fraction: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description=(
+                "Share of requests that begin a trace where the caller sends no traceparent; with one, the "
+                "caller decides. Default 0.01: a span costs more than a small model's answer."
+            ),
+        ),
+    ] = 0.01
 
 
 class Security(Section, frozen=True):

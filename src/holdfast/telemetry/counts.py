@@ -6,10 +6,14 @@ from bisect import bisect_left
 from typing import Final
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 LATENCY_EDGES_S: Final = (
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 )  # fmt: skip
+STAGE_EDGES_S: Final = (0.00001, 0.000025, 0.00005, *LATENCY_EDGES_S)
+"""For parts of a request: a small model runs in some ten microseconds."""
 BATCH_EDGES_ROWS: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0, 4096.0)
 
 
@@ -30,6 +34,14 @@ class Histogram(msgspec.Struct):
         self.counts[bisect_left(self.edges, value)] += 1
         self.total += value
 
+    def observe_all(self, values: NDArray[np.float64]) -> None:
+        """Count many values at once."""
+        places = np.searchsorted(self.edges, values)
+        for place, count in enumerate(np.bincount(places).tolist()):
+            if count:
+                self.counts[place] += count
+        self.total += float(values.sum())
+
     def add(self, other: Histogram) -> None:
         """Add another one's counts; edges are equal because they are constants of one release."""
         self.counts = [a + b for a, b in zip(self.counts, other.counts, strict=True)]
@@ -47,7 +59,9 @@ class RouteCounts(msgspec.Struct):
     def observe(self, status: int, seconds: float) -> None:
         """Count one answered request."""
         self.statuses[status] = self.statuses.get(status, 0) + 1
-        self.latency_s.observe(seconds)
+        latency_s = self.latency_s  # written out, as every request comes here
+        latency_s.counts[bisect_left(LATENCY_EDGES_S, seconds)] += 1
+        latency_s.total += seconds
 
 
 class VersionCounts(msgspec.Struct):
@@ -57,7 +71,11 @@ class VersionCounts(msgspec.Struct):
     rows: int = 0
     failures: int = 0
     batch_rows: Histogram = msgspec.field(default_factory=lambda: Histogram.of(BATCH_EDGES_ROWS))
-    run_s: Histogram = msgspec.field(default_factory=lambda: Histogram.of(LATENCY_EDGES_S))
+    run_s: Histogram = msgspec.field(default_factory=lambda: Histogram.of(STAGE_EDGES_S))
+    queue_s: Histogram = msgspec.field(default_factory=lambda: Histogram.of(STAGE_EDGES_S))
+    """Per request, from its arrival to the start of its batch; the others are per batch."""
+    record_s: Histogram = msgspec.field(default_factory=lambda: Histogram.of(STAGE_EDGES_S))
+    encode_s: Histogram = msgspec.field(default_factory=lambda: Histogram.of(STAGE_EDGES_S))
 
 
 class LogCounts(msgspec.Struct):
@@ -77,6 +95,8 @@ class ServiceCounts(msgspec.Struct):
     versions: dict[str, VersionCounts] = msgspec.field(default_factory=dict)
     refusals: dict[str, int] = msgspec.field(default_factory=dict)
     log: LogCounts = msgspec.field(default_factory=LogCounts)
+    access_lost: int = 0
+    """Requests without a line in the access log."""
     queued_rows: int = 0
     """Gauge."""
     open_connections: int = 0
@@ -101,12 +121,16 @@ class ServiceCounts(msgspec.Struct):
             found = self.versions[version] = VersionCounts(version)
         return found
 
-    def batch(self, version: str, rows: int, run_s: float) -> None:
-        """Count one run."""
+    def batch(
+        self, version: str, rows: int, run_s: float, record_s: float = 0.0, encode_s: float = 0.0
+    ) -> None:
+        """Count one run and what followed it."""
         counts = self.version(version)
         counts.rows += rows
         counts.batch_rows.observe(rows)
         counts.run_s.observe(run_s)
+        counts.record_s.observe(record_s)
+        counts.encode_s.observe(encode_s)
 
     def failure(self, version: str) -> None:
         """Count one request on which the model failed."""
@@ -129,6 +153,9 @@ class ServiceCounts(msgspec.Struct):
             ours.failures += theirs.failures
             ours.batch_rows.add(theirs.batch_rows)
             ours.run_s.add(theirs.run_s)
+            ours.queue_s.add(theirs.queue_s)
+            ours.record_s.add(theirs.record_s)
+            ours.encode_s.add(theirs.encode_s)
         for reason, number in other.refusals.items():
             self.refusals[reason] = self.refusals.get(reason, 0) + number
         self.log.served += other.log.served
@@ -136,6 +163,7 @@ class ServiceCounts(msgspec.Struct):
         self.log.sampled_out += other.log.sampled_out
         self.log.dropped += other.log.dropped
         self.log.labels += other.log.labels
+        self.access_lost += other.access_lost
         if alive:
             self.queued_rows += other.queued_rows
             self.open_connections += other.open_connections

@@ -13,18 +13,32 @@ from holdfast.telemetry.counts import Histogram, ServiceCounts
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def exposition(model: str, counts: ServiceCounts, *, workers: int) -> bytes:
-    """The text of `/metrics` for one deployment."""
+def exposition(
+    model: str, counts: ServiceCounts, *, workers: int, spool_segments: int = 0, spool_bytes: int = 0
+) -> bytes:
+    """The text of `/metrics` for one deployment.
+
+    Args:
+        model: the deployment's name.
+        counts: of all workers.
+        workers: that the service was started with.
+        spool_segments: files that the keeper has not yet moved into the table, and deleted.
+        spool_bytes: their size.
+    """
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Counts(model, counts, workers))
+    registry.register(_Counts(model, counts, workers, spool_segments, spool_bytes))
     return generate_latest(registry)
 
 
 class _Counts(Collector):
-    def __init__(self, model: str, counts: ServiceCounts, workers: int) -> None:
+    def __init__(
+        self, model: str, counts: ServiceCounts, workers: int, spool_segments: int, spool_bytes: int
+    ) -> None:
         self._model = model
         self._counts = counts
         self._workers = workers
+        self._spool_segments = spool_segments
+        self._spool_bytes = spool_bytes
 
     def collect(self) -> Iterable[Metric]:
         yield from self._requests()
@@ -64,13 +78,24 @@ class _Counts(Collector):
         run = HistogramMetricFamily(
             "holdfast_run_duration_seconds", "Time of one run of the model.", labels=labels
         )
+        queue, record, encode = (
+            HistogramMetricFamily(name, text, labels=labels)
+            for name, text in (
+                ("holdfast_queue_duration_seconds", "From a request's arrival to the start of its batch."),
+                ("holdfast_record_duration_seconds", "Time to write one batch to the log."),
+                ("holdfast_encode_duration_seconds", "Time to write the answers of one batch."),
+            )
+        )
         for counts in self._counts.versions.values():
             values = [self._model, counts.version]
             rows.add_metric(values, counts.rows)
             failures.add_metric(values, counts.failures)
             _add(batch, values, counts.batch_rows)
             _add(run, values, counts.run_s)
-        yield from (rows, failures, batch, run)
+            _add(queue, values, counts.queue_s)
+            _add(record, values, counts.record_s)
+            _add(encode, values, counts.encode_s)
+        yield from (rows, failures, batch, run, queue, record, encode)
 
     def _log(self) -> Iterator[Metric]:
         rows = CounterMetricFamily(
@@ -85,10 +110,17 @@ class _Counts(Collector):
         labels = CounterMetricFamily("holdfast_labels", "Labels accepted.", labels=["model"])
         labels.add_metric([self._model], log.labels)
         yield labels
+        lost = CounterMetricFamily(
+            "holdfast_access_log_lost", "Requests without a line in the access log.", labels=["model"]
+        )
+        lost.add_metric([self._model], self._counts.access_lost)
+        yield lost
 
     def _gauges(self) -> Iterator[Metric]:
         for name, text, value in (
             ("holdfast_queue_rows", "Rows waiting for a run.", self._counts.queued_rows),
+            ("holdfast_spool_segments", "Spool files that are not yet in the table.", self._spool_segments),
+            ("holdfast_spool_bytes", "Their size.", self._spool_bytes),
             ("holdfast_open_connections", "Open connections.", self._counts.open_connections),
             ("holdfast_workers", "Worker processes the service was started with.", self._workers),
             ("holdfast_ready", "1 if the champion is loaded and warm.", int(self._counts.ready)),

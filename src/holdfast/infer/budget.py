@@ -1,0 +1,71 @@
+"""How many rows one run may hold: measured before the first request, from run time and memory."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+WARM_UP_S: Final = 0.1
+"""Time that measuring may take beyond the runs of one row: a start waits for it."""
+LONGEST_RUN_S: Final = 0.05
+MOST_ROWS: Final = 4096
+"""Of one run, whatever was measured: gains end far below."""
+_BEST_OF: Final = 3
+_NOISE_BYTES: Final = 8 * 1024 * 1024
+"""Growth of a process below it says nothing of the model."""
+
+
+class Measured(msgspec.Struct, frozen=True):
+    """Run time against rows, and what the runs left behind."""
+
+    curve: tuple[tuple[int, float], ...]
+    """Rows (powers of two) and the seconds of the fastest run."""
+    bytes_per_row: float
+    """Growth of the process over the largest run; 0 where it cannot be told."""
+
+
+def measure(run: Callable[[int], float]) -> Measured:
+    """Run ever larger batches until time or the length of a run says enough.
+
+    Args:
+        run: runs so many rows and returns the seconds it took.
+    """
+    curve = [(1, min(run(1) for _ in range(_BEST_OF)))]
+    before_bytes = resident_bytes()
+    ends_s = time.monotonic() + WARM_UP_S
+    rows = 2
+    while rows <= MOST_ROWS:
+        fastest_s = run(rows)
+        for _ in range(_BEST_OF - 1):
+            if time.monotonic() > ends_s:
+                break
+            fastest_s = min(fastest_s, run(rows))
+        curve.append((rows, fastest_s))
+        # The next run takes about twice as long as this one.
+        if fastest_s > LONGEST_RUN_S or time.monotonic() + 2 * fastest_s > ends_s:
+            break
+        rows *= 2
+    grown_bytes = resident_bytes() - before_bytes
+    return Measured(tuple(curve), grown_bytes / curve[-1][0] if grown_bytes > _NOISE_BYTES else 0.0)
+
+
+def rows_in_memory(bytes_per_row: float, budget_bytes: float) -> int:
+    """Most rows whose run stays within a budget; at least 1."""
+    if bytes_per_row <= 0.0:
+        return MOST_ROWS
+    return max(1, min(int(budget_bytes / bytes_per_row), MOST_ROWS))
+
+
+def resident_bytes() -> int:
+    """Memory of this process; 0 where the system does not say."""
+    try:
+        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf(
+            "SC_PAGE_SIZE"
+        )
+    except (OSError, ValueError):
+        return 0

@@ -1,0 +1,122 @@
+"""OpenTelemetry spans of requests, when asked for; needs the extra `opentelemetry`.
+
+Which requests are traced is decided here, before the SDK is asked, so the others cost one comparison. Where
+spans go is OpenTelemetry's own to say: `OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_RESOURCE_ATTRIBUTES` and their
+like. Spans leave in the background, in batches, and are dropped by the SDK when nobody takes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from holdfast.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace.export import SpanExporter
+
+_SAMPLED = 1
+
+
+class Traces:
+    """Makes one server span per traced request.
+
+    Args:
+        service: name of the deployment, `service.name`.
+        instance: of the worker, `service.instance.id`.
+        fraction: share of requests without a traceparent that begin a trace.
+        chance: numbers from 0 up to 1, which decide that.
+        exporter: takes the spans; None: OTLP over HTTP.
+
+    Raises:
+        MissingExtraError: OpenTelemetry is not installed.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        instance: str,
+        *,
+        fraction: float,
+        chance: Callable[[], float],
+        exporter: SpanExporter | None = None,
+    ) -> None:
+        try:
+            from opentelemetry.sdk.resources import Resource
+            from opentelemetry.sdk.trace import TracerProvider
+            from opentelemetry.sdk.trace.export import BatchSpanProcessor
+            from opentelemetry.trace import SpanKind
+
+            if exporter is None:
+                from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+                exporter = OTLPSpanExporter()
+        except ImportError as error:
+            raise MissingExtraError("opentelemetry", "opentelemetry") from error
+        resource = Resource.create({"service.name": service, "service.instance.id": instance})
+        # Sampling is done here, and exactly once: whatever reaches the SDK is wanted.
+        self._provider = TracerProvider(resource=resource)
+        self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        self._tracer = self._provider.get_tracer("holdfast")
+        self._kind = SpanKind.SERVER
+        self._fraction = fraction
+        self._chance = chance
+
+    def wanted(self, traceparent: bytes) -> bool:
+        """Whether a request is traced: as its caller decided, or by chance where it did not."""
+        if traceparent:
+            return bool(int(traceparent[-2:], 16) & _SAMPLED)
+        return self._chance() < self._fraction
+
+    def request(
+        self,
+        name: str,
+        traceparent: bytes,
+        *,
+        ended_ns: int,
+        seconds: float,
+        status: int,
+        attributes: Mapping[str, str | int | float],
+    ) -> bytes:
+        """Record one answered request; the traceparent that names its span.
+
+        Args:
+            name: method and route.
+            traceparent: of the caller, valid; b"" begins a trace.
+            ended_ns: wall time of the end, nanoseconds since the epoch.
+            seconds: from the last byte of the request to its answer being ready.
+            status: of HTTP.
+            attributes: beside those of every HTTP server.
+        """
+        from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
+        from opentelemetry.trace.status import Status, StatusCode
+
+        parent = None
+        if traceparent:
+            _, trace_id, span_id, flags = traceparent.decode().split("-")
+            context = SpanContext(
+                int(trace_id, 16), int(span_id, 16), is_remote=True, trace_flags=TraceFlags(int(flags, 16))
+            )
+            parent = set_span_in_context(NonRecordingSpan(context))
+        method, _, route = name.partition(" ")
+        span = self._tracer.start_span(
+            name,
+            context=parent,
+            kind=self._kind,
+            attributes={
+                "http.request.method": method,
+                "http.route": route,
+                "http.response.status_code": status,
+                **attributes,
+            },
+            start_time=ended_ns - round(seconds * 1e9),
+        )
+        if status >= 500:
+            span.set_status(Status(StatusCode.ERROR))
+        span.end(ended_ns)
+        made = span.get_span_context()
+        return f"00-{made.trace_id:032x}-{made.span_id:016x}-01".encode()
+
+    def close(self) -> None:
+        """Send what waits, for some seconds at most."""
+        self._provider.shutdown()

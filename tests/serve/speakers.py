@@ -59,15 +59,25 @@ def _json(path: str, body: Any) -> Spoken:
     return Spoken(path, json.dumps(body).encode(), {"content-type": "application/json"})
 
 
-def _values(model: Model, name: str, rows: list[Row]) -> list[Any]:
+def tensor_values(model: Model, name: str, rows: list[Row]) -> list[Any]:
     columns = model.tensors[name]
     if name in columns:
         return [row[name] for row in rows]
     return [[row[column] for column in columns] for row in rows]
 
 
-def _shape(model: Model, name: str, rows: list[Row]) -> list[int]:
+def tensor_shape(model: Model, name: str, rows: list[Row]) -> list[int]:
     return [len(rows)] if name in model.tensors[name] else [len(rows), len(model.tensors[name])]
+
+
+def tensor_bytes(datatype: str, values: list[Any]) -> bytes:
+    """As the binary extension wants them; a missing number is NaN."""
+    if datatype == "BYTES":
+        encoded = [str(one).encode() for one in values]
+        return b"".join(struct.pack("<I", len(one)) + one for one in encoded)
+    if any(one is None for one in values):
+        values = [np.nan if one is None else one for one in values]
+    return np.array(values, dtype=_WIRE[datatype]).tobytes()
 
 
 def predict(model: Model, rows: list[Row]) -> Spoken:
@@ -78,9 +88,9 @@ def v2_json(model: Model, rows: list[Row]) -> Spoken:
     inputs = [
         {
             "name": name,
-            "shape": _shape(model, name, rows),
+            "shape": tensor_shape(model, name, rows),
             "datatype": model.dtypes[name],
-            "data": _values(model, name, rows),
+            "data": tensor_values(model, name, rows),
         }
         for name in model.tensors
     ]
@@ -90,17 +100,12 @@ def v2_json(model: Model, rows: list[Row]) -> Spoken:
 def v2_binary(model: Model, rows: list[Row]) -> Spoken:
     inputs, tail = [], b""
     for name in model.tensors:
-        values = _values(model, name, rows)
-        if model.dtypes[name] == "BYTES":
-            encoded = [str(one).encode() for one in values]
-            data = b"".join(struct.pack("<I", len(one)) + one for one in encoded)
-        else:
-            filled = [np.nan if one is None else one for one in values]
-            data = np.array(filled, dtype=_WIRE[model.dtypes[name]]).tobytes()
+        values = tensor_values(model, name, rows)
+        data = tensor_bytes(model.dtypes[name], values)
         inputs.append(
             {
                 "name": name,
-                "shape": _shape(model, name, rows),
+                "shape": tensor_shape(model, name, rows),
                 "datatype": model.dtypes[name],
                 "parameters": {"binary_data_size": len(data)},
             }
@@ -130,7 +135,7 @@ def v1_base64(model: Model, rows: list[Row]) -> Spoken:
 
 
 def v1_tensors(model: Model, rows: list[Row]) -> Spoken:
-    columns = {name: _values(model, name, rows) for name in model.tensors}
+    columns = {name: tensor_values(model, name, rows) for name in model.tensors}
     instances = [{name: values[i] for name, values in columns.items()} for i in range(len(rows))]
     return _json("/v1/models/demo:predict", {"instances": instances})
 
@@ -140,7 +145,7 @@ def v1_values(model: Model, rows: list[Row]) -> Spoken:
 
 
 def v1_columns(model: Model, rows: list[Row]) -> Spoken:
-    columns = {name: _values(model, name, rows) for name in model.tensors}
+    columns = {name: tensor_values(model, name, rows) for name in model.tensors}
     return _json("/v1/models/demo:predict", {"inputs": columns})
 
 

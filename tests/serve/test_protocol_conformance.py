@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from grpc_service import ask_grpc
 from live_service import Server, Start, linear_model, mixed_model, starting
-from speakers import LINEAR, MIXED, SPEAKERS, Model, ask, hear
+from speakers import LINEAR, MIXED, SPEAKERS, Heard, Model, Row, hear
+from speakers import ask as ask_http
 
 from holdfast.clock import SystemClock
 from holdfast.prediction_log import PredictionLog, settle
 
 start = starting
 
-every_protocol = pytest.mark.parametrize("name", SPEAKERS)
+over_http = pytest.mark.parametrize("name", SPEAKERS)
+every_protocol = pytest.mark.parametrize("name", [*SPEAKERS, "grpc_raw", "grpc_typed"])
 # Numbers that float32 holds exactly: a tensor of float32 can carry no others, and the log keeps what came.
 LINEAR_ROWS = [{"a": 1.5, "b": -2.0}, {"a": 0.125, "b": 2.0**100}, {"a": 16777216.0, "b": 0.0}]
 MIXED_ROWS = [
@@ -25,6 +28,13 @@ MIXED_ROWS = [
     {"age": 2**53 + 1, "city": "Zürich", "income": None},
     {"age": -(2**63), "city": "never seen", "income": -1.5},
 ]
+
+
+def ask(server: Server, name: str, model: Model, rows: list[Row], **headers: str) -> Heard:
+    """Send the rows in that protocol."""
+    if name in SPEAKERS:
+        return ask_http(server, name, model, rows, **headers)
+    return ask_grpc(server, model, rows, raw=name == "grpc_raw", key=headers.get("authorization"))
 
 
 def logged(folder: Path, ids: list[str]) -> list[dict[str, Any]]:
@@ -102,7 +112,7 @@ def test_keys_are_asked_for(start: Start, name: str) -> None:
     assert ask(server, name, LINEAR, LINEAR_ROWS, authorization="Bearer secret").status == 200
 
 
-@every_protocol
+@over_http
 def test_a_body_that_is_cut_off_is_refused(start: Start, name: str) -> None:
     server = start(mixed_model())
     spoken = SPEAKERS[name](MIXED, MIXED_ROWS)
@@ -112,7 +122,7 @@ def test_a_body_that_is_cut_off_is_refused(start: Start, name: str) -> None:
     assert isinstance(body["error"], str)
 
 
-@every_protocol
+@over_http
 def test_behind_a_slow_request_on_one_connection_the_answer_is_the_same(start: Start, name: str) -> None:
     server = start(linear_model())
     spoken = SPEAKERS[name](LINEAR, LINEAR_ROWS)

@@ -93,6 +93,8 @@ class Start(Message, frozen=True):
     """Of holdfast."""
     holds: tuple[Hold, ...] = ()
     """Loaded before it listens."""
+    grpc_address: str = ""
+    """Where to listen for gRPC; "": nowhere."""
 
 
 class Route(Message, frozen=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from pathlib import Path
 
 from holdfast.serve.errors import ExposureError, ServeError
 from holdfast.spec import is_loopback
@@ -54,3 +55,20 @@ def tls_context(security: Security) -> ssl.SSLContext | None:
             f"the certificate or its key cannot be used: {error}", where="[security] tls_certificate, tls_key"
         ) from error
     return context
+
+
+def tls_pair(security: Security) -> tuple[bytes, bytes] | None:
+    """Private key and certificate in PEM, or None; for servers that load them themselves.
+
+    Raises:
+        ServeError: a file cannot be read.
+    """
+    if not security.tls_certificate:
+        return None
+    try:
+        return Path(security.tls_key).read_bytes(), Path(security.tls_certificate).read_bytes()
+    except OSError as error:
+        raise ServeError(
+            f"the certificate or its key cannot be read: {error.strerror}",
+            where="[security] tls_certificate, tls_key",
+        ) from error

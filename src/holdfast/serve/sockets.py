@@ -54,6 +54,33 @@ def open_sockets(
             time.sleep(_RETRY_S)
 
 
+def reserve_port(host: str, port: int) -> tuple[socket.socket, int]:
+    """A port on which workers will open listening sockets of their own, held until the socket is closed.
+
+    The socket is bound and does not listen, so no connection comes to it; no other user can take the port.
+
+    Args:
+        host: a name or an address.
+        port: 0 takes a free one.
+
+    Raises:
+        ListenError: the address is taken or not ours.
+    """
+    opened, found = open_sockets(host, port, 2)
+    for one in opened:
+        one.close()
+    family = opened[0].family
+    reserved = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        reserved.bind((host.strip("[]"), found))
+    except OSError as error:
+        reserved.close()
+        raise ListenError(f"cannot listen: {error.strerror}", where=f"{host}:{found}") from error
+    return reserved, found
+
+
 def _open(family: int, kind: int, address: tuple[object, ...], count: int) -> tuple[list[socket.socket], int]:
     with contextlib.ExitStack() as undo:
         with socket.socket(family, kind) as probe:

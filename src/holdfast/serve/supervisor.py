@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
@@ -22,14 +23,14 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from holdfast.clock import SystemClock
-from holdfast.errors import HoldfastError
+from holdfast.errors import HoldfastError, MissingExtraError
 from holdfast.privacy import PSEUDONYM_KEY_VARIABLE, Redactor
 from holdfast.serve.children import Background, Backoff, ChildSpec, WorkerProcess, exit_text, start_worker
 from holdfast.serve.control import Drain, Loaded, LoadFailed, Route, Start
 from holdfast.serve.errors import ServeError
 from holdfast.serve.holdings import Holdings
 from holdfast.serve.security import check_exposure, tls_context
-from holdfast.serve.sockets import open_sockets
+from holdfast.serve.sockets import open_sockets, reserve_port
 from holdfast.spec import Deployment
 from holdfast.telemetry import retire
 
@@ -84,6 +85,7 @@ class Supervisor:
         self._signals: list[int] = []
         self._failed: str | None = None
         self._url = ""
+        self._grpc_address = ""
         self._reload_wanted = False
         self._holdings = Holdings(deployment, self._workers)
 
@@ -109,10 +111,21 @@ class Supervisor:
             scheme = "https" if deployment.checklist.security.tls_certificate else "http"
             host = f"[{target.host}]" if ":" in target.host.strip("[]") else target.host
             self._url = f"{scheme}://{host}:{port}"
+            if target.grpc_port is not None:
+                reserved, grpc_port = reserve_port(target.host, target.grpc_port)
+                undo.callback(reserved.close)
+                self._grpc_address = f"{host}:{grpc_port}"
             undo.enter_context(self._handle_signals())
             undo.callback(self._kill_all)
             (run_folder / "serve.json").write_bytes(
-                msgspec.json.encode({"url": self._url, "pid": os.getpid(), "name": deployment.name})
+                msgspec.json.encode(
+                    {
+                        "url": self._url,
+                        "grpc": self._grpc_address or None,
+                        "pid": os.getpid(),
+                        "name": deployment.name,
+                    }
+                )
             )
             undo.callback((run_folder / "serve.json").unlink, missing_ok=True)
             for place in self._places:
@@ -137,6 +150,8 @@ class Supervisor:
         checklist = deployment.checklist
         check_exposure(checklist)
         tls_context(checklist.security)
+        if checklist.target.grpc_port is not None and find_spec("grpc_reflection") is None:
+            raise MissingExtraError("grpcio", "grpc")
         if checklist.logging.enabled:
             key = os.environ.get(PSEUDONYM_KEY_VARIABLE)
             Redactor(checklist.privacy, key.encode() if key else None)
@@ -204,6 +219,7 @@ class Supervisor:
                 deployment.checklist_hash,
                 holdfast.__version__,
                 self._holdings.holds,
+                self._grpc_address,
             )
         )
         if self._route.generation >= 0:
@@ -290,7 +306,8 @@ class Supervisor:
         else:
             state = f"version {self._route.version} NOT loaded"
         count = len(workers)
-        self._say(f"{name} at {self._url}, {state}, {count} worker{'s' if count > 1 else ''}")
+        also = f", gRPC at {self._grpc_address}" if self._grpc_address else ""
+        self._say(f"{name} at {self._url}{also}, {state}, {count} worker{'s' if count > 1 else ''}")
 
     def _workers(self) -> list[WorkerProcess]:
         current = [place.current for place in self._places]

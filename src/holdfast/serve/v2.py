@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 import numpy as np
@@ -120,6 +120,9 @@ class InferCall(Call):
         return self.codec.encode_empty(self)
 
 
+AnyCall = TypeVar("AnyCall", bound=InferCall)
+
+
 class V2Codec:
     """Reads infer requests and writes infer responses of one model version.
 
@@ -134,8 +137,8 @@ class V2Codec:
     def __init__(
         self, model: str, version: str, signature: Signature, schema: RecordSchema, max_rows: int
     ) -> None:
-        self._model = model
-        self._version = version
+        self.model = model
+        self.version = version
         self.signature = signature
         self._schema = schema
         self._max_rows = max_rows
@@ -188,10 +191,22 @@ class V2Codec:
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
             read_json(bytes(text))
             raise MalformedBodyError("not an infer request") from None
-        return self.read(request, tail)
+        return self.read(request, _cut(request.inputs, tail), InferCall)
 
-    def read(self, request: InferRequest, tail: memoryview) -> InferCall:
-        """The rows of a request whose envelope is read; `tail` holds the bytes of its binary tensors."""
+    def read(
+        self, request: InferRequest, contents: Sequence[memoryview | None], kind: type[AnyCall]
+    ) -> AnyCall:
+        """The rows of a request whose envelope is read.
+
+        Args:
+            request: its inputs may be without data.
+            contents: for each input its bytes; None where its data are JSON.
+            kind: of call to make.
+
+        Raises:
+            InputError: tensors do not fit the signature.
+            TooManyRowsError: more rows than one request may hold.
+        """
         values: dict[str, Values] = {}
         rows: int | None = None
         seen: set[str] = set()
@@ -205,8 +220,7 @@ class V2Codec:
             if given.name in seen:
                 raise InputError("the input is given twice", where=f"{path}.name")
             seen.add(given.name)
-            raw, tail = _cut(given, tail, path)
-            tensor_rows = self._take(tensor, given, raw, path, values)
+            tensor_rows = self._take(tensor, given, contents[i], path, values)
             if rows is not None and tensor_rows != rows:
                 raise InputError(
                     "inputs differ in their number of rows",
@@ -215,13 +229,6 @@ class V2Codec:
                     received=str(tensor_rows),
                 )
             rows = tensor_rows
-        if len(tail):
-            raise InputError(
-                "more bytes than the tensors declare",
-                where="$.inputs",
-                received=f"{len(tail)} bytes too many",
-                next_step="Say how many are a tensor's in its parameters.binary_data_size.",
-            )
         for tensor in self.signature.inputs:
             if tensor.name not in seen:
                 raise InputError("input missing", where="$.inputs", expected=f"an input {tensor.name!r}")
@@ -229,7 +236,7 @@ class V2Codec:
         columns = check_columns(self.signature.columns, values, rows)
         block = Block(rows, columns)
         self._apply_parameters(block, request)
-        return InferCall(self, request.id, block, self._wanted(request))
+        return kind(self, request.id, block, self._wanted(request))
 
     def _take(
         self,
@@ -433,10 +440,18 @@ class V2Codec:
 
     def encode_empty(self, call: InferCall) -> Body:
         """The response body for a call of no rows."""
-        shapes = {
-            name: [0, *(max(size, 0) for size in tensor.shape[1:])] for name, tensor in self._outputs.items()
-        }
-        return self._response(call, call.id or "", [], [np.empty(shapes[name]) for name, _ in call.outputs])
+        return self._response(call, call.id or "", [], self.empty_outputs(call))
+
+    def empty_outputs(self, call: InferCall) -> list[NDArray[Any]]:
+        """The outputs of no rows."""
+        return [
+            np.empty([0, *(max(size, 0) for size in self._outputs[name].shape[1:])])
+            for name, _ in call.outputs
+        ]
+
+    def output(self, name: str) -> Tensor:
+        """One output of the signature."""
+        return self._outputs[name]
 
     def _response(
         self, call: InferCall, given_id: str, ids: list[str], found: Sequence[NDArray[Any]]
@@ -453,7 +468,7 @@ class V2Codec:
             else:
                 outputs.append(_AnswerTensor(name, shape, datatype, _listed(values)))
         parameters = {"prediction_ids": ",".join(ids)}
-        parts[0] = self._encode(_InferResponse(self._model, self._version, given_id, parameters, outputs))
+        parts[0] = self._encode(_InferResponse(self.model, self.version, given_id, parameters, outputs))
         if len(parts) == 1:
             return parts[0], None
         return b"".join(parts), len(parts[0])
@@ -461,7 +476,7 @@ class V2Codec:
     def metadata(self, platform: str, versions: Sequence[str]) -> dict[str, Any]:
         """The body of the model metadata route."""
         return {
-            "name": self._model,
+            "name": self.model,
             "versions": list(versions),
             "platform": platform,
             "inputs": [_described(tensor) for tensor in self.signature.inputs],
@@ -469,25 +484,37 @@ class V2Codec:
         }
 
 
-def _cut(given: InputTensor, tail: memoryview, path: str) -> tuple[memoryview | None, memoryview]:
-    """The bytes of one tensor, None where its data are JSON, and the bytes after them."""
-    size = (given.parameters or {}).get("binary_data_size")
-    if size is None:
-        return None, tail
-    where = f"{path}.parameters.binary_data_size"
-    if isinstance(size, bool) or not isinstance(size, int) or size < 0:
-        raise InputError("wrong type", where=where, expected="a number of bytes")
-    if not isinstance(given.data, UnsetType):
-        raise InputError("given twice", where=where, expected="either data or binary_data_size")
-    if size > len(tail):
+def _cut(inputs: Sequence[InputTensor], tail: memoryview) -> list[memoryview | None]:
+    """For each input its bytes behind the JSON, in order; None where its data are JSON."""
+    contents: list[memoryview | None] = []
+    for i, given in enumerate(inputs):
+        size = (given.parameters or {}).get("binary_data_size")
+        if size is None:
+            contents.append(None)
+            continue
+        where = f"$.inputs[{i}].parameters.binary_data_size"
+        if isinstance(size, bool) or not isinstance(size, int) or size < 0:
+            raise InputError("wrong type", where=where, expected="a number of bytes")
+        if not isinstance(given.data, UnsetType):
+            raise InputError("given twice", where=where, expected="either data or binary_data_size")
+        if size > len(tail):
+            raise InputError(
+                "the body ends before the tensor does",
+                where=where,
+                expected=f"at most {len(tail)} bytes",
+                received=str(size)[:32],
+                next_step="The header Inference-Header-Content-Length says where the tensors begin.",
+            )
+        contents.append(tail[:size])
+        tail = tail[size:]
+    if len(tail):
         raise InputError(
-            "the body ends before the tensor does",
-            where=where,
-            expected=f"at most {len(tail)} bytes",
-            received=str(size)[:32],
-            next_step="The header Inference-Header-Content-Length says where the tensors begin.",
+            "more bytes than the tensors declare",
+            where="$.inputs",
+            received=f"{len(tail)} bytes too many",
+            next_step="Say how many are a tensor's in its parameters.binary_data_size.",
         )
-    return tail[:size], tail[size:]
+    return contents
 
 
 def _flag(parameters: dict[str, Any] | None, name: str, path: str) -> bool | None:

@@ -13,7 +13,7 @@ import socket
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 from uvicorn.config import Config
@@ -37,12 +37,15 @@ from holdfast.serve.control import (
 )
 from holdfast.serve.protocol import HotProtocol, WorkerState
 from holdfast.serve.repository import Repository
-from holdfast.serve.security import tls_context
+from holdfast.serve.security import tls_context, tls_pair
 from holdfast.serve.service import Service
 from holdfast.serve.watch import Watch
 from holdfast.spec import Deployment
 from holdfast.spec.checklist import Checklist
 from holdfast.telemetry import AccessLog, ServiceCounts, Traces, write_snapshot
+
+if TYPE_CHECKING:
+    from holdfast.serve.grpc_server import GrpcServer
 
 SNAPSHOT_S = 0.5
 BACKLOG = 2048
@@ -101,6 +104,8 @@ class Worker:
         self._tls = tls_context(self._checklist.security)
         _, self._writer = await asyncio.open_unix_connection(sock=self._control, limit=1 << 20)
         self._repository = service.repository = Repository(service, self._say, self._load_and_warm)
+        # Before the first version answers, since the service is announced then.
+        grpc_server = await self._start_grpc()
         reading = asyncio.create_task(self._read_control(_))
         loading = asyncio.create_task(self._follow_routes())
         holding = asyncio.create_task(self._repository.follow())
@@ -119,7 +124,10 @@ class Worker:
             self._connection, sock=self._listening, ssl=self._tls, backlog=BACKLOG
         )
         await ending
-        await self._drain(server, spare)
+        if grpc_server is None:
+            await self._drain(server, spare)
+        else:
+            await asyncio.gather(self._drain(server, spare), self._stop_grpc(grpc_server))
         for task in (reading, loading, holding, first, *ticking):
             task.cancel()
         if service.watch is not None:
@@ -140,6 +148,19 @@ class Worker:
             traces = Traces(name, self._start.replica, fraction=settings.trace_fraction, chance=chance)
         access = AccessLog(sys.stdout.fileno()) if settings.access_log else None
         return Watch(access, traces, self._counts, clock)
+
+    async def _start_grpc(self) -> GrpcServer | None:
+        if not self._start.grpc_address:
+            return None
+        from holdfast.serve.grpc_server import GrpcServer
+
+        server = GrpcServer(self._service, self._start.version)
+        await server.start(self._start.grpc_address, tls_pair(self._checklist.security))
+        return server
+
+    async def _stop_grpc(self, server: GrpcServer) -> None:
+        await asyncio.sleep(self._notice_s)
+        await server.stop(self._drain_s)
 
     def _connection(self) -> HotProtocol:
         return HotProtocol(self._service, self._config, self._state)

@@ -146,6 +146,16 @@ class Target(Section, frozen=True):
         int,
         Meta(ge=0, le=65535, description="TCP port; 0 takes a free one and prints it. Default 8080."),
     ] = 8080
+    grpc_port: Annotated[
+        Annotated[int, Meta(ge=0, le=65535)] | None,
+        Meta(
+            description=(
+                "TCP port for gRPC (Open Inference Protocol) beside HTTP, on the same host with the same "
+                "keys and TLS; 0 takes a free one and prints it. Needs holdfast[grpc]. Default unset: no "
+                "gRPC, as HTTP with binary tensors is faster."
+            )
+        ),
+    ] = None
 
 
 class Compute(Section, frozen=True):

@@ -1,0 +1,133 @@
+"""ModelInfer: protobuf tensors, typed or raw, to the v2 codec's columns and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from holdfast.artifact.packing import numpy_dtype
+from holdfast.artifact.signature import Dtype
+from holdfast.infer import AnsweredBatch, InputError
+from holdfast.infer.schema import is_integer
+from holdfast.serve.calls import Body
+from holdfast.serve.grpc_messages import message_class
+from holdfast.serve.service import Endpoint
+from holdfast.serve.v2 import DATATYPES, InferCall, InferRequest, InputTensor, OutputTensor
+from holdfast.serve.v2_binary import tensor_bytes
+
+ModelInferRequest: Final = message_class("ModelInferRequest")
+ModelInferResponse: Final = message_class("ModelInferResponse")
+_DTYPES: Final[dict[str, Dtype]] = {datatype: dtype for dtype, datatype in DATATYPES.items()}
+_CONTENTS: Final[dict[Dtype, str]] = {
+    "bool": "bool_contents",
+    "int8": "int_contents",
+    "int16": "int_contents",
+    "int32": "int_contents",
+    "int64": "int64_contents",
+    "uint8": "uint_contents",
+    "uint16": "uint_contents",
+    "uint32": "uint_contents",
+    "uint64": "uint64_contents",
+    "float32": "fp32_contents",
+    "float64": "fp64_contents",
+    "string": "bytes_contents",
+}
+"""Where typed values stand; FP16 has no place and travels raw only."""
+_WIDEST: Final = {"int": np.dtype(np.int64), "uin": np.dtype(np.uint64)}
+"""Of the kinds whose small types share a field with larger ones."""
+
+
+class GrpcInferCall(InferCall):
+    """A decoded ModelInfer; its answer is a serialised ModelInferResponse."""
+
+    __slots__ = ("raw",)
+
+    raw: bool
+    """Whether outputs go out as bytes, as the inputs came."""
+
+    def encode(self, batch: AnsweredBatch, start: int) -> Body:
+        """See `Call.encode`."""
+        ids = list(batch.ids[start : start + self.rows])
+        found = [
+            np.asarray(batch.answer.outputs[name])[start : start + self.rows] for name, _ in self.outputs
+        ]
+        return self._answer(self.id or (ids[0] if len(ids) == 1 else ""), ids, found)
+
+    def encode_empty(self) -> Body:
+        """See `Call.encode_empty`."""
+        return self._answer(self.id or "", [], self.codec.empty_outputs(self))
+
+    def _answer(self, given_id: str, ids: list[str], found: Sequence[Any]) -> Body:
+        codec = self.codec
+        response = ModelInferResponse(model_name=codec.model, model_version=codec.version, id=given_id)
+        response.parameters["prediction_ids"].string_param = ",".join(ids)
+        dtypes = [codec.output(name).dtype for name, _ in self.outputs]
+        raw = self.raw or "float16" in dtypes
+        for (name, _), dtype, values in zip(self.outputs, dtypes, found, strict=True):
+            tensor = response.outputs.add(name=name, datatype=DATATYPES[dtype], shape=values.shape)
+            if raw:
+                response.raw_output_contents.append(tensor_bytes(dtype, values))
+                continue
+            flat = values.ravel().tolist()
+            if dtype == "string":
+                flat = [one if isinstance(one, bytes) else str(one).encode() for one in flat]
+            getattr(tensor.contents, _CONTENTS[dtype]).extend(flat)
+        return response.SerializeToString(), None
+
+
+def decode_infer(endpoint: Endpoint, request: Any) -> GrpcInferCall:
+    """The rows of a ModelInferRequest.
+
+    Raises:
+        InputError: tensors do not fit the signature.
+        TooManyRowsError: more rows than one request may hold.
+    """
+    raw = request.raw_input_contents
+    if raw and len(raw) != len(request.inputs):
+        raise InputError(
+            "not one raw content for each input",
+            where="raw_input_contents",
+            expected=str(len(request.inputs)),
+            received=str(len(raw)),
+        )
+    inputs, contents = [], []
+    for i, given in enumerate(request.inputs):
+        inputs.append(InputTensor(given.name, list(given.shape), given.datatype))
+        if raw and given.HasField("contents"):
+            raise InputError("given twice", where=f"$.inputs[{i}].contents", expected="typed or raw contents")
+        content = raw[i] if raw else _typed(given, f"$.inputs[{i}]")
+        contents.append(memoryview(content))
+    outputs = [OutputTensor(one.name) for one in request.outputs]
+    parameters = {name: _chosen(value) for name, value in request.parameters.items()}
+    envelope = InferRequest(inputs, request.id or None, parameters, outputs)
+    call = endpoint.v2.read(envelope, contents, GrpcInferCall)
+    call.raw = bool(raw)
+    return call
+
+
+def _typed(given: Any, path: str) -> bytes:
+    """Typed contents as the bytes that raw contents would be."""
+    dtype = _DTYPES.get(given.datatype)
+    if dtype is None or dtype not in _CONTENTS:
+        raise InputError(
+            "a datatype without typed contents",
+            where=f"{path}.datatype",
+            expected="raw_input_contents" if dtype else ", ".join(_DTYPES),
+            received=given.datatype[:16],
+        )
+    values = getattr(given.contents, _CONTENTS[dtype])
+    if dtype == "string":
+        return tensor_bytes(dtype, np.array([*values, None], dtype=object)[:-1])
+    array = np.array(list(values), dtype=_WIDEST.get(dtype[:3], numpy_dtype(dtype)))
+    if is_integer(dtype) and array.size:
+        limits = np.iinfo(numpy_dtype(dtype))
+        if array.min() < limits.min or array.max() > limits.max:
+            raise InputError(f"a value out of the range of {dtype}", where=f"{path}.contents")
+    return tensor_bytes(dtype, array)
+
+
+def _chosen(parameter: Any) -> Any:
+    name = parameter.WhichOneof("parameter_choice")
+    return None if name is None else getattr(parameter, name)

@@ -1,0 +1,262 @@
+"""`inference.GRPCInferenceService` on a port of its own, from the same process and the same data plane."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import grpc
+from google.protobuf.message import DecodeError
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+
+from holdfast.errors import HoldfastError
+from holdfast.infer import InputError, MalformedBodyError, NotReadyError, OverloadedError, UnknownModelError
+from holdfast.serve.errors import ListenError
+from holdfast.serve.grpc_infer import ModelInferRequest, decode_infer
+from holdfast.serve.grpc_messages import METHODS, POOL, SERVICE, message_class
+from holdfast.serve.repository import Repository
+from holdfast.serve.service import Service, Sink
+from holdfast.serve.status import status_of
+
+INFER: Final = "grpc ModelInfer"
+EXTENSIONS: Final = ["binary_tensor_data", "model_repository"]
+_OVERHEAD_BYTES: Final = 64 * 1024
+"""Of a message beside its tensors."""
+_HEALTH_S: Final = 0.1
+_CODES: Final[dict[int, grpc.StatusCode]] = {
+    400: grpc.StatusCode.INVALID_ARGUMENT,
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    404: grpc.StatusCode.NOT_FOUND,
+    409: grpc.StatusCode.FAILED_PRECONDITION,
+    413: grpc.StatusCode.INVALID_ARGUMENT,
+    415: grpc.StatusCode.INVALID_ARGUMENT,
+    422: grpc.StatusCode.INVALID_ARGUMENT,
+    503: grpc.StatusCode.UNAVAILABLE,
+}
+_Handler = Callable[[Any], Awaitable[Any]]
+
+
+class _FutureSink(Sink):
+    __slots__ = ("future",)
+
+    def __init__(self) -> None:
+        self.future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    def respond(self, body: bytes, json_bytes: int | None = None) -> None:  # noqa: ARG002 - a message is one piece
+        if not self.future.done():
+            self.future.set_result(body)
+
+    def refuse(self, error: HoldfastError) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class GrpcServer:
+    """One worker's gRPC server.
+
+    Args:
+        service: of the worker.
+        version: of holdfast.
+    """
+
+    def __init__(self, service: Service, version: str) -> None:
+        self._service = service
+        self._version = version
+        self._health = health.aio.HealthServicer()
+        self._following: asyncio.Task[None] | None = None
+        size_bytes = service.max_body_bytes + _OVERHEAD_BYTES
+        self._server = grpc.aio.server(
+            options=[
+                ("grpc.so_reuseport", 1),
+                ("grpc.max_receive_message_length", size_bytes),
+                ("grpc.max_send_message_length", -1),
+            ]
+        )
+        self._server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler(SERVICE, self._handlers()),)
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        for known in (health_pb2, reflection_pb2):
+            with contextlib.suppress(TypeError):  # a second server of this process has added it
+                POOL.AddSerializedFile(known.DESCRIPTOR.serialized_pb)
+        names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server, POOL)
+
+    async def start(self, address: str, tls_pair: tuple[bytes, bytes] | None = None) -> int:
+        """Listen; other workers may listen on the same address.
+
+        Args:
+            address: such as `127.0.0.1:8081`; port 0 takes a free one.
+            tls_pair: private key and certificate in PEM; None: no TLS.
+
+        Returns:
+            The port.
+
+        Raises:
+            ListenError: the address cannot be listened on.
+        """
+        try:
+            if tls_pair is not None:
+                port = self._server.add_secure_port(address, grpc.ssl_server_credentials([tls_pair]))
+            else:
+                port = self._server.add_insecure_port(address)
+        except (OSError, RuntimeError) as error:
+            raise ListenError(f"cannot listen for gRPC: {error}", where=address) from error
+        await self._server.start()
+        self._following = asyncio.create_task(self._follow_readiness())
+        return int(port)
+
+    async def stop(self, grace_s: float) -> None:
+        """Accept no more calls, and answer those that are in for up to `grace_s` seconds."""
+        if self._following is not None:
+            self._following.cancel()
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace_s)
+
+    async def _follow_readiness(self) -> None:
+        before = None
+        while True:
+            ready = self._service.ready
+            if ready != before:
+                status = health_pb2.HealthCheckResponse.ServingStatus
+                value = status.SERVING if ready else status.NOT_SERVING
+                for name in ("", SERVICE):
+                    await self._health.set(name, value)
+                before = ready
+            await asyncio.sleep(_HEALTH_S)
+
+    def _handlers(self) -> dict[str, Any]:
+        handlers: dict[str, Any] = {}
+        for method in METHODS:
+            request, response = message_class(f"{method}Request"), message_class(f"{method}Response")
+            behaviour = getattr(self, f"_{method}")
+            if method == "ModelInfer":
+                handlers[method] = grpc.unary_unary_rpc_method_handler(self._infer)
+                continue
+            handlers[method] = grpc.unary_unary_rpc_method_handler(
+                self._guarded(behaviour, open_to_all=method in {"ServerLive", "ServerReady"}),
+                request_deserializer=request.FromString,
+                response_serializer=response.SerializeToString,
+            )
+        return handlers
+
+    def _guarded(self, behaviour: _Handler, *, open_to_all: bool) -> Any:
+        """Keys first, and every error as a status."""
+
+        async def guarded(request: Any, context: Any) -> Any:
+            try:
+                if not open_to_all:
+                    self._authorise(context)
+                return await behaviour(request)
+            except HoldfastError as error:
+                return await _abort(context, error)
+
+        return guarded
+
+    def _authorise(self, context: Any) -> None:
+        if self._service.open_to_all:
+            return
+        given = next((value for name, value in context.invocation_metadata() if name == "authorization"), "")
+        self._service.authorise(given.encode() if isinstance(given, str) else given)
+
+    async def _infer(self, body: bytes, context: Any) -> bytes:
+        job = None
+        try:
+            self._authorise(context)
+            try:
+                request = ModelInferRequest.FromString(body)
+            except DecodeError:
+                raise MalformedBodyError("not a ModelInferRequest") from None
+            sink = _FutureSink()
+            job = self._service.ask(
+                INFER,
+                sink,
+                lambda endpoint: decode_infer(endpoint, request),
+                request.model_name,
+                request.model_version or None,
+            )
+            return await sink.future
+        except HoldfastError as error:
+            answer: bytes = await _abort(context, error)
+            return answer
+        except asyncio.CancelledError:
+            if job is not None:
+                job.cancelled = True
+            raise
+
+    async def _ServerLive(self, _: Any) -> Any:  # noqa: N802 - the protocol's name
+        return message_class("ServerLiveResponse")(live=True)
+
+    async def _ServerReady(self, _: Any) -> Any:  # noqa: N802 - the protocol's name
+        return message_class("ServerReadyResponse")(ready=self._service.ready)
+
+    async def _ServerMetadata(self, _: Any) -> Any:  # noqa: N802 - the protocol's name
+        return message_class("ServerMetadataResponse")(
+            name="holdfast", version=self._version, extensions=EXTENSIONS
+        )
+
+    async def _ModelReady(self, request: Any) -> Any:  # noqa: N802 - the protocol's name
+        try:
+            self._service.endpoint(request.version or None, request.name)
+            ready = self._service.ready
+        except (NotReadyError, UnknownModelError):
+            ready = False
+        return message_class("ModelReadyResponse")(ready=ready)
+
+    async def _ModelMetadata(self, request: Any) -> Any:  # noqa: N802 - the protocol's name
+        endpoint = self._service.endpoint(request.version or None, request.name)
+        described = endpoint.v2.metadata(endpoint.lane.model.platform, self._service.versions)
+        return message_class("ModelMetadataResponse")(**described)
+
+    _ModelInfer = _infer
+
+    def _repository(self) -> Repository:
+        repository = self._service.repository
+        if not isinstance(repository, Repository):
+            raise NotReadyError("this process serves without a supervisor and cannot load versions")
+        return repository
+
+    async def _RepositoryIndex(self, request: Any) -> Any:  # noqa: N802 - the protocol's name
+        told = await self._repository().ask("index")
+        response = message_class("RepositoryIndexResponse")()
+        for one in told.versions:
+            if one.loaded or not request.ready:
+                response.models.add(
+                    name=self._service.name,
+                    version=one.version,
+                    state="READY" if one.loaded else "UNAVAILABLE",
+                    reason=one.reason,
+                )
+        return response
+
+    async def _RepositoryModelLoad(self, request: Any) -> Any:  # noqa: N802 - the protocol's name
+        await self._repository().ask("load", self._wanted(request))
+        return message_class("RepositoryModelLoadResponse")()
+
+    async def _RepositoryModelUnload(self, request: Any) -> Any:  # noqa: N802 - the protocol's name
+        await self._repository().ask("unload", self._wanted(request))
+        return message_class("RepositoryModelUnloadResponse")()
+
+    def _wanted(self, request: Any) -> str | None:
+        if request.model_name != self._service.name:
+            raise UnknownModelError("no such model", expected=repr(self._service.name))
+        parameters = dict(request.parameters.items())
+        version = parameters.pop("version", None)
+        parameters.pop("unload_dependents", None)
+        for name in itertools.islice(parameters, 1):
+            raise InputError(
+                "not a parameter of this service", where=f"parameters.{name[:80]}", expected="version"
+            )
+        return None if version is None else version.string_param or str(version.int64_param)
+
+
+async def _abort(context: Any, error: HoldfastError) -> Any:
+    code = _CODES.get(status_of(error), grpc.StatusCode.INTERNAL)
+    trailing = ()
+    if isinstance(error, OverloadedError):
+        trailing = (("grpc-retry-pushback-ms", str(round(error.retry_after_s * 1000))),)  # type: ignore[assignment]
+    await context.abort(code, str(error), trailing)

@@ -152,6 +152,21 @@ def test_keys_are_asked_for(start: StartGrpc) -> None:
     assert client.call("ModelInfer", raw([[1, 2]]), key).model_name == "demo"
 
 
+def test_the_caller_is_known_by_its_metadata_and_its_deadline(start: StartGrpc) -> None:
+    client = start(linear_model())
+    asked = client.channel.unary_unary(
+        f"/{SERVICE}/ModelInfer",
+        request_serializer=Request.SerializeToString,
+        response_deserializer=message_class("ModelInferResponse").FromString,
+    )
+    _, call = asked.with_call(raw([[1, 2]]), timeout=20, metadata=[("x-request-id", "mine-1")])
+    assert ("x-request-id", "mine-1") in [(one.key, one.value) for one in call.trailing_metadata()]
+    with pytest.raises(grpc.RpcError) as caught:
+        asked(raw([[1, 2]]), timeout=20, metadata=[("x-request-timeout-ms", "soon")])
+    error: Any = caught.value
+    assert error.code() == INVALID
+
+
 def test_without_a_champion_calls_are_refused_for_now(start: StartGrpc) -> None:
     assert start().refused("ModelInfer", raw([[1, 2]]))[0] == grpc.StatusCode.UNAVAILABLE
 

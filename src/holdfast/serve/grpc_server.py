@@ -9,12 +9,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import grpc
+import msgspec
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from holdfast.errors import HoldfastError
 from holdfast.infer import InputError, MalformedBodyError, NotReadyError, OverloadedError, UnknownModelError
+from holdfast.serve.caller import Caller, read_caller
 from holdfast.serve.errors import ListenError
 from holdfast.serve.grpc_infer import ModelInferRequest, decode_infer
 from holdfast.serve.grpc_messages import METHODS, POOL, SERVICE, message_class
@@ -41,10 +43,15 @@ _Handler = Callable[[Any], Awaitable[Any]]
 
 
 class _FutureSink(Sink):
-    __slots__ = ("future",)
+    __slots__ = ("caller", "future", "headers")
 
-    def __init__(self) -> None:
+    def __init__(self, caller: Caller) -> None:
+        self.caller = caller
+        self.headers = caller.headers
         self.future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    def add_header(self, line: bytes) -> None:
+        self.headers += line
 
     def respond(self, body: bytes, json_bytes: int | None = None) -> None:  # noqa: ARG002 - a message is one piece
         if not self.future.done():
@@ -161,7 +168,7 @@ class GrpcServer:
         if self._service.open_to_all:
             return
         given = next((value for name, value in context.invocation_metadata() if name == "authorization"), "")
-        self._service.authorise(given.encode() if isinstance(given, str) else given)
+        self._service.authorise(_as_bytes(given))
 
     async def _infer(self, body: bytes, context: Any) -> bytes:
         job = None
@@ -171,7 +178,7 @@ class GrpcServer:
                 request = ModelInferRequest.FromString(body)
             except DecodeError:
                 raise MalformedBodyError("not a ModelInferRequest") from None
-            sink = _FutureSink()
+            sink = _FutureSink(_caller(context))
             job = self._service.ask(
                 INFER,
                 sink,
@@ -179,10 +186,11 @@ class GrpcServer:
                 request.model_name,
                 request.model_version or None,
             )
-            return await sink.future
-        except HoldfastError as error:
-            answer: bytes = await _abort(context, error)
+            answer = await sink.future
+            context.set_trailing_metadata(_metadata(sink))
             return answer
+        except HoldfastError as error:
+            return await _abort(context, error)
         except asyncio.CancelledError:
             if job is not None:
                 job.cancelled = True
@@ -252,6 +260,26 @@ class GrpcServer:
                 "not a parameter of this service", where=f"parameters.{name[:80]}", expected="version"
             )
         return None if version is None else version.string_param or str(version.int64_param)
+
+
+def _caller(context: Any) -> Caller:
+    """What the call's metadata and its deadline say; the same names as HTTP's headers."""
+    given = ((name.encode(), _as_bytes(value)) for name, value in context.invocation_metadata())
+    caller = read_caller(given)
+    remaining_s = context.time_remaining()
+    if remaining_s is None:
+        return caller
+    patience_s = remaining_s if caller.patience_s is None else min(remaining_s, caller.patience_s)
+    return msgspec.structs.replace(caller, patience_s=patience_s)
+
+
+def _as_bytes(value: str | bytes) -> bytes:
+    return value if isinstance(value, bytes) else value.encode()
+
+
+def _metadata(sink: _FutureSink) -> tuple[tuple[str, str], ...]:
+    lines = [line.partition(b": ") for line in sink.headers.split(b"\r\n")[:-1]]
+    return tuple((name.decode(), value.decode()) for name, _, value in lines)
 
 
 async def _abort(context: Any, error: HoldfastError) -> Any:

@@ -12,8 +12,10 @@ from typing import Any
 import duckdb
 import numpy as np
 import polars as pl
+import pyarrow.fs as pfs
 import pyarrow.parquet as pq
 import pytest
+from deltalake import DeltaTable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from log_records import T0_US, ids_of, new_writer, redacted
@@ -29,8 +31,11 @@ from holdfast.prediction_log import (
     label_text,
     settle,
 )
+from holdfast.prediction_log.datasets import dataset_of
 from holdfast.prediction_log.folders import labels_folder, predictions_folder
 from holdfast.prediction_log.lease import Lease
+from holdfast.prediction_log.schema import PREDICTIONS
+from holdfast.prediction_log.tables import LogTable
 
 
 def keep(log_folder: Path) -> None:
@@ -373,3 +378,26 @@ def test_rows_that_are_there_twice_are_named(tmp_path: Path) -> None:
     assert verified.repeated_rows == 3
     assert verified.duplicate_id_count == 3
     assert verified.ledger.unaccounted == -3
+
+
+def test_arrow_reads_the_tables_without_the_interpreter_so_that_ending_while_it_reads_is_safe(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "a folder, 100 %"
+    table = LogTable.open_or_create(folder, PREDICTIONS)
+    files = table.dataset().filesystem
+    # With a PyFileSystem a reader thread needs the interpreter, and a process hung or crashed while it ended.
+    assert isinstance(files, pfs.SubTreeFileSystem)
+    assert isinstance(files.base_fs, pfs.LocalFileSystem)
+    assert dataset_of(DeltaTable(str(folder)), folder).count_rows() == 0
+
+
+def test_a_folder_may_have_any_name(tmp_path: Path) -> None:
+    folder = tmp_path / "Café #1, 100 %"
+    writer = new_writer(folder)
+    writer.append(redacted(["a"]))
+    writer.close()
+    keep(folder)
+    log = PredictionLog(folder)
+    assert log.count().predictions == 1
+    assert log.verify().ok

@@ -22,6 +22,7 @@ from deltalake import DeltaTable
 
 from holdfast.prediction_log import proof
 from holdfast.prediction_log.blocks import Counters
+from holdfast.prediction_log.datasets import dataset_of
 from holdfast.prediction_log.errors import LogFormatError
 from holdfast.prediction_log.folders import (
     labels_folder,
@@ -215,7 +216,7 @@ class _Reading:
     def _read_table(self, table: TableName, folder: Path, summaries: list[SegmentSummary]) -> None:
         known = set(self.accounts)
         delta = DeltaTable(str(folder)) if DeltaTable.is_deltatable(str(folder)) else None
-        found = {} if delta is None else proof.ranges_by_replica(_delta_batches(delta))
+        found = {} if delta is None else proof.ranges_by_replica(_delta_batches(delta, folder))
         for replica, parts in found.items():
             account = self.accounts[replica]
             if replica not in known:  # it began after the look at the spool: its rows are all that is known
@@ -247,14 +248,14 @@ class _Reading:
         )
 
 
-def _delta_batches(delta: DeltaTable) -> Iterator[pa.RecordBatch]:
-    dataset: pds.Dataset = delta.to_pyarrow_dataset()
+def _delta_batches(delta: DeltaTable, folder: Path) -> Iterator[pa.RecordBatch]:
+    dataset: pds.Dataset = dataset_of(delta, folder)
     yield from dataset.to_batches(columns=["replica", "sequence"], batch_size=_BATCH_ROWS)
 
 
 def _batches(folder: Path, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
     if DeltaTable.is_deltatable(str(folder)):
-        yield from DeltaTable(str(folder)).to_pyarrow_dataset().to_batches(columns=columns)
+        yield from dataset_of(DeltaTable(str(folder)), folder).to_batches(columns=columns)
 
 
 def read_ledger(log_folder: Path) -> Ledger:
@@ -300,7 +301,7 @@ def _duplicate_ids(log_folder: Path) -> list[tuple[str, int]]:
     import duckdb
 
     with duckdb.connect(":memory:") as connection:
-        connection.register("predictions", DeltaTable(str(folder)).to_pyarrow_dataset())
+        connection.register("predictions", dataset_of(DeltaTable(str(folder)), folder))
         connection.execute(
             "CREATE TEMP TABLE suspects AS SELECT hash(prediction_id) AS h FROM predictions "
             "GROUP BY h HAVING count(*) > 1"

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pds
 from deltalake import DeltaTable
 
+from holdfast.prediction_log.datasets import dataset_of
 from holdfast.prediction_log.errors import PredictionLogError
 from holdfast.prediction_log.exporting import ExportFormat, export_batches
 from holdfast.prediction_log.folders import labels_folder, log_folder_of, predictions_folder
@@ -186,7 +187,7 @@ class PredictionLog:
         folder = (predictions_folder if table == "predictions" else labels_folder)(self.folder)
         if not DeltaTable.is_deltatable(str(folder)):
             return pds.dataset((PREDICTIONS if table == "predictions" else LABELS).empty_table())
-        return DeltaTable(str(folder)).to_pyarrow_dataset()
+        return dataset_of(DeltaTable(str(folder)), folder)
 
     def _sql(self, query: str) -> pa.RecordBatchReader:
         import duckdb

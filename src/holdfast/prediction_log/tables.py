@@ -16,6 +16,7 @@ from deltalake import (
     write_deltalake,
 )
 
+from holdfast.prediction_log.datasets import dataset_of
 from holdfast.prediction_log.disk import SyncedFiles
 
 _CONFIGURATION: Final = {
@@ -48,6 +49,7 @@ class LogTable:
 
     def __init__(self, folder: Path, delta: DeltaTable) -> None:
         self._delta = delta
+        self._folder = folder
         self._files = (
             SyncedFiles(folder),
             SyncedFiles(folder / "_delta_log", changing=frozenset({"_last_checkpoint"})),
@@ -142,4 +144,4 @@ class LogTable:
 
     def dataset(self) -> Any:
         """The snapshot as a pyarrow data set."""
-        return self._delta.to_pyarrow_dataset()
+        return dataset_of(self._delta, self._folder)

@@ -1,17 +1,21 @@
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import socket
 import ssl
 import subprocess
+import threading
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from live_service import Start, linear_model, starting
 
 from holdfast.serve.errors import ExposureError, ServeError
-from holdfast.serve.security import check_exposure, tls_context
+from holdfast.serve.security import Tls, check_exposure, make_tls
 from holdfast.spec import parse_checklist
 from holdfast.spec.checklist import Security, Target
 
@@ -100,16 +104,105 @@ def test_an_open_address_needs_keys_and_tls() -> None:
         )
 
 
-def test_tls_is_modern_and_a_bad_certificate_is_named(tmp_path: Path) -> None:
-    certificate, key = tmp_path / "c.pem", tmp_path / "k.pem"
+def certificate(folder: Path, name: str, signer: Path | None = None) -> tuple[Path, Path]:
+    """A certificate and its key, signed by itself or by another one."""
+    certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
+    by: list[str | Path] = ["-CA", signer, "-CAkey", signer.with_suffix(".key")] if signer else []
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-         "-days", "2", "-subj", "/CN=localhost", "-keyout", key, "-out", certificate],
+         "-days", "2", "-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1", *by,
+         "-keyout", key, "-out", certificate],
         check=True, capture_output=True,
     )  # fmt: skip
-    context = tls_context(Security(tls_certificate=str(certificate), tls_key=str(key)))
-    assert context is not None
-    assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
-    assert tls_context(Security()) is None
+    return certificate, key
+
+
+def handshake(server: ssl.SSLContext, client: ssl.SSLContext) -> str:
+    """Serve one connection; the common name of the certificate that the client sees."""
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def answer() -> None:
+        with (
+            contextlib.suppress(OSError),
+            listening.accept()[0] as accepted,
+            server.wrap_socket(accepted, server_side=True) as secured,
+        ):
+            secured.sendall(b"x")
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    try:
+        with (
+            socket.create_connection(listening.getsockname(), timeout=10) as plain,
+            client.wrap_socket(plain, server_hostname="127.0.0.1") as secured,
+        ):
+            assert secured.recv(1) == b"x"
+            subject: Any = (secured.getpeercert() or {})["subject"]
+            return str(dict(one[0] for one in subject)["commonName"])
+    finally:
+        thread.join(10)
+        listening.close()
+
+
+def test_tls_is_modern_and_a_bad_certificate_is_named(tmp_path: Path) -> None:
+    certificate(tmp_path, "service")
+    tls = make_tls(Security(tls_certificate="service.pem", tls_key="service.key"), tmp_path)
+    assert tls is not None
+    assert tls.context.minimum_version >= ssl.TLSVersion.TLSv1_2
+    assert make_tls(Security(), tmp_path) is None
     with pytest.raises(ServeError, match="cannot be used"):
-        tls_context(Security(tls_certificate=str(key), tls_key=str(key)))
+        make_tls(Security(tls_certificate="service.key", tls_key="service.key"), tmp_path)
+    with pytest.raises(ServeError, match="authority"):
+        Tls(
+            Security(tls_certificate="service.pem", tls_key="service.key", tls_client_ca="service.key"),
+            tmp_path,
+        )
+
+
+def test_a_renewed_certificate_is_taken_over_only_once_its_key_fits(tmp_path: Path) -> None:
+    first = certificate(tmp_path, "service")
+    tls = Tls(Security(tls_certificate="service.pem", tls_key="service.key"), tmp_path)
+    trusting = ssl.create_default_context(cafile=str(first[0]))
+    assert handshake(tls.context, trusting) == "service"
+    assert not tls.renew()
+    second = certificate(tmp_path, "renewed")
+    second[0].replace(tmp_path / "service.pem")
+    for _ in range(2):
+        with pytest.raises(ServeError, match="cannot be used"):
+            tls.renew()
+        assert handshake(tls.context, trusting) == "service"
+    second[1].replace(tmp_path / "service.key")
+    assert tls.renew()
+    trusting.load_verify_locations(tmp_path / "service.pem")
+    assert handshake(tls.context, trusting) == "renewed"
+    (tmp_path / "service.key").unlink()
+    assert not tls.renew()
+    assert handshake(tls.context, trusting) == "renewed"
+
+
+def test_with_an_authority_of_clients_nobody_without_its_certificate_gets_past_the_handshake(
+    tmp_path: Path,
+) -> None:
+    service = certificate(tmp_path, "service")
+    authority = certificate(tmp_path, "authority")
+    certificate(tmp_path, "shop", authority[0])
+    certificate(tmp_path, "stranger")
+    tls = Tls(
+        Security(tls_certificate="service.pem", tls_key="service.key", tls_client_ca="authority.pem"),
+        tmp_path,
+    )
+    client = ssl.create_default_context(cafile=str(service[0]))
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        handshake(tls.context, client)
+    client.load_cert_chain(tmp_path / "stranger.pem", tmp_path / "stranger.key")
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        handshake(tls.context, client)
+    client = ssl.create_default_context(cafile=str(service[0]))
+    client.load_cert_chain(tmp_path / "shop.pem", tmp_path / "shop.key")
+    assert handshake(tls.context, client) == "service"
+    outside = parse_checklist(
+        '[model]\nname = "demo"\n[target]\nhost = "0.0.0.0"\n[security]\ntls_certificate = "a"\n'
+        'tls_key = "b"\ntls_client_ca = "c"\n',
+        source="test",
+    )
+    check_exposure(outside)

@@ -42,7 +42,9 @@ BY_PATTERN = {
     "logging.path": words.map(lambda word: f"logs/{word}"),
     "target.host": st.sampled_from(["127.0.0.1", "::1", "localhost"]),
     "security.api_key_hashes": st.just([]),
-    "security.auth": st.just("none"),
+    "security.auth": st.just("keys"),
+    "security.jwt_jwks": st.just(""),
+    "security.tls_client_ca": st.just(""),
     "security.tls_key": st.just(""),
     "security.tls_certificate": st.just(""),
     "privacy.actions": st.dictionaries(
@@ -109,6 +111,8 @@ def documents(draw: st.DrawFn) -> dict[str, dict[str, Any]]:
         }
         if chosen:
             document[section] = {name: draw(values_of(of_section[name])) for name in sorted(chosen)}
+    if "requests_per_s_per_key" in document.get("security", {}):
+        document["security"]["auth"] = "keys"
     return document
 
 

@@ -26,7 +26,7 @@ def faults(**sections: Mapping[str, object]) -> list[str]:
     [
         ("security", {"tls_certificate": "cert.pem"}, "security.tls_key"),
         ("security", {"tls_key": "key.pem"}, "security.tls_certificate"),
-        ("security", {"auth": "keys"}, "security.api_key_hashes"),
+        ("security", {"requests_per_s_per_key": 5}, "security.auth"),
         ("security", {"api_key_hashes": [HASH]}, "security.auth"),
         ("security", {"auth": "keys", "api_key_hashes": [HASH[:-1]]}, "security.api_key_hashes[0]"),
         ("security", {"auth": "keys", "api_key_hashes": [HASH[:-1] + "g"]}, "security.api_key_hashes[0]"),

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import getpass
 from pathlib import Path
 
 import click
 
-from holdfast.cli.options import folder_option, json_option, open_deployment, print_json, print_table
+from holdfast.cli.options import actor, folder_option, json_option, open_deployment, print_json, print_table
 from holdfast.clock import SystemClock, iso_utc
 from holdfast.registry import ModelVersion, Registry, register_model
 from holdfast.spec import Deployment
@@ -65,7 +64,7 @@ def register_command(
             clock=SystemClock(),
         )
         if promote and registry.route().champion != version.version:
-            registry.promote(version.version, reason="registered with --promote", actor=_actor())
+            registry.promote(version.version, reason="registered with --promote", actor=actor())
         champion = registry.route().champion
     if as_json:
         print_json({"version": version, "champion": champion})
@@ -120,7 +119,7 @@ def promote(version: str, folder: Path, reason: str, *, as_json: bool) -> None:
     """Make VERSION the champion. No request is dropped."""
     with _open_registry(open_deployment(folder)) as registry:
         before = registry.route().champion
-        registry.promote(version, reason=reason, actor=_actor())
+        registry.promote(version, reason=reason, actor=actor())
     _print_change(before, version, as_json=as_json)
 
 
@@ -134,7 +133,7 @@ def rollback(folder: Path, reason: str, *, as_json: bool) -> None:
     """Make the champion before this one the champion again."""
     with _open_registry(open_deployment(folder)) as registry:
         before = registry.route().champion
-        after = registry.rollback(reason=reason, actor=_actor())
+        after = registry.rollback(reason=reason, actor=actor())
     _print_change(before, after, as_json=as_json)
 
 
@@ -160,10 +159,3 @@ def status(folder: Path, *, as_json: bool) -> None:
         [iso_utc(one.at_us)[:19], one.action, one.version or "", one.actor, one.reason] for one in decisions
     ]
     print_table("", ["when (UTC)", "decision", "version", "by", "reason"], rows)
-
-
-def _actor() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return "unknown"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -36,6 +37,14 @@ def json_option(command: Command) -> Command:
 def open_deployment(folder: Path) -> Deployment:
     """The deployment of that folder, with overrides from this process's environment."""
     return Deployment.open(folder, os.environ)
+
+
+def actor() -> str:
+    """Who runs this command, as it stands in decisions and in the audit."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"
 
 
 def print_json(value: Any) -> None:

@@ -1,4 +1,4 @@
-"""`holdfast serve`, `keep` and `key`."""
+"""`holdfast serve` and `keep`."""
 
 from __future__ import annotations
 
@@ -79,20 +79,3 @@ def stop_on_signal() -> threading.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     return stop
-
-
-@click.command("key")
-@json_option
-def key_command(*, as_json: bool) -> None:
-    """Make an API key. The key is shown once; only its hash goes into the checklist."""
-    import hashlib
-    import secrets
-
-    key = "hf_" + secrets.token_urlsafe(32)
-    digest = hashlib.sha256(key.encode()).hexdigest()
-    if as_json:
-        print_json({"key": key, "sha256": digest})
-        return
-    click.echo(f"Key, shown once: {key}")
-    click.echo('In holdfast.toml:\n[security]\nauth = "keys"')
-    click.echo(f'api_key_hashes = ["{digest}"]')

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from holdfast.registry.errors import RegistryError, UnknownVersionError
+from holdfast.registry.api_keys import SCOPES, ApiKey, NewKey, Scope, key_hash, new_secret
+from holdfast.registry.audit import AuditEntry, AuditReport
+from holdfast.registry.errors import RegistryError, UnknownKeyError, UnknownVersionError
 from holdfast.registry.registry import Registry
 from holdfast.registry.values import Decision, Evidence, ModelVersion, RouteTable
 
@@ -21,12 +23,21 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "SCOPES",
+    "ApiKey",
+    "AuditEntry",
+    "AuditReport",
     "Decision",
     "Evidence",
     "ModelVersion",
+    "NewKey",
     "Registry",
     "RegistryError",
     "RouteTable",
+    "Scope",
+    "UnknownKeyError",
     "UnknownVersionError",
+    "key_hash",
+    "new_secret",
     "register_model",
 ]

@@ -1,8 +1,8 @@
 """The registry's tables and how connections to them behave.
 
 SQLite in WAL mode: readers never wait, writers take the lock at the start of their transaction (`BEGIN
-IMMEDIATE`) and so see the state that they change. Rows of versions, decisions and evidence are only ever
-added; triggers refuse anything else.
+IMMEDIATE`) and so see the state that they change. Rows of versions, decisions, evidence and audit are only
+ever added, and of an API key only its revocation; triggers refuse anything else.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import sqlalchemy as sa
 
 from holdfast.registry.errors import RegistryError
 
-SCHEMA_VERSION: Final = 1
-"""Raised when a table changes; migrations go from number to number."""
+SCHEMA_VERSION: Final = 2
+"""Raised when a table changes; migrations go from number to number. 2: API keys and the audit."""
 _BUSY_TIMEOUT_MS: Final = 15_000
 _WRITES: Final = "holdfast_writes"
 
@@ -68,7 +68,48 @@ decisions_table: Final = sa.Table(
     sa.Column("checklist_hash", sa.Text, nullable=False),
 )
 
-_APPEND_ONLY: Final = (versions_table, evidence_table, decisions_table)
+api_keys_table: Final = sa.Table(
+    "api_keys",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("key_id", sa.Text, nullable=False, unique=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("sha256", sa.Text, nullable=False),
+    sa.Column("scopes", sa.JSON, nullable=False),
+    sa.Column("requests_per_s", sa.Float),
+    sa.Column("created_at_us", sa.BigInteger, nullable=False),
+    sa.Column("created_by", sa.Text, nullable=False),
+    sa.Column("expires_at_us", sa.BigInteger),
+    sa.Column("revoked_at_us", sa.BigInteger),
+    sa.Column("revoked_by", sa.Text),
+)
+"""Nothing of a key ever changes but that it is revoked, once."""
+
+audit_table: Final = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("at_us", sa.BigInteger, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("target", sa.Text, nullable=False),
+    sa.Column("detail", sa.JSON, nullable=False),
+    sa.Column("previous", sa.Text, nullable=False),
+    sa.Column("hash", sa.Text, nullable=False),
+)
+
+_APPEND_ONLY: Final = {
+    versions_table: ("UPDATE", "DELETE"),
+    evidence_table: ("UPDATE", "DELETE"),
+    decisions_table: ("UPDATE", "DELETE"),
+    audit_table: ("UPDATE", "DELETE"),
+    api_keys_table: (
+        "DELETE",
+        "UPDATE OF number, key_id, name, sha256, scopes, requests_per_s, created_by, expires_at_us",
+    ),
+}
+_OF_SCHEMA_1: Final = frozenset({"versions", "evidence", "decisions"})
+"""Append-only tables whose triggers a registry of schema 1 has already."""
 
 
 def connect(url: str) -> sa.Engine:
@@ -131,33 +172,45 @@ def _create(engine: sa.Engine) -> None:
     if sa.inspect(engine).has_table(schema_table.name):
         with reading(engine) as connection:
             found = connection.execute(sa.select(schema_table.c.version)).scalar_one()
-        if found != SCHEMA_VERSION:
+        if found == SCHEMA_VERSION:
+            return
+        if found > SCHEMA_VERSION:
             raise RegistryError(
                 "the registry has a schema that this holdfast does not read",
                 where=str(engine.url),
-                expected=f"schema {SCHEMA_VERSION}",
+                expected=f"schema {SCHEMA_VERSION} or older",
                 received=f"schema {found}",
                 next_step="Use the holdfast that wrote it, or a newer one",
             )
-        return
     with engine.connect() as connection:
         connection = connection.execution_options(**{_WRITES: True})  # noqa: PLW2901 - the same connection
         with connection.begin():
+            before = 0
             if sa.inspect(connection).has_table(schema_table.name):
-                return  # another process created it while this one waited
-            metadata.create_all(connection)
-            connection.execute(sa.insert(schema_table).values(version=SCHEMA_VERSION))
-            connection.execute(
-                sa.insert(route_table).values(id=1, champion=None, generation=0, changed_at_us=0)
-            )
+                before = connection.execute(sa.select(schema_table.c.version)).scalar_one()
+                if before == SCHEMA_VERSION:
+                    return  # another process was here while this one waited
+            metadata.create_all(connection)  # leaves tables that are there as they are
+            if before:
+                connection.execute(sa.update(schema_table).values(version=SCHEMA_VERSION))
+            else:
+                connection.execute(sa.insert(schema_table).values(version=SCHEMA_VERSION))
+                connection.execute(
+                    sa.insert(route_table).values(id=1, champion=None, generation=0, changed_at_us=0)
+                )
             if engine.dialect.name == "sqlite":
-                _forbid_changes(connection)
+                _forbid_changes(connection, _OF_SCHEMA_1 if before else frozenset())
 
 
-def _forbid_changes(connection: sa.Connection) -> None:
-    for table in _APPEND_ONLY:
-        for verb in ("UPDATE", "DELETE"):
+def _forbid_changes(connection: sa.Connection, already: frozenset[str]) -> None:
+    for table, verbs in _APPEND_ONLY.items():
+        for verb in () if table.name in already else verbs:
             connection.exec_driver_sql(
-                f"CREATE TRIGGER {table.name}_no_{verb.lower()} BEFORE {verb} ON {table.name} "
+                f"CREATE TRIGGER {table.name}_no_{verb.split()[0].lower()} BEFORE {verb} ON {table.name} "
                 f"BEGIN SELECT RAISE(ABORT, '{table.name} are only ever added'); END"
             )
+    if "api_keys" not in already:
+        connection.exec_driver_sql(
+            "CREATE TRIGGER api_keys_stay_revoked BEFORE UPDATE ON api_keys "
+            "WHEN OLD.revoked_at_us IS NOT NULL BEGIN SELECT RAISE(ABORT, 'a revoked key stays revoked'); END"
+        )

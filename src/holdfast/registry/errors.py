@@ -11,3 +11,7 @@ class RegistryError(HoldfastError):
 
 class UnknownVersionError(RegistryError):
     """No model version of that name is registered."""
+
+
+class UnknownKeyError(RegistryError):
+    """There is no API key of that id."""

@@ -14,7 +14,8 @@ import msgspec
 import sqlalchemy as sa
 
 from holdfast.clock import Clock
-from holdfast.registry import database
+from holdfast.registry import audit, database
+from holdfast.registry.api_keys import ApiKeys
 from holdfast.registry.database import (
     decisions_table,
     evidence_table,
@@ -33,6 +34,8 @@ class Registry:
     def __init__(self, engine: sa.Engine, clock: Clock) -> None:
         self._engine = engine
         self._clock = clock
+        self.api_keys = ApiKeys(engine, clock)
+        self.audit = audit.Audit(engine, clock)
 
     @classmethod
     def open(cls, url: str, clock: Clock) -> Self:
@@ -97,6 +100,14 @@ class Registry:
                 "metadata": dict(metadata),
             }
             connection.execute(sa.insert(versions_table).values(values))
+            audit.append(
+                connection,
+                self._clock.now_us(),
+                actor=created_by,
+                action="register",
+                target=str(number),
+                detail={"sha256": sha256},
+            )
             if before_commit is not None:
                 before_commit(str(number))
             return _version(values, None, set())
@@ -195,6 +206,14 @@ class Registry:
                 at_us=after.changed_at_us,
                 checklist_hash=checklist_hash,
             )
+        )
+        audit.append(
+            connection,
+            after.changed_at_us,
+            actor=actor,
+            action=action,
+            target=version,
+            detail={"generation": after.generation, "reason": reason, "checklist_hash": checklist_hash},
         )
         connection.execute(
             sa.update(route_table).values(

@@ -29,6 +29,15 @@ from holdfast.serve.v1 import V1_PREDICT, status_v1
 from holdfast.telemetry import read_all, write_snapshot
 
 _OPEN: Final = frozenset({"/livez", "/readyz", "/v2/health/live", "/v2/health/ready", "/ping", "/health"})
+_ANYONE_KNOWN: Final[frozenset[str]] = frozenset()
+_SCOPES: Final = {
+    PREDICT: frozenset({"predict"}),
+    "/labels": frozenset({"label"}),
+    "/metrics": frozenset({"read"}),
+    LOAD: frozenset({"admin"}),
+    UNLOAD: frozenset({"admin"}),
+}
+"""Of routes that describe the service, every known caller may read."""
 _NDJSON: Final = frozenset({"application/x-ndjson", "application/jsonl", "application/json-lines"})
 _Handler = Callable[[Request], Awaitable[Response]]
 
@@ -107,19 +116,21 @@ class _Routes:
         repository = RepositoryRoutes(self._service)
         return [
             Route("/", self._counted("/", self._home)),
-            Route(PREDICT, self._guarded(self._hot), methods=["POST"]),
-            Route(f"{model}/infer", self._guarded(self._hot), methods=["POST"]),
-            Route(f"{pinned}/infer", self._guarded(self._hot), methods=["POST"]),
-            Route(V1_PREDICT, self._guarded(self._hot), methods=["POST"]),
+            Route(PREDICT, self._guarded(PREDICT, self._hot), methods=["POST"]),
+            Route(f"{model}/infer", self._guarded(PREDICT, self._hot), methods=["POST"]),
+            Route(f"{pinned}/infer", self._guarded(PREDICT, self._hot), methods=["POST"]),
+            Route(V1_PREDICT, self._guarded(PREDICT, self._hot), methods=["POST"]),
             Route(
-                "/v1/models/{model}/versions/{version}:predict", self._guarded(self._hot), methods=["POST"]
+                "/v1/models/{model}/versions/{version}:predict",
+                self._guarded(PREDICT, self._hot),
+                methods=["POST"],
             ),
             Route("/v1/models", self._counted("/v1/models", self._v1_models)),
             Route("/v1/models/{model}", self._counted("/v1/models/{model}", self._v1_status)),
             Route(
                 "/v1/models/{model}/versions/{version}", self._counted("/v1/models/{model}", self._v1_status)
             ),
-            Route(INVOCATIONS, self._guarded(self._hot), methods=["POST"]),
+            Route(INVOCATIONS, self._guarded(PREDICT, self._hot), methods=["POST"]),
             Route("/ping", self._counted("/ping", self._ready)),
             Route("/health", self._counted("/health", self._ready)),
             Route("/version", self._counted("/version", self._holdfast_version)),
@@ -141,14 +152,17 @@ class _Routes:
             Route("/openapi.json", self._counted("/openapi.json", self._openapi)),
         ]
 
-    def _guarded(self, handler: _Handler) -> _Handler:
-        """Keys first, and every error as JSON."""
+    def _guarded(self, route: str, handler: _Handler) -> _Handler:
+        """Keys first, with the scope of the route, and every error as JSON."""
+        scopes = _SCOPES.get(route, _ANYONE_KNOWN)
 
         async def guarded(request: Request) -> Response:
             try:
                 if request.url.path not in _OPEN:
                     authorization = request.headers.get("authorization")
-                    self._service.authorise(authorization.encode("latin-1") if authorization else None)
+                    self._service.authorise(
+                        authorization.encode("latin-1") if authorization else None, scopes
+                    )
                 return await handler(request)
             except HoldfastError as error:
                 return error_response(error)
@@ -159,7 +173,7 @@ class _Routes:
 
     def _counted(self, route: str, handler: _Handler) -> _Handler:
         """Guarded, and counted by route and status; the hot routes count themselves."""
-        guarded = self._guarded(handler)
+        guarded = self._guarded(route, handler)
 
         async def counted(request: Request) -> Response:
             began_s = time.monotonic()

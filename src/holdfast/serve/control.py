@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from holdfast.serve.admission import KeyEntry
 from holdfast.spec.checklist import Checklist
 
 _LENGTH: Final = struct.Struct("<I")
@@ -105,6 +106,12 @@ class Route(Message, frozen=True):
     artifact: str
 
 
+class Keys(Message, frozen=True):
+    """To a worker: these keys of the registry are active from now on, and no others."""
+
+    entries: tuple[KeyEntry, ...]
+
+
 class Drain(Message, frozen=True):
     """To a worker: finish and exit."""
 
@@ -127,7 +134,7 @@ class LoadFailed(Message, frozen=True):
     error: str
 
 
-Spoken = Start | Route | Drain | Loaded | LoadFailed | Hold | Release | Held | Released | Ask | Told
+Spoken = Start | Route | Keys | Drain | Loaded | LoadFailed | Hold | Release | Held | Released | Ask | Told
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Spoken).decode
 

@@ -25,6 +25,22 @@ class UnauthorisedError(RequestError):
     """No API key, or one that is not accepted."""
 
 
+class ForbiddenError(RequestError):
+    """A caller who is known, and whose key is not for this."""
+
+
+class RateLimitedError(RequestError):
+    """A caller who asks more often than the key allows."""
+
+    def __init__(self, retry_after_s: float) -> None:
+        super().__init__(
+            "this key asks too often",
+            expected="[security] requests_per_s_per_key, or the key's own rate",
+            next_step=f"Ask again in {retry_after_s:.2g} s.",
+        )
+        self.retry_after_s = retry_after_s
+
+
 class BodyTooLargeError(RequestError):
     """The body exceeds `[predictions] max_body_bytes`."""
 

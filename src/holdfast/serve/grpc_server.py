@@ -21,7 +21,7 @@ from holdfast.serve.errors import ListenError
 from holdfast.serve.grpc_infer import ModelInferRequest, decode_infer
 from holdfast.serve.grpc_messages import METHODS, POOL, SERVICE, message_class
 from holdfast.serve.repository import Repository
-from holdfast.serve.service import Service, Sink
+from holdfast.serve.service import FOR_PREDICTIONS, Service, Sink
 from holdfast.serve.status import status_of
 
 INFER: Final = "grpc ModelInfer"
@@ -32,13 +32,23 @@ _HEALTH_S: Final = 0.1
 _CODES: Final[dict[int, grpc.StatusCode]] = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
     401: grpc.StatusCode.UNAUTHENTICATED,
+    403: grpc.StatusCode.PERMISSION_DENIED,
     404: grpc.StatusCode.NOT_FOUND,
     409: grpc.StatusCode.FAILED_PRECONDITION,
     413: grpc.StatusCode.INVALID_ARGUMENT,
     415: grpc.StatusCode.INVALID_ARGUMENT,
     422: grpc.StatusCode.INVALID_ARGUMENT,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
     503: grpc.StatusCode.UNAVAILABLE,
 }
+_ANYONE_KNOWN: Final[frozenset[str]] = frozenset()
+_SCOPES: Final[dict[str, frozenset[str] | None]] = {
+    "ServerLive": None,
+    "ServerReady": None,
+    "RepositoryModelLoad": frozenset({"admin"}),
+    "RepositoryModelUnload": frozenset({"admin"}),
+}
+"""What each method asks of a caller: None nothing at all, no scope a known caller."""
 _Handler = Callable[[Any], Awaitable[Any]]
 
 
@@ -93,12 +103,18 @@ class GrpcServer:
         names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server, POOL)
 
-    async def start(self, address: str, tls_pair: tuple[bytes, bytes] | None = None) -> int:
+    async def start(
+        self,
+        address: str,
+        tls_pair: tuple[bytes, bytes] | None = None,
+        client_ca: bytes | None = None,
+    ) -> int:
         """Listen; other workers may listen on the same address.
 
         Args:
             address: such as `127.0.0.1:8081`; port 0 takes a free one.
             tls_pair: private key and certificate in PEM; None: no TLS.
+            client_ca: authority of the certificates that clients must have, in PEM; None: they need none.
 
         Returns:
             The port.
@@ -108,7 +124,12 @@ class GrpcServer:
         """
         try:
             if tls_pair is not None:
-                port = self._server.add_secure_port(address, grpc.ssl_server_credentials([tls_pair]))
+                port = self._server.add_secure_port(
+                    address,
+                    grpc.ssl_server_credentials(
+                        [tls_pair], root_certificates=client_ca, require_client_auth=client_ca is not None
+                    ),
+                )
             else:
                 port = self._server.add_insecure_port(address)
         except (OSError, RuntimeError) as error:
@@ -145,30 +166,28 @@ class GrpcServer:
                 handlers[method] = grpc.unary_unary_rpc_method_handler(self._infer)
                 continue
             handlers[method] = grpc.unary_unary_rpc_method_handler(
-                self._guarded(behaviour, open_to_all=method in {"ServerLive", "ServerReady"}),
+                self._guarded(behaviour, _SCOPES.get(method, _ANYONE_KNOWN)),
                 request_deserializer=request.FromString,
                 response_serializer=response.SerializeToString,
             )
         return handlers
 
-    def _guarded(self, behaviour: _Handler, *, open_to_all: bool) -> Any:
+    def _guarded(self, behaviour: _Handler, scopes: frozenset[str] | None) -> Any:
         """Keys first, and every error as a status."""
 
         async def guarded(request: Any, context: Any) -> Any:
             try:
-                if not open_to_all:
-                    self._authorise(context)
+                if scopes is not None:
+                    self._authorise(context, scopes)
                 return await behaviour(request)
             except HoldfastError as error:
                 return await _abort(context, error)
 
         return guarded
 
-    def _authorise(self, context: Any) -> None:
-        if self._service.open_to_all:
-            return
+    def _authorise(self, context: Any, scopes: frozenset[str] = FOR_PREDICTIONS) -> None:
         given = next((value for name, value in context.invocation_metadata() if name == "authorization"), "")
-        self._service.authorise(_as_bytes(given))
+        self._service.authorise(_as_bytes(given), scopes)
 
     async def _infer(self, body: bytes, context: Any) -> bytes:
         job = None

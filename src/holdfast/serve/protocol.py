@@ -21,6 +21,7 @@ from uvicorn.server import ServerState
 
 from holdfast.errors import HoldfastError
 from holdfast.infer import Job
+from holdfast.serve.admission import Grant
 from holdfast.serve.caller import ANYONE, CALLER_HEADERS, Caller, read_caller
 from holdfast.serve.errors import (
     ContentTypeError,
@@ -71,10 +72,13 @@ class _Waiting:
 class _KnownHead:
     """What the parser said of a head: the same bytes mean the same again."""
 
-    __slots__ = ("body_bytes", "caller", "echo_keep_alive", "take")
+    __slots__ = ("body_bytes", "caller", "echo_keep_alive", "grant", "take")
 
-    def __init__(self, take: Take, body_bytes: int, caller: Caller, *, echo_keep_alive: bool) -> None:
+    def __init__(
+        self, take: Take, body_bytes: int, caller: Caller, grant: Grant | None, *, echo_keep_alive: bool
+    ) -> None:
         self.take = take
+        self.grant = grant
         self.body_bytes = body_bytes
         self.caller = caller
         self.echo_keep_alive = echo_keep_alive
@@ -84,8 +88,8 @@ class KnownHeads(dict[bytes, _KnownHead]):
     """Heads of hot requests that this worker has parsed, checked and admitted, by their exact bytes.
 
     Clients repeat their heads byte for byte, so most requests need no parser at all. A head is learned only
-    as a whole request in one read, with a declared length, on a connection that stays open; keys do not
-    change in a worker's life, so neither does the admission.
+    as a whole request in one read, with a declared length, on a connection that stays open. Each carries the
+    grant of its caller, which is asked per request; when keys change, all are forgotten.
     """
 
     def learn(self, head: bytes, known: _KnownHead) -> None:
@@ -206,6 +210,7 @@ class HotProtocol(HttpToolsProtocol):
         self._head: list[tuple[bytes, bytes]] = []
         self._hot: Take | None = None
         self._caller = ANYONE
+        self._grant: Grant | None = None
         self._in_head = self._head_is_new = False
         self._head_bytes = 0
         self._body: bytes | list[bytes] = b""
@@ -249,7 +254,11 @@ class HotProtocol(HttpToolsProtocol):
         if self._between and not self._close_after and not self._app_busy:
             end = data.find(_HEAD_END) + len(_HEAD_END)
             known = self._known.get(data[:end])
-            if known is not None and len(data) == end + known.body_bytes:
+            if (
+                known is not None
+                and len(data) == end + known.body_bytes
+                and (known.grant is None or known.grant.admit())  # if not, the parser's way says why
+            ):
                 slot = _Slot(self, known.caller, close=False, echo_keep_alive=known.echo_keep_alive)
                 self._take(slot, known.take, data[end:])
                 return
@@ -346,11 +355,10 @@ class HotProtocol(HttpToolsProtocol):
                 take = bind(content_type, json_bytes)
         except HoldfastError as error:
             self._refused = error
-        if not self.service.open_to_all:
-            try:
-                self.service.authorise(authorization)
-            except HoldfastError as error:
-                self._refused = error
+        try:
+            self._grant = self.service.authorise(authorization)
+        except HoldfastError as error:
+            self._refused = error
         if expect:
             self._read = None
             if self._refused is not None:
@@ -423,7 +431,7 @@ class HotProtocol(HttpToolsProtocol):
         if read is not None and whole and not close and not unique:
             end = len(read) - len(body)
             if read.find(_HEAD_END) + len(_HEAD_END) == end:
-                known = _KnownHead(hot, len(body), caller, echo_keep_alive=self._echo_keep_alive)
+                known = _KnownHead(hot, len(body), caller, self._grant, echo_keep_alive=self._echo_keep_alive)
                 self._known.learn(read[:end], known)
         self._read = None
         self._take(slot, hot, body)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -24,10 +22,10 @@ from holdfast.infer import (
     TurnBatcher,
     UnknownModelError,
 )
+from holdfast.serve.admission import Admission, Grant, check_scope
 from holdfast.serve.answers import AnswerEncoder
 from holdfast.serve.caller import ANYONE, Caller
 from holdfast.serve.calls import Call
-from holdfast.serve.errors import UnauthorisedError
 from holdfast.serve.status import status_of
 from holdfast.serve.v2 import V2Codec
 from holdfast.serve.watch import Watch
@@ -36,6 +34,7 @@ from holdfast.telemetry import RouteCounts, ServiceCounts
 
 PREDICT: Final = "/predict"
 INFER: Final = "/v2/models/{model}/infer"
+FOR_PREDICTIONS: Final = frozenset({"predict"})
 
 
 class Sink:
@@ -153,9 +152,17 @@ class Service:
         plane: with or without a log.
         counts: of this worker.
         clock: wall time for labels and the log.
+        admission: who may ask; None: as the checklist alone says.
     """
 
-    def __init__(self, checklist: Checklist, plane: DataPlane, counts: ServiceCounts, clock: Clock) -> None:
+    def __init__(
+        self,
+        checklist: Checklist,
+        plane: DataPlane,
+        counts: ServiceCounts,
+        clock: Clock,
+        admission: Admission | None = None,
+    ) -> None:
         self.checklist = checklist
         self.name = checklist.model.name
         self.plane = plane
@@ -175,12 +182,7 @@ class Service:
         self.draining = False
         self.max_body_bytes = checklist.predictions.max_body_bytes
         self._max_rows = checklist.predictions.max_rows_per_request
-        self._key_hashes = (
-            [bytes.fromhex(one) for one in checklist.security.api_key_hashes]
-            if checklist.security.auth == "keys"
-            else []
-        )
-        self.open_to_all = checklist.security.auth == "none"
+        self.admission = admission or Admission(checklist.security, clock)
 
     @property
     def ready(self) -> bool:
@@ -360,26 +362,33 @@ class Service:
         if isinstance(error, OverloadedError):
             self.counts.refuse(error.reason)
 
-    def authorise(self, authorization: bytes | None) -> None:
-        """Check the value of an Authorization header.
+    def authorise(
+        self, authorization: bytes | None, scopes: frozenset[str] = FOR_PREDICTIONS
+    ) -> Grant | None:
+        """Check the value of an Authorization header, and count the request against the caller's rate.
+
+        Args:
+            authorization: as it came.
+            scopes: any one of these is enough; empty: every known caller may.
+
+        Returns:
+            The caller's grant, to be asked again for the next request with the same head; None where the
+            service is open to all.
 
         Raises:
             UnauthorisedError: keys are asked for and this is none of them.
+            ForbiddenError: the key is for something else.
+            RateLimitedError: the key asks too often.
         """
-        if self.open_to_all:
-            return
-        scheme, _, key = (authorization or b"").partition(b" ")
-        digest = hashlib.sha256(key.strip()).digest()
-        accepted = False
-        for known in self._key_hashes:
-            # Every hash is compared, in constant time: neither which key nor how much of it matched leaks.
-            accepted |= hmac.compare_digest(digest, known)
-        if not accepted or scheme.lower() != b"bearer":
-            self.counts.refuse("unauthorised")
-            raise UnauthorisedError(
-                "an API key is needed" if not authorization else "the API key is not accepted",
-                expected="the header `Authorization: Bearer KEY`",
-            )
+        if self.admission.open_to_all:
+            return None
+        try:
+            grant = self.admission.find(authorization)
+            check_scope(grant, scopes or grant.scopes)
+        except HoldfastError as error:
+            self.counts.refuse(type(error).__name__.removesuffix("Error").lower())
+            raise
+        return grant
 
     def refresh_gauges(self) -> None:
         """Bring the counts that live elsewhere up to date before a snapshot."""

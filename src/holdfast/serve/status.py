@@ -35,6 +35,8 @@ STATUS: Final[dict[type[HoldfastError], int]] = {
     errors.ListenError: 500,
     errors.RequestError: 400,
     errors.UnauthorisedError: 401,
+    errors.ForbiddenError: 403,
+    errors.RateLimitedError: 429,
     errors.BodyTooLargeError: 413,
     errors.ContentTypeError: 415,
     errors.RouteNotFoundError: 404,
@@ -72,7 +74,7 @@ def error_body(error: HoldfastError) -> bytes:
 
 def error_headers(error: HoldfastError) -> dict[str, str]:
     """Headers that belong to an error."""
-    if isinstance(error, OverloadedError):
+    if isinstance(error, OverloadedError | errors.RateLimitedError):
         return {"retry-after": str(max(1, math.ceil(error.retry_after_s)))}
     status = status_of(error)
     if status == 503:

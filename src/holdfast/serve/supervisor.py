@@ -25,12 +25,15 @@ import msgspec
 from holdfast.clock import SystemClock
 from holdfast.errors import HoldfastError, MissingExtraError
 from holdfast.privacy import PSEUDONYM_KEY_VARIABLE, Redactor
+from holdfast.serve.admission import KeyEntry
 from holdfast.serve.children import Background, Backoff, ChildSpec, WorkerProcess, exit_text, start_worker
-from holdfast.serve.control import Drain, Loaded, LoadFailed, Route, Start
+from holdfast.serve.control import Drain, Keys, Loaded, LoadFailed, Route, Start
 from holdfast.serve.errors import ServeError
 from holdfast.serve.holdings import Holdings
-from holdfast.serve.security import check_exposure, tls_context
+from holdfast.serve.rates import make_rates_file
+from holdfast.serve.security import check_exposure, make_tls
 from holdfast.serve.sockets import open_sockets, reserve_port
+from holdfast.serve.tokens import TokenVerifier
 from holdfast.spec import Deployment
 from holdfast.telemetry import retire
 
@@ -79,6 +82,8 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._places: list[_Place] = []
         self._route = Route(-1, None, "")
+        self._keys = Keys(())
+        self._keys_seen: tuple[int, int] | None = None
         self._poll_at_s = 0.0
         self._resend_at_s: float | None = None
         self._announced = False
@@ -103,6 +108,7 @@ class Supervisor:
             undo.enter_context(_only_one(run_folder))
             for old in run_folder.glob("*.counts"):
                 old.unlink(missing_ok=True)
+            make_rates_file(run_folder)
             target = deployment.checklist.target
             sockets, port = open_sockets(target.host, target.port, deployment.checklist.compute.cores)
             for index, one in enumerate(sockets):
@@ -135,6 +141,7 @@ class Supervisor:
 
             registry = undo.enter_context(Registry.open(deployment.registry_url, SystemClock()))
             self._holdings.registry = registry
+            self._poll_keys(registry)
             self._poll_route(registry)
             while not self._signals and self._failed is None:
                 self._tick(registry)
@@ -149,9 +156,11 @@ class Supervisor:
         """Whatever a worker would stumble over, before there is one."""
         checklist = deployment.checklist
         check_exposure(checklist)
-        tls_context(checklist.security)
         if checklist.target.grpc_port is not None and find_spec("grpc_reflection") is None:
             raise MissingExtraError("grpcio", "grpc")
+        make_tls(checklist.security, deployment.folder)
+        if checklist.security.jwt_jwks:
+            TokenVerifier(checklist.security, deployment.folder)
         if checklist.logging.enabled:
             key = os.environ.get(PSEUDONYM_KEY_VARIABLE)
             Redactor(checklist.privacy, key.encode() if key else None)
@@ -173,6 +182,7 @@ class Supervisor:
         self._holdings.tend()
         if now_s >= self._poll_at_s:
             self._poll_at_s = now_s + ROUTE_POLL_S
+            self._poll_keys(registry)
             self._poll_route(registry)
         if self._resend_at_s is not None and now_s >= self._resend_at_s:
             self._resend_at_s = None
@@ -222,6 +232,7 @@ class Supervisor:
                 self._grpc_address,
             )
         )
+        worker.send(self._keys)
         if self._route.generation >= 0:
             worker.send(self._route)
         return worker
@@ -289,6 +300,39 @@ class Supervisor:
         for place in self._places:
             if place.current is not None:
                 place.current.send(self._route)
+
+    def _poll_keys(self, registry: Registry) -> None:
+        """Tell the workers which keys are active, when that has changed."""
+        if self._deployment.checklist.security.auth == "none":
+            return
+        try:
+            seen = registry.api_keys.fingerprint()
+            if seen == self._keys_seen:
+                return
+            entries = tuple(
+                KeyEntry(
+                    key.key_id,
+                    bytes.fromhex(key.sha256),
+                    key.scopes,
+                    key.expires_at_us,
+                    key.requests_per_s,
+                    key.number,
+                )
+                for key in registry.api_keys.all()
+                if key.revoked_at_us is None
+            )
+        except HoldfastError as error:
+            self._say(f"the API keys cannot be read: {error}")
+            return
+        self._keys = Keys(entries)
+        self._keys_seen = seen
+        security = self._deployment.checklist.security
+        if not (entries or security.api_key_hashes or security.jwt_jwks):
+            self._say("nobody can ask yet: make a key with `holdfast key create`")
+        for place in self._places:
+            for worker in (place.current, *place.leaving):
+                if worker is not None:
+                    worker.send(self._keys)
 
     def _announce(self) -> None:
         workers = [place.current for place in self._places]

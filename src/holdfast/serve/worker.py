@@ -23,9 +23,11 @@ from holdfast.errors import HoldfastError
 from holdfast.infer import DataPlane, LoadedModel, load_model, resident_bytes
 from holdfast.prediction_log import SpoolWriter
 from holdfast.privacy import PSEUDONYM_KEY_VARIABLE, Redactor
+from holdfast.serve.admission import Admission
 from holdfast.serve.app import make_app
 from holdfast.serve.control import (
     Drain,
+    Keys,
     Loaded,
     LoadFailed,
     Message,
@@ -36,9 +38,11 @@ from holdfast.serve.control import (
     receive_one,
 )
 from holdfast.serve.protocol import HotProtocol, WorkerState
+from holdfast.serve.rates import RATES_FILE, RateSlots
 from holdfast.serve.repository import Repository
-from holdfast.serve.security import tls_context, tls_pair
+from holdfast.serve.security import client_ca, make_tls, tls_pair
 from holdfast.serve.service import Service
+from holdfast.serve.tokens import TokenVerifier
 from holdfast.serve.watch import Watch
 from holdfast.spec import Deployment
 from holdfast.spec.checklist import Checklist
@@ -52,6 +56,8 @@ BACKLOG = 2048
 LAST_REQUESTS_S = 0.1
 """Time that connections taken from the queue at the end have for their first request."""
 ORPHAN_DRAIN_S = 2.0
+TOKEN_KEYS_RETRY_S = 10.0
+"""Least time between two fetches of an identity provider's keys, whatever callers send."""
 DRAIN_S = 30.0
 LEAST_RUN_BYTES = 32 * 1024 * 1024
 """For runs even where the process alone fills its share of [compute] memory_mb."""
@@ -87,7 +93,11 @@ class Worker:
         loop.add_signal_handler(signal.SIGTERM, self._ending.set)
         clock = SystemClock()
         plane = open_plane(self._deployment, f"worker-{self._start.index}", clock)
-        self._service = service = Service(self._checklist, plane, self._counts, clock)
+        slots = RateSlots(self._deployment.run_folder / RATES_FILE)
+        security, folder = self._checklist.security, self._deployment.folder
+        tokens = TokenVerifier(security, folder) if security.jwt_jwks else None
+        admission = Admission(security, clock, slots, tokens)
+        self._service = service = Service(self._checklist, plane, self._counts, clock, admission)
         service.watch = self._open_watch(clock)
         app = make_app(
             service,
@@ -101,7 +111,7 @@ class Worker:
             server_header=False, date_header=False, proxy_headers=False,
         )  # fmt: skip
         self._config.load()
-        self._tls = tls_context(self._checklist.security)
+        self._tls = make_tls(security, folder)
         _, self._writer = await asyncio.open_unix_connection(sock=self._control, limit=1 << 20)
         self._repository = service.repository = Repository(service, self._say, self._load_and_warm)
         # Before the first version answers, since the service is announced then.
@@ -112,6 +122,8 @@ class Worker:
         ticking = [asyncio.create_task(self._every_second()), asyncio.create_task(self._write_counts())]
         if service.watch is not None:
             ticking.append(asyncio.create_task(service.watch.follow()))
+        if tokens is not None:
+            ticking.append(asyncio.create_task(self._follow_token_keys(tokens)))
         first = asyncio.create_task(self._answered_first_route.wait())
         ending = asyncio.create_task(self._ending.wait())
         await asyncio.wait([first, ending], return_when=asyncio.FIRST_COMPLETED)
@@ -120,9 +132,8 @@ class Worker:
         gc.set_threshold(20_000, 20, 50)
         spare = self._listening.dup()
         spare.setblocking(False)  # noqa: FBT003 - the socket's own parameter
-        server = await loop.create_server(
-            self._connection, sock=self._listening, ssl=self._tls, backlog=BACKLOG
-        )
+        ssl = None if self._tls is None else self._tls.context
+        server = await loop.create_server(self._connection, sock=self._listening, ssl=ssl, backlog=BACKLOG)
         await ending
         if grpc_server is None:
             await self._drain(server, spare)
@@ -155,7 +166,12 @@ class Worker:
         from holdfast.serve.grpc_server import GrpcServer
 
         server = GrpcServer(self._service, self._start.version)
-        await server.start(self._start.grpc_address, tls_pair(self._checklist.security))
+        security = self._checklist.security
+        await server.start(
+            self._start.grpc_address,
+            tls_pair(security, self._deployment.folder),
+            client_ca(security, self._deployment.folder),
+        )
         return server
 
     async def _stop_grpc(self, server: GrpcServer) -> None:
@@ -180,7 +196,9 @@ class Worker:
         for connection in waiting:
             connection.setblocking(False)  # noqa: FBT003 - the socket's own parameter
             with contextlib.suppress(OSError):
-                await loop.connect_accepted_socket(self._connection, connection, ssl=self._tls)
+                await loop.connect_accepted_socket(
+                    self._connection, connection, ssl=None if self._tls is None else self._tls.context
+                )
         await asyncio.sleep(min(LAST_REQUESTS_S, self._drain_s / 4))
         connections: Any = self._state.connections
         while connections and time.monotonic() < give_up_s:
@@ -196,6 +214,9 @@ class Worker:
             for message in messages.feed(data):
                 if isinstance(message, Route):
                     self._routes.put_nowait(message)
+                elif isinstance(message, Keys):
+                    self._service.admission.replace_keys(message.entries)
+                    self._state.known_heads.clear()
                 elif isinstance(message, Drain):
                     self._notice_s = message.notice_s
                     self._ending.set()
@@ -258,7 +279,34 @@ class Worker:
             self._counts.open_connections = len(connections)
             for connection in list(connections):
                 connection.sweep(now_s)
+            self._renew_certificate()
             await asyncio.sleep(1.0)
+
+    def _renew_certificate(self) -> None:
+        try:
+            if self._tls is not None and self._tls.renew():
+                logger.warning("a renewed certificate is in use")
+        except HoldfastError as error:
+            logger.warning("the old certificate stays in use: %s", error)
+
+    async def _follow_token_keys(self, tokens: TokenVerifier) -> None:
+        """Keep the identity provider's keys fresh; those held stay when they cannot be had."""
+        refresh_s = self._checklist.security.jwt_refresh.microseconds / 1e6 if tokens.is_url else 1.0
+        next_s = 0.0
+        while True:
+            now_s = time.monotonic()
+            if now_s >= next_s or tokens.unknown_key_seen:
+                next_s = now_s + refresh_s
+                try:
+                    if await asyncio.to_thread(tokens.refresh):
+                        self._service.admission.forget_tokens()
+                        self._state.known_heads.clear()
+                except (HoldfastError, OSError) as error:
+                    logger.warning("%s", error)
+                    next_s = now_s + TOKEN_KEYS_RETRY_S
+                await asyncio.sleep(TOKEN_KEYS_RETRY_S if tokens.is_url else 1.0)
+            else:
+                await asyncio.sleep(1.0)
 
     async def _write_counts(self) -> None:
         while True:

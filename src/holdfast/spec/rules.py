@@ -34,12 +34,17 @@ def is_loopback(host: str) -> bool:
 
 
 def _tls_files(checklist: Checklist) -> Broken:
-    """`tls_certificate` and `tls_key` are given together or not at all."""
+    """`tls_certificate` and `tls_key` are given together or not at all; `tls_client_ca` needs both."""
     security = checklist.security
     if security.tls_certificate and not security.tls_key:
         yield (
             "security.tls_key",
             ChecklistError("missing", expected="the private key file that belongs to tls_certificate"),
+        )
+    if security.tls_client_ca and not security.tls_certificate:
+        yield (
+            "security.tls_certificate",
+            ChecklistError("missing", expected="a certificate of the service beside tls_client_ca"),
         )
     if security.tls_key and not security.tls_certificate:
         yield (
@@ -48,18 +53,34 @@ def _tls_files(checklist: Checklist) -> Broken:
         )
 
 
-def _keys(checklist: Checklist) -> Broken:
-    """`auth = "keys"` needs at least one of `api_key_hashes`, and hashes need `auth = "keys"`."""
+def _tokens(checklist: Checklist) -> Broken:
+    """`jwt_jwks` needs `auth = "keys"`, `jwt_issuer`, `jwt_audience`, and as a URL https (or loopback)."""
+    from urllib.parse import urlsplit
+
     security = checklist.security
-    if security.auth == "keys" and not security.api_key_hashes:
+    if not security.jwt_jwks:
+        return
+    if security.auth != "keys":
+        yield "security.auth", ChecklistError("no token would be asked for", expected='"keys"')
+    if not security.jwt_issuer:
+        yield "security.jwt_issuer", ChecklistError("missing", expected="the `iss` of the provider's tokens")
+    if not security.jwt_audience:
         yield (
-            "security.api_key_hashes",
-            ChecklistError(
-                'empty while auth = "keys", so nobody could ask',
-                expected="the SHA-256 of at least one API key",
-                next_step="Make a key and its hash with: holdfast key",
-            ),
+            "security.jwt_audience",
+            ChecklistError("missing", expected="the `aud` of tokens for this service"),
         )
+    if "://" in security.jwt_jwks:
+        url = urlsplit(security.jwt_jwks)
+        if url.scheme != "https" and not (url.scheme == "http" and is_loopback(url.hostname or "")):
+            yield (
+                "security.jwt_jwks",
+                ChecklistError("keys must not be fetched unprotected", expected="a file, or an https URL"),
+            )
+
+
+def _keys(checklist: Checklist) -> Broken:
+    """`api_key_hashes` and `requests_per_s_per_key` need `auth = "keys"`."""
+    security = checklist.security
     if security.auth == "none" and security.api_key_hashes:
         yield (
             "security.auth",
@@ -70,6 +91,11 @@ def _keys(checklist: Checklist) -> Broken:
                 next_step='Set auth = "keys", or remove api_key_hashes.',
             ),
         )
+    if security.auth == "none" and security.requests_per_s_per_key is not None:
+        yield (
+            "security.auth",
+            ChecklistError("requests_per_s_per_key would limit nobody", expected='"keys"', received='"none"'),
+        )
 
 
 def _exposure(checklist: Checklist) -> Broken:
@@ -77,12 +103,12 @@ def _exposure(checklist: Checklist) -> Broken:
     security, host = checklist.security, checklist.target.host
     if checklist.predictions.mode == "batch" or is_loopback(host):
         return
-    if security.auth == "none" and not security.no_auth_reason:
+    if security.auth == "none" and not security.tls_client_ca and not security.no_auth_reason:
         yield (
             "target.host",
             ChecklistError(
                 "anybody who reaches this address could ask without a key",
-                expected='127.0.0.1, or [security] auth = "keys"',
+                expected='127.0.0.1, or [security] auth = "keys" or tls_client_ca',
                 received=f'"{host}"',
                 next_step="Where something in front checks callers, say so in [security] no_auth_reason.",
             ),
@@ -179,8 +205,9 @@ def _privacy(checklist: Checklist) -> Broken:
 
 
 def _positive_lengths(checklist: Checklist) -> Broken:
-    """`commit_interval`, `dev` and `test` are longer than zero."""
+    """`jwt_refresh`, `commit_interval`, `dev` and `test` are longer than zero."""
     lengths = {
+        "security.jwt_refresh": checklist.security.jwt_refresh,
         "logging.commit_interval": checklist.logging.commit_interval,
         "training.dev": checklist.training.dev,
         "training.test": checklist.training.test,
@@ -213,6 +240,7 @@ def _ramp(checklist: Checklist) -> Broken:
 RULES: Final[tuple[Callable[[Checklist], Broken], ...]] = (
     _tls_files,
     _keys,
+    _tokens,
     _exposure,
     _speed,
     _fields,

@@ -367,8 +367,9 @@ class Security(Section, frozen=True):
         Literal["none", "keys"],
         Meta(
             description=(
-                "none: anybody who reaches the address. keys: an API key in `Authorization: Bearer`. "
-                "Default none: the default address is reached from this machine only."
+                "none: anybody who reaches the address. keys: an API key in `Authorization: Bearer`, made "
+                "with `holdfast key create`. Default none: the default address is reached from this "
+                "machine only."
             )
         ),
     ] = "none"
@@ -376,11 +377,22 @@ class Security(Section, frozen=True):
         tuple[Annotated[str, _SHA256], ...],
         Meta(
             description=(
-                "SHA-256 of each accepted API key, 64 hexadecimal digits; the keys themselves are in no "
-                "file. `holdfast key` makes one. Default none."
+                "SHA-256 of API keys accepted beside those of `holdfast key create`, 64 hexadecimal digits;"
+                " they may predict, label and read until the checklist changes. `holdfast key hash` makes "
+                "one. Default none: keys in the registry can be listed and revoked while the service runs."
             )
         ),
     ] = ()
+    requests_per_s_per_key: Annotated[
+        Annotated[float, Meta(gt=0)] | None,
+        Meta(
+            description=(
+                "Requests per second that one key may send to all workers together, with one second's "
+                "worth at once; above it the answer is 429. A key may have its own rate. Default unset: "
+                "not limited, as [speed] deadline_ms already refuses what cannot be answered in time."
+            )
+        ),
+    ] = None
     tls_certificate: Annotated[
         str,
         Meta(description='Certificate file in PEM, relative to the deployment folder. Default "": no TLS.'),
@@ -389,6 +401,53 @@ class Security(Section, frozen=True):
         str,
         Meta(description='Private key file in PEM, relative to the deployment folder. Default "": no TLS.'),
     ] = ""
+    tls_client_ca: Annotated[
+        str,
+        Meta(
+            description=(
+                "Certificates of the authority whose clients may connect (mutual TLS), in PEM, relative to "
+                'the deployment folder; a new authority is taken over on reload. Default "": clients need '
+                "no certificate."
+            )
+        ),
+    ] = ""
+    jwt_jwks: Annotated[
+        str,
+        Meta(
+            description=(
+                "Public keys (JWKS) of an OpenID Connect provider whose tokens are accepted beside API "
+                'keys: an https URL, or a file relative to the deployment folder. Default "": no tokens.'
+            ),
+            examples=["https://login.example.org/keys"],
+        ),
+    ] = ""
+    jwt_issuer: Annotated[
+        str,
+        Meta(description='The `iss` that a token must have. Default "": needed only with jwt_jwks.'),
+    ] = ""
+    jwt_audience: Annotated[
+        str,
+        Meta(description='What must be among the `aud` of a token. Default "": needed only with jwt_jwks.'),
+    ] = ""
+    jwt_scope_claim: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description=(
+                "The claim that holds a token's scopes, as words or as a list: predict, label, read, admin,"
+                " each also as holdfast:predict and so on. Default scope: where OAuth 2.0 puts them."
+            ),
+        ),
+    ] = "scope"
+    jwt_refresh: Annotated[
+        Duration,
+        Meta(
+            description=(
+                "How often keys are fetched from a URL, beside whenever a token names an unknown one. "
+                "Default 10min: a withdrawn key is honoured no longer than that."
+            )
+        ),
+    ] = field(default_factory=lambda: Duration(600_000_000))
     no_auth_reason: Annotated[
         str,
         Meta(

@@ -1,0 +1,64 @@
+"""`holdfast audit`: who did what, and the proof that nothing of it was changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from holdfast.cli.app import EXIT_ERROR
+from holdfast.cli.options import folder_option, json_option, open_deployment, print_json, print_table
+from holdfast.clock import SystemClock, iso_utc
+from holdfast.registry import Registry
+
+
+@click.group("audit")
+def audit_command() -> None:
+    """Show who did what, and prove that nothing of it was changed."""
+
+
+@audit_command.command("show")
+@folder_option
+@click.option(
+    "-n", "--entries", default=50, show_default=True, type=click.IntRange(1), help="The newest so many."
+)
+@json_option
+def show(folder: Path, entries: int, *, as_json: bool) -> None:
+    """Show the newest administrative acts and readings of raw rows."""
+    with Registry.open(open_deployment(folder).registry_url, SystemClock()) as registry:
+        found = registry.audit.entries(entries)
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        [
+            str(one.number),
+            iso_utc(one.at_us)[:19],
+            one.actor,
+            one.action,
+            one.target,
+            " ".join(f"{name}={value}" for name, value in one.detail.items() if value not in {None, ""}),
+        ]
+        for one in found
+    ]
+    print_table("", ["number", "when (UTC)", "by", "act", "on", ""], rows)
+
+
+@audit_command.command("verify")
+@folder_option
+@click.option(
+    "--head", metavar="HASH", help="Printed by an earlier verification: shows that nothing was cut off since."
+)
+@json_option
+def verify(folder: Path, head: str | None, *, as_json: bool) -> int:
+    """Recompute the chain of hashes. Exit 1 and name every entry that was changed, removed or put in."""
+    with Registry.open(open_deployment(folder).registry_url, SystemClock()) as registry:
+        report = registry.audit.verify(head=head)
+    if as_json:
+        print_json(report)
+    else:
+        click.echo(f"The audit of {report.entries} entries is {'whole' if report.ok else 'NOT whole'}.")
+        for fault in report.broken:
+            click.echo(f"  {fault}")
+        click.echo(f"Head, to be kept elsewhere: {report.head}")
+    return 0 if report.ok else EXIT_ERROR

@@ -275,11 +275,11 @@ def handwritten(folder: Path, model: Path, workers: int) -> Iterator[str]:
         stop(process)
 
 
-def ask(url: str) -> Any:
+def ask(url: str, patience_s: float = 10) -> Any:
     import urllib.request
 
     request = urllib.request.Request(f"{url}/predict", BODY.encode(), {"content-type": "application/json"})
-    with urllib.request.urlopen(request, timeout=10) as response:
+    with urllib.request.urlopen(request, timeout=patience_s) as response:
         return json.load(response)
 
 

@@ -20,7 +20,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +67,7 @@ class BareSink(Sink):
     def __init__(self, transport: Any) -> None:
         self.transport = transport
 
-    def respond(self, body: bytes) -> None:
+    def respond(self, body: bytes, json_bytes: int | None = None) -> None:  # noqa: ARG002 - of this shape
         head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
         self.transport.write(head % len(body) + body)
 
@@ -122,7 +121,7 @@ def main() -> None:
             runner.run(serve(Path(folder), kind, socket.socket(fileno=int(fd))))
         return
     sys.path.insert(0, str(Path(__file__).parent))
-    from serving import BODY, make_deployment
+    from serving import BODY, ask, make_deployment
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -136,7 +135,8 @@ def main() -> None:
                 command = [sys.executable, __file__, "--child", kind, str(folder / "on"), str(fd)]
                 children[kind] = (subprocess.Popen(command, pass_fds=(fd,)), listening.getsockname()[1])
         try:
-            time.sleep(5)
+            for _, port in children.values():
+                ask(f"http://127.0.0.1:{port}", patience_s=60)
             for connections in (64, 1):
                 measure(children, connections, arguments.rounds, script)
         finally:
@@ -148,7 +148,9 @@ def main() -> None:
 def measure(
     children: dict[str, tuple[subprocess.Popen[bytes], int]], connections: int, rounds: int, script: Path
 ) -> None:
-    seen: dict[str, list[tuple[float, float]]] = {kind: [] for kind in children}
+    from serving import milliseconds
+
+    seen: dict[str, list[tuple[float, float, float]]] = {kind: [] for kind in children}
     for _ in range(rounds):
         for kind, (process, port) in children.items():
             before = cpu_s(process.pid)
@@ -157,6 +159,7 @@ def measure(
                 "-t1",
                 f"-c{connections}",
                 "-d3s",
+                "--latency",
                 "-s",
                 str(script),
                 f"http://127.0.0.1:{port}/predict",
@@ -166,12 +169,15 @@ def measure(
             rate = re.search(r"Requests/sec:\s+([\d.]+)", text)
             if requests is None or rate is None or "Non-2xx" in text:
                 raise RuntimeError(text)
-            seen[kind].append((float(rate[1]), (cpu_s(process.pid) - before) / int(requests[1]) * 1e6))
+            spent_us = (cpu_s(process.pid) - before) / int(requests[1]) * 1e6
+            seen[kind].append((float(rate[1]), spent_us, milliseconds(text, "50%") * 1000))
     for kind, values in seen.items():
-        rates, costs = zip(*values, strict=True)
+        rates, costs, medians = zip(*values, strict=True)
         print(
             f"{connections:>3} connections  {kind:<8} {statistics.median(rates):>8,.0f}/s"
             f"  {statistics.median(costs):6.1f} us of processor time per request"
+            f"  median {statistics.median(medians):6.0f} us",
+            flush=True,
         )
 
 

@@ -12,6 +12,7 @@ from holdfast.artifact import Execution
 from holdfast.runtime import RuntimeFailure, check_parity
 from holdfast.runtime.invariance import first_invariant, rows_that_differ
 from holdfast.runtime.onnx import OnnxRuntime
+from holdfast.spec.checklist import Compute
 
 
 def linear(columns: int, dtype: type, activation: str | None = None, *, seed: int = 0) -> bytes:
@@ -142,3 +143,28 @@ def test_what_a_worker_imports_brings_no_heavy_library() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("accelerator", ["cuda", "openvino", "tensorrt"])
+def test_an_accelerator_that_is_not_there_is_an_error_that_says_what_is(accelerator: Any) -> None:
+    with pytest.raises(RuntimeFailure) as raised:
+        OnnxRuntime(
+            linear(2, np.float32),
+            where="m.onnx",
+            execution=Execution(),
+            compute=Compute(accelerator=accelerator),
+        )
+    error = raised.value
+    assert (error.where, error.received) == ("[compute] accelerator", repr(accelerator))
+    assert error.expected == "'none'"
+    assert "pip install onnxruntime-" in str(error.next_step)
+
+
+def test_threads_and_arena_change_no_answer() -> None:
+    rows: dict[str, Any] = {"x": np.random.default_rng(5).normal(size=(64, 20)).astype(np.float32)}
+    model = linear(20, np.float32)
+    plain = opened(model).run(rows)["y"]
+    other = OnnxRuntime(
+        model, where="m.onnx", execution=Execution(), compute=Compute(threads=2, arena=False)
+    ).run(rows)["y"]
+    np.testing.assert_allclose(plain, other, rtol=1e-6)

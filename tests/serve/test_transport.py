@@ -108,7 +108,7 @@ def test_a_head_seen_before_means_the_same_again_and_nothing_more(server: Server
 
 def test_heads_that_never_repeat_do_not_fill_the_memory(client: Client, server: Server) -> None:
     for i in range(1500):
-        client.socket.sendall(request(i, extra=f"x-request-id: {i}\r\n"))
+        client.socket.sendall(request(i, extra=f"x-nonce: {i}\r\n"))
         client.prediction()
     assert len(server.state.known_heads) <= 1024
 

@@ -19,6 +19,7 @@ import numpy as np
 
 from holdfast.errors import HoldfastError
 from holdfast.infer.block import Block, join
+from holdfast.infer.cost import RunCost
 from holdfast.infer.errors import ModelFailedError, NotReadyError, OverloadedError
 from holdfast.infer.model import LoadedModel
 from holdfast.infer.plane import CHAMPION_ARM, AnsweredBatch, DataPlane
@@ -43,7 +44,6 @@ _MOST_LATE: Final = 100.0
 MAX_QUEUED_ROWS: Final = 200_000
 """Bound of the queue whatever the estimates say."""
 _PROBE_S: Final = 1.0
-_SMOOTHING: Final = 0.05
 
 logger = logging.getLogger("holdfast.infer")
 
@@ -90,7 +90,7 @@ class Job:
 class Lane:
     """The queue of one loaded model version."""
 
-    __slots__ = ("arm", "codec", "model", "pending", "retired", "rows")
+    __slots__ = ("arm", "codec", "cost", "model", "pending", "retired", "rows")
 
     def __init__(self, model: LoadedModel, checklist: Checklist) -> None:
         self.model = model
@@ -99,6 +99,12 @@ class Lane:
         self.pending: deque[Job] = deque()
         self.rows = 0
         self.retired = False
+        self.cost = RunCost()
+        """Of whole batches: columns, run, log and answers; the model's own is of its run alone."""
+
+    def seconds(self, rows: int) -> float:
+        """How long a batch of so many rows is expected to take, from its start to its answers."""
+        return max(self.cost.seconds(rows), self.model.cost.seconds(rows))
 
     @property
     def version(self) -> str:
@@ -138,7 +144,6 @@ class TurnBatcher:
         self._scheduled = False
         self._running: Lane | None = None
         self._running_until_s = 0.0
-        self._overhead_s = 0.0
         self._last_probe_s = 0.0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -164,11 +169,12 @@ class TurnBatcher:
         if self._closed:
             raise NotReadyError("the service is closing")
         queued = self.queued_rows
-        cost = lane.model.cost
-        alone_s = cost.fixed_s + job.rows * (cost.per_row_s + self._overhead_s)
-        expected_s = alone_s
-        if queued:
-            expected_s += self._queued_s()
+        alone_s = expected_s = lane.seconds(job.rows)
+        if queued == lane.rows:  # the usual case: one lane has it all
+            if queued:
+                expected_s = lane.seconds(queued + job.rows)
+        else:
+            expected_s += sum(one.seconds(one.rows) for one in self._lanes if one.rows)
         if self._running is not None:
             expected_s += max(self._running_until_s - job.arrived_s, 0.0)
         deadline_s = self._deadline_s
@@ -191,14 +197,6 @@ class TurnBatcher:
             self._scheduled = True
             self._loop.call_soon(self._turn)
 
-    def _queued_s(self) -> float:
-        """How long what is queued will take."""
-        seconds = self.queued_rows * self._overhead_s
-        for lane in self._lanes:
-            if lane.rows:
-                seconds += lane.model.cost.seconds(lane.rows)
-        return seconds
-
     def _refuse_late(self, expected_s: float) -> None:
         raise OverloadedError(
             f"the answer would take about {expected_s * 1000:.0f} ms, more than the "
@@ -209,7 +207,8 @@ class TurnBatcher:
 
     def _refuse_unless_probe(self, job: Job, expected_s: float, deadline_s: float, *, idle: bool) -> None:
         # An estimate that refuses everything would never be corrected: one a second runs when idle.
-        if idle and job.arrived_s - self._last_probe_s > _PROBE_S:
+        probes = idle and expected_s > self._deadline_s
+        if probes and job.arrived_s - self._last_probe_s > _PROBE_S:
             self._last_probe_s = job.arrived_s
             return
         reason = "deadline" if idle else "queue"
@@ -231,7 +230,7 @@ class TurnBatcher:
                     continue
                 expected_s = lane.model.cost.seconds(rows)
                 if expected_s > INLINE_RUN_S or self._plane.syncs:
-                    self._start_in_thread(lane, jobs, expected_s + rows * self._overhead_s)
+                    self._start_in_thread(lane, jobs, lane.seconds(rows))
                     return
                 run_began_s = time.monotonic()
                 self._deliver(lane, self._attempt(lane, jobs), began_s=run_began_s, rows=rows)
@@ -345,9 +344,7 @@ class TurnBatcher:
                     counts.version(lane.version).queue_s.observe_all(np.maximum(began_s - arrived_s, 0.0))
             else:
                 counts.failure(lane.version)
-        spent_s = time.monotonic() - began_s
-        overhead_s = max(spent_s - lane.model.cost.seconds(rows), 0.0) / rows
-        self._overhead_s += _SMOOTHING * (overhead_s - self._overhead_s)
+        lane.cost.observe(rows, time.monotonic() - began_s)
         self._close_if_done(lane)
 
     def _close_if_done(self, lane: Lane) -> None:

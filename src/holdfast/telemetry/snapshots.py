@@ -17,6 +17,8 @@ import msgspec
 from holdfast.telemetry.counts import ServiceCounts
 
 RETIRED: Final = "retired.counts"
+_MOST_READS: Final = 50
+"""Each worker that dies while we read costs one more."""
 
 
 class _Retired(msgspec.Struct):
@@ -52,7 +54,7 @@ def retire(folder: Path, replica: str) -> None:
 def read_all(folder: Path) -> ServiceCounts:
     """The sum over living and dead workers of this run of the service."""
     total = ServiceCounts()
-    for _ in range(5):
+    for _ in range(_MOST_READS):
         retired = _read_retired(folder)
         total = ServiceCounts()
         total.add(retired.counts, alive=False)

@@ -1,0 +1,399 @@
+"""Correctness under load: mixed clients against the real service, every answer checked offline.
+
+    uv run python bench/soak.py                       a million requests
+    uv run python bench/soak.py --requests 20000 --json
+
+Clients speak every protocol on kept connections: single records, lists, protocol v2 as JSON and as binary
+tensors, v1 and MLflow's, alone and pipelined; some send nonsense, some are cut off in the middle of a request
+or leave before they have read their answer, and the champion is swapped between two versions all the time.
+Each row is unlike every other, so an answer that belongs to another row is seen. In the end each answered row
+is run again, offline and all in one array, on the version that answered it, and must have the same bits; each
+answered prediction id must be in the log, once. Exit code 1 if anything is wrong, mixed up or lost.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import random
+import re
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+NAME = "soak"
+WEIGHTS = {"1": (2.0, 0.25), "2": (-3.0, 0.5)}
+CONNECTIONS = 48
+SWAP_EVERY_S = 0.7
+GRAPH = """
+<ir_version: 9, opset_import: ["": 18]>
+soak (float[N,2] x) => (float[N,1] y)
+<float[2,1] w = {{{0}, {1}}}>
+{{ y = MatMul(x, w) }}
+"""
+
+
+class Soak:
+    """What the clients have asked and heard."""
+
+    def __init__(self, port: int, requests: int, seed: int) -> None:
+        self.port = port
+        self.left = requests
+        self.chance = random.Random(seed)
+        self.next_row = 0
+        self.seen: Counter[str] = Counter()
+        self.rows: list[tuple[float, float]] = []
+        self.answers: list[float] = []
+        self.versions: list[str] = []
+        """Of each answered row; "" where the protocol does not say."""
+        self.ids: list[str] = []
+        self.faults: list[str] = []
+
+    def new_rows(self, count: int) -> list[tuple[float, float]]:
+        """Rows that nobody else sends; exact in float32."""
+        first, self.next_row = self.next_row, self.next_row + count
+        return [(float(i % 2**20), float(i // 2**20) + (i % 7) / 8) for i in range(first, first + count)]
+
+    def heard(
+        self, rows: list[tuple[float, float]], answers: list[float], version: str, ids: list[str]
+    ) -> None:
+        if len(answers) != len(rows):
+            self.faults.append(f"{len(answers)} answers to {len(rows)} rows")
+            return
+        self.rows += rows
+        self.answers += answers
+        self.versions += [version] * len(rows)
+        self.ids += ids
+
+
+def request(path: str, body: bytes, headers: str = "", method: str = "POST") -> bytes:
+    head = f"{method} {path} HTTP/1.1\r\nhost: soak\r\ncontent-length: {len(body)}\r\n{headers}\r\n"
+    return head.encode() + body
+
+
+async def response(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
+    return int(head[0].split()[1]), headers, await reader.readexactly(int(headers["content-length"]))
+
+
+def ask_one(soak: Soak) -> tuple[bytes, Any]:
+    rows = soak.new_rows(1)
+    body = json.dumps({"a": rows[0][0], "b": rows[0][1]}).encode()
+
+    def check(status: int, _: dict[str, str], content: bytes) -> None:
+        answer = expect(status, 200, content)
+        soak.heard(rows, [answer["prediction"]], answer["model_version"], [answer["prediction_id"]])
+
+    return request("/predict", body, f"x-request-id: {soak.next_row}\r\n" if rows[0][0] % 3 else ""), check
+
+
+def ask_list(soak: Soak) -> tuple[bytes, Any]:
+    rows = soak.new_rows(soak.chance.randrange(2, 20))
+
+    def check(status: int, _: dict[str, str], content: bytes) -> None:
+        answers = expect(status, 200, content)
+        versions = {one["model_version"] for one in answers}
+        if len(versions) != 1:
+            soak.faults.append(f"one request answered by {versions}")
+        soak.heard(
+            rows,
+            [one["prediction"] for one in answers],
+            versions.pop(),
+            [one["prediction_id"] for one in answers],
+        )
+
+    return request("/predict", json.dumps([{"a": a, "b": b} for a, b in rows]).encode()), check
+
+
+def ask_v2(soak: Soak) -> tuple[bytes, Any]:
+    rows = soak.new_rows(soak.chance.randrange(1, 6))
+    data: Any = [list(row) for row in rows] if len(rows) % 2 else [value for row in rows for value in row]
+    tensor = {"name": "x", "shape": [len(rows), 2], "datatype": "FP32", "data": data}
+
+    def check(status: int, _: dict[str, str], content: bytes) -> None:
+        answer = expect(status, 200, content)
+        ids = answer["parameters"]["prediction_ids"].split(",")
+        soak.heard(rows, answer["outputs"][0]["data"], answer["model_version"], ids)
+
+    return request(f"/v2/models/{NAME}/infer", json.dumps({"inputs": [tensor]}).encode()), check
+
+
+def ask_binary(soak: Soak) -> tuple[bytes, Any]:
+    rows = soak.new_rows(soak.chance.randrange(1, 6))
+    raw = struct.pack(f"<{2 * len(rows)}f", *(value for row in rows for value in row))
+    size = {"binary_data_size": len(raw)}
+    tensor = {"name": "x", "shape": [len(rows), 2], "datatype": "FP32", "parameters": size}
+    head = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
+
+    def check(status: int, headers: dict[str, str], content: bytes) -> None:
+        size = int(headers.get("inference-header-content-length", len(content)))
+        answer = expect(status, 200, content[:size])
+        values = list(struct.unpack(f"<{len(rows)}f", content[size:]))
+        soak.heard(rows, values, answer["model_version"], answer["parameters"]["prediction_ids"].split(","))
+
+    length = f"inference-header-content-length: {len(head)}\r\n"
+    return request(f"/v2/models/{NAME}/infer", head + raw, length), check
+
+
+def ask_v1(soak: Soak) -> tuple[bytes, Any]:
+    rows = soak.new_rows(soak.chance.randrange(1, 4))
+
+    def check(status: int, _: dict[str, str], content: bytes) -> None:
+        soak.heard(rows, flat(expect(status, 200, content)["predictions"]), "", [])
+
+    body = json.dumps({"instances": [{"a": a, "b": b} for a, b in rows]}).encode()
+    return request(f"/v1/models/{NAME}:predict", body), check
+
+
+def ask_mlflow(soak: Soak) -> tuple[bytes, Any]:
+    rows = soak.new_rows(soak.chance.randrange(1, 4))
+
+    def check(status: int, _: dict[str, str], content: bytes) -> None:
+        soak.heard(rows, flat(expect(status, 200, content)["predictions"]), "", [])
+
+    body = json.dumps({"dataframe_split": {"columns": ["a", "b"], "data": rows}}).encode()
+    return request("/invocations", body), check
+
+
+def ask_nonsense(soak: Soak) -> tuple[bytes, Any]:
+    body, wanted, path = soak.chance.choice(
+        [
+            (b'{"a": 1, "b": ', 400, "/predict"),
+            (b'{"a": 1}', 422, "/predict"),
+            (b'{"a": "x", "b": 0}', 422, "/predict"),
+            (b"[{}]", 422, "/predict"),
+            (b'{"inputs": []}', 422, f"/v2/models/{NAME}/infer"),
+            (b"{}", 404, "/nowhere"),
+            (b"{}", 404, "/v2/models/other/infer"),
+        ]
+    )
+
+    def check(status: int, _: dict[str, str], content: bytes) -> None:
+        if status != wanted or "error" not in json.loads(content):
+            soak.faults.append(f"{path} {body!r}: {status}, not {wanted}")
+
+    return request(path, body), check
+
+
+ASK = (
+    [ask_one] * 10
+    + [ask_list] * 3
+    + [ask_v2] * 3
+    + [ask_binary] * 3
+    + [ask_v1, ask_mlflow]
+    + [ask_nonsense] * 2
+)
+
+
+def expect(status: int, wanted: int, content: bytes) -> Any:
+    if status != wanted:
+        raise ValueError(f"{status}: {content[:200]!r}")
+    return json.loads(content)
+
+
+def flat(values: list[Any]) -> list[float]:
+    return [one[0] if isinstance(one, list) else one for one in values]
+
+
+async def client(soak: Soak) -> None:
+    while soak.left > 0:
+        reader, writer = await asyncio.open_connection("127.0.0.1", soak.port)
+        try:
+            for _ in range(soak.chance.randrange(1, 400)):
+                if soak.left <= 0:
+                    return
+                count = soak.chance.choice((1, 1, 1, 1, 1, 1, 1, 6))
+                soak.left -= count
+                asked = [soak.chance.choice(ASK)(soak) for _ in range(count)]
+                data = b"".join(one for one, _ in asked)
+                end = soak.chance.random()
+                if end < 0.002:
+                    soak.seen["cut off while sending"] += count
+                    writer.write(data[: soak.chance.randrange(1, len(data))])
+                    break
+                writer.write(data)
+                if end < 0.004:
+                    soak.seen["left before the answer"] += count
+                    break
+                for _, check in asked:
+                    status, headers, content = await asyncio.wait_for(response(reader), 60)
+                    soak.seen[f"status {status}"] += 1
+                    try:
+                        check(status, headers, content)
+                    except (ValueError, KeyError, TypeError) as error:
+                        soak.faults.append(repr(error)[:300])
+        except (OSError, EOFError, TimeoutError) as error:
+            soak.faults.append(f"lost: {error!r}")
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+
+def make_deployment(folder: Path) -> Any:
+    import onnx.parser
+
+    from holdfast.artifact import Column, Execution, Signature, Tensor, store_artifact
+    from holdfast.clock import SystemClock
+    from holdfast.registry import Registry
+    from holdfast.spec import Deployment
+
+    folder.mkdir(parents=True)
+    (folder / "holdfast.toml").write_text(
+        f'[model]\nname = "{NAME}"\n[target]\nport = 0\n[compute]\ncores = 2\n'
+        "[speed]\np99_ms = 20000\ndeadline_ms = 30000\n"
+    )
+    signature = Signature(
+        columns=tuple(Column(name=name, dtype="float32", kind="numeric") for name in ("a", "b")),
+        inputs=(Tensor(name="x", dtype="float32", shape=(-1, 2), columns=("a", "b")),),
+        outputs=(Tensor(name="y", dtype="float32", shape=(-1, 1)),),
+        task="regression",
+        prediction_output="y",
+    )
+    deployment = Deployment.open(folder, {})
+    models = {}
+    with Registry.open(deployment.registry_url, SystemClock()) as registry:
+        for version, weights in WEIGHTS.items():
+            model = onnx.parser.parse_model(GRAPH.format(*weights)).SerializeToString()
+            models[version] = model
+            artifact = store_artifact(
+                deployment.artifacts_folder, runtime="onnx", model=model, signature=signature,
+                execution=Execution(), warmup={"a": [1.0, 2.0], "b": [0.5, 1.0]},
+            )  # fmt: skip
+            registry.add_version(
+                name=NAME, sha256=artifact.sha256, created_at_us=0, created_by="soak", metadata={}
+            )
+        registry.promote("1", reason="first", actor="soak")
+    return deployment, models
+
+
+def swap(deployment: Any, stop: threading.Event, swaps: list[int]) -> None:
+    from holdfast.clock import SystemClock
+    from holdfast.registry import Registry
+
+    with Registry.open(deployment.registry_url, SystemClock()) as registry:
+        while not stop.wait(SWAP_EVERY_S):
+            swaps[0] += 1
+            registry.promote("2" if swaps[0] % 2 else "1", reason="soak", actor="soak")
+
+
+def check_offline(soak: Soak, models: dict[str, bytes]) -> int:
+    """Rows whose answer is not what the model says of them."""
+    import onnxruntime
+
+    feeds = np.array(soak.rows, dtype=np.float32).reshape(-1, 2)
+    told = np.array(soak.answers, dtype=np.float64)
+    right = np.zeros(len(feeds), dtype=bool)
+    for version, model in models.items():
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        session = onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"])
+        wanted = session.run(None, {"x": feeds})[0].reshape(-1).astype(np.float64)
+        spoke = np.array([one in {version, ""} for one in soak.versions])
+        right |= spoke & (wanted == told)
+    return int((~right).sum())
+
+
+def check_log(deployment: Any, soak: Soak) -> dict[str, int]:
+    """Answered ids that are not in the log, or there twice."""
+    subprocess.run(
+        [sys.executable, "-m", "holdfast", "keep", "--once", "-C", str(deployment.folder)],
+        check=True, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    from holdfast.prediction_log import PredictionLog
+
+    stored: Counter[str] = Counter()
+    for batch in PredictionLog(deployment.log_folder).predictions(columns=["prediction_id"]):
+        stored.update(batch.column("prediction_id").to_pylist())
+    return {
+        "rows": stored.total(),
+        "answered ids that are missing": sum(one not in stored for one in soak.ids),
+        "ids that stand there twice": sum(count > 1 for count in stored.values()),
+        "ids answered twice": len(soak.ids) - len(set(soak.ids)),
+    }
+
+
+def run(folder: Path, requests: int, seed: int) -> dict[str, Any]:
+    deployment, models = make_deployment(folder)
+    log = folder / "serve.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "holdfast", "serve", "-C", str(folder), "--no-monitor"],
+            stdout=output, stderr=output, start_new_session=True,
+        )  # fmt: skip
+    stop, swaps = threading.Event(), [0]
+    try:
+        deadline = time.monotonic() + 120
+        while not (found := re.search(r"http://\S+:(\d+)", log.read_text())):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(log.read_text())
+            time.sleep(0.05)
+        soak = Soak(int(found[1]), requests, seed)
+        swapper = threading.Thread(target=swap, args=(deployment, stop, swaps))
+        swapper.start()
+        began = time.monotonic()
+
+        async def clients() -> None:
+            await asyncio.gather(*(client(soak) for _ in range(CONNECTIONS)))
+
+        try:
+            asyncio.run(clients())
+        finally:
+            stop.set()
+            swapper.join()
+        seconds = time.monotonic() - began
+        process.terminate()
+        exit_code = process.wait(60)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    wrong = check_offline(soak, models)
+    logged = check_log(deployment, soak)
+    bad = [logged[name] for name in logged if name != "rows"]
+    return {
+        "requests": requests,
+        "seconds": round(seconds, 1),
+        "swaps of the champion": swaps[0],
+        "seen": dict(sorted(soak.seen.items())),
+        "rows answered": len(soak.rows),
+        "rows with a wrong answer": wrong,
+        "faults": len(soak.faults),
+        "first faults": soak.faults[:5],
+        "log": logged,
+        "exit code of the service": exit_code,
+        "right": wrong == 0 and not soak.faults and not any(bad) and exit_code == 0,
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--requests", type=int, default=1_000_000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        found = run(Path(name) / NAME, arguments.requests, arguments.seed)
+    if arguments.json:
+        print(json.dumps(found, indent=2))
+    else:
+        for key, value in found.items():
+            print(f"{key}: {value}")
+    return 0 if found["right"] else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

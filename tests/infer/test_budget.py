@@ -1,0 +1,141 @@
+"""How much one run may hold, and what is let in when more comes than can be answered in time."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+import pytest
+from arithmetic import DEMO, Arithmetic, model_of
+
+from holdfast.clock import SystemClock
+from holdfast.errors import HoldfastError
+from holdfast.infer import AnsweredBatch, DataPlane, Job, Lane, OverloadedError, TurnBatcher
+from holdfast.infer.budget import MOST_ROWS, measure, rows_in_memory
+from holdfast.infer.cost import RunCost
+from holdfast.telemetry import ServiceCounts
+
+
+class Counted(Job):
+    """Counts how it ended."""
+
+    __slots__ = ()
+    answers = 0
+
+    def answered(self, batch: AnsweredBatch, start: int) -> None:
+        Counted.answers += 1
+
+    def failed(self, error: HoldfastError) -> None:
+        raise error
+
+
+class Settled(RunCost):
+    """Learns nothing more."""
+
+    __slots__ = ()
+
+    def observe(self, rows: int, seconds: float) -> None:
+        """Runs of the test are not what it speaks of."""
+
+
+def job_of(lane: Lane) -> Job:
+    records, _ = lane.codec.decode(b'{"a": 1, "b": 0}')
+    return Counted(1, records, None, (), asyncio.get_running_loop().time())
+
+
+def test_the_curve_is_the_fastest_run_of_each_size_and_ends_when_runs_get_long() -> None:
+    asked: list[int] = []
+
+    def run(rows: int) -> float:
+        asked.append(rows)
+        return 0.001 + 0.0001 * rows + (0.5 if len(asked) in {1, 5} else 0.0)
+
+    measured = measure(run)
+    assert [rows for rows, _ in measured.curve] == [2**k for k in range(10)]
+    assert [seconds for _, seconds in measured.curve] == pytest.approx(
+        [0.001 + 0.0001 * 2**k for k in range(10)]
+    )
+    assert max(asked) == 512, "a run of 52 ms is the last"
+
+
+def test_memory_left_decides_the_rows_of_a_run() -> None:
+    assert rows_in_memory(1e6, 64e6) == 64
+    assert rows_in_memory(1e9, 64e6) == 1
+    assert rows_in_memory(0.0, 64e6) == MOST_ROWS
+
+
+def test_more_rows_than_fit_one_run_are_run_in_pieces_with_the_same_answers() -> None:
+    runtime = Arithmetic(2.0)
+    model = model_of(runtime)
+    values = {"a": np.arange(100.0), "b": np.zeros(100)}
+    whole = model.predict(values, 100)
+    runtime.batches.clear()
+    model.most_rows = 30
+    pieces = model.predict(values, 100)
+    assert runtime.batches == [30, 30, 30, 10]
+    assert np.array_equal(np.asarray(whole.prediction), np.asarray(pieces.prediction))
+    assert np.array_equal(whole.outputs["y"], pieces.outputs["y"])
+
+
+def test_a_warm_up_within_little_memory_still_leaves_a_row() -> None:
+    model = model_of(Arithmetic())
+    model.warm_up(1.0)
+    assert model.most_rows >= 1
+
+
+@pytest.mark.parametrize(("target_s", "expected"), [(0.1, 80), (0.5, 400)])
+def test_of_what_is_accepted_one_in_a_hundred_is_expected_late(target_s: float, expected: int) -> None:
+    async def test() -> None:
+        batcher = TurnBatcher(DataPlane(None, None, SystemClock()), ServiceCounts(), 5.0, target_s)
+        lane = Lane(model_of(Arithmetic()), DEMO)
+        lane.model.cost.per_row_s = 0.001  # a millisecond a row, so four fifths of the target in rows
+        batcher.open_lane(lane)
+        accepted, reasons = 0, set()
+        for _ in range(2000):
+            try:
+                batcher.submit(lane, job_of(lane))
+                accepted += 1
+            except OverloadedError as error:
+                reasons.add(error.reason)
+        assert expected <= accepted <= expected * 1.02 + 1
+        assert reasons == {"latency"}
+        await asyncio.sleep(0)
+        batcher.close()
+
+    asyncio.run(test())
+
+
+def test_a_model_slower_than_the_target_still_answers_one_caller_after_another() -> None:
+    async def test() -> None:
+        batcher = TurnBatcher(DataPlane(None, None, SystemClock()), ServiceCounts(), 5.0, 0.001)
+        lane = Lane(model_of(Arithmetic()), DEMO)
+        batcher.open_lane(lane)
+        before = Counted.answers
+        for _ in range(20):
+            lane.model.cost.fixed_s = 0.050
+            batcher.submit(lane, job_of(lane))
+            await batcher.drained()
+        assert Counted.answers == before + 20
+        batcher.close()
+
+    asyncio.run(test())
+
+
+def test_a_batch_is_no_longer_than_the_latency_target_allows_nor_than_memory_does() -> None:
+    async def test(most_rows: int, target_s: float) -> list[int]:
+        batcher = TurnBatcher(DataPlane(None, None, SystemClock()), ServiceCounts(), 5.0, target_s)
+        runtime = Arithmetic()
+        lane = Lane(model_of(runtime), DEMO)
+        lane.model.cost = Settled()
+        lane.model.cost.per_row_s = 0.0001
+        lane.model.most_rows = most_rows
+        batcher.open_lane(lane)
+        for _ in range(60):
+            batcher.submit(lane, job_of(lane))
+        await batcher.drained()
+        batcher.close()
+        return runtime.batches
+
+    assert max(asyncio.run(test(MOST_ROWS, 0.010))) == 40, "four tenths of the target"
+    assert max(asyncio.run(test(7, 0.010))) == 7
+    assert max(asyncio.run(test(MOST_ROWS, 1.0))) == 60

@@ -1,0 +1,208 @@
+"""What a caller says in its headers: patience, request id, trace; and what is noted of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from live_service import Server, Start, linear_model, starting
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from holdfast.clock import SystemClock
+from holdfast.serve.caller import Caller, read_caller
+from holdfast.serve.errors import RequestError
+from holdfast.serve.watch import Watch
+from holdfast.telemetry import AccessLog, ServiceCounts, Traces
+
+start = starting
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+"""The example of the W3C recommendation."""
+UNSAMPLED = TRACE[:-1] + "0"
+ROW = {"a": 1, "b": 0}
+
+
+@pytest.fixture
+def server(start: Start) -> Server:
+    return start(linear_model())
+
+
+def watched(server: Server, access: AccessLog | None, traces: Traces | None) -> None:
+    server.service.watch = Watch(access, traces, ServiceCounts(), SystemClock())
+
+
+def traces_of(exporter: InMemorySpanExporter, fraction: float) -> Traces:
+    return Traces("demo", "w", fraction=fraction, chance=random.Random(1).random, exporter=exporter)
+
+
+@pytest.mark.parametrize("name", [b"x-request-timeout-ms", b"x-envoy-expected-rq-timeout-ms"])
+def test_a_timeout_is_read_in_milliseconds(name: bytes) -> None:
+    assert read_caller([(name, b"250")]).patience_s == 0.25
+    assert read_caller([(name, b"0.5")]).patience_s == 0.0005
+
+
+def test_of_two_timeouts_the_shorter_counts() -> None:
+    both = [(b"x-request-timeout-ms", b"80"), (b"x-envoy-expected-rq-timeout-ms", b"50")]
+    assert read_caller(both).patience_s == read_caller(both[::-1]).patience_s == 0.05
+
+
+@pytest.mark.parametrize("value", [b"soon", b"-1", b"1e3", b"nan", b"", b"1" * 40])
+def test_a_timeout_that_is_no_number_of_milliseconds_is_an_error(value: bytes) -> None:
+    with pytest.raises(RequestError, match=r"x-request-timeout-ms.*milliseconds"):
+        read_caller([(b"x-request-timeout-ms", value)])
+
+
+@pytest.mark.parametrize(
+    "traceparent",
+    [
+        "",
+        "00-" + "0" * 32 + TRACE[35:],
+        TRACE[:36] + "0" * 16 + "-01",
+        TRACE.upper(),
+        "01" + TRACE[2:],
+        TRACE + "-x",
+    ],
+)
+def test_a_malformed_traceparent_is_not_kept(traceparent: str) -> None:
+    assert read_caller([(b"traceparent", traceparent.encode())]) == Caller()
+    assert read_caller([(b"traceparent", TRACE.encode())]).traceparent == TRACE.encode()
+
+
+@pytest.mark.parametrize(("method", "path", "body"), [("POST", "/predict", ROW), ("GET", "/livez", None)])
+def test_the_request_id_comes_back(server: Server, method: str, path: str, body: Any) -> None:
+    for given in ("a-1", "b-2"):
+        assert server.ask(method, path, body, {"x-request-id": given})[2]["x-request-id"] == given
+    assert server.ask(method, path, body)[2]["x-request-id"] is None
+    assert server.ask(method, path, body, {"x-request-id": "not readable"})[2]["x-request-id"] is None
+
+
+def test_the_request_id_comes_back_with_errors_too(server: Server) -> None:
+    status, _, headers = server.ask("POST", "/predict", {"a": 1}, {"x-request-id": "q"})
+    assert (status, headers["x-request-id"]) == (422, "q")
+
+
+def test_request_ids_of_pipelined_requests_stay_with_their_answers(server: Server) -> None:
+    client = server.client()
+    body = json.dumps(ROW).encode()
+    head = "POST /predict HTTP/1.1\r\nhost: x\r\nx-request-id: {}\r\ncontent-length: {}\r\n\r\n"
+    client.socket.sendall(b"".join(head.format(i, len(body)).encode() + body for i in range(30)))
+    assert [client.response()[1]["x-request-id"] for _ in range(30)] == [str(i) for i in range(30)]
+
+
+def test_a_caller_that_waits_for_less_than_a_run_takes_is_refused_at_once(server: Server) -> None:
+    status, answer, headers = server.ask("POST", "/predict", ROW, {"x-request-timeout-ms": "0"})
+    assert (status, headers["retry-after"]) == (503, "1")
+    assert "deadline of 0 ms" in answer["error"]
+    assert server.ask("POST", "/predict", ROW, {"x-request-timeout-ms": "5000"})[0] == 200
+    assert server.ask("POST", "/predict", ROW, {"x-request-timeout-ms": "soon"})[0] == 400
+    assert server.service.counts.refusals == {"deadline": 1}
+
+
+def test_the_access_log_has_one_line_per_request_and_no_value(server: Server, tmp_path: Path) -> None:
+    path = tmp_path / "access"
+    with path.open("wb") as file:
+        log = AccessLog(file.fileno())
+        watched(server, log, None)
+        server.ask(
+            "POST", "/predict", [ROW, {"a": 123456, "b": 0}], {"x-request-id": "r", "traceparent": TRACE}
+        )
+        server.ask("POST", "/predict", {"a": 123456})
+        server.ask("GET", "/livez")
+        log.write()
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    seen = [(one["route"], one["status"], one["rows"], one["model_version"]) for one in lines]
+    assert seen == [
+        ("POST /predict", 200, 2, "1"),
+        ("POST /predict", 422, 0, "1"),
+        ("GET /livez", 200, 0, ""),
+    ]
+    assert (lines[0]["request_id"], lines[0]["trace_id"]) == ("r", TRACE[3:35])
+    assert lines[0]["time"].endswith("Z")
+    assert 0 <= lines[0]["duration_ms"] < 10_000
+    assert "123456" not in path.read_text()
+
+
+def test_the_queue_of_the_access_log_is_bounded_and_losses_are_counted(server: Server) -> None:
+    read, write = os.pipe()
+    log = AccessLog(write, most_waiting=3)
+    watched(server, log, None)
+    for _ in range(5):
+        server.ask("POST", "/predict", ROW)
+    assert log.lost == 2
+    os.close(read)
+    log.write()
+    assert log.lost == 5, "nobody reads, so no line was written"
+    os.close(write)
+
+
+def test_lines_for_a_pipe_are_written_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Server
+) -> None:
+    pieces: list[bytes] = []
+    log = AccessLog(-1)
+    watched(server, log, None)
+    for _ in range(60):
+        server.ask("POST", "/predict", ROW)
+
+    def write(_: int, data: bytes) -> int:
+        pieces.append(data)
+        return len(data)
+
+    monkeypatch.setattr(os, "write", write)
+    log.write()
+    monkeypatch.undo()
+    assert len(pieces) > 1
+    assert all(len(piece) <= 4096 and piece.endswith(b"\n") for piece in pieces)
+    assert sum(piece.count(b"\n") for piece in pieces) == 60
+
+
+def test_a_trace_goes_on_from_the_callers_and_comes_back(server: Server) -> None:
+    exporter = InMemorySpanExporter()
+    traces = traces_of(exporter, fraction=0.0)
+    watched(server, None, traces)
+    _, _, headers = server.ask("POST", "/predict", ROW, {"traceparent": TRACE, "x-request-id": "r"})
+    _, _, silent = server.ask("POST", "/predict", ROW, {"traceparent": UNSAMPLED})
+    _, _, bare = server.ask("POST", "/predict", ROW)
+    traces.close()
+    (span,) = exporter.get_finished_spans()
+    assert span.parent is not None
+    assert span.context is not None
+    assert (f"{span.context.trace_id:032x}", f"{span.parent.span_id:016x}") == (TRACE[3:35], TRACE[36:52])
+    assert headers["traceparent"] == f"00-{TRACE[3:35]}-{span.context.span_id:016x}-01"
+    assert silent["traceparent"] is None
+    assert bare["traceparent"] is None
+    assert span.attributes is not None
+    assert span.attributes["http.route"] == "/predict"
+    assert span.attributes["http.response.status_code"] == 200
+    assert span.attributes["holdfast.model_version"] == "1"
+    assert span.start_time is not None
+    assert span.end_time is not None
+    assert 0 < span.end_time - span.start_time < 10**10
+
+
+def test_a_share_of_requests_without_a_trace_begins_one(server: Server) -> None:
+    exporter = InMemorySpanExporter()
+    traces = traces_of(exporter, fraction=0.25)
+    watched(server, None, traces)
+    for _ in range(100):
+        server.ask("POST", "/predict", ROW)
+    traces.close()
+    assert 10 < len(exporter.get_finished_spans()) < 45
+
+
+def test_metrics_tell_queue_run_log_and_encode_time_and_the_depth_of_the_spool(server: Server) -> None:
+    for _ in range(3):
+        server.ask("POST", "/predict", ROW)
+    _, text, _ = server.ask("GET", "/metrics")
+    lines = text.decode().splitlines()
+    for stage in ("queue", "run", "record", "encode"):
+        assert any(
+            line.startswith(f"holdfast_{stage}_duration_seconds_count") and line.endswith(" 3.0")
+            for line in lines
+        )
+    assert 'holdfast_spool_segments{model="demo"} 1.0' in lines
+    (size,) = [line for line in lines if line.startswith("holdfast_spool_bytes{")]
+    assert float(size.split()[-1]) > 100

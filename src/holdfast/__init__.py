@@ -7,6 +7,7 @@ The library surface is as small as the commands. Nothing heavy is imported until
     model = holdfast.load("fraud")                    # the champion of a deployment folder
     model.predict([{"amount": 12.5, "country": "NL"}])
     holdfast.predict("fraud", records)                # the same in one call
+    holdfast.log("fraud").read_all()                  # predictions with their labels, as Arrow
     print(holdfast.diagnose("april.parquet", "may.parquet", target="fraud", score="p"))
 """
 
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from holdfast.errors import HoldfastError
     from holdfast.monitor import Diagnosis, diagnose
+    from holdfast.prediction_log import log
     from holdfast.score import Model, load, predict
 
 __version__ = "0.1.0"
@@ -26,10 +28,11 @@ _HOMES = {
     "Model": "holdfast.score",
     "diagnose": "holdfast.monitor",
     "load": "holdfast.score",
+    "log": "holdfast.prediction_log",
     "predict": "holdfast.score",
 }
 
-__all__ = ["Diagnosis", "HoldfastError", "Model", "__version__", "diagnose", "load", "predict"]
+__all__ = ["Diagnosis", "HoldfastError", "Model", "__version__", "diagnose", "load", "log", "predict"]
 
 
 def __getattr__(name: str) -> Any:

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Literal
 
 import click
+import msgspec
 
 from holdfast.cli.app import EXIT_ERROR
 from holdfast.cli.options import folder_option, json_option, open_deployment, print_json
+from holdfast.cli.rows import coverage_of, print_csv, print_rows, print_rows_json
 from holdfast.clock import SystemClock
-from holdfast.prediction_log import PredictionLog, VerifyReport, settle
+from holdfast.prediction_log import DEFAULT_MEMORY_MB, PredictionLog, VerifyReport, settle
 
 
 def _open_settled(folder: Path) -> PredictionLog:
@@ -61,15 +63,50 @@ def _short(value: object) -> str:
 @json_option
 def count(folder: Path, *, as_json: bool) -> None:
     """Count predictions, labels and what joins."""
-    counts = _open_settled(folder).count()
+    log = _open_settled(folder)
+    counts, coverage = log.count(), coverage_of(log.ledger())
     if as_json:
-        print_json(counts)
+        print_json({**msgspec.structs.asdict(counts), "coverage": coverage})
         return
     click.echo(f"{counts.predictions} predictions, {counts.labelled} of them labelled.")
     click.echo(
         f"{counts.labels} labels in {counts.label_revisions} revisions, "
         f"{counts.unknown_labels} of them for unknown predictions."
     )
+    click.echo(coverage)
+
+
+@log_command.command("query")
+@click.argument("sql")
+@folder_option
+@click.option(
+    "--csv", "as_csv", is_flag=True, help="Print CSV: a header, then one line per row; NULL is empty."
+)
+@click.option(
+    "--memory-mb",
+    default=DEFAULT_MEMORY_MB,
+    show_default=True,
+    type=click.IntRange(64),
+    help="Memory the query may use; beyond it a temporary folder is used.",
+)
+@json_option
+def query(sql: str, folder: Path, memory_mb: int, *, as_csv: bool, as_json: bool) -> None:
+    """Run one SELECT (DuckDB's SQL) over the views predictions, labels and joined.
+
+    `labels` has every revision of every label, `joined` each prediction with `y` of its last one. The query
+    can only read, and only these. How much of what was served the log holds is said beside the rows.
+    """
+    if as_csv and as_json:
+        raise click.UsageError("--csv and --json exclude each other.")
+    log = _open_settled(folder)
+    rows = log.query(sql, memory_mb=memory_mb)
+    if as_csv:
+        print_csv(rows)
+    elif as_json:
+        print_rows_json(rows, coverage_of(log.ledger()))
+    else:
+        print_rows(rows)
+        click.echo(coverage_of(log.ledger()), err=True)
 
 
 @log_command.command("export")

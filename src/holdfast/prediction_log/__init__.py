@@ -25,11 +25,14 @@ if TYPE_CHECKING:
     from holdfast.prediction_log.keeper import Keeper, KeeperReport
     from holdfast.prediction_log.label_file import LabelFileReport, add_label_file
     from holdfast.prediction_log.ledger import Hole, Ledger, ReplicaLedger, VerifyReport
+    from holdfast.prediction_log.opening import log
+    from holdfast.prediction_log.querying import DEFAULT_MEMORY_MB
     from holdfast.prediction_log.reading import Counts, PredictionLog
     from holdfast.prediction_log.settling import erase, settle
 
 _LOADED_ON_FIRST_USE = {
     "Counts": "reading",
+    "DEFAULT_MEMORY_MB": "querying",
     "ErasedIds": "erased_ids",
     "ErasureReport": "erasing",
     "Found": "byte_search",
@@ -43,11 +46,13 @@ _LOADED_ON_FIRST_USE = {
     "ReplicaLedger": "ledger",
     "VerifyReport": "ledger",
     "erase": "settling",
+    "log": "opening",
     "search_bytes": "byte_search",
     "settle": "settling",
 }
 
 __all__ = [
+    "DEFAULT_MEMORY_MB",
     "Counts",
     "ErasedIds",
     "ErasureReport",
@@ -70,6 +75,7 @@ __all__ = [
     "erase",
     "is_sampled",
     "label_text",
+    "log",
     "new_prediction_ids",
     "search_bytes",
     "settle",

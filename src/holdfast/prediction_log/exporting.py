@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import msgspec
 import pyarrow as pa
@@ -23,7 +23,7 @@ def export_batches(batches: pa.RecordBatchReader, path: Path, kind: ExportFormat
         if kind == "parquet":
             n_rows = _write_parquet(batches, partial)
         elif kind == "csv":
-            n_rows = _write_csv(batches, partial)
+            n_rows = write_csv(batches, partial)
         else:
             n_rows = _write_jsonl(batches, partial)
         partial.replace(path)
@@ -41,7 +41,8 @@ def _write_parquet(batches: pa.RecordBatchReader, path: Path) -> int:
     return n_rows
 
 
-def _write_csv(batches: pa.RecordBatchReader, path: Path) -> int:
+def write_csv(batches: pa.RecordBatchReader, target: Path | BinaryIO) -> int:
+    """Stream the batches as CSV; returns the rows."""
     schema = pa.schema(
         [
             pa.field(column.name, pa.string() if pa.types.is_nested(column.type) else column.type)
@@ -49,7 +50,7 @@ def _write_csv(batches: pa.RecordBatchReader, path: Path) -> int:
         ]
     )
     n_rows = 0
-    with pcsv.CSVWriter(path, schema) as writer:
+    with pcsv.CSVWriter(target, schema) as writer:
         for batch in batches:
             columns = [
                 _as_json(column) if pa.types.is_nested(column.type) else column for column in batch.columns

@@ -93,6 +93,12 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     """Records that were being written when their writer died: not yet answered, so not served."""
     replicas: tuple[ReplicaLedger, ...]
 
+    @property
+    def coverage(self) -> float:
+        """Share of the rows served that can still be read; 1 when nothing was served."""
+        readable = self.stored + self.spooled - self.expired - self.erased
+        return readable / self.served if self.served else 1.0
+
 
 class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
     """What the proof found. Lists name at most 100; the counts beside them are complete."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any
 
 import msgspec
 import pyarrow as pa
@@ -22,19 +22,9 @@ from holdfast.prediction_log.errors import PredictionLogError
 from holdfast.prediction_log.exporting import ExportFormat, export_batches
 from holdfast.prediction_log.folders import labels_folder, log_folder_of, predictions_folder
 from holdfast.prediction_log.ledger import Ledger, VerifyReport, read_ledger, verify_log
+from holdfast.prediction_log.querying import BATCH_ROWS, DEFAULT_MEMORY_MB, LAST_REVISIONS, query
 from holdfast.prediction_log.schema import LABELS, PREDICTIONS, TIME
 from holdfast.spec import Deployment
-
-_BATCH_ROWS: Final = 65_536
-
-_LAST_REVISIONS: Final = """
-    SELECT prediction_id, last.y AS y, last.observed_at AS observed_at
-    FROM (
-        SELECT prediction_id,
-               arg_max({'y': y, 'observed_at': observed_at}, (observed_at, revision, sequence)) AS last
-        FROM labels GROUP BY prediction_id
-    )
-"""
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,7 +67,7 @@ class PredictionLog:
         scanner = dataset.scanner(
             columns=None if columns is None else list(columns),
             filter=_between("time", since_us, until_us),
-            batch_size=_BATCH_ROWS,
+            batch_size=BATCH_ROWS,
         )
         return scanner.to_reader()
 
@@ -92,10 +82,10 @@ class PredictionLog:
         if history:
             dataset = self._dataset("labels")
             scanner = dataset.scanner(
-                filter=_between("observed_at", since_us, until_us), batch_size=_BATCH_ROWS
+                filter=_between("observed_at", since_us, until_us), batch_size=BATCH_ROWS
             )
             return scanner.to_reader()
-        return self._sql(f"SELECT * FROM ({_LAST_REVISIONS}) {_where('observed_at', since_us, until_us)}")  # noqa: S608 - numbers only
+        return self._sql(f"SELECT * FROM ({LAST_REVISIONS}) {_where('observed_at', since_us, until_us)}")  # noqa: S608 - numbers only
 
     def joined(
         self,
@@ -116,7 +106,7 @@ class PredictionLog:
         wanted = "WHERE y IS NOT NULL" if only_labelled else ""
         return self._sql(
             f"SELECT {names}{', ' if names else ''}l.y, l.observed_at FROM predictions p "  # noqa: S608 - quoted names and numbers only
-            f"{kind} (SELECT * FROM ({_LAST_REVISIONS}) {wanted}) l "
+            f"{kind} (SELECT * FROM ({LAST_REVISIONS}) {wanted}) l "
             f"ON p.prediction_id = l.prediction_id {_where('p.time', since_us, until_us)}"
         )
 
@@ -142,7 +132,7 @@ class PredictionLog:
         """How many predictions and labels there are, and how many of them belong together."""
         found = self._sql(
             f"""
-            WITH last AS (SELECT * FROM ({_LAST_REVISIONS}) WHERE y IS NOT NULL),
+            WITH last AS (SELECT * FROM ({LAST_REVISIONS}) WHERE y IS NOT NULL),
             ids AS (SELECT prediction_id, count(*) AS n FROM predictions
                     WHERE prediction_id IN (SELECT prediction_id FROM last) GROUP BY prediction_id)
             SELECT (SELECT count(*) FROM predictions) AS predictions,
@@ -153,6 +143,17 @@ class PredictionLog:
             """  # noqa: S608 - no input in it
         )
         return Counts(**found.read_all().to_pylist()[0])
+
+    def query(self, sql: str, *, memory_mb: int = DEFAULT_MEMORY_MB) -> pa.RecordBatchReader:
+        """Rows of one SELECT over the views `predictions`, `labels` (every revision) and `joined`; streamed.
+
+        The query reads and does nothing else: files, network and settings are out of its reach. It uses at
+        most `memory_mb`, and a temporary folder beyond.
+
+        Raises:
+            PredictionLogError: the query does more than read, or fails.
+        """
+        return query(sql, self._dataset, memory_mb=memory_mb)
 
     def schema(self) -> pa.Schema:
         """Columns of the predictions."""
@@ -183,7 +184,7 @@ class PredictionLog:
         """Prove that nothing is missing and nothing is there twice; looks at every row."""
         return verify_log(self.folder)
 
-    def _dataset(self, table: Literal["predictions", "labels"]) -> Any:
+    def _dataset(self, table: str) -> Any:
         folder = (predictions_folder if table == "predictions" else labels_folder)(self.folder)
         if not DeltaTable.is_deltatable(str(folder)):
             return pds.dataset((PREDICTIONS if table == "predictions" else LABELS).empty_table())
@@ -196,7 +197,7 @@ class PredictionLog:
         connection.execute("SET TimeZone = 'UTC'")
         connection.register("predictions", self._dataset("predictions"))
         connection.register("labels", self._dataset("labels"))
-        result: pa.RecordBatchReader = connection.sql(query).to_arrow_reader(_BATCH_ROWS)
+        result: pa.RecordBatchReader = connection.sql(query).to_arrow_reader(BATCH_ROWS)
         return result
 
 

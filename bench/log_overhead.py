@@ -1,0 +1,180 @@
+"""What the log costs: throughput with it and without, the keeper's rate, and the disk the spool takes.
+
+    uv run python bench/log_overhead.py --json    about a minute; needs wrk (`apt-get install wrk`)
+
+One worker, the load of bench/serving.py, rounds in turn:
+
+- `off`: `[logging] enabled = false`;
+- `spool`: each answer is spooled before it leaves; the keeper is kept from working, so what is measured is
+  the path of the request and nothing else;
+- `whole`: with the keeper at work beside worker and load generator, on as many cores as there are.
+
+Beside the throughput stands the worker's CPU time per request, which does not depend on what else the machine
+does. Then the keeper alone moves what `spool` left, in a process of its own: its rate must be at least the
+server's. During `whole` the size of the spool is watched: it must stay bounded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from serving import BODY, holdfast, load, make_deployment
+
+CONNECTIONS = 64
+KEEPER = """
+import json, sys, time
+from pathlib import Path
+from holdfast.clock import SystemClock
+from holdfast.prediction_log import Keeper
+keeper = Keeper(Path(sys.argv[1]), SystemClock())
+began_s, cpu_s = time.perf_counter(), time.process_time()
+report = keeper.run_once()
+json.dump(
+    {
+        "rows": report.predictions,
+        "seconds": time.perf_counter() - began_s,
+        "cpu_seconds": time.process_time() - cpu_s,
+    },
+    sys.stdout,
+)
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.0, help="length of one round")
+    arguments = parser.parse_args()
+    if shutil.which("wrk") is None:
+        sys.exit("wrk is needed: apt-get install wrk")
+    with tempfile.TemporaryDirectory() as folder:
+        document = run(Path(folder), arguments.rounds, arguments.seconds)
+    print(json.dumps(document, indent=2) if arguments.json else as_text(document))
+
+
+def run(folder: Path, rounds: int, seconds: float) -> dict[str, Any]:
+    from holdfast.prediction_log.lease import Lease
+
+    script = folder / "post.lua"
+    script.write_text(
+        f"wrk.method = 'POST'\nwrk.body = '{BODY}'\nwrk.headers['Content-Type'] = 'application/json'\n"
+    )
+    for name in ("off", "spool", "whole"):
+        make_deployment(folder / name, 1, logging=name != "off")
+    lease = Lease(folder / "spool" / "log")
+    lease.acquire()
+    rates: dict[str, list[float]] = {"off": [], "spool": [], "whole": []}
+    costs: dict[str, list[float]] = {"off": [], "spool": [], "whole": []}
+    watch = SpoolWatch(folder / "whole" / "log" / "spool")
+    with (
+        holdfast(folder / "off") as off,
+        holdfast(folder / "spool") as spool,
+        holdfast(folder / "whole") as whole,
+    ):
+        urls = {"off": off, "spool": spool, "whole": whole}
+        for url in urls.values():
+            load(url, script, CONNECTIONS, 1.0)
+        watch.start()
+        for turn in range(rounds):
+            for name in sorted(urls, key=lambda name: (turn % 2 == 0) == (name == "off")):
+                before_s = worker_cpu_s(folder / name)
+                rate = load(urls[name], script, CONNECTIONS, seconds).requests_per_s
+                rates[name].append(rate)
+                costs[name].append((worker_cpu_s(folder / name) - before_s) / (rate * seconds) * 1e6)
+        watch.stop()
+    lease.release()
+    moved = json.loads(
+        subprocess.run(
+            [sys.executable, "-c", KEEPER, str(folder / "spool" / "log")], capture_output=True, check=True
+        ).stdout
+    )
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    per_round = [spool / off for spool, off in zip(rates["spool"], rates["off"], strict=True)]
+    keeper_rate = moved["rows"] / moved["cpu_seconds"]
+    return {
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "load_average": os.getloadavg()[0],
+        "requests_per_s": {name: round(value) for name, value in medians.items()},
+        "worker_us_per_request": {name: round(statistics.median(cost), 1) for name, cost in costs.items()},
+        "spool_to_off_by_cpu": round(statistics.median(costs["off"]) / statistics.median(costs["spool"]), 3),
+        "spool_to_off": round(statistics.median(per_round), 3),
+        "whole_to_off": round(medians["whole"] / medians["off"], 3),
+        "keeper": {
+            "rows": moved["rows"],
+            "rows_per_s": round(moved["rows"] / moved["seconds"]),
+            "rows_per_cpu_s": round(keeper_rate),
+            "to_server": round(keeper_rate / medians["spool"], 2),
+        },
+        "spool_peak_mb": round(watch.peak_bytes / 1e6, 1),
+    }
+
+
+def worker_cpu_s(folder: Path) -> float:
+    """CPU time of the deployment's one worker so far, in seconds."""
+    (said,) = folder.rglob("serve.json")
+    supervisor = json.loads(said.read_bytes())["pid"]
+    for child in Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split():
+        if b"holdfast.serve.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
+            fields = Path(f"/proc/{child}/stat").read_text().rsplit(")", 1)[1].split()
+            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    raise LookupError(f"no worker of {folder}")
+
+
+class SpoolWatch:
+    """The largest size of a spool while it is watched."""
+
+    def __init__(self, spool: Path) -> None:
+        self.peak_bytes = 0
+        self._spool = spool
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.05):
+            size = 0
+            for path in self._spool.glob("*.spool"):
+                try:
+                    size += path.stat().st_size
+                except FileNotFoundError:
+                    continue
+            self.peak_bytes = max(self.peak_bytes, size)
+
+
+def as_text(document: dict[str, Any]) -> str:
+    rates = document["requests_per_s"]
+    keeper = document["keeper"]
+    return (
+        f"{document['machine']}; {document['date']}; load {document['load_average']:.1f}\n"
+        f"  without the log    {rates['off']:>8,}/s\n"
+        f"  spooling           {rates['spool']:>8,}/s   {document['spool_to_off']:.3f} of it, "
+        f"{document['spool_to_off_by_cpu']:.3f} by the worker's CPU time per request\n"
+        f"  keeper beside it   {rates['whole']:>8,}/s   {document['whole_to_off']:.3f} of it\n"
+        f"  the keeper alone   {keeper['rows_per_cpu_s']:>8,} rows per second of one core, "
+        f"{keeper['to_server']:.1f} times the server's rate\n"
+        f"  largest spool      {document['spool_peak_mb']} MB"
+    )
+
+
+if __name__ == "__main__":
+    main()

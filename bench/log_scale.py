@@ -38,7 +38,8 @@ began_s = time.perf_counter()
 seconds = time.perf_counter() - began_s
 status = Path("/proc/self/status").read_text()
 peak_mb = int(status.split("VmHWM:")[1].split()[0]) / 1024
-spent = {{"seconds": round(seconds, 1), "cpu_seconds": round(time.process_time(), 1), "peak_mb": round(peak_mb)}}
+cpu_seconds = round(time.process_time(), 1)
+spent = {{"seconds": round(seconds, 1), "cpu_seconds": cpu_seconds, "peak_mb": round(peak_mb)}}
 json.dump(spent | result, sys.stdout)
 """
 JOIN = """

@@ -105,7 +105,7 @@ def test_explain_analyze_cannot_carry_a_write(log_folder: Path) -> None:
 
 def test_more_than_the_memory_is_refused_and_not_taken(log_folder: Path) -> None:
     sql = "SELECT list(range) FROM range(100000000)"
-    with pytest.raises(PredictionLogError, match="(?i)memory"):
+    with pytest.raises(PredictionLogError, match=r"(?i)memory"):
         PredictionLog(log_folder).query(sql, memory_mb=64).read_all()
     assert rows(log_folder, "SELECT count(*) FROM predictions") == [(5,)]
 

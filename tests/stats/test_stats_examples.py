@@ -10,7 +10,7 @@ import pytest
 
 from holdfast import stats
 
-MODULES = ["binning", "errors", "measures", "onset", "quality", "scan", "tails"]
+MODULES = ["arrivals", "binning", "errors", "measures", "onset", "quality", "scan", "tails"]
 
 
 @pytest.mark.parametrize("name", MODULES)

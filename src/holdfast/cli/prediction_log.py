@@ -10,10 +10,12 @@ import click
 import msgspec
 
 from holdfast.cli.app import EXIT_ERROR
+from holdfast.cli.label_text import label_text_of
 from holdfast.cli.options import folder_option, json_option, open_deployment, print_json
 from holdfast.cli.rows import coverage_of, print_csv, print_rows, print_rows_json
 from holdfast.clock import SystemClock
-from holdfast.prediction_log import DEFAULT_MEMORY_MB, PredictionLog, VerifyReport, settle
+from holdfast.prediction_log import DEFAULT_MEMORY_MB, PredictionLog, VerifyReport, label_report, settle
+from holdfast.spec import Duration
 
 
 def _open_settled(folder: Path) -> PredictionLog:
@@ -107,6 +109,33 @@ def query(sql: str, folder: Path, memory_mb: int, *, as_csv: bool, as_json: bool
     else:
         print_rows(rows)
         click.echo(coverage_of(log.ledger()), err=True)
+
+
+@log_command.command("labels")
+@folder_option
+@click.option(
+    "--maturity",
+    metavar="DURATION",
+    help='Age at which a prediction counts with or without its label, such as "7d", instead of [monitoring] '
+    "label_delay.",
+)
+@json_option
+def labels(folder: Path, maturity: str | None, *, as_json: bool) -> None:
+    """Show how many labels have come, how late they come, and which never came.
+
+    The curve is the Kaplan-Meier estimate: predictions that still wait count for as long as they have waited.
+    """
+    deployment = open_deployment(folder)
+    settle(deployment, clock=SystemClock())
+    try:
+        maturity_s = None if maturity is None else Duration.parse(maturity).seconds
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--maturity") from error
+    report = label_report(deployment, SystemClock(), maturity_s=maturity_s)
+    if as_json:
+        print_json(report)
+    else:
+        click.echo(label_text_of(report))
 
 
 @log_command.command("export")

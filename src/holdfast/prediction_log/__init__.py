@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from holdfast.prediction_log.erased_ids import ErasedIds
     from holdfast.prediction_log.erasing import ErasureReport
     from holdfast.prediction_log.keeper import Keeper, KeeperReport
+    from holdfast.prediction_log.label_coverage import LabelReport, label_report
     from holdfast.prediction_log.label_file import LabelFileReport, add_label_file
     from holdfast.prediction_log.ledger import Hole, Ledger, ReplicaLedger, VerifyReport
     from holdfast.prediction_log.opening import log
@@ -40,12 +41,14 @@ _LOADED_ON_FIRST_USE = {
     "Keeper": "keeper",
     "KeeperReport": "keeper",
     "LabelFileReport": "label_file",
+    "LabelReport": "label_coverage",
     "add_label_file": "label_file",
     "Ledger": "ledger",
     "PredictionLog": "reading",
     "ReplicaLedger": "ledger",
     "VerifyReport": "ledger",
     "erase": "settling",
+    "label_report": "label_coverage",
     "log": "opening",
     "search_bytes": "byte_search",
     "settle": "settling",
@@ -63,6 +66,7 @@ __all__ = [
     "KeeperReport",
     "Label",
     "LabelFileReport",
+    "LabelReport",
     "Ledger",
     "LogFormatError",
     "LogFullError",
@@ -74,6 +78,7 @@ __all__ = [
     "add_label_file",
     "erase",
     "is_sampled",
+    "label_report",
     "label_text",
     "log",
     "new_prediction_ids",

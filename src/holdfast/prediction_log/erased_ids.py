@@ -16,6 +16,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from numpy.typing import NDArray
 
+from holdfast.prediction_log.datasets import dataset_of
 from holdfast.prediction_log.folders import erased_folder
 from holdfast.prediction_log.schema import ERASED
 from holdfast.prediction_log.tables import LogTable
@@ -36,7 +37,7 @@ class ErasedIds:
         if DeltaTable.is_deltatable(str(self._folder)):
             delta = DeltaTable(str(self._folder))
             self._key = _key(delta)
-            self._digests = frozenset(delta.to_pyarrow_dataset().to_table(["digest"])["digest"].to_pylist())
+            self._digests = frozenset(dataset_of(delta, self._folder).to_table(["digest"])["digest"].to_pylist())
 
     def __len__(self) -> int:
         return len(self._digests)

@@ -30,6 +30,7 @@ from holdfast.prediction_log.folders import (
     predictions_folder,
     spool_folder,
 )
+from holdfast.prediction_log.querying import connect
 from holdfast.prediction_log.scanning import OpenSegment, SegmentSummary, summarise
 from holdfast.prediction_log.schema import REMOVALS, TableName
 from holdfast.prediction_log.segments import list_segments
@@ -304,9 +305,7 @@ def _duplicate_ids(log_folder: Path) -> list[tuple[str, int]]:
     folder = predictions_folder(log_folder)
     if not DeltaTable.is_deltatable(str(folder)):
         return []
-    import duckdb
-
-    with duckdb.connect(":memory:") as connection:
+    with connect() as connection:
         connection.register("predictions", dataset_of(DeltaTable(str(folder)), folder))
         connection.execute(
             "CREATE TEMP TABLE suspects AS SELECT hash(prediction_id) AS h FROM predictions "

@@ -33,6 +33,16 @@ _JOINED: Final = (
 )
 
 
+def connect() -> Any:
+    """A connection to an empty database in memory; times are UTC, and nothing is printed by itself."""
+    import duckdb
+
+    connection = duckdb.connect(":memory:")
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET enable_progress_bar = false")  # it would go to standard output, amid the rows
+    return connection
+
+
 def query(
     sql: str, dataset: Callable[[str], Any], *, memory_mb: int = DEFAULT_MEMORY_MB
 ) -> pa.RecordBatchReader:
@@ -63,9 +73,8 @@ def query(
             next_step=f"Read from {', '.join(VIEWS)}; `holdfast log export` writes files",
         )
     folder = tempfile.TemporaryDirectory(prefix="holdfast-query-")
-    connection = duckdb.connect(":memory:")
+    connection = connect()
     try:
-        connection.execute("SET TimeZone = 'UTC'")
         connection.register("predictions", dataset("predictions"))
         connection.register("labels", dataset("labels"))
         connection.execute(_JOINED)

@@ -22,7 +22,7 @@ from holdfast.prediction_log.errors import PredictionLogError
 from holdfast.prediction_log.exporting import ExportFormat, export_batches
 from holdfast.prediction_log.folders import labels_folder, log_folder_of, predictions_folder
 from holdfast.prediction_log.ledger import Ledger, VerifyReport, read_ledger, verify_log
-from holdfast.prediction_log.querying import BATCH_ROWS, DEFAULT_MEMORY_MB, LAST_REVISIONS, query
+from holdfast.prediction_log.querying import BATCH_ROWS, DEFAULT_MEMORY_MB, LAST_REVISIONS, connect, query
 from holdfast.prediction_log.schema import LABELS, PREDICTIONS, TIME
 from holdfast.spec import Deployment
 
@@ -191,10 +191,7 @@ class PredictionLog:
         return dataset_of(DeltaTable(str(folder)), folder)
 
     def _sql(self, query: str) -> pa.RecordBatchReader:
-        import duckdb
-
-        connection = duckdb.connect(":memory:")
-        connection.execute("SET TimeZone = 'UTC'")
+        connection = connect()
         connection.register("predictions", self._dataset("predictions"))
         connection.register("labels", self._dataset("labels"))
         result: pa.RecordBatchReader = connection.sql(query).to_arrow_reader(BATCH_ROWS)

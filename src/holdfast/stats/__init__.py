@@ -1,5 +1,6 @@
 """Arrays in, numbers out: profiles on the reference's bins, distances, calibrated scans, onsets, quality."""
 
+from holdfast.stats.arrivals import ArrivalCurve, arrival_curve
 from holdfast.stats.binning import Bins, CategoryBins, Counts, NumericBins
 from holdfast.stats.errors import StatisticsError
 from holdfast.stats.measures import (
@@ -19,6 +20,7 @@ from holdfast.stats.tails import signed_z
 __all__ = [
     "SCALES",
     "Z95",
+    "ArrivalCurve",
     "Bins",
     "CategoryBins",
     "Counts",
@@ -29,6 +31,7 @@ __all__ = [
     "StatisticsError",
     "Sums",
     "area_under_curve",
+    "arrival_curve",
     "change_shape",
     "chi_square",
     "estimate_onset",

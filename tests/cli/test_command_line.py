@@ -152,3 +152,27 @@ def test_diagnose_tells_the_kind_and_exits_with_3_when_asked_to(tmp_path: Path) 
     found = json.loads(done.stdout)
     assert found["kinds"] == ["data drift"]
     assert found["features"][0]["name"] == "x"
+
+
+def test_log_query_prints_a_table_csv_and_json(tmp_path: Path) -> None:
+    _run("init", str(tmp_path / "shop"), "--yes")
+    sql = "SELECT count(*) AS n, [1, 2] AS list FROM joined"
+    shown = _run("log", "query", sql, "-C", str(tmp_path / "shop"))
+    assert (shown.returncode, shown.stdout.split()) == (0, ["n", "list", "0", "[1,", "2]"])
+    assert "Coverage: 0 of 0 rows served" in shown.stderr
+    csv = _run("log", "query", sql, "--csv", "-C", str(tmp_path / "shop"))
+    assert csv.stdout == '"n","list"\n0,"[1,2]"\n'
+    document = json.loads(_run("log", "query", sql, "--json", "-C", str(tmp_path / "shop")).stdout)
+    assert document["rows"] == [{"n": 0, "list": [1, 2]}]
+    assert document["coverage"]["served"] == 0
+    refused = _run("log", "query", "FROM read_csv('/etc/passwd')", "--json", "-C", str(tmp_path / "shop"))
+    assert (refused.returncode, refused.stdout) == (EXIT_ERROR, "")
+    assert "disabled" in json.loads(refused.stderr)["what"]
+
+
+def test_log_labels_prints_counts_and_refuses_a_maturity_that_is_none(tmp_path: Path) -> None:
+    _run("init", str(tmp_path / "shop"), "--yes")
+    shown = _run("log", "labels", "--maturity", "2h", "-C", str(tmp_path / "shop"))
+    assert shown.returncode == 0
+    assert "Of 0 that are 2 h old" in shown.stdout
+    assert _run("log", "labels", "--maturity", "soon", "-C", str(tmp_path / "shop")).returncode == EXIT_USAGE

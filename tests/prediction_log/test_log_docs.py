@@ -22,6 +22,8 @@ def test_every_block_of_python_runs_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     clock = SystemClock()
+    (tmp_path / "fraud").mkdir()
+    (tmp_path / "fraud" / "holdfast.toml").write_text('[model]\nname = "fraud"\n')
     writer = new_writer(tmp_path / "fraud" / "log", clock)
     writer.append(redacted(ids_of("a", 3), probabilities=np.full((3, 2), 0.5)))
     writer.append_labels([Label("a-00000", 1, clock.now_us())])

@@ -37,7 +37,9 @@ class ErasedIds:
         if DeltaTable.is_deltatable(str(self._folder)):
             delta = DeltaTable(str(self._folder))
             self._key = _key(delta)
-            self._digests = frozenset(dataset_of(delta, self._folder).to_table(["digest"])["digest"].to_pylist())
+            self._digests = frozenset(
+                dataset_of(delta, self._folder).to_table(["digest"])["digest"].to_pylist()
+            )
 
     def __len__(self) -> int:
         return len(self._digests)

@@ -85,3 +85,18 @@ def test_what_is_wrong_with_a_reference_is_said(tmp_path: Path) -> None:
 
 def test_no_value_shows_in_the_repr() -> None:
     assert "987654" not in repr(Reference.read({"a": [987654]}))
+
+
+@pytest.mark.parametrize("text", ["am\u00f6unt,shop\n1.0,corner\n", "amount,shop\n1.0,caf\u00e9\n"])
+def test_a_csv_that_is_not_utf8_is_refused_with_the_way_out(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "latin.csv"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(ReferenceDataError, match=r"latin.csv.*not UTF-8.*iconv"):
+        Reference.read(path)
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "twice.csv"
+    path.write_text("amount,amount\n1,2\n")
+    with pytest.raises(ReferenceDataError, match="several columns are named 'amount'"):
+        Reference.read(path)

@@ -88,6 +88,29 @@ def test_with_json_an_error_is_one_json_object(tmp_path: Path, capsys: pytest.Ca
     assert json.loads(capsys.readouterr().err)["where"].startswith(str(tmp_path))
 
 
+def test_with_json_a_wrong_command_line_is_one_json_object_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _exit_code("versions", "--jsn", "--json") == EXIT_USAGE
+    assert "--jsn" in json.loads(capsys.readouterr().err)["error"]
+
+
+def test_what_the_system_refuses_is_said_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert _exit_code("init", str(tmp_path / "file" / "fraud"), "--yes") == EXIT_ERROR
+    said = capsys.readouterr().err
+    assert said.strip() == f"error: {tmp_path / 'file' / 'fraud'}: not a directory"
+
+
+def test_the_next_step_names_the_deployment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "my fraud"
+    assert _exit_code("init", str(folder), "--yes", "--name", "fraud") == 0
+    assert f"-C '{folder}'" in capsys.readouterr().out
+    for arguments in (["versions"], ["rollout", "status"]):
+        assert _exit_code(*arguments, "-C", str(folder)) == 0
+        assert f"holdfast register MODEL --reference FILE -C '{folder}'" in capsys.readouterr().out
+
+
 def test_init_with_yes_writes_a_file_that_opens(tmp_path: Path) -> None:
     folder = tmp_path / "fraud"
     done = CliRunner().invoke(root, ["init", str(folder), "--yes", "--set", "speed.p99_ms=50"])

@@ -295,3 +295,35 @@ def test_a_crash_before_the_commit_leaves_no_version_and_the_next_one_is_whole(
     version = place.register(fitted(table), reference=table, labels="fraud", time="at")
     assert version.version == "1"
     assert place.reference(version).num_rows == 300
+
+
+def numbered() -> pd.DataFrame:
+    table = frame()
+    return table.assign(fraud=(table.fraud == "yes").astype(int))
+
+
+@pytest.mark.parametrize("shift", [0.5, 0.25])
+def test_labels_with_a_fraction_are_no_classes(place: Place, shift: float) -> None:
+    table = numbered()
+    with pytest.raises(ReferenceDataError, match=r"no class of the model.*received numbers with a fraction"):
+        place.register(
+            fitted(table), reference=table.assign(fraud=table["fraud"] + shift), labels="fraud", time="at"
+        )
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (lambda fraud: fraud * 0, "all labels of the reference are alike"),
+        (lambda fraud: fraud * 2, "1 classes among the labels are none that the model answers: 2"),
+        (lambda fraud: fraud.where(fraud == 1), "reference rows have no label"),
+        (lambda fraud: fraud * float("nan"), "no row of the reference has a label"),
+    ],
+)
+def test_labels_that_will_surprise_later_are_said_at_registration(
+    place: Place, labels: Any, said: str
+) -> None:
+    table = numbered()
+    strange = table.assign(fraud=labels(table["fraud"]))
+    version = place.register(fitted(table), reference=strange, labels="fraud", time="at")
+    assert any(said in note for note in version.notes)

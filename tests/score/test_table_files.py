@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
@@ -115,3 +117,24 @@ def test_a_parquet_file_tells_its_rows_beforehand(tmp_path: Path) -> None:
     with TableReader(path, "parquet", 10) as reader:
         assert reader.rows == 25
         assert [batch.num_rows for batch in reader.batches()] == [10, 10, 5]
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv"])
+def test_a_target_that_cannot_grow_is_named_and_leaves_nothing(tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"out.{ending}"
+    rows = pa.record_batch({"x": np.random.default_rng(0).random(50_000)})
+    writer = TableWriter(path, format_of(path, None), rows.schema)
+
+    def write_often() -> None:
+        for _ in range(100):
+            writer.write(rows)
+
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, unlimited[1]))
+    try:
+        with pytest.raises(TableError, match=rf"out\.{ending}: cannot be written.*Make room"):
+            write_often()
+        writer.abandon()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    assert list(tmp_path.iterdir()) == []

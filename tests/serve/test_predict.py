@@ -86,6 +86,13 @@ def test_an_unknown_field_is_refused_with_the_nearest_name(start: Start) -> None
     assert body["next_step"] == "Did you mean 'city'?"
 
 
+def test_a_field_too_many_is_refused_with_all_the_fields_there_are(start: Start) -> None:
+    record = {"age": 1, "city": "north", "income": 1, "agee": 1}
+    _, body, _ = start(mixed_model()).ask("POST", "/predict", record)
+    assert body["where"] == "$.agee"
+    assert body["next_step"].startswith("Fields of this model: age, city, income")
+
+
 def test_whole_numbers_beyond_2_to_the_53_stay_exact_and_beyond_int64_are_refused(start: Start) -> None:
     server = start(mixed_model())
     ok = {"age": 2**63 - 1, "city": "north", "income": 0}

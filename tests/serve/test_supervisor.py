@@ -285,3 +285,22 @@ def run_to_end(folder: Path) -> subprocess.CompletedProcess[str]:
     )
     assert result.returncode != 0
     return result
+
+
+def test_a_file_in_the_working_folder_is_not_taken_for_a_module_of_that_name(tmp_path: Path) -> None:
+    make_deployment(tmp_path / "fraud")
+    (tmp_path / "http.py").write_text("raise SystemExit('code of the working folder ran')")
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "holdfast", "serve", "-C", "fraud"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    first = process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    rest = process.communicate(timeout=30)[0]
+    assert "demo at http://127.0.0.1:" in first, first + rest
+    assert "code of the working folder ran" not in rest
+    assert process.returncode == 0

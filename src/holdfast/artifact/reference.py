@@ -144,11 +144,33 @@ def _read_file(path: Path) -> pa.Table:
             expected="a name that ends in " + ", ".join(readers),
         )
     try:
-        return readers[suffix](str(path))
-    except (OSError, pa.ArrowInvalid) as error:
+        table = readers[suffix](str(path))
+        names = table.column_names
+    except UnicodeDecodeError as error:  # a column's name; in a value Arrow finds it itself
+        raise _not_utf8(path) from error
+    except (OSError, pa.ArrowException) as error:
         raise ReferenceDataError(
             "the reference cannot be read", where=str(path), received=str(error)
         ) from error
+    doubled = [name for name in names if names.count(name) > 1]
+    if doubled:
+        raise ReferenceDataError(
+            f"several columns are named {doubled[0]!r}",
+            where=str(path),
+            next_step="Rename or drop all but one",
+        )
+    text = [one.name for one in table.schema if pa.types.is_binary(one.type)]
+    if suffix == ".csv" and text:  # Arrow takes text that is no UTF-8 for bytes
+        raise _not_utf8(path, f"column {text[0]!r}")
+    return table
+
+
+def _not_utf8(path: Path, column: str | None = None) -> ReferenceDataError:
+    return ReferenceDataError(
+        "the text is not UTF-8",
+        where=str(path) if column is None else f"{path}: {column}",
+        next_step="Save it as UTF-8, or convert it: iconv -f latin1 -t utf-8",
+    )
 
 
 def column_values(column: pa.ChunkedArray) -> NDArray[np.generic]:

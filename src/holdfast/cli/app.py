@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -108,7 +109,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         code = root.main(given, prog_name="holdfast", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        if "--json" in given:
+            _print_error(HoldfastError(error.format_message().rstrip(".")), as_json=True)
+        else:
+            error.show()
         sys.exit(error.exit_code)
     except HoldfastError as error:
         _print_error(error, as_json="--json" in given)
@@ -120,7 +124,30 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         # The reader of our output (head, less) has gone; Python would complain again when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_OK)
+    except OSError as error:
+        _print_error(_refused_by_the_system(error), as_json="--json" in given)
+        sys.exit(EXIT_ERROR)
     sys.exit(code if isinstance(code, int) else EXIT_OK)
+
+
+class SystemRefusedError(HoldfastError):
+    """The operating system did not do what a command asked of it: a full disk, a folder of somebody else."""
+
+
+def _refused_by_the_system(error: OSError) -> SystemRefusedError:
+    steps = {
+        errno.ENOSPC: "Free some space, then run the same command again",
+        errno.EDQUOT: "Free some space, then run the same command again",
+        errno.EACCES: "Choose a place that you may write to",
+        errno.EPERM: "Choose a place that you may write to",
+        errno.EROFS: "Choose a place that can be written to",
+    }
+    text = error.strerror or str(error)
+    return SystemRefusedError(
+        text[:1].lower() + text[1:],
+        where=None if error.filename is None else str(error.filename),
+        next_step=None if error.errno is None else steps.get(error.errno),
+    )
 
 
 def _print_error(error: HoldfastError, *, as_json: bool) -> None:

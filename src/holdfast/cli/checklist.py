@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,8 @@ def init_command(
         print_json({"path": str(path), "answers": answers})
         return
     click.echo(f"Wrote {path}.")
-    click.echo(f"Next: holdfast register MODEL --reference FILE -C {folder}")
+    place = "" if folder == Path() else f" -C {shlex.quote(str(folder))}"
+    click.echo(f"Next: holdfast register MODEL --reference FILE{place}")
 
 
 def _from_flags(settings: tuple[str, ...]) -> dict[str, Any]:

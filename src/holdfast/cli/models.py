@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -73,10 +74,11 @@ def register_command(
     for note in version.notes:
         click.echo(f"  {note}")
     if champion == version.version:
-        click.echo("It is the champion. Next: holdfast serve")
+        click.echo(f"It is the champion. Next: holdfast serve{_place(folder)}")
     else:
         click.echo(
-            f"The champion is still version {champion}. Next: holdfast rollout promote {version.version}"
+            f"The champion is still version {champion}. "
+            f"Next: holdfast rollout promote {version.version}{_place(folder)}"
         )
 
 
@@ -91,7 +93,9 @@ def versions_command(folder: Path, *, as_json: bool) -> None:
         print_json({"versions": versions, "route": route})
         return
     if not versions:
-        click.echo("No version is registered. Next: holdfast register MODEL --reference FILE")
+        click.echo(
+            f"No version is registered. Next: holdfast register MODEL --reference FILE{_place(folder)}"
+        )
         return
     print_table(
         "",
@@ -154,8 +158,18 @@ def status(folder: Path, *, as_json: bool) -> None:
     if as_json:
         print_json({"route": route, "decisions": decisions})
         return
+    if route.champion is None:
+        click.echo(
+            f"There is no champion yet. Next: holdfast register MODEL --reference FILE{_place(folder)}"
+        )
+        return
     click.echo(f"Champion: version {route.champion}.")
     rows = [
         [iso_utc(one.at_us)[:19], one.action, one.version or "", one.actor, one.reason] for one in decisions
     ]
     print_table("", ["when (UTC)", "decision", "version", "by", "reason"], rows)
+
+
+def _place(folder: Path) -> str:
+    """How the next command finds the same deployment."""
+    return "" if folder == Path() else f" -C {shlex.quote(str(folder))}"

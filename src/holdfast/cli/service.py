@@ -38,7 +38,8 @@ def serve_command(
     deployment = open_deployment(folder)
     from holdfast.serve import ChildSpec, serve
 
-    this = [sys.executable, "-m", "holdfast"]
+    # -P: a file in the working folder, such as http.py, is not taken for a module of the same name.
+    this = [sys.executable, "-P", "-m", "holdfast"]
     place = ["-C", str(deployment.folder)]
     background = []
     if deployment.checklist.logging.enabled:

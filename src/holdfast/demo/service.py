@@ -43,7 +43,7 @@ class ServiceProcess:
         self.stopped_s: float | None = None
         """How long the stop took; None while it runs."""
         self._command = [
-            sys.executable, "-m", "holdfast", "serve",
+            sys.executable, "-P", "-m", "holdfast", "serve",
             "-C", str(folder), "--host", self.host, "--port", "0", *extra,
         ]  # fmt: skip
         self._process: subprocess.Popen[bytes] | None = None

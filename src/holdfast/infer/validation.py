@@ -41,7 +41,7 @@ def check_record(schema: RecordSchema, record: Any, path: str) -> dict[str, Any]
                 "unknown field",
                 where=path + step(name),
                 next_step=_hint(
-                    name, [field for field in schema.fields if field not in record] or schema.fields
+                    name, [field for field in schema.fields if field not in record], schema.fields
                 ),
             )
     checked: dict[str, Any] = {}
@@ -157,7 +157,7 @@ def check_columns(columns: Sequence[Column], values: Mapping[str, Values], rows:
     checked: dict[str, Values] = {}
     for column in columns:
         if column.name not in values:
-            near = _hint(column.name, list(values))
+            near = _hint(column.name, list(values), list(values))
             raise InputError(
                 "missing column", where=f"$.{column.name}", expected=in_words(column), next_step=near
             )
@@ -292,8 +292,8 @@ def nearest(name: str, valid: Sequence[str]) -> str | None:
     return folded[found[0]] if found else None
 
 
-def _hint(name: str, valid: Sequence[str]) -> str:
-    near = nearest(name, valid)
+def _hint(name: str, free: Sequence[str], valid: Sequence[str]) -> str:
+    near = nearest(name, free)
     if near is not None:
         return f"Did you mean {near!r}?"
     shown = ", ".join(valid[:12]) + (", ..." if len(valid) > 12 else "")

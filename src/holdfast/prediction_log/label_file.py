@@ -67,11 +67,14 @@ def add_label_file(
     for name in wanted:
         if name not in names:
             near = get_close_matches(name, names, n=1)
+            options = {id_column: "--id-column", label_column: "--label-column"}
             raise PredictionLogError(
                 f"there is no column {name!r}",
                 where=str(source),
                 expected=", ".join(names),
-                next_step=f"Did you mean {near[0]!r}?" if near else "Name it with --label-column",
+                next_step=f"Did you mean {near[0]!r}?"
+                if near
+                else f"Name it with {options.get(name, '--time-column')}",
             )
     now_us = clock.now_us()
     for _ in _labels(source, wanted, now_us):
@@ -107,7 +110,7 @@ def _column_names(source: Path) -> list[str]:
                 return list(reader.schema.names)
         if source.suffix in {".jsonl", ".ndjson"}:
             return list(json.read_json(source).schema.names)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise PredictionLogError(f"the labels cannot be read: {error}", where=str(source)) from error
     raise PredictionLogError(
         "labels in an unknown format", where=str(source), expected=".parquet, .csv or .jsonl"

@@ -160,12 +160,19 @@ def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
 @contextmanager
 def writing(engine: sa.Engine) -> Iterator[sa.Connection]:
     """A transaction that no other writer overlaps; committed at the end, undone by an exception."""
-    with engine.connect() as connection:
-        connection = connection.execution_options(**{_WRITES: True})  # noqa: PLW2901 - the same connection
-        with connection.begin():
-            if engine.dialect.name != "sqlite":
-                connection.execute(sa.select(route_table.c.id).with_for_update())
-            yield connection
+    try:
+        with engine.connect() as connection:
+            connection = connection.execution_options(**{_WRITES: True})  # noqa: PLW2901 - the same connection
+            with connection.begin():
+                if engine.dialect.name != "sqlite":
+                    connection.execute(sa.select(route_table.c.id).with_for_update())
+                yield connection
+    except sa.exc.OperationalError as error:  # full, read-only, locked for too long, gone
+        raise RegistryError(
+            "the registry cannot be written; nothing was changed",
+            where=engine.url.render_as_string(),
+            received=str(error.orig),
+        ) from error
 
 
 def _create(engine: sa.Engine) -> None:

@@ -34,6 +34,29 @@ def measure_quality(
         return _classification(signature, truth, prediction, probabilities)
 
 
+def label_notes(
+    signature: Signature, labels: NDArray[np.generic] | None, *, show_values: bool
+) -> tuple[str, ...]:
+    """What about the labels of a reference will surprise later: all alike, missing, unknown to the model."""
+    if labels is None or signature.task == "tensor":
+        return ()
+    known = [value for value in labels.tolist() if value is not None and value == value]  # noqa: PLR0124 - NaN
+    if not known:
+        return ("no row of the reference has a label: quality cannot be measured",)
+    notes = []
+    if len(known) < len(labels):
+        notes.append(f"{len(labels) - len(known)} of {len(labels)} reference rows have no label")
+    found = {_name(value) for value in known}
+    if len(found) == 1:
+        notes.append("all labels of the reference are alike: neither quality nor concept drift can be judged")
+        return tuple(notes)
+    strange = sorted(found - {_name(name) for name in signature.classes})
+    if signature.classes and strange:
+        named = ": " + ", ".join(strange[:10]) if show_values else ""
+        notes.append(f"{len(strange)} classes among the labels are none that the model answers{named}")
+    return tuple(notes)
+
+
 def _regression(truth: NDArray[np.float64], prediction: NDArray[np.float64]) -> dict[str, float]:
     from sklearn import metrics
 

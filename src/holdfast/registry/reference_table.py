@@ -87,7 +87,7 @@ def _label(reference: Reference, signature: Signature) -> pa.Array:
         )
     try:
         return pa.array(
-            [None if gone else int(value) for value, gone in zip(labels.tolist(), missing, strict=True)],
+            [None if gone else _whole(value) for value, gone in zip(labels.tolist(), missing, strict=True)],
             type=pa.int64(),
         )
     except (TypeError, ValueError) as error:
@@ -95,8 +95,19 @@ def _label(reference: Reference, signature: Signature) -> pa.Array:
             "the labels are no class of the model",
             where=reference.label,
             expected=", ".join(map(str, signature.classes[:20])),
-            received="text",
+            received="numbers with a fraction" if labels.dtype.kind == "f" else "text",
         ) from error
+
+
+def _whole(value: Any) -> int:
+    """The class by its number.
+
+    Raises:
+        ValueError: it has a fraction, or is none.
+    """
+    if isinstance(value, float) and not value.is_integer():
+        raise ValueError(value)
+    return int(value)
 
 
 def time_column(column: Any, name: str) -> pa.Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import getpass
 import hashlib
 import os
@@ -20,7 +21,7 @@ from holdfast.artifact.card import write_card
 from holdfast.artifact.store import python_model_file
 from holdfast.clock import Clock
 from holdfast.registry.candidate import Candidate, prepare
-from holdfast.registry.quality import measure_quality
+from holdfast.registry.quality import label_notes, measure_quality
 from holdfast.registry.reference_table import reference_table
 from holdfast.registry.registry import Registry
 from holdfast.registry.values import ModelVersion
@@ -96,6 +97,12 @@ def _add(
 ) -> ModelVersion:
     checklist = deployment.checklist
     private = checklist.privacy.sensitivity == "high"
+    if reference is not None:
+        noted = (
+            *candidate.notes,
+            *label_notes(candidate.signature, reference.labels(), show_values=not private),
+        )
+        candidate = dataclasses.replace(candidate, notes=noted)
     answered = None
     quality: dict[str, float] = {}
     if reference is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from bisect import insort
 from collections.abc import Iterator
@@ -75,7 +76,7 @@ class TableReader:
                 self.rows = self._source.metadata.num_rows
         except FileNotFoundError:
             raise TableError("there is no such file", where=str(path)) from None
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             raise TableError(f"cannot be read: {error}", where=str(path)) from error
         doubled = {name for name in self.schema.names if self.schema.names.count(name) > 1}
         if doubled:
@@ -174,17 +175,39 @@ class TableWriter:
             raise TableError(f"cannot be written: {error}", where=str(path)) from error
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Add rows."""
-        self._writer.write_batch(batch)
+        """Add rows.
+
+        Raises:
+            TableError: the disk is full, or gone.
+        """
+        try:
+            self._writer.write_batch(batch)
+        except (pa.ArrowException, OSError) as error:
+            raise self._not_written(error) from error
 
     def finish(self) -> None:
-        """Let the table appear."""
-        self._writer.close()
-        with self._partial.open("rb") as written:
-            os.fsync(written.fileno())
-        self._partial.replace(self._path)
+        """Let the table appear.
+
+        Raises:
+            TableError: the disk is full, or gone.
+        """
+        try:
+            self._writer.close()
+            with self._partial.open("rb") as written:
+                os.fsync(written.fileno())
+            self._partial.replace(self._path)
+        except (pa.ArrowException, OSError) as error:
+            raise self._not_written(error) from error
 
     def abandon(self) -> None:
         """Leave nothing behind."""
-        self._writer.close()
+        with contextlib.suppress(pa.ArrowException, OSError):  # what is closed badly is thrown away
+            self._writer.close()
         self._partial.unlink(missing_ok=True)
+
+    def _not_written(self, error: Exception) -> TableError:
+        return TableError(
+            f"cannot be written: {error}",
+            where=str(self._path),
+            next_step="No target was left. Make room, then run the same command again.",
+        )

@@ -72,7 +72,7 @@ def start_worker(index: int, listening: socket.socket) -> WorkerProcess:
     ours.settimeout(5.0)
     name = f"worker-{index}-{secrets.token_hex(4)}"
     process = subprocess.Popen(
-        [sys.executable, "-m", "holdfast.serve.worker", str(listening.fileno()), str(theirs.fileno())],
+        [sys.executable, "-P", "-m", "holdfast.serve.worker", str(listening.fileno()), str(theirs.fileno())],
         pass_fds=(listening.fileno(), theirs.fileno()),
         stdin=subprocess.DEVNULL,
         # One that is still starting dies at once and lets go of the port; one that runs drains.

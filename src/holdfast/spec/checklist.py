@@ -19,6 +19,7 @@ from holdfast.spec.service import (
     Privacy,
     Security,
     Speed,
+    Stream,
     Target,
 )
 
@@ -37,6 +38,7 @@ __all__ = [
     "Section",
     "Security",
     "Speed",
+    "Stream",
     "Target",
     "Training",
 ]
@@ -47,6 +49,7 @@ class Checklist(Section, frozen=True):
 
     model: Model
     predictions: Predictions = field(default_factory=Predictions)
+    stream: Stream = field(default_factory=Stream)
     target: Target = field(default_factory=Target)
     compute: Compute = field(default_factory=Compute)
     speed: Speed = field(default_factory=Speed)

@@ -150,7 +150,9 @@ def test_a_missing_column_names_the_nearest(place: Place) -> None:
 
 
 def test_a_model_that_answers_otherwise_than_its_original_is_refused_without_a_value(tmp_path: Path) -> None:
-    place = Place(tmp_path, 'parity_tolerance = 1e-17\n[privacy]\nsensitivity = "high"\n')
+    place = Place(
+        tmp_path, 'parity_tolerance = 1e-17\n[security]\nauth = "keys"\n[privacy]\nsensitivity = "high"\n'
+    )
     table = frame()
     with pytest.raises(ParityError) as caught:
         place.register(fitted(table), reference=table, labels="fraud", time="at")
@@ -162,7 +164,7 @@ def test_a_model_that_answers_otherwise_than_its_original_is_refused_without_a_v
 
 
 def test_high_sensitivity_keeps_rows_out_of_the_artifact(tmp_path: Path) -> None:
-    place = Place(tmp_path, '[privacy]\nsensitivity = "high"\n')
+    place = Place(tmp_path, '[security]\nauth = "keys"\n[privacy]\nsensitivity = "high"\n')
     table = frame()
     version = place.register(fitted(table), reference=table, labels="fraud", time="at")
     assert not (place.folder(version) / "warmup.json").exists()

@@ -88,6 +88,8 @@ def test_every_described_path_is_served(start: Start) -> None:
 
 
 def test_private_services_show_no_values_of_the_reference() -> None:
-    checklist = parse_checklist('[model]\nname = "demo"\n[privacy]\nsensitivity = "high"\n', source="test")
+    checklist = parse_checklist(
+        '[model]\nname = "demo"\n[security]\nauth = "keys"\n[privacy]\nsensitivity = "high"\n', source="test"
+    )
     text = str(openapi(checklist, mixed_model().signature, "1", []))
     assert "north" not in text

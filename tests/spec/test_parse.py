@@ -134,10 +134,10 @@ def test_a_name_like_no_other_gets_no_guess() -> None:
             '"secret"',
         ),
         (
-            '[privacy.actions]\nplain = "encrypt"',
+            '[privacy.actions]\nplain = "destroy"',
             "privacy.actions.plain",
-            'one of "keep", "drop", "mask", "hash"',
-            '"encrypt"',
+            'one of "keep", "drop", "mask", "hash", "generalise", "redact", "encrypt"',
+            '"destroy"',
         ),
     ],
 )

@@ -47,6 +47,12 @@ BY_PATTERN = {
     "security.tls_client_ca": st.just(""),
     "security.tls_key": st.just(""),
     "security.tls_certificate": st.just(""),
+    "privacy.sensitivity": st.just("low"),  # high wants keys, which may not be drawn
+    "privacy.field_actions": st.dictionaries(texts, st.sampled_from(["keep", "hash", "encrypt"]), max_size=3),
+    "privacy.generalise": st.dictionaries(
+        texts, st.sampled_from(["width 0.5", "prefix 3", "year"]), max_size=3
+    ),
+    "privacy.phone_regions": st.lists(st.sampled_from(["GB", "DE"]), max_size=2),
     "privacy.actions": st.dictionaries(
         st.sampled_from(["quasi-identifier", "sensitive", "plain"]), st.sampled_from(["keep", "drop", "mask"])
     ),

@@ -54,13 +54,6 @@ def test_a_contradiction_names_the_key_to_change(section: str, values: dict[str,
     assert faults(**{section: values}) == [path]
 
 
-@pytest.mark.parametrize("name", ["identifier", "free-text"])
-def test_highly_sensitive_identifiers_and_free_text_are_not_kept(name: str) -> None:
-    assert faults(privacy={"sensitivity": "high", "actions": {name: "keep"}}) == [f"privacy.actions.{name}"]
-    assert faults(privacy={"sensitivity": "high", "actions": {name: "drop"}}) == []
-    assert faults(privacy={"sensitivity": "low", "actions": {name: "keep"}}) == []
-
-
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.7", "example.org", "127.0.0.1.example.org"])
 def test_an_address_that_others_reach_needs_keys_and_tls(host: str) -> None:
     target: dict[str, object] = {"host": host}

@@ -62,6 +62,8 @@ p99_ms = 50.5
 [logging]
 context_fields = ["ward"]
 commit_interval = "250ms"
+[security]
+auth = "keys"
 [privacy]
 sensitivity = "high"
 fields = { "first name" = "identifier", note = "free-text" }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -36,12 +37,14 @@ def monitor_command(folder: Path, *, follow: bool, quiet: bool, fail_on_alarm: b
     from holdfast.cli.service import stop_on_signal
     from holdfast.monitor import Monitor
     from holdfast.prediction_log import settle
+    from holdfast.privacy import open_sealer
     from holdfast.registry import Registry
 
     deployment = open_deployment(folder)
     clock = SystemClock()
     with Registry.open(deployment.registry_url, clock) as registry:
-        monitor = Monitor(deployment, registry, clock)
+        sealer = open_sealer(deployment.checklist.privacy, deployment.folder, os.environ, clock)
+        monitor = Monitor(deployment, registry, clock, sealer)
         if follow:
             for diagnosis in monitor.follow(stop_on_signal()):
                 if diagnosis.alarm or not quiet:

@@ -21,6 +21,7 @@ from holdfast.monitor.reference import ReferenceModel, WindowProfile
 from holdfast.monitor.rows import Rows
 from holdfast.monitor.windows import Stretch, cut, propose_window
 from holdfast.prediction_log import PredictionLog
+from holdfast.privacy import SEALED, Sealer
 from holdfast.registry import Registry
 from holdfast.spec import Deployment, WindowSize
 
@@ -42,9 +43,13 @@ class Monitor:
         registry: gives the champion; takes the diagnosis as evidence.
         clock: says which windows are closed, unless `[predictions] time_field` makes the newest prediction's
             time the clock.
+        sealer: opens encrypted inputs; without it they count as missing.
     """
 
-    def __init__(self, deployment: Deployment, registry: Registry, clock: Clock) -> None:
+    def __init__(
+        self, deployment: Deployment, registry: Registry, clock: Clock, sealer: Sealer | None = None
+    ) -> None:
+        self._sealer = sealer
         self._deployment = deployment
         self._registry = registry
         self._clock = clock
@@ -136,7 +141,12 @@ class Monitor:
 
         present = self._log.schema().names
         columns = translation.log_columns(present)
+        if self._sealer is not None:
+            sealed = ("prediction_id", "subject", f"context_{SEALED}")
+            columns += [name for name in sealed if name in present and name not in columns]
         table: pa.Table = self._log.joined(since_us, None, columns).read_all()
+        if self._sealer is not None:
+            table = self._sealer.open_table(table)
         if "model_version" in columns:
             table = table.filter(pc.equal(table.column("model_version"), version))
         return translation.log(table)

@@ -1,5 +1,6 @@
 """Redaction, pseudonyms, consent, field classes: nothing reaches the log but a `RedactedRecord`."""
 
+from holdfast.privacy.opening import open_redactor, open_sealer
 from holdfast.privacy.pseudonym import (
     PSEUDONYM_KEY_VARIABLE,
     PseudonymKeyError,
@@ -7,19 +8,39 @@ from holdfast.privacy.pseudonym import (
     pseudonym,
     subject_pseudonym,
 )
+from holdfast.privacy.recogniser import redact_text
 from holdfast.privacy.record import PredictionRecord, Values
-from holdfast.privacy.redactor import MASK, PrivacyError, RedactedRecord, Redactor
+from holdfast.privacy.redactor import MASK, PrivacyError, RedactedRecord, Redactor, field_actions
+from holdfast.privacy.sealing import SEALED, Sealer
+from holdfast.privacy.subjects import (
+    MASTER_KEY_VARIABLE,
+    SUBJECTS_FILE,
+    Consent,
+    MasterKeyError,
+    SubjectStore,
+)
 
 __all__ = [
     "MASK",
+    "MASTER_KEY_VARIABLE",
     "PSEUDONYM_KEY_VARIABLE",
+    "SEALED",
+    "SUBJECTS_FILE",
+    "Consent",
+    "MasterKeyError",
     "PredictionRecord",
     "PrivacyError",
     "PseudonymKeyError",
     "RedactedRecord",
     "Redactor",
+    "Sealer",
+    "SubjectStore",
     "Values",
     "canonical_text",
+    "field_actions",
+    "open_redactor",
+    "open_sealer",
     "pseudonym",
+    "redact_text",
     "subject_pseudonym",
 ]

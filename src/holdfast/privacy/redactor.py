@@ -7,6 +7,7 @@ from typing import Final, Never, final
 
 import numpy as np
 
+from holdfast.privacy.generalising import MASK, Generalise, generaliser
 from holdfast.privacy.pseudonym import (
     PrivacyError,
     PseudonymKeyError,
@@ -14,21 +15,52 @@ from holdfast.privacy.pseudonym import (
     pseudonym,
     subject_pseudonym,
 )
+from holdfast.privacy.recogniser import redact_text
 from holdfast.privacy.record import PredictionRecord, Values
+from holdfast.privacy.sealing import SEALED, Sealer
 from holdfast.spec.checklist import FieldAction, FieldClass, Privacy
 
 __all__ = ["MASK", "PrivacyError", "PseudonymKeyError", "RedactedRecord", "Redactor"]
-
-MASK: Final = "***"
-"""What stands for a masked value that was present; a missing one stays missing."""
 
 _DEFAULT_ACTIONS: Final[dict[FieldClass, FieldAction]] = {
     "identifier": "hash",
     "quasi-identifier": "keep",
     "sensitive": "keep",
-    "free-text": "mask",
+    "free-text": "redact",
     "plain": "keep",
 }
+_ACTIONS_OF_HIGH: Final[dict[FieldClass, FieldAction]] = {
+    "identifier": "hash",
+    "quasi-identifier": "encrypt",
+    "sensitive": "encrypt",
+    "free-text": "encrypt",
+    "plain": "encrypt",
+}
+
+
+def field_actions(privacy: Privacy) -> tuple[dict[str, FieldAction], FieldAction]:
+    """The action for each field that the checklist names, and that for every other field.
+
+    What is said of a field counts more than what is said of its class, and that more than the defaults, which
+    `sensitivity = "high"` makes stricter.
+    """
+    defaults = _ACTIONS_OF_HIGH if privacy.sensitivity == "high" else _DEFAULT_ACTIONS
+    by_class = {**defaults, **privacy.actions}
+    by_field: dict[str, FieldAction] = {
+        **{name: by_class[field_class] for name, field_class in privacy.fields.items()},
+        **dict.fromkeys(privacy.generalise, "generalise"),
+        **privacy.field_actions,
+    }
+    return by_field, by_class["plain"]
+
+
+def needs_master_key(privacy: Privacy) -> str:
+    """The checklist path that asks for encryption, or ""."""
+    by_field, others = field_actions(privacy)
+    for name, action in by_field.items():
+        if action == "encrypt":
+            return f"[privacy] the field {name}"
+    return "[privacy] every field that has no class" if others == "encrypt" else ""
 
 
 class _Seal:
@@ -104,18 +136,23 @@ class Redactor:
         privacy: the checklist's section.
         key: the pseudonym key, from the environment variable `HOLDFAST_PSEUDONYM_KEY`, which only the
             composition root reads.
+        sealer: encrypts; needed where an action is `encrypt`.
 
     Raises:
+        PrivacyError: something must be encrypted and there is no sealer.
         PseudonymKeyError: something must be hashed and the key is missing or shorter than 16 bytes; at
             construction, never while a request waits.
     """
 
-    def __init__(self, privacy: Privacy, key: bytes | None) -> None:
-        actions = {**_DEFAULT_ACTIONS, **privacy.actions}
-        self._actions: dict[str, FieldAction] = {
-            name: actions[field_class] for name, field_class in privacy.fields.items()
+    def __init__(self, privacy: Privacy, key: bytes | None, sealer: Sealer | None = None) -> None:
+        self._actions, self._unclassed = field_actions(privacy)
+        self._generalise: dict[str, Generalise] = {
+            name: generaliser(how) for name, how in privacy.generalise.items()
         }
-        self._unclassed: FieldAction = "mask" if privacy.sensitivity == "high" else actions["plain"]
+        self._regions = privacy.phone_regions
+        self._sealer = sealer
+        if sealer is None and (needed_by := needs_master_key(privacy)):
+            raise PrivacyError("values must be encrypted and there is no master key", where=needed_by)
         self._subject_field = privacy.subject_field
         self._consent_field = privacy.consent_field
         self._key = b""
@@ -145,16 +182,38 @@ class Redactor:
             return RedactedRecord(
                 _SEAL, record, inputs=record.inputs, context=record.context, subject=None, consent=None
             )
+        secret: dict[str, Values] = {}
+        subject = self._subject(record)
+        inputs = self._redact_fields(record.inputs, secret, hide_personal=False)
+        context = self._redact_fields(record.context, secret, hide_personal=True)
+        if secret and self._sealer is not None:
+            context = {**context, SEALED: self._seal(self._sealer, record, subject, secret)}
         return RedactedRecord(
-            _SEAL,
-            record,
-            inputs=self._redact_fields(record.inputs, hide_personal=False),
-            context=self._redact_fields(record.context, hide_personal=True),
-            subject=self._subject(record),
-            consent=self._consent(record),
+            _SEAL, record, inputs=inputs, context=context, subject=subject, consent=self._consent(record)
         )
 
-    def _redact_fields(self, fields: Mapping[str, Values], *, hide_personal: bool) -> Mapping[str, Values]:
+    @staticmethod
+    def _seal(
+        sealer: Sealer,
+        record: PredictionRecord,
+        subject: Sequence[str | None] | None,
+        secret: Mapping[str, Values],
+    ) -> list[str]:
+        """One text per row, which holds all values of the row that must be encrypted."""
+        columns = [
+            [None if missing(value) else value for value in rows(values)] for values in secret.values()
+        ]
+        subjects = subject or [None] * len(record)
+        return [
+            sealer.seal(who, name, dict(zip(secret, values, strict=True)))
+            for who, name, *values in zip(subjects, record.prediction_ids, *columns, strict=True)
+        ]
+
+    def _redact_fields(
+        self, fields: Mapping[str, Values], secret: dict[str, Values], *, hide_personal: bool
+    ) -> Mapping[str, Values]:
+        """What may be logged of the fields; those to encrypt go into `secret` under their column's name."""
+        kind = "context" if hide_personal else "input"
         personal = (self._subject_field, self._consent_field) if hide_personal else ()
         if self._unclassed == "keep" and not any(name in fields for name in (*self._changes, *personal)):
             return fields
@@ -163,12 +222,27 @@ class Redactor:
             action = self._actions.get(name, self._unclassed)
             if action == "drop" or name in personal:
                 continue
+            if action == "encrypt":
+                secret[f"{kind}_{name}"] = values
+                continue
             redacted[name] = values if action == "keep" else self._replace(name, values, action)
         return redacted
 
     def _replace(self, name: str, values: Values, action: FieldAction) -> Values:
         if action == "mask":
             return [None if missing(value) else MASK for value in rows(values)]
+        if action == "generalise":
+            coarser = self._generalise[name]
+            return [None if missing(value) else coarser(value) for value in rows(values)]  # type: ignore[misc]  # coarser values are scalars
+        if action == "redact":
+            return [
+                None
+                if missing(value)
+                else redact_text(value, self._regions)
+                if isinstance(value, str)
+                else MASK
+                for value in rows(values)
+            ]
         return [None if missing(value) else pseudonym(self._key, name, value) for value in rows(values)]
 
     def _subject(self, record: PredictionRecord) -> Sequence[str | None] | None:

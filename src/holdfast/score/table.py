@@ -16,7 +16,7 @@ from holdfast.artifact import Signature
 from holdfast.clock import Clock, SystemClock
 from holdfast.infer import Block, DataPlane, LoadedModel, RecordSchema, load_model
 from holdfast.prediction_log import SpoolWriter, settle
-from holdfast.privacy import PSEUDONYM_KEY_VARIABLE, Redactor
+from holdfast.privacy import open_redactor
 from holdfast.registry import Registry
 from holdfast.score.answers import answer_columns, answer_fields
 from holdfast.score.columns import Fault, check_header, convert_batch, scalars, take_rows, times_us
@@ -156,9 +156,14 @@ def _open_plane(deployment: Deployment, clock: Clock, pseudonym_key: bytes | Non
     settings = deployment.checklist.logging
     if not settings.enabled:
         return DataPlane(None, None, clock)
-    if pseudonym_key is None and PSEUDONYM_KEY_VARIABLE in os.environ:
-        pseudonym_key = os.environ[PSEUDONYM_KEY_VARIABLE].encode()
-    redactor = Redactor(deployment.checklist.privacy, pseudonym_key)
+    redactor = open_redactor(
+        deployment.checklist.privacy,
+        deployment.folder,
+        os.environ,
+        clock,
+        synced=settings.durability == "synced",
+        pseudonym_key=pseudonym_key,
+    )
     writer = SpoolWriter(
         deployment.log_folder,
         deployment=deployment.name,

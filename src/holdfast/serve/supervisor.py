@@ -24,7 +24,7 @@ import msgspec
 
 from holdfast.clock import SystemClock
 from holdfast.errors import HoldfastError, MissingExtraError
-from holdfast.privacy import PSEUDONYM_KEY_VARIABLE, Redactor
+from holdfast.privacy import open_redactor
 from holdfast.serve.admission import KeyEntry
 from holdfast.serve.children import Background, Backoff, ChildSpec, WorkerProcess, exit_text, start_worker
 from holdfast.serve.control import Drain, Keys, Loaded, LoadFailed, Route, Start
@@ -162,8 +162,7 @@ class Supervisor:
         if checklist.security.jwt_jwks:
             TokenVerifier(checklist.security, deployment.folder)
         if checklist.logging.enabled:
-            key = os.environ.get(PSEUDONYM_KEY_VARIABLE)
-            Redactor(checklist.privacy, key.encode() if key else None)
+            open_redactor(checklist.privacy, deployment.folder, os.environ, SystemClock())
 
     # One turn
 

@@ -21,7 +21,7 @@ from holdfast.clock import SystemClock
 from holdfast.errors import HoldfastError
 from holdfast.infer import DataPlane, LoadedModel, load_model, resident_bytes
 from holdfast.prediction_log import SpoolWriter
-from holdfast.privacy import PSEUDONYM_KEY_VARIABLE, Redactor
+from holdfast.privacy import open_redactor
 from holdfast.serve.admission import Admission
 from holdfast.serve.app import make_app
 from holdfast.serve.control import (
@@ -323,8 +323,9 @@ def open_plane(deployment: Deployment, replica: str, clock: SystemClock) -> Data
     settings = deployment.checklist.logging
     if not settings.enabled:
         return DataPlane(None, None, clock)
-    key = os.environ.get(PSEUDONYM_KEY_VARIABLE)
-    redactor = Redactor(deployment.checklist.privacy, key.encode() if key else None)
+    synced = settings.durability == "synced"
+    privacy = deployment.checklist.privacy
+    redactor = open_redactor(privacy, deployment.folder, os.environ, clock, synced=synced)
     writer = SpoolWriter(
         deployment.log_folder,
         deployment=deployment.name,
@@ -335,7 +336,7 @@ def open_plane(deployment: Deployment, replica: str, clock: SystemClock) -> Data
         sampling_fraction=settings.sampling_fraction,
         on_full=settings.on_full,
     )
-    return DataPlane(writer, redactor, clock, synced=settings.durability == "synced")
+    return DataPlane(writer, redactor, clock, synced=synced)
 
 
 def example_records(model: LoadedModel, checklist: Checklist) -> list[dict[str, Any]]:

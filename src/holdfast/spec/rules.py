@@ -189,19 +189,54 @@ def _log_folder(checklist: Checklist) -> Broken:
 
 
 def _privacy(checklist: Checklist) -> Broken:
-    """With `sensitivity = "high"`, identifiers and free text are not kept."""
-    if checklist.privacy.sensitivity != "high":
+    """With `sensitivity = "high"`, callers authenticate and no value stays readable, but for a reason."""
+    privacy, security = checklist.privacy, checklist.security
+    if privacy.sensitivity != "high" or privacy.weakened_reason:
         return
-    for name, action in checklist.privacy.actions.items():
-        if action == "keep" and name in {"identifier", "free-text"}:
+    say_why = "Where it must be so, say why in [privacy] weakened_reason."
+    if checklist.predictions.mode == "realtime" and security.auth == "none" and not security.tls_client_ca:
+        yield (
+            "security.auth",
+            ChecklistError(
+                'callers must authenticate while sensitivity = "high"',
+                expected='"keys", or tls_client_ca',
+                received='"none"',
+                next_step=say_why,
+            ),
+        )
+    named = {f"privacy.actions.{name}": action for name, action in privacy.actions.items()}
+    named |= {f"privacy.field_actions.{name}": action for name, action in privacy.field_actions.items()}
+    for path, action in named.items():
+        if action in {"keep", "redact"}:
             yield (
-                f"privacy.actions.{name}",
+                path,
                 ChecklistError(
-                    'not allowed while sensitivity = "high"',
-                    expected='one of "drop", "mask", "hash"',
-                    received='"keep"',
+                    'weaker than what sensitivity = "high" asks for',
+                    expected='one of "drop", "mask", "hash", "generalise", "encrypt"',
+                    received=f'"{action}"',
+                    next_step=say_why,
                 ),
             )
+
+
+def _generalised(checklist: Checklist) -> Broken:
+    """Every field whose action is generalise says how in `generalise`."""
+    privacy = checklist.privacy
+    wanted = {name for name, action in privacy.field_actions.items() if action == "generalise"}
+    wanted |= {name for name, kind in privacy.fields.items() if privacy.actions.get(kind) == "generalise"}
+    for name in sorted(wanted - privacy.generalise.keys()):
+        if privacy.field_actions.get(name, "generalise") == "generalise":
+            yield (
+                "privacy.generalise",
+                ChecklistError(
+                    f'nothing says how to generalise "{name}"', expected='such as "width 10" or "prefix 3"'
+                ),
+            )
+    if privacy.actions.get("plain") == "generalise":
+        yield (
+            "privacy.actions.plain",
+            ChecklistError("fields without a class have no way to be generalised", expected="another action"),
+        )
 
 
 def _positive_lengths(checklist: Checklist) -> Broken:
@@ -262,6 +297,7 @@ RULES: Final[tuple[Callable[[Checklist], Broken], ...]] = (
     _fields,
     _log_folder,
     _privacy,
+    _generalised,
     _positive_lengths,
     _ramp,
     _stream,

@@ -16,7 +16,14 @@ from holdfast.spec.section import Section
 _SHA256 = Meta(pattern=r"^[0-9a-f]{64}$", extra={"words": "a SHA-256 of 64 hexadecimal digits, a to f small"})
 
 FieldClass = Literal["identifier", "quasi-identifier", "sensitive", "free-text", "plain"]
-FieldAction = Literal["keep", "drop", "mask", "hash"]
+FieldAction = Literal["keep", "drop", "mask", "hash", "generalise", "redact", "encrypt"]
+_GENERALISE = Meta(
+    pattern=(
+        r"^(width [0-9]*[1-9][0-9]*|width [0-9]+\.[0-9]*[1-9][0-9]*|prefix [1-9][0-9]?|year|month|day|hour)$"
+    ),
+    extra={"words": 'one of "width N", "prefix N", "year", "month", "day", "hour"'},
+)
+_REGION = Meta(pattern=r"^[A-Z]{2}$", extra={"words": "a country as two capital letters, such as GB"})
 
 
 class Model(Section, frozen=True):
@@ -486,7 +493,6 @@ class Security(Section, frozen=True):
                 "Public keys (JWKS) of an OpenID Connect provider whose tokens are accepted beside API "
                 'keys: an https URL, or a file relative to the deployment folder. Default "": no tokens.'
             ),
-            examples=["https://login.example.org/keys"],
         ),
     ] = ""
     jwt_issuer: Annotated[
@@ -543,8 +549,9 @@ class Privacy(Section, frozen=True):
         Literal["low", "high"],
         Meta(
             description=(
-                "high: values never appear in errors, metrics or traces; unclassed fields are masked. "
-                "Default low: set high for records of people's health, money or whereabouts."
+                "high: callers must authenticate, inputs are encrypted in the log, and values never appear "
+                "in errors, metrics, traces or examples; weakening one needs a written reason. Default "
+                "low: set high for records of people's health, money or whereabouts."
             )
         ),
     ] = "low"
@@ -559,13 +566,61 @@ class Privacy(Section, frozen=True):
         dict[FieldClass, FieldAction],
         Meta(
             description=(
-                "What the log writer does with each class: keep, drop, mask, or hash (a keyed pseudonym, "
-                "with the key from HOLDFAST_PSEUDONYM_KEY). Defaults: identifier hash, quasi-identifier "
-                "keep, sensitive keep, free-text mask, plain keep."
+                "What the log writer does with each class: keep, drop, mask, hash (a keyed pseudonym, with "
+                "the key from HOLDFAST_PSEUDONYM_KEY), generalise, redact (personal data found in a text "
+                "is replaced by its kind), or encrypt (under a key of the subject's own, wrapped by the "
+                "master key). Defaults: identifier hash, quasi-identifier keep, sensitive keep, free-text "
+                "redact, plain keep; with high sensitivity identifier hash and all others encrypt."
             ),
             examples=[{"sensitive": "drop"}],
         ),
     ] = field(default_factory=dict)
+    field_actions: Annotated[
+        dict[str, FieldAction],
+        Meta(
+            description="Action for one field, whatever its class. Default none.",
+            examples=[{"diagnosis": "encrypt"}],
+        ),
+    ] = field(default_factory=dict)
+    generalise: Annotated[
+        dict[str, Annotated[str, _GENERALISE]],
+        Meta(
+            description=(
+                "Fields of which the log holds coarser values, and how: width 10 (a number becomes the "
+                "lower end of its bin), prefix 3 (the first characters, for postcodes), or year, month, "
+                "day, hour (a time is cut there). Default none."
+            ),
+            examples=[{"age": "width 10", "postcode": "prefix 3", "born": "year"}],
+        ),
+    ] = field(default_factory=dict)
+    phone_regions: Annotated[
+        tuple[Annotated[str, _REGION], ...],
+        Meta(
+            description=(
+                "Countries whose telephone numbers redact finds without a leading +. Default none: a "
+                "number without a country is only guessed at."
+            ),
+            examples=[["GB", "DE"]],
+        ),
+    ] = ()
+    master_key_file: Annotated[
+        str,
+        Meta(
+            description=(
+                "File that holds the master key (64 hexadecimal digits) where HOLDFAST_MASTER_KEY is not "
+                'set, relative to the deployment folder but best outside it. Default "": the environment.'
+            )
+        ),
+    ] = ""
+    weakened_reason: Annotated[
+        str,
+        Meta(
+            description=(
+                "Why a default of high sensitivity is weakened in this file, in your words. Default "
+                '"": none is.'
+            )
+        ),
+    ] = ""
     subject_field: Annotated[
         str,
         Meta(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import jsonschema
 from live_service import Server, Start, linear_model, mixed_model, starting
 from prometheus_client.parser import text_string_to_metric_families
+from speakers import LINEAR, SPEAKERS
 
 from holdfast.serve.openapi import openapi
 from holdfast.spec import parse_checklist
@@ -84,7 +87,29 @@ def test_every_described_path_is_served(start: Start) -> None:
     server = start(linear_model())
     for path, methods in server.ask("GET", "/openapi.json")[1]["paths"].items():
         for method in methods:
-            assert server.ask(method.upper(), path)[0] not in {404, 405}, (method, path)
+            known = path.replace("{version}", "1")
+            assert server.ask(method.upper(), known)[0] not in {404, 405}, (method, path)
+
+
+def test_requests_and_answers_of_every_protocol_are_as_described(start: Start) -> None:
+    server = start(linear_model())
+    schemas = server.ask("GET", "/openapi.json")[1]["components"]["schemas"]
+    of_route = {
+        "/v2/models/demo/infer": ("InferRequest", None),
+        "/invocations": ("Invocation", "Predictions"),
+    }
+    of_route["/v1/models/demo:predict"] = ("V1Request", "Predictions")
+    for write in SPEAKERS.values():
+        spoken = write(LINEAR, [{"a": 1.0, "b": 2.0}])
+        if spoken.path not in of_route or spoken.headers["content-type"] != "application/json":
+            continue
+        asked, answered = of_route[spoken.path]
+        root = {"components": {"schemas": schemas}}
+        jsonschema.validate(json.loads(spoken.body), root | {"$ref": f"#/components/schemas/{asked}"})
+        status, body, _ = server.ask("POST", spoken.path, spoken.body)
+        assert status == 200
+        if answered is not None:
+            jsonschema.validate(body, root | {"$ref": f"#/components/schemas/{answered}"})
 
 
 def test_private_services_show_no_values_of_the_reference() -> None:

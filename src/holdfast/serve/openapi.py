@@ -7,6 +7,7 @@ from typing import Any
 from holdfast.artifact.signature import Column, Signature
 from holdfast.infer import RecordSchema
 from holdfast.infer.schema import INTEGER_RANGES
+from holdfast.serve.openapi_protocols import SCHEMAS, protocol_paths
 from holdfast.spec.checklist import Checklist
 
 _ERROR = {
@@ -67,7 +68,7 @@ def openapi(
         "paths": {
             "/predict": {"post": _predict(body)},
             "/labels": {"post": _labels()},
-            f"/v2/models/{name}/infer": {"post": _infer()},
+            **protocol_paths(name, _errors(400, 401, 404, 413, 415, 422, 500, 503)),
             f"/v2/models/{name}": {
                 "get": _plain("The model's inputs and outputs (Open Inference Protocol v2)")
             },
@@ -80,7 +81,7 @@ def openapi(
             "/metrics": {"get": _plain("Prometheus metrics", "text/plain")},
             "/openapi.json": {"get": _plain("This document")},
         },
-        "components": {"schemas": {"Record": record, "Answer": answer, "Error": _ERROR}},
+        "components": {"schemas": {"Record": record, "Answer": answer, "Error": _ERROR, **SCHEMAS}},
     }
     if checklist.security.auth == "keys":
         document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
@@ -219,18 +220,6 @@ def _labels() -> dict[str, Any]:
         "responses": {
             "200": {"description": "Written to the log.", "content": _json(accepted)},
             **_errors(400, 401, 413, 422, 503),
-        },
-    }
-
-
-def _infer() -> dict[str, Any]:
-    return {
-        "operationId": "infer",
-        "summary": "Open Inference Protocol v2 inference, tensors as JSON",
-        "requestBody": {"required": True, "content": _json({"type": "object", "required": ["inputs"]})},
-        "responses": {
-            "200": {"description": "Output tensors.", "content": _json({"type": "object"})},
-            **_errors(400, 401, 404, 413, 415, 422, 500, 503),
         },
     }
 

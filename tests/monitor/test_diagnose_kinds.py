@@ -209,3 +209,50 @@ def test_a_reference_that_the_model_knows_by_heart_is_suspected() -> None:
     assert any("held out" in note for note in found.notes)
     turned = diagnose(reference(), current(effect=np.where(since_onset(), -1.0, 1.0)), **NAMES)
     assert not any("held out" in note for note in turned.notes)
+
+
+def test_two_columns_that_part_while_each_stays_are_named_as_a_pair() -> None:
+    random = np.random.default_rng(5)
+
+    def drawn(windows: int, correlation: np.ndarray | float) -> dict[str, np.ndarray]:
+        a, noise, other = random.normal(size=(3, windows * WINDOW))
+        return {"a": a, "b": correlation * a + np.sqrt(1 - np.square(correlation)) * noise, "c": other}
+
+    turned = drawn(WINDOWS, np.where(since_onset(), -0.6, 0.6))
+    found = diagnose(drawn(12, 0.6), turned, window=NAMES["window"])
+    assert found.kinds == ("data drift",)
+    assert [one.name for one in found.features] == ["a ~ b"]
+    assert abs(onset_window(found) - ONSET) <= 1
+    assert diagnose(drawn(12, 0.6), drawn(WINDOWS, 0.6), window=NAMES["window"]).verdict == "healthy"
+
+
+def test_a_model_that_misses_an_effect_does_not_make_covariate_shift_concept_drift() -> None:
+    random = np.random.default_rng(6)
+
+    def drawn(windows: int, moved: np.ndarray | float, sign: np.ndarray | float = 1.0) -> dict[str, Any]:
+        x = random.normal(size=windows * WINDOW) + moved
+        z = random.normal(size=windows * WINDOW)
+        truth = random.random(len(x)) < 1 / (1 + np.exp(-(z + sign * 1.5 * np.abs(x) - 1)))
+        # The score knows nothing of x.
+        return {"x": x, "z": z, "score": 1 / (1 + np.exp(-z)), "y": truth.astype(np.int64)}
+
+    shifted = diagnose(drawn(20, 0.0), drawn(WINDOWS, 0.7 * since_onset()), **NAMES)
+    assert shifted.kinds == ("data drift",)
+    turned = diagnose(drawn(20, 0.0), drawn(WINDOWS, 0.0, np.where(since_onset(), -1.0, 1.0)), **NAMES)
+    assert turned.kinds == ("concept drift",)
+
+
+def test_a_week_that_the_reference_shows_hides_no_shift_and_raises_no_alarm() -> None:
+    def drawn(windows: int, first: int, seed: int, shift: np.ndarray | float) -> dict[str, np.ndarray]:
+        random = np.random.default_rng(seed)
+        window = np.repeat(np.arange(first, first + windows), WINDOW)
+        wave = 0.4 * np.sin(2 * np.pi * window / 7)
+        time = (window * 86_400 * 10**6).astype("datetime64[us]")
+        return {"t": time, "x": random.normal(size=len(window)) + wave + shift}
+
+    old = drawn(28, 0, 7, 0.0)
+    names: dict[str, Any] = {"time": "t", "window": "1d"}
+    assert diagnose(old, drawn(WINDOWS, 28, 8, 0.0), **names).verdict == "healthy"
+    found = diagnose(old, drawn(WINDOWS, 28, 9, 0.4 * since_onset()), **names)
+    assert found.kinds == ("data drift",)
+    assert [window.alarm for window in found.windows].index(True) == ONSET

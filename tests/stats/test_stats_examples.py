@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import doctest
 import inspect
+import pkgutil
 from importlib import import_module
 
 import pytest
 
 from holdfast import stats
 
-MODULES = ["arrivals", "binning", "errors", "measures", "onset", "quality", "scan", "tails"]
+MODULES = sorted(module.name for module in pkgutil.iter_modules(stats.__path__))
 
 
 @pytest.mark.parametrize("name", MODULES)

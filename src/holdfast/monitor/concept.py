@@ -7,13 +7,14 @@ inside one, so it does not show. See docs/methods/residuals.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.monitor.expectation import Expectation
 from holdfast.monitor.features import Feature
 from holdfast.monitor.rows import Rows, Task
 from holdfast.stats import Sums
@@ -25,10 +26,23 @@ TAIL_SHARE: Final = 0.005
 
 
 @dataclass(frozen=True, slots=True)
+class View:
+    """The reference's own residuals under one way of expecting, by test."""
+
+    mean: NDArray[np.float64] = field(repr=False)
+    """`[tests]`, the reference's mean residual in the cell."""
+    variance: NDArray[np.float64] = field(repr=False)
+    third: NDArray[np.float64] = field(repr=False)
+    limits: tuple[float, float] = (-np.inf, np.inf)
+    """Residuals beyond are cut there."""
+
+
+@dataclass(frozen=True, slots=True)
 class ConceptModel:
     """What the reference says about y given x.
 
-    Tests in order: overall, then the cells of the score, then the coarse cells of each feature.
+    Tests in order: overall, then the cells of the score, then the coarse cells of each feature. Residuals are
+    kept under one or two views: against the calibrated score, and against the `Expectation`.
     """
 
     task: Task
@@ -37,37 +51,35 @@ class ConceptModel:
     """`[score cells]`, mean score of the reference in each; between two of them the expectation is a line."""
     expected: NDArray[np.float64] = field(repr=False)
     """`[score cells]`, mean truth of the reference in each."""
-    limits: tuple[float, float]
-    """Residuals beyond are cut there."""
     tests: tuple[tuple[str, str], ...]
     """`(feature, cell)` of each test; feature "" is overall, "score" the score."""
     offsets: Mapping[str, int]
     """Where the tests of each feature begin."""
-    mean: NDArray[np.float64] = field(repr=False)
-    """`[tests]`, the reference's mean residual in the cell."""
-    variance: NDArray[np.float64] = field(repr=False)
-    third: NDArray[np.float64] = field(repr=False)
+    views: tuple[View, ...] = field(repr=False)
     rows: NDArray[np.float64] = field(repr=False)
     """`[tests]`, labelled rows of the reference in the cell."""
+    expectation: Expectation | None = field(default=None, repr=False)
 
     @classmethod
     def fit(
-        cls, task: Task, rows: Rows, features: Mapping[str, Feature], cells: Mapping[str, NDArray[np.intp]]
+        cls, task: Task, rows: Rows, features: Mapping[str, Feature], *, second_view: bool = True
     ) -> ConceptModel | None:
-        """From the labelled rows of the reference; None where there are too few or no score."""
+        """From the labelled rows of the reference; None where there are too few or no score.
+
+        Args:
+            task: what the truth and the score are.
+            rows: of the reference.
+            features: of the reference.
+            second_view: whether to learn an `Expectation` too; a score that was fitted on this very reference
+                is one already.
+        """
         if rows.truth is None or rows.score is None or task == "none":
             return None
         known = np.isfinite(rows.truth) & np.isfinite(rows.score)
         if known.sum() < 2 * SCORE_CELLS:
             return None
         score, truth = rows.score[known], rows.truth[known]
-        at_rows = np.quantile(score, np.arange(1, SCORE_CELLS) / SCORE_CELLS)
-        if task != "regression" and truth.sum() >= 2 * SCORE_CELLS:
-            # Rare positives sit at the top: without cells of their own one cell would span most of the score.
-            at_rows = np.concatenate(
-                [at_rows, np.quantile(score[truth > 0], np.arange(1, SCORE_CELLS) / SCORE_CELLS)]
-            )
-        edges = np.unique(at_rows)
+        edges = _score_edges(task, score, truth)
         at = np.searchsorted(edges, score, side="right")
         count = np.bincount(at, minlength=len(edges) + 1).astype(float)
         base = truth if task != "regression" else truth - score
@@ -79,10 +91,6 @@ class ConceptModel:
         centres = np.maximum.accumulate(
             np.bincount(at, weights=score, minlength=len(count)) / np.maximum(count, 1)
         )
-        residual = base - (np.interp(score, centres, expected) if task != "regression" else expected[at])
-        limits = (-np.inf, np.inf)
-        if task == "regression":
-            limits = (float(np.quantile(residual, TAIL_SHARE)), float(np.quantile(residual, 1 - TAIL_SHARE)))
         tests: list[tuple[str, str]] = [("", "overall")]
         tests += [("score", f"score {_interval(edges, cell)}") for cell in range(len(edges) + 1)]
         offsets: dict[str, int] = {}
@@ -90,76 +98,141 @@ class ConceptModel:
             offsets[name] = len(tests)
             named = [test[5:] for test in feature.tests if test.startswith("cell:")]
             tests += [(name, f"{name} {cell}") for cell in named]
-        nothing = np.zeros(len(tests))
-        blank = cls(
-            task, edges, centres, expected, limits, tuple(tests), offsets, nothing, nothing, nothing, nothing
-        )
-        profile = blank.profile(rows, features, cells)
-        weight = np.maximum(profile[0], 1e-9)
-        mean = np.where(profile[0] >= 1, profile[1] / weight, 0.0)
-        if task == "regression":
-            clipped = np.clip(residual, *limits)
-            variance = np.maximum(profile[2] / weight - mean**2, 1e-12)
-            overall = float(clipped.var())
-            # A cell with few rows borrows the spread of all.
-            variance = (profile[0] * variance + 20 * overall) / (profile[0] + 20)
-            third = np.full(len(tests), float(((clipped - clipped.mean()) ** 3).mean()))
-        else:
-            variance, third = profile[2] / weight, profile[3] / weight
+        index = {name: feature.index(rows.columns[name])[known] for name, feature in features.items()}
+        blank = cls(task, edges, centres, expected, tuple(tests), offsets, (), np.zeros(len(tests)))
+        levels = [blank.calibrated(score)]
+        learnt = Expectation.fit(task, index, score, truth) if second_view else None
+        if learnt is not None:
+            levels.append(learnt[1])
+        coarse = {name: feature.coarse[index[name]] for name, feature in features.items()}
+        weight: NDArray[np.float64] | None = None
+        views = []
+        for each in levels:
+            limits = (-np.inf, np.inf)
+            if task == "regression":
+                low, high = np.quantile(base - each, [TAIL_SHARE, 1 - TAIL_SHARE])
+                limits = (float(low), float(high))
+            parts = _parts(task, base, each, limits)
+            sums = blank.sums_by_cell(score, coarse, parts, np.zeros(len(truth), dtype=np.intp), 1)[0]
+            weight = sums[0]
+            views.append(_view(task, sums, np.clip(base - each, *limits), limits))
         return cls(
-            task, edges, centres, expected, limits, tuple(tests), offsets, mean, variance, third, profile[0]
+            task,
+            edges,
+            centres,
+            expected,
+            tuple(tests),
+            offsets,
+            tuple(views),
+            np.zeros(len(tests)) if weight is None else weight,
+            None if learnt is None else learnt[0],
         )
 
-    def profile(
-        self, rows: Rows, features: Mapping[str, Feature], cells: Mapping[str, NDArray[np.intp]]
+    def calibrated(self, score: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What the score alone leads to expect: a probability, or what is to be added to it (regression)."""
+        if self.task == "regression":
+            return self.expected[np.searchsorted(self.score_edges, score, side="right")]
+        return np.interp(score, self.centres, self.expected)
+
+    def profiles(
+        self,
+        truth: NDArray[np.float64],
+        score: NDArray[np.float64],
+        index: Mapping[str, NDArray[np.intp]],
+        coarse: Mapping[str, NDArray[np.intp]],
+        *,
+        window: NDArray[np.intp],
+        windows: int,
     ) -> NDArray[np.float64]:
-        """`[4, tests]` of one window: labelled rows, sum of residuals, of variances and of third cumulants.
+        """`[W, 1 + 3 V, tests]`: labelled rows; sums of residuals, variances and third cumulants of V views.
 
         Args:
-            rows: of the window.
-            features: of the reference.
-            cells: the cell of each row, by feature.
+            truth: of the labelled rows; score alike.
+            score: where there is none, the row is left out.
+            index: the cell of each of those rows, by feature.
+            coarse: the coarse cell of each, by feature.
+            window: the number of each row's window, below `windows`.
+            windows: how many.
         """
-        result = np.zeros((4, len(self.tests)))
-        if rows.truth is None or rows.score is None:
-            return result
-        known = np.isfinite(rows.truth) & np.isfinite(rows.score)
-        score, truth = rows.score[known], rows.truth[known]
-        if truth.size == 0:
-            return result
+        base = truth - score if self.task == "regression" else truth
+        levels = [self.calibrated(score)]
+        if self.expectation is not None:
+            levels.append(self.expectation.of(index, score))
+        parts: list[NDArray[np.float64] | None] = [None]
+        for view, level in zip(self.views, levels, strict=True):
+            parts += _parts(self.task, base, level, view.limits)[1:]
+        return self.sums_by_cell(score, coarse, parts, window, windows)
+
+    def sums_by_cell(
+        self,
+        score: NDArray[np.float64],
+        coarse: Mapping[str, NDArray[np.intp]],
+        parts: Sequence[NDArray[np.float64] | None],
+        window: NDArray[np.intp],
+        windows: int,
+    ) -> NDArray[np.float64]:
+        """`[W, parts, tests]`, sums of each part over the rows of each cell; a part of None counts rows."""
+        result = np.zeros((windows, len(parts), len(self.tests)))
         at = np.searchsorted(self.score_edges, score, side="right")
-        level = (
-            np.interp(score, self.centres, self.expected) if self.task != "regression" else self.expected[at]
-        )
-        if self.task == "regression":
-            residual = np.clip(truth - score - level, *self.limits)
-            parts = [np.ones_like(residual), residual, residual**2, residual**3]
-        else:
-            residual = truth - level
-            spread = level * (1 - level)
-            parts = [np.ones_like(residual), residual, spread, spread * (1 - 2 * level)]
-        groups = [(0, np.zeros_like(at)), (1, at)]
-        for name, offset in self.offsets.items():
-            groups.append((offset, features[name].coarse[cells[name][known]]))
-        for row, part in enumerate(parts):
-            for offset, group in groups:
-                sums = np.bincount(group, weights=part)
-                result[row, offset : offset + len(sums)] += sums
+        groups = [(0, 1, np.zeros_like(at)), (1, len(self.score_edges) + 1, at)]
+        ends = [*self.offsets.values(), len(self.tests)][1:]
+        groups += [
+            (offset, end - offset, coarse[name])
+            for (name, offset), end in zip(self.offsets.items(), ends, strict=True)
+        ]
+        for offset, size, group in groups:
+            place = window * size + group
+            for row, part in enumerate(parts):
+                sums = np.bincount(place, weights=part, minlength=windows * size)
+                result[:, row, offset : offset + size] += sums.reshape(windows, size)
         return result
 
-    def sums(self, profiles: NDArray[np.float64]) -> Sums:
-        """What windows contribute, from their profiles `[W, 4, tests]`."""
-        weight = profiles[:, 0]
+    def sums(self, profiles: NDArray[np.float64], view: int = 0) -> Sums:
+        """What windows contribute under one view, from their profiles `[W, 1 + 3 V, tests]`."""
+        weight, seen = profiles[:, 0], self.views[view]
         if self.task == "regression":
-            variance, third = weight * self.variance, weight * self.third
+            variance, third = weight * seen.variance, weight * seen.third
         else:
-            variance, third = profiles[:, 2], profiles[:, 3]
-        return Sums(profiles[:, 1], weight * self.mean, variance, third, weight)
+            variance, third = profiles[:, 2 + 3 * view], profiles[:, 3 + 3 * view]
+        return Sums(profiles[:, 1 + 3 * view], weight * seen.mean, variance, third, weight)
 
-    @property
-    def reference_error(self) -> NDArray[np.float64]:
+    def reference_error(self, view: int = 0) -> NDArray[np.float64]:
         """`[tests]`, variance of the expectation for a unit weight."""
-        return self.variance / np.maximum(self.rows, 1.0)
+        return self.views[view].variance / np.maximum(self.rows, 1.0)
+
+
+def _score_edges(task: Task, score: NDArray[np.float64], truth: NDArray[np.float64]) -> NDArray[np.float64]:
+    at_rows = np.quantile(score, np.arange(1, SCORE_CELLS) / SCORE_CELLS)
+    if task != "regression" and truth.sum() >= 2 * SCORE_CELLS:
+        # Rare positives sit at the top: without cells of their own one cell would span most of the score.
+        at_events = np.quantile(score[truth > 0], np.arange(1, SCORE_CELLS) / SCORE_CELLS)
+        at_rows = np.concatenate([at_rows, at_events])
+    return np.unique(at_rows)
+
+
+def _parts(
+    task: Task, base: NDArray[np.float64], level: NDArray[np.float64], limits: tuple[float, float]
+) -> list[NDArray[np.float64] | None]:
+    """Nothing (rows), residual, variance and third cumulant of each row."""
+    if task == "regression":
+        residual = np.clip(base - level, *limits)
+        return [None, residual, residual**2, residual**3]
+    spread = level * (1 - level)
+    return [None, base - level, spread, spread * (1 - 2 * level)]
+
+
+def _view(
+    task: Task, sums: NDArray[np.float64], residual: NDArray[np.float64], limits: tuple[float, float]
+) -> View:
+    weight = np.maximum(sums[0], 1e-9)
+    mean = np.where(sums[0] >= 1, sums[1] / weight, 0.0)
+    if task != "regression":
+        return View(mean, sums[2] / weight, sums[3] / weight)
+    variance = np.maximum(sums[2] / weight - mean**2, 1e-12)
+    # A cell with few rows borrows the spread of all.
+    variance = (sums[0] * variance + 20 * float(residual.var())) / (sums[0] + 20)
+    third = np.full(sums.shape[1], float(((residual - residual.mean()) ** 3).mean()))
+    return View(mean, variance, third, limits)
 
 
 def _isotonic(level: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -9,16 +9,42 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.monitor.reference import ReferenceModel, WindowProfile
-from holdfast.stats import SCALES, Sums, natural_spread, pooled, scan, threshold
+from holdfast.monitor.profiling import WindowProfile
+from holdfast.monitor.reference import ReferenceModel
+from holdfast.monitor.seasons import Calendar
+from holdfast.stats import (
+    SCALES,
+    PairMoments,
+    Sums,
+    fit_season,
+    natural_spread,
+    pooled,
+    scan,
+    scan_pairs,
+    spread_of,
+    threshold,
+)
 
-Family = Literal["moments", "cells", "overall", "residuals"]
-SHARES: Final[dict[Family, float]] = {"moments": 0.35, "cells": 0.2, "overall": 0.25, "residuals": 0.2}
+Family = Literal["location", "scale", "cells", "pairs", "overall", "residuals"]
+SHARES: Final[dict[Family, float]] = {
+    "location": 0.4,
+    "scale": 0.05,
+    "cells": 0.1,
+    "pairs": 0.05,
+    "overall": 0.25,
+    "residuals": 0.15,
+}
 """How the budget of false alarms is split. Few, broad tests get more: common changes are found early."""
+DATA_FAMILIES: Final[tuple[Family, ...]] = ("location", "scale", "cells", "pairs")
+SCALE_SHARES: Final = (0.3, 0.3, 0.2, 0.1, 0.06, 0.04)
+"""How a test's share is split over the scales: what is found in one to four windows is found early."""
 LEAST_SHARE: Final = 0.002
 """A cell whose share moved by less than two rows in a thousand is immaterial, however rare it was."""
+LEAST_CORRELATION: Final = 0.1
+"""A correlation that moved by less is immaterial: it explains one hundredth of the variance at most."""
 LEAST_REFERENCE_WINDOWS: Final = 5
 """With fewer, the reference says nothing about variation between windows."""
+PAIR_MARK: Final = " ~ "
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +57,16 @@ class Budget:
     """Smaller shifts are immaterial."""
     factor: float = 1.0
     """On the families' shares, above 1 where other families have nothing to spend theirs on."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How one family of tests is judged."""
+
+    family: Family
+    names: list[tuple[str, str]]
+    error: NDArray[np.float64] = field(repr=False)
+    step: NDArray[np.float64] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +98,16 @@ class Tests:
         return found
 
 
-def data_tests(reference: ReferenceModel, windows: Sequence[WindowProfile], budget: Budget) -> list[Tests]:
-    """Tests of P(x): one family of moments, one of cells.
+def data_tests(
+    reference: ReferenceModel, windows: Sequence[WindowProfile], budget: Budget, calendar: Calendar
+) -> list[Tests]:
+    """Tests of P(x): families of moments, of cells and of pairs.
 
     Args:
         reference: fitted.
         windows: in order of time, at least one.
         budget: of everything together.
+        calendar: when the windows were.
     """
     names: list[tuple[str, str]] = []
     parts: list[Sums] = []
@@ -83,83 +122,166 @@ def data_tests(reference: ReferenceModel, windows: Sequence[WindowProfile], budg
         error.append(feature.moments()[1] / feature.rows)
         step.append(feature.counting)
     counting = np.concatenate(step)
+    all_error = np.concatenate(error)
+    sums, own_sums = _joined(parts), _joined(own) if own else None
     result = []
-    for family, chosen in (("moments", counting == 0), ("cells", counting == 1)):
+    families: tuple[tuple[Family, NDArray[np.bool_]], ...] = (
+        ("location", np.array([test == "location" for _, test in names])),
+        ("scale", np.array([test == "scale" for _, test in names])),
+        ("cells", counting == 1),
+    )
+    for family, chosen in families:
         if chosen.any():
+            picked = [name for name, keep in zip(names, chosen, strict=True) if keep]
             result.append(
                 _family(
-                    "moments" if family == "moments" else "cells",
-                    [name for name, keep in zip(names, chosen, strict=True) if keep],
-                    _choose(_joined(parts), chosen),
-                    _choose(_joined(own), chosen) if own else None,
-                    error=np.concatenate(error)[chosen],
-                    step=counting[chosen],
+                    _Plan(family, picked, all_error[chosen], counting[chosen]),
+                    _choose(sums, chosen),
+                    None if own_sums is None else _choose(own_sums, chosen),
                     budget=budget,
+                    calendar=calendar,
                 )
             )
-    return result
+    pairs = _pairs(reference, windows, budget)
+    return result if pairs is None else [*result, pairs]
 
 
-def concept_tests(reference: ReferenceModel, windows: Sequence[WindowProfile], budget: Budget) -> list[Tests]:
+def concept_tests(
+    reference: ReferenceModel, windows: Sequence[WindowProfile], budget: Budget, calendar: Calendar
+) -> list[Tests]:
     """Tests of P(y|x) on windows whose labels count."""
     model = reference.concept
     if model is None or not windows:
         return []
-    sums = model.sums(_concepts(windows))
-    own = None
+    current, before = _concepts(windows), None
     if len(reference.windows) >= LEAST_REFERENCE_WINDOWS:
-        own = model.sums(_concepts(reference.windows))
+        before = _concepts(reference.windows)
     broad = np.array([feature in {"", "score"} for feature, _ in model.tests])
     # A cell that the reference hardly filled has no expectation to compare with.
     usable = model.rows >= 30
     result = []
-    for family, chosen in (("overall", broad & usable), ("residuals", ~broad & usable)):
+    families: tuple[tuple[Family, NDArray[np.bool_]], ...] = (
+        ("overall", broad & usable),
+        ("residuals", ~broad & usable),
+    )
+    for family, chosen in families:
         if chosen.any():
-            result.append(
+            picked = [name for name, keep in zip(model.tests, chosen, strict=True) if keep]
+            step = np.full(int(chosen.sum()), 0.0 if model.task == "regression" else 1.0)
+            views = [
                 _family(
-                    "overall" if family == "overall" else "residuals",
-                    [name for name, keep in zip(model.tests, chosen, strict=True) if keep],
-                    _choose(sums, chosen),
-                    _choose(own, chosen) if own is not None else None,
-                    error=model.reference_error[chosen],
-                    step=np.full(int(chosen.sum()), 0.0 if model.task == "regression" else 1.0),
+                    _Plan(family, picked, model.reference_error(view)[chosen], step),
+                    _choose(model.sums(current, view), chosen),
+                    None if before is None else _choose(model.sums(before, view), chosen),
                     budget=budget,
+                    calendar=calendar,
                 )
-            )
+                for view in range(len(model.views))
+            ]
+            result.append(_agreed(views))
     return result
 
 
-def _family(
-    family: Family,
-    names: list[tuple[str, str]],
-    sums: Sums,
-    own: Sums | None,
-    *,
-    error: NDArray[np.float64],
-    step: NDArray[np.float64],
-    budget: Budget,
-) -> Tests:
-    spread = natural_spread(own) if own is not None else None
-    values = scan(sums, error, spread, step)
-    limit = threshold(len(names), budget.run_length, SHARES[family] * budget.factor)
+def _agreed(views: Sequence[Tests]) -> Tests:
+    """An alarm must be one under every view: a changed mapping shows against any right expectation of it."""
+    strength = np.min([view.strength for view in views], axis=0)
+    last = views[-1]
+    return Tests(last.family, last.names, last.single, strength, last.shift)
+
+
+def _family(plan: _Plan, sums: Sums, own: Sums | None, *, budget: Budget, calendar: Calendar) -> Tests:
+    spread = usual = season_error = None
+    if own is not None:
+        usual = own.weight.mean(axis=0)
+        weight = np.maximum(own.weight, 1e-9)
+        rate = np.where(own.weight > 0, (own.observed - own.expected) / weight, 0.0)
+        season = fit_season(rate, own.variance / weight**2, calendar.own_rows, calendar.own, calendar.periods)
+        fitted = np.ones(len(plan.names))
+        if season is not None:
+            counting = plan.step if plan.family == "cells" else np.zeros(len(plan.names))
+            own = _shifted(own, season.expected(calendar.own), counting)
+            sums = _shifted(sums, season.expected(calendar.current), counting)
+            season_error = season.error(calendar.current)
+            fitted = fitted + season.fitted
+        spread = natural_spread(own, fitted)
+    values = scan(sums, plan.error, spread, plan.step, usual_weight=usual, season=season_error)
+    limits = _limits(plan.family, len(plan.names), budget)
     strength = np.zeros(values.shape[:2])
     for position, scale in enumerate(SCALES):
         weight = np.maximum(pooled(sums.weight, scale), 1e-9)
         change = np.abs(pooled(sums.observed, scale) - pooled(sums.expected, scale)) / weight
         deviation = np.sqrt(np.maximum(pooled(sums.variance, scale) / weight, 1e-300))
         material = change >= budget.tolerance_sd * deviation
-        if family == "cells":
+        if plan.family == "cells":
             material &= change >= LEAST_SHARE
-        strength = np.maximum(strength, np.where(material, np.abs(values[:, :, position]) / limit, 0.0))
+        strength = np.maximum(
+            strength, np.where(material, np.abs(values[:, :, position]) / limits[position], 0.0)
+        )
     weight = np.maximum(sums.weight, 1e-9)
     deviation = np.sqrt(np.maximum(sums.variance / weight, 1e-12))
     return Tests(
-        family,
-        tuple(names),
+        plan.family,
+        tuple(plan.names),
         values[:, :, 0],
         strength,
         (sums.observed - sums.expected) / weight / deviation,
     )
+
+
+def _limits(family: Family, tests: int, budget: Budget) -> NDArray[np.float64]:
+    """`[S]`, the value of |z| that raises an alarm at each scale."""
+    share = SHARES[family] * budget.factor * len(SCALES)
+    return np.array([threshold(tests, budget.run_length, share * part) for part in SCALE_SHARES])
+
+
+def _shifted(sums: Sums, season: NDArray[np.float64], counting: NDArray[np.float64]) -> Sums:
+    """Expectations with the season in; counts vary as they are expected to be many."""
+    expected = sums.expected + sums.weight * season
+    ratio = np.clip(expected / np.maximum(sums.expected, 1e-12), 0.1, 10.0)
+    factor = np.where(counting > 0, ratio, 1.0)
+    return Sums(sums.observed, expected, sums.variance * factor, sums.third * factor, sums.weight)
+
+
+def _pairs(reference: ReferenceModel, windows: Sequence[WindowProfile], budget: Budget) -> Tests | None:
+    """Tests of the dependence between numeric columns."""
+    variance, whole = reference.pair_variance, _moments(reference, [reference.whole])
+    current = _moments(reference, windows)
+    if variance is None or whole is None or current is None:
+        return None
+    first, second = np.triu_indices(len(reference.paired), 1)
+    z, change = scan_pairs(current, whole, variance, (first, second))
+    own = _moments(reference, reference.windows)
+    if own is not None and len(reference.windows) >= LEAST_REFERENCE_WINDOWS:
+        within = scan_pairs(own, _endless(whole), variance, (first, second))[0]
+        z = z / np.sqrt(spread_of(within).T)
+    limits = _limits("pairs", len(first), budget)
+    material = np.abs(change) >= LEAST_CORRELATION
+    strength = np.where(material, np.abs(z) / limits, 0.0).max(axis=2)
+    names = tuple(
+        (f"{reference.paired[one]}{PAIR_MARK}{reference.paired[other]}", "dependence")
+        for one, other in zip(first, second, strict=True)
+    )
+    return Tests("pairs", names, z[:, :, 0], strength, change[:, :, 0])
+
+
+def _moments(reference: ReferenceModel, windows: Sequence[WindowProfile]) -> PairMoments | None:
+    products = [window.products for window in windows if window.products is not None]
+    if not products or len(products) < len(windows):
+        return None
+    total = np.stack(
+        [
+            np.stack([window.counts[name] for window in windows]) @ reference.features[name].functionals[:, 0]
+            for name in reference.paired
+        ],
+        axis=1,
+    )
+    return PairMoments(np.array([float(window.rows) for window in windows]), total, np.stack(products))
+
+
+def _endless(moments: PairMoments) -> PairMoments:
+    """The same reference, as if it had no error: its own windows are part of it."""
+    many = 1e9
+    return PairMoments(moments.rows * many, moments.total * many, moments.products * many)
 
 
 def _concepts(windows: Sequence[WindowProfile]) -> NDArray[np.float64]:

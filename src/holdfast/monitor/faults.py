@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from holdfast.monitor.reference import ReferenceModel, WindowProfile
+from holdfast.monitor.profiling import WindowProfile
+from holdfast.monitor.reference import ReferenceModel
 
 BURST: Final = 0.05
 """A cell that gains five rows in a hundred at once is a burst."""
@@ -55,10 +57,8 @@ def find_fault(reference: ReferenceModel, name: str, windows: Sequence[WindowPro
 
 
 def _unit(reference: ReferenceModel, name: str, windows: Sequence[WindowProfile]) -> str | None:
-    known = [window.quartiles[name] for window in windows if name in window.quartiles]
-    if not known or name not in reference.whole.quartiles:
-        return None
-    old, new = np.array(reference.whole.quartiles[name]), np.median(np.array(known), axis=0)
+    old = _quartiles(reference, name, reference.whole)
+    new = np.median([_quartiles(reference, name, window) for window in windows], axis=0)
     if (old == 0).any() or (new / old <= 0).any() or np.ptp(old) == 0:
         return None
     ratio = new / old
@@ -67,3 +67,11 @@ def _unit(reference: ReferenceModel, name: str, windows: Sequence[WindowProfile]
             if np.abs(ratio / wanted - 1).max() <= UNIT_TOLERANCE:
                 return f"{direction} by {words}: another unit?"
     return None
+
+
+def _quartiles(reference: ReferenceModel, name: str, window: WindowProfile) -> NDArray[np.float64]:
+    """From raw values where the window lies outside the reference's range, else from its counts."""
+    if name in window.quartiles:
+        return np.array(window.quartiles[name])
+    feature = reference.features[name]
+    return np.array([feature.quantile(window.counts[name], share) for share in (0.25, 0.5, 0.75)])

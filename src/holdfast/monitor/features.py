@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.monitor.rows import ColumnValues
-from holdfast.stats import CategoryBins, Counts, NumericBins, Sums
+from holdfast.stats import CategoryBins, Coded, Counts, NumericBins, Sums
 
 COARSE_CELLS: Final = 8
 """Coarse cells of a numeric column: each holds an eighth of the reference."""
@@ -122,8 +122,26 @@ class Feature:
                 return self.bins.index(values)
             return np.full(len(values), self.bins.cells - 2, dtype=np.intp)
         if isinstance(values, np.ndarray):
-            return self.bins.index([None if np.isnan(value) else _as_text(value) for value in values])
+            distinct, codes = np.unique(values, return_inverse=True)
+            missing = np.isnan(distinct)
+            words = tuple(_as_text(value) for value in distinct[~missing])
+            return self.bins.index(Coded(np.where(codes < len(words), codes, -1).astype(np.int32), words))
         return self.bins.index(values)
+
+    def quantile(self, counts: NDArray[np.int64], share: float) -> float:
+        """A quantile of the rows in the reference's range, by their counts; within one bin of the truth."""
+        if not isinstance(self.bins, NumericBins):
+            return float("nan")
+        inner = len(self.bins.edges)
+        passed = np.cumsum(counts[: inner + 2])
+        cell = int(np.searchsorted(passed, share * passed[-1], side="left"))
+        edges = (*self.bins.edges, self.bins.maximum)
+        at = min(max(cell - 1, 0), inner - 1)
+        if inner <= _FEW_VALUES:
+            return float(edges[at])
+        before = passed[cell - 1] if cell else 0
+        part = (share * passed[-1] - before) / max(int(counts[cell]), 1)
+        return float(edges[at] + min(max(part, 0.0), 1.0) * (edges[at + 1] - edges[at]))
 
     def moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """`[tests]` mean, variance and third cumulant of one row under the reference.

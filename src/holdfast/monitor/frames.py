@@ -18,6 +18,7 @@ from holdfast.monitor.columns import column_values
 from holdfast.monitor.diagnosis import Diagnosis
 from holdfast.monitor.errors import MonitorError
 from holdfast.monitor.judge import Settings, judge
+from holdfast.monitor.profiling import profiles
 from holdfast.monitor.reference import ReferenceModel
 from holdfast.monitor.rows import Rows
 from holdfast.monitor.targets import Targets, read_targets
@@ -113,13 +114,16 @@ def diagnose(
         _rows(old, inputs, old_time, targets, old=True),
         _rows(new, inputs, new_time, targets, old=False),
     )
-    model = ReferenceModel.fit(targets.task, old_rows, cut(len(old_rows), old_time, size, min_rows=min_rows))
+    model = ReferenceModel.fit(
+        targets.task,
+        old_rows,
+        cut(len(old_rows), old_time, size, min_rows=min_rows),
+        outputs={name for name in (prediction, score) if name is not None},
+        second_view=prediction is not None or score is not None,
+    )
     if len(model.windows) < 5:
         notes.add("The reference spans fewer than 5 windows: natural variation between windows is not known.")
-    profiles = [
-        model.profile(new_rows.take(part), start, end)
-        for start, end, part in cut(len(new_rows), new_time, size, min_rows=min_rows)
-    ]
+    windows = profiles(model.measures, new_rows, cut(len(new_rows), new_time, size, min_rows=min_rows))
     newest = int(new_time[-1]) if new_time is not None else 0
     oldest_open = newest - delay.microseconds if delay is not None and new_time is not None else None
     settings = Settings(
@@ -131,7 +135,7 @@ def diagnose(
         ),
         notes=tuple(notes.lines),
     )
-    return judge(model, profiles, settings)
+    return judge(model, windows, settings)
 
 
 def _table(source: Any, role: str) -> pa.Table:
@@ -201,6 +205,8 @@ def _by_time(table: pa.Table, time: str | None, where: str) -> tuple[pa.Table, N
             received=fault,
         )
     values = moments.cast(pa.int64()).to_numpy()
+    if (values[1:] >= values[:-1]).all():
+        return table, values
     order = np.argsort(values, kind="stable")
     return table.take(order), values[order]
 

@@ -20,12 +20,22 @@ from holdfast.monitor.diagnosis import (
     QualityChange,
     WindowEvidence,
 )
-from holdfast.monitor.evidence import SHARES, Budget, Tests, concept_tests, data_tests
+from holdfast.monitor.evidence import (
+    DATA_FAMILIES,
+    PAIR_MARK,
+    SHARES,
+    Budget,
+    Tests,
+    concept_tests,
+    data_tests,
+)
 from holdfast.monitor.faults import find_fault
 from holdfast.monitor.features import Feature
-from holdfast.monitor.reference import METRICS, ReferenceModel, WindowProfile, quality_of
+from holdfast.monitor.profiling import WindowProfile
+from holdfast.monitor.reference import METRICS, ReferenceModel, quality_of
 from holdfast.monitor.rows import Task
-from holdfast.monitor.words import advice_for, describe_concept, describe_data, summarise
+from holdfast.monitor.seasons import Calendar
+from holdfast.monitor.words import advice_for, describe_concept, describe_data, describe_pair, summarise
 from holdfast.stats import (
     OnsetEstimate,
     change_shape,
@@ -69,14 +79,15 @@ def judge(reference: ReferenceModel, windows: Sequence[WindowProfile], settings:
     ]
     labelled = [windows[number] for number in with_labels]
     # Without labels the families about x may spend the whole budget.
-    factor = 1.0 if labelled else 1.0 / (SHARES["moments"] + SHARES["cells"])
+    factor = 1.0 if labelled else 1.0 / sum(SHARES[family] for family in DATA_FAMILIES)
     budget = Budget(settings.run_length, settings.tolerance_sd)
-    all_data = data_tests(reference, windows, replace(budget, factor=factor)) if windows else []
-    all_concept = concept_tests(reference, labelled, budget)
+    calendar = Calendar.of(reference.windows, windows, timed=reference.timed)
+    all_data = data_tests(reference, windows, replace(budget, factor=factor), calendar) if windows else []
+    all_concept = concept_tests(reference, labelled, budget, calendar.at(with_labels))
     evidence = _window_evidence(
         windows, with_labels, data=all_data, concept=all_concept, settings=settings, task=reference.task
     )
-    data, concept = _standing(all_data), _standing(all_concept)
+    data, concept = _without_echoes(_standing(all_data)), _standing(all_concept)
     kinds, faults = _kinds(reference, windows, labelled, data, concept)
     found = _locate(data, concept, with_labels, len(windows))
     since = None if found is None else _as_onset(found, windows, settings)
@@ -135,6 +146,33 @@ def _standing(families: Sequence[Tests]) -> Sequence[Tests]:
     return families if raised and stands else ()
 
 
+def _without_echoes(data: Sequence[Tests]) -> Sequence[Tests]:
+    """Without pairs of a column that has changed by itself: its dependence is then that of other values."""
+    margins = {tests.names[test][0] for tests in data if tests.family != "pairs" for test in tests.in_alarm}
+    result = []
+    for tests in data:
+        if tests.family == "pairs" and margins:
+            kept = [
+                number
+                for number, (name, _) in enumerate(tests.names)
+                if not margins.intersection(name.split(PAIR_MARK))
+            ]
+            if not kept:
+                continue
+            result.append(
+                Tests(
+                    tests.family,
+                    tuple(tests.names[number] for number in kept),
+                    tests.single[:, kept],
+                    tests.strength[:, kept],
+                    tests.shift[:, kept],
+                )
+            )
+        else:
+            result.append(tests)
+    return result
+
+
 def _kinds(
     reference: ReferenceModel,
     windows: Sequence[WindowProfile],
@@ -150,6 +188,8 @@ def _kinds(
             if name in moved:
                 continue
             moved.append(name)
+            if tests.family == "pairs":
+                continue
             fault = find_fault(reference, name, [windows[number] for number in _clearest(tests, int(test))])
             if fault is not None:
                 faults[name] = fault
@@ -333,6 +373,10 @@ def _findings(
             strength = float(np.abs(tests.single[:, test]).max())
             best[name] = max(best.get(name, 0.0), strength**2 / 2)
             if name in words:
+                continue
+            if tests.family == "pairs":
+                kinds[name] = ["data drift"]
+                words[name] = [describe_pair(name, tests, int(test))]
                 continue
             raised = np.flatnonzero(tests.strength[:, test] >= 1)
             # Nothing is left where only windows after the end of a change pooled enough of it.

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 SCORE = "score"
 PREDICTION = "prediction"
+OUTPUTS = frozenset({SCORE, PREDICTION})
+"""Columns that the model answered."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
-from holdfast.monitor.reference import WindowProfile
+from holdfast.monitor.profiling import WindowProfile
 
-FORMAT = 1
+FORMAT = 2
 
 
 class _Stored(msgspec.Struct, frozen=True):
@@ -25,6 +26,9 @@ class _Stored(msgspec.Struct, frozen=True):
     quality: tuple[int, bytes]
     quartiles: dict[str, tuple[float, float, float]]
     constant: tuple[str, ...]
+    concept_parts: int
+    products: bytes | None
+    repeated: int
 
 
 class ProfileStore:
@@ -63,7 +67,7 @@ class ProfileStore:
 
 
 def _encode(profile: WindowProfile) -> bytes:
-    counts: Mapping[str, bytes] = {name: each.tobytes() for name, each in profile.counts.items()}
+    counts: Mapping[str, bytes] = {name: _packed(each) for name, each in profile.counts.items()}
     stored = _Stored(
         FORMAT,
         profile.start,
@@ -75,6 +79,9 @@ def _encode(profile: WindowProfile) -> bytes:
         (profile.quality.shape[0], profile.quality.tobytes()),
         dict(profile.quartiles),
         tuple(sorted(profile.constant)),
+        0 if profile.concept is None else len(profile.concept),
+        None if profile.products is None else profile.products.tobytes(),
+        profile.repeated,
     )
     return msgspec.msgpack.encode(stored)
 
@@ -89,9 +96,29 @@ def _decode(raw: bytes) -> WindowProfile:
         stored.end,
         stored.rows,
         stored.labelled,
-        {name: np.frombuffer(each, dtype=np.int64) for name, each in stored.counts.items()},
-        None if stored.concept is None else np.frombuffer(stored.concept).reshape(4, -1),
+        {name: _unpacked(each) for name, each in stored.counts.items()},
+        None if stored.concept is None else np.frombuffer(stored.concept).reshape(stored.concept_parts, -1),
         np.frombuffer(quality).reshape(rows, -1),
         stored.quartiles,
         frozenset(stored.constant),
+        None if stored.products is None else _square(np.frombuffer(stored.products)),
+        stored.repeated,
     )
+
+
+def _packed(counts: NDArray[np.int64]) -> bytes:
+    """The width in bytes, then the counts in so many bytes each: most fit in two."""
+    greatest = int(counts.max(initial=0))
+    kind = np.uint16 if greatest < 1 << 16 else np.uint32 if greatest < 1 << 32 else np.uint64
+    return bytes([np.dtype(kind).itemsize]) + counts.astype(kind).tobytes()
+
+
+def _unpacked(stored: bytes) -> NDArray[np.int64]:
+    kind = {2: np.uint16, 4: np.uint32, 8: np.uint64}[stored[0]]
+    # Left as narrow as they are: a year of hourly windows has millions of them. Sums are taken in doubles.
+    return np.frombuffer(stored, dtype=kind, offset=1)
+
+
+def _square(flat: NDArray[np.float64]) -> NDArray[np.float64]:
+    width = round(len(flat) ** 0.5)
+    return flat.reshape(width, width)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -12,36 +12,20 @@ from numpy.typing import NDArray
 from holdfast.monitor.concept import ConceptModel
 from holdfast.monitor.errors import MonitorError
 from holdfast.monitor.features import Feature
+from holdfast.monitor.profiling import QUALITY_CELLS, Measures, WindowProfile, profiles
 from holdfast.monitor.rows import Rows, Task
-from holdfast.stats import Z95, Counts, Estimate, StatisticsError, area_under_curve
+from holdfast.stats import Z95, Counts, Estimate, StatisticsError, area_under_curve, fisher_variance
 
-QUALITY_CELLS: Final = 256
 METRICS: Final[Mapping[Task, str]] = {
     "binary": "area under the ROC curve",
     "multiclass": "accuracy",
     "regression": "mean absolute error",
     "none": "",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class WindowProfile:
-    """One window as counts and sums; two of them merge by adding."""
-
-    start: int
-    """Microseconds since the epoch, or the number of the first row."""
-    end: int
-    """Exclusive."""
-    rows: int
-    labelled: int
-    counts: Mapping[str, Counts] = field(repr=False)
-    concept: NDArray[np.float64] | None = field(repr=False)
-    quality: NDArray[np.float64] = field(repr=False)
-    """Binary: `[2, cells]` of scores, negatives and positives. Else `[1, 3]`: rows, sum, squares of loss."""
-    quartiles: Mapping[str, tuple[float, float, float]] = field(default_factory=dict, repr=False)
-    """Numeric columns."""
-    constant: frozenset[str] = frozenset()
-    """Columns with one value in all rows of the window."""
+MOST_PAIRED: Final = 40
+"""Numeric columns whose dependence is followed: 780 pairs; more would cost more than they tell."""
+_PAIR_ROWS: Final = 1 << 16
+"""Rows of the reference from which the noise of correlations is estimated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +38,31 @@ class ReferenceModel:
     windows: Sequence[WindowProfile] = field(repr=False)
     """The reference's own windows, in order."""
     whole: WindowProfile = field(repr=False)
+    paired: tuple[str, ...] = ()
+    """Numeric columns whose dependence is followed."""
+    pair_variance: NDArray[np.float64] | None = field(default=None, repr=False)
+    """`[P, P]`, see `fisher_variance`."""
+    timed: bool = False
+    """Whether the bounds of its windows are times, rather than row numbers."""
 
     @classmethod
-    def fit(cls, task: Task, rows: Rows, stretches: Sequence[tuple[int, int, slice]]) -> ReferenceModel:
+    def fit(
+        cls,
+        task: Task,
+        rows: Rows,
+        stretches: Sequence[tuple[int, int, slice]],
+        outputs: Collection[str] = (),
+        *,
+        second_view: bool = True,
+    ) -> ReferenceModel:
         """From the reference's rows.
 
         Args:
             task: what the truth and the score are.
             rows: in order of time where they have times.
             stretches: start, end and rows of each of its windows.
+            outputs: columns that the model answered: what they have to do with inputs is the model's.
+            second_view: see `ConceptModel.fit`.
 
         Raises:
             MonitorError: there is no row or no column.
@@ -70,64 +70,55 @@ class ReferenceModel:
         if not rows.columns or len(rows) == 0:
             raise MonitorError("the reference is empty", expected="at least one column and one row")
         features = {name: Feature.fit(name, values) for name, values in rows.columns.items()}
-        cells = {name: feature.index(rows.columns[name]) for name, feature in features.items()}
-        concept = ConceptModel.fit(task, rows, features, cells)
-        bare = cls(task, features, concept, (), _EMPTY)
-        whole = bare.profile(rows, 0, len(rows), cells=cells)
-        own = [
-            bare.profile(rows.take(part), start, end, cells={name: one[part] for name, one in cells.items()})
-            for start, end, part in stretches
+        paired = tuple(
+            name for name, one in features.items() if "location" in one.tests and name not in outputs
+        )[:MOST_PAIRED]
+        concept = ConceptModel.fit(task, rows, features, second_view=second_view)
+        measures = Measures(task, features, concept, paired)
+        own = profiles(measures, rows, stretches)
+        whole = merged(own)
+        step = max(1, len(rows) // _PAIR_ROWS)
+        scores = [
+            features[name].functionals[features[name].index(rows.columns[name][::step]), 0] for name in paired
         ]
-        return cls(task, features, concept, own, whole)
+        variance = fisher_variance(np.stack(scores, axis=1)) if len(paired) > 1 else None
+        return cls(task, features, concept, own, whole, paired, variance, rows.time_us is not None)
 
-    def profile(
-        self, rows: Rows, start: int, end: int, *, cells: Mapping[str, NDArray[np.intp]] | None = None
-    ) -> WindowProfile:
+    @property
+    def measures(self) -> Measures:
+        """What is measured of a window's rows."""
+        return Measures(self.task, self.features, self.concept, self.paired)
+
+    def profile(self, rows: Rows, start: int, end: int) -> WindowProfile:
         """Counts and sums of one window; costs one binning of each value."""
-        found = cells or {name: feature.index(rows.columns[name]) for name, feature in self.features.items()}
-        counts = {
-            name: np.bincount(found[name], minlength=feature.bins.cells).astype(np.int64)
-            for name, feature in self.features.items()
-        }
-        labelled = 0 if rows.truth is None else int(np.isfinite(rows.truth).sum())
-        quartiles: dict[str, tuple[float, float, float]] = {}
-        constant = set()
-        for name, values in rows.columns.items():
-            if isinstance(values, np.ndarray) and name in self.features:
-                finite = values[np.isfinite(values)]
-                if finite.size:
-                    low, middle, high = np.quantile(finite, (0.25, 0.5, 0.75))
-                    quartiles[name] = (float(low), float(middle), float(high))
-                    if finite.size == len(values) and finite.min() == finite.max():
-                        constant.add(name)
-        concept = self.concept.profile(rows, self.features, found) if self.concept is not None else None
-        return WindowProfile(
-            start,
-            end,
-            len(rows),
-            labelled,
-            counts,
-            concept,
-            self._quality(rows),
-            quartiles,
-            frozenset(constant),
-        )
-
-    def _quality(self, rows: Rows) -> NDArray[np.float64]:
-        if rows.truth is None or rows.score is None:
-            return np.zeros((2, QUALITY_CELLS) if self.task == "binary" else (1, 3))
-        known = np.isfinite(rows.truth) & np.isfinite(rows.score)
-        truth, score = rows.truth[known], rows.score[known]
-        if self.task == "binary":
-            at = np.clip((score * QUALITY_CELLS).astype(int), 0, QUALITY_CELLS - 1)
-            return np.stack(
-                [np.bincount(at[truth == side], minlength=QUALITY_CELLS).astype(float) for side in (0.0, 1.0)]
-            )
-        loss = truth if self.task == "multiclass" else np.abs(truth - score)
-        return np.array([[loss.size, loss.sum(), (loss**2).sum()]], dtype=float)
+        return profiles(self.measures, rows, [(start, end, slice(0, len(rows)))])[0]
 
 
-_EMPTY: Final = WindowProfile(0, 0, 0, 0, {}, None, np.zeros((1, 3)))
+def merged(some: Sequence[WindowProfile]) -> WindowProfile:
+    """One profile of several, by adding; what only raw rows tell of a window is left out."""
+    first = some[0]
+    counts: dict[str, Counts] = {
+        name: np.asarray(np.sum([one.counts[name] for one in some], axis=0, dtype=np.int64))
+        for name in first.counts
+    }
+
+    def added(arrays: Sequence[NDArray[np.float64] | None]) -> NDArray[np.float64] | None:
+        known = [array for array in arrays if array is not None]
+        total: NDArray[np.float64] | None = np.sum(known, axis=0) if known else None
+        return total
+
+    quality = added([one.quality for one in some])
+    return WindowProfile(
+        min(one.start for one in some),
+        max(one.end for one in some),
+        sum(one.rows for one in some),
+        sum(one.labelled for one in some),
+        counts,
+        added([one.concept for one in some]),
+        first.quality if quality is None else quality,
+        products=added([one.products for one in some]),
+        repeated=sum(one.repeated for one in some),
+    )
 
 
 def quality_of(task: Task, profiles: Sequence[WindowProfile]) -> Estimate | None:

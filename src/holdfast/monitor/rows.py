@@ -9,8 +9,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.stats import Coded
+
 Task = Literal["binary", "multiclass", "regression", "none"]
-ColumnValues = NDArray[np.float64] | Sequence[str | None]
+ColumnValues = NDArray[np.float64] | Coded | Sequence[str | None]
 """Numbers with NaN for missing, or text with None for missing."""
 
 

@@ -15,9 +15,10 @@ from holdfast.clock import Clock, iso_utc
 from holdfast.monitor.diagnosis import Coverage, Diagnosis
 from holdfast.monitor.errors import MonitorError
 from holdfast.monitor.judge import Settings, judge
-from holdfast.monitor.log_rows import Translation, read_reference
+from holdfast.monitor.log_rows import OUTPUTS, Translation, read_reference
 from holdfast.monitor.profile_store import ProfileStore
-from holdfast.monitor.reference import ReferenceModel, WindowProfile
+from holdfast.monitor.profiling import WindowProfile
+from holdfast.monitor.reference import ReferenceModel
 from holdfast.monitor.rows import Rows
 from holdfast.monitor.windows import Stretch, cut, propose_window
 from holdfast.prediction_log import PredictionLog
@@ -132,7 +133,7 @@ class Monitor:
         if rows.time_us is None:
             size = propose_window(len(rows), None)
         stretches = cut(len(rows), rows.time_us, size, min_rows=settings.min_rows)
-        model = ReferenceModel.fit(translation.task, rows, stretches)
+        model = ReferenceModel.fit(translation.task, rows, stretches, OUTPUTS)
         self._fitted = (version, translation, model)
         return translation, model
 

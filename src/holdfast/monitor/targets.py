@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from holdfast.monitor.columns import column_values
 from holdfast.monitor.errors import MonitorError
+from holdfast.monitor.expectation import one_thread
 from holdfast.monitor.rows import Task
+from holdfast.stats import Coded
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -160,11 +162,12 @@ def _stand_in(
     old_right = old_truth
     folds = KFold(_FOLDS, shuffle=True, random_state=0)
     said = np.full(len(old_truth), np.nan)
-    for train, test in folds.split(known):
-        model = fitted(known[train])
-        said[known[test]], old_score[known[test]] = _say(task, model, before[known[test]])
-    model = fitted(known)
-    said_new, new_score = _say(task, model, after)
+    with one_thread():
+        for train, test in folds.split(known):
+            model = fitted(known[train])
+            said[known[test]], old_score[known[test]] = _say(task, model, before[known[test]])
+        model = fitted(known)
+        said_new, new_score = _say(task, model, after)
     new_right = new_truth
     if task == "multiclass":
         old_right = np.where(np.isfinite(old_truth) & np.isfinite(said), (old_truth == said) * 1.0, np.nan)
@@ -196,14 +199,16 @@ def _design(old: pa.Table, new: pa.Table, inputs: Sequence[str]) -> tuple[Number
             before.append(first)
             after.append(second if isinstance(second, np.ndarray) else np.full(new.num_rows, np.nan))
             continue
-        values, counts = np.unique([value for value in first if value is not None], return_counts=True)
-        codes = {
-            str(value): float(code) for code, value in enumerate(values[np.argsort(-counts, kind="stable")])
-        }
-        before.append(
-            np.array([codes.get(value, np.nan) if value is not None else np.nan for value in first])
-        )
-        after.append(np.array([codes.get(str(value), np.nan) for value in second]))
+        coded = [
+            one if isinstance(one, Coded) else Coded(np.full(len(one), -1, np.int32), ())
+            for one in (first, second)
+        ]
+        counts = np.bincount(coded[0].codes[coded[0].codes >= 0], minlength=len(coded[0].words))
+        ranked = sorted(zip(-counts, coded[0].words, strict=True))
+        codes = {word: float(code) for code, (_, word) in enumerate(ranked)}
+        for one, side in zip(coded, (before, after), strict=True):
+            table = np.array([codes.get(word, np.nan) for word in one.words] + [np.nan])
+            side.append(table[one.codes])
     return np.column_stack(before), np.column_stack(after)
 
 

@@ -27,6 +27,16 @@ def describe_data(feature: Feature, counts: NDArray[np.int64], shift: float | No
     return f"{feature.name}: {share}"
 
 
+def describe_pair(name: str, tests: Tests, test: int) -> str:
+    """How the dependence of two columns changed since the alarm."""
+    raised = np.flatnonzero(tests.strength[:, test] >= 1)
+    change = float(np.mean(tests.shift[raised, test]))
+    direction = "rose" if change > 0 else "fell"
+    return (
+        f"{name}: the correlation {direction} by {abs(change):.2f}, while each column by itself is as before"
+    )
+
+
 def describe_concept(reference: ReferenceModel, tests: Tests, test: int, cell: str) -> str:
     """What happened to the truth at given inputs since the alarm."""
     raised = np.flatnonzero(tests.strength[:, test] >= 1)

@@ -209,8 +209,7 @@ class GrpcServer:
             context.set_trailing_metadata(_metadata(sink))
             return answer
         except HoldfastError as error:
-            refused: bytes = await _abort(context, error)
-            return refused
+            return await _abort(context, error)
         except asyncio.CancelledError:
             if job is not None:
                 job.cancelled = True
@@ -304,7 +303,7 @@ def _metadata(sink: _FutureSink) -> tuple[tuple[str, str], ...]:
 
 async def _abort(context: Any, error: HoldfastError) -> Any:
     code = _CODES.get(status_of(error), grpc.StatusCode.INTERNAL)
-    trailing: tuple[tuple[str, str], ...] = ()
+    trailing = ()
     if isinstance(error, OverloadedError):
-        trailing = (("grpc-retry-pushback-ms", str(round(error.retry_after_s * 1000))),)
+        trailing = (("grpc-retry-pushback-ms", str(round(error.retry_after_s * 1000))),)  # type: ignore[assignment]
     await context.abort(code, str(error), trailing)

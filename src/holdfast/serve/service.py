@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -178,7 +177,6 @@ class Service:
         """Loads versions at run time, where there is a supervisor."""
         self._endpoints: dict[str, Endpoint] = {}
         self._held: set[str] = set()
-        self._pins: Counter[Endpoint] = Counter()
         self.generation = 0
         self.examples: list[dict[str, Any]] = []
         self.draining = False
@@ -221,17 +219,6 @@ class Service:
         if endpoint is not None:
             self._close_unless_wanted(endpoint)
 
-    def pin(self, endpoint: Endpoint) -> None:
-        """Keep a loaded version open until `unpin`, whoever is champion: a stream began on it."""
-        self._pins[endpoint] += 1
-
-    def unpin(self, endpoint: Endpoint) -> None:
-        """Give back one `pin`; the version closes if nobody wants it any more."""
-        self._pins[endpoint] -= 1
-        if not self._pins[endpoint]:
-            del self._pins[endpoint]
-            self._close_unless_wanted(endpoint)
-
     def find(self, version: str) -> Endpoint | None:
         """The version if it is loaded."""
         return self._endpoints.get(version)
@@ -254,8 +241,7 @@ class Service:
     def _close_unless_wanted(self, endpoint: Endpoint) -> None:
         version = endpoint.lane.version
         replaced = self._endpoints.get(version) is not endpoint
-        held = version in self._held and not replaced
-        if endpoint is self.champion or held or endpoint in self._pins or endpoint.lane.retired:
+        if endpoint is self.champion or (version in self._held and not replaced):
             return
         if not replaced:
             del self._endpoints[version]
@@ -330,7 +316,7 @@ class Service:
         sink: Sink,
         decode: Callable[[Endpoint], Call],
         model: str | None = None,
-        version: str | Endpoint | None = None,
+        version: str | None = None,
     ) -> Job | None:
         """Answer a request of any protocol through the sink; returns as `predict`.
 
@@ -339,12 +325,12 @@ class Service:
             sink: gets the answer.
             decode: reads the request for the version that answers it; raises a `HoldfastError` if it cannot.
             model: as the caller names it; None: this one.
-            version: that the caller asks for, or has pinned; None: the champion.
+            version: that the caller asks for; None: the champion.
         """
         arrived_s = time.monotonic()
         counts: RouteCounts | None = None
         try:
-            endpoint = version if isinstance(version, Endpoint) else self.endpoint(version, model)
+            endpoint = self.endpoint(version, model)
             counts = endpoint.counts_of(route)
             lane = endpoint.lane
             call = decode(endpoint)

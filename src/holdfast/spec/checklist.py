@@ -19,7 +19,6 @@ from holdfast.spec.service import (
     Privacy,
     Security,
     Speed,
-    Stream,
     Target,
 )
 
@@ -38,7 +37,6 @@ __all__ = [
     "Section",
     "Security",
     "Speed",
-    "Stream",
     "Target",
     "Training",
 ]
@@ -49,7 +47,6 @@ class Checklist(Section, frozen=True):
 
     model: Model
     predictions: Predictions = field(default_factory=Predictions)
-    stream: Stream = field(default_factory=Stream)
     target: Target = field(default_factory=Target)
     compute: Compute = field(default_factory=Compute)
     speed: Speed = field(default_factory=Speed)

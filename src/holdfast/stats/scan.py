@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.stats.season import SeasonalError
 from holdfast.stats.tails import signed_z
 
 SCALES: Final = (1, 2, 4, 8, 16, 32)
@@ -62,6 +63,9 @@ def scan(
     reference_error: NDArray[np.float64],
     spread: Matrix | None = None,
     step: NDArray[np.float64] | None = None,
+    *,
+    usual_weight: NDArray[np.float64] | None = None,
+    season: SeasonalError | None = None,
 ) -> NDArray[np.float64]:
     """Standard normal values for each window, test and scale.
 
@@ -71,6 +75,9 @@ def scan(
             the reference's rows.
         spread: `[S, K]` from `natural_spread`; None: windows vary only by sampling.
         step: `[K]`, 1 for tests that count rows and 0 for others; counts get the continuity correction.
+        usual_weight: `[K]`, mean weight of the windows that `spread` was found on. Variation between windows
+            counts for more in a larger window, where sampling counts for less. None: windows are as large.
+        season: the uncertainty of the season that was added to the expectations.
 
     Returns:
         `[W, K, S]`. A window that pools fewer windows than the scale asks for stands for what there is.
@@ -87,6 +94,9 @@ def scan(
         weight = pooled(sums.weight, scale)
         sampling = pooled(sums.variance, scale)
         total = sampling + weight**2 * reference_error
+        if season is not None:
+            for shape, uncertainty in zip(season.shapes.T, season.variance, strict=True):
+                total = total + pooled(sums.weight * shape[:, None], scale) ** 2 * uncertainty
         inflation = np.divide(total, sampling, out=np.ones_like(total), where=sampling > 0)
         # A beta-binomial's third cumulant: sampling and an uncertain expectation skew the same way.
         third = pooled(sums.third, scale) * inflation * (2 * inflation - 1)
@@ -94,11 +104,18 @@ def scan(
         if step is not None:
             observed = observed - np.clip(observed - expected, -step / 2, step / 2)
         z = signed_z(observed, expected, total, third)
-        values[:, :, position] = z if spread is None else z / np.sqrt(spread[position])
+        if spread is not None:
+            wide = spread[position]
+            if usual_weight is not None:
+                windows = np.minimum(np.arange(len(weight)) + 1, scale)[:, None]
+                relative = weight / windows / np.maximum(usual_weight, 1e-9)
+                wide = 1 + (wide - 1) * relative
+            z = z / np.sqrt(wide)
+        values[:, :, position] = z
     return values
 
 
-def natural_spread(sums: Sums) -> Matrix:
+def natural_spread(sums: Sums, fitted: NDArray[np.float64] | float = 1.0) -> Matrix:
     """How much more than by sampling the reference's own windows vary, `[S, K]`, at least 1.
 
     For each scale the mean square of the reference's own standard normal values over all its blocks. It
@@ -108,6 +125,7 @@ def natural_spread(sums: Sums) -> Matrix:
 
     Args:
         sums: of the reference's own windows, in order of time.
+        fitted: parameters, the mean included, that the expectations took from those windows; `[K]` or one.
 
     Example:
         >>> import numpy as np
@@ -116,9 +134,18 @@ def natural_spread(sums: Sums) -> Matrix:
         >>> natural_spread(calm).ravel().tolist()
         [1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
     """
-    windows, tests = sums.observed.shape
-    nothing = np.zeros(tests)
-    own = scan(sums, nothing)
+    return spread_of(scan(sums, np.zeros(sums.observed.shape[1])), fitted)
+
+
+def spread_of(own: NDArray[np.float64], fitted: NDArray[np.float64] | float = 1.0) -> Matrix:
+    """`natural_spread` from the standard normal values `[W, K, S]` of the reference's own windows.
+
+    Example:
+        >>> import numpy as np
+        >>> spread_of(np.ones((20, 1, 6))).ravel().tolist()
+        [1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
+    """
+    windows, tests = own.shape[:2]
     spread = np.ones((len(SCALES), tests))
     growth = np.ones(tests)
     for position, scale in enumerate(SCALES):
@@ -128,8 +155,11 @@ def natural_spread(sums: Sums) -> Matrix:
                 spread[position] = spread[position - 1] * growth
             continue
         z = own[scale - 1 :, :, position]
-        # The blocks' own mean is part of the reference, hence blocks / (blocks - 1).
-        square = np.mean(z**2, axis=0) * blocks / (blocks - 1)
+        # The blocks' own mean is part of the reference, hence blocks / (blocks - 1). A season that was fitted
+        # takes from single windows what it took of their degrees of freedom.
+        left = windows - np.asarray(fitted, dtype=np.float64)
+        used = blocks / (blocks - 1) if scale > 1 else windows / np.maximum(left, 1.0)
+        square = np.mean(z**2, axis=0) * used
         noise = np.sqrt(2.0 / (blocks - 1))
         believed = square > 1 + noise
         spread[position] = np.where(believed, square * (1 + noise), 1.0)

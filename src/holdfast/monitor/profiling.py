@@ -1,0 +1,254 @@
+"""From rows to profiles: one pass, in batches, for any number of windows at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.monitor.features import Feature
+from holdfast.monitor.rows import ColumnValues, Rows, Task
+from holdfast.stats import Counts
+
+if TYPE_CHECKING:
+    from holdfast.monitor.concept import ConceptModel
+
+BATCH_ROWS: Final = 1 << 16
+"""Rows taken at a time: a column of them stays in the second cache, whatever the number of rows."""
+QUALITY_CELLS: Final = 256
+_MIX: Final = np.uint64(0x9E3779B97F4A7C15)
+"""An odd number without pattern (the golden ratio's digits): cells of different columns do not cancel."""
+_LEAST_STUCK: Final = 5
+"""Rows of one value in a window before it is called constant."""
+
+
+@dataclass(frozen=True, slots=True)
+class WindowProfile:
+    """One window as counts and sums; two of them merge by adding."""
+
+    start: int
+    """Microseconds since the epoch, or the number of the first row."""
+    end: int
+    """Exclusive."""
+    rows: int
+    labelled: int
+    counts: Mapping[str, Counts] = field(repr=False)
+    concept: NDArray[np.float64] | None = field(repr=False)
+    quality: NDArray[np.float64] = field(repr=False)
+    """Binary: `[2, cells]` of scores, negatives and positives. Else `[1, 3]`: rows, sum, squares of loss."""
+    quartiles: Mapping[str, tuple[float, float, float]] = field(default_factory=dict, repr=False)
+    """Numeric columns of which more than a fifth lies at or beyond the ends of the reference's range."""
+    constant: frozenset[str] = frozenset()
+    """Columns with one value in all rows of the window."""
+    products: NDArray[np.float64] | None = field(default=None, repr=False)
+    """`[P, P]`, sums of products of the normal scores of the columns whose dependence is followed."""
+    repeated: int = 0
+    """Rows that are the same as an earlier one of the window in the cells of all columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measures:
+    """What is measured of each row: part of the reference model."""
+
+    task: Task
+    features: Mapping[str, Feature]
+    concept: ConceptModel | None
+    paired: tuple[str, ...] = ()
+    """Numeric columns whose dependence is followed."""
+
+
+def profiles(
+    measures: Measures, rows: Rows, stretches: Sequence[tuple[int, int, slice]]
+) -> list[WindowProfile]:
+    """The profiles of windows that follow each other in rows; one binning of each value.
+
+    Args:
+        measures: fitted on the reference.
+        rows: in order of time.
+        stretches: start, end and rows of each window, as `cut` gives them.
+    """
+    adder = ProfileAdder(measures, [(start, end) for start, end, _ in stretches])
+    window = np.concatenate(
+        [np.full(part.stop - part.start, number) for number, (_, _, part) in enumerate(stretches)]
+        or [np.empty(0)]
+    ).astype(np.intp)
+    first = stretches[0][2].start if stretches else 0
+    for start in range(0, len(window), BATCH_ROWS):
+        some = slice(start, min(start + BATCH_ROWS, len(window)))
+        adder.add(rows.take(slice(first + some.start, first + some.stop)), window[some])
+    return list(adder.finish())
+
+
+class ProfileAdder:
+    """Adds batches of rows to the profiles of W windows.
+
+    Args:
+        measures: fitted on the reference.
+        bounds: start and end of each window.
+    """
+
+    def __init__(self, measures: Measures, bounds: Sequence[tuple[int, int]]) -> None:
+        self._measures = measures
+        self._bounds = bounds
+        size = len(bounds)
+        self._rows = np.zeros(size, dtype=np.int64)
+        self._labelled = np.zeros(size, dtype=np.int64)
+        self._repeated = np.zeros(size, dtype=np.int64)
+        self._counts = {
+            name: np.zeros((size, feature.bins.cells), dtype=np.int64)
+            for name, feature in measures.features.items()
+        }
+        concept = measures.concept
+        views, tests = (0, 0) if concept is None else (len(concept.views), len(concept.tests))
+        self._concept = np.zeros((size, 1 + 3 * views, tests))
+        self._quality = np.zeros((size, 2, QUALITY_CELLS) if measures.task == "binary" else (size, 1, 3))
+        width = len(measures.paired)
+        self._products = np.zeros((size, width, width))
+        self._values: dict[str, dict[int, list[NDArray[np.float64]]]] = {}
+
+    def add(self, rows: Rows, window: NDArray[np.intp]) -> None:
+        """A batch of rows and the number of each row's window."""
+        if len(window) == 0:
+            return
+        low, high = int(window.min()), int(window.max())
+        local = window - low
+        span = slice(low, high + 1)
+        held = np.bincount(local, minlength=high - low + 1)
+        self._rows[span] += held
+        truth, score = rows.truth, rows.score
+        known = None
+        if truth is not None and score is not None and self._measures.task != "none":
+            self._labelled[span] += np.bincount(local, np.isfinite(truth), high - low + 1).astype(np.int64)
+            known = np.flatnonzero(np.isfinite(truth) & np.isfinite(score))
+            self._add_quality(truth[known], score[known], local[known], span)
+        elif truth is not None:
+            self._labelled[span] += np.bincount(local, np.isfinite(truth), high - low + 1).astype(np.int64)
+        coarse: dict[str, NDArray[np.intp]] = {}
+        labelled: dict[str, NDArray[np.intp]] = {}
+        paired = np.empty((len(self._measures.paired), len(window)), dtype=np.float32)
+        mixed = local.astype(np.uint64) * _MIX
+        for name, feature in self._measures.features.items():
+            cells = feature.bins.cells
+            index = feature.index(rows.columns[name])
+            counts = np.bincount(local * cells + index, minlength=(high - low + 1) * cells)
+            counts = counts.reshape(-1, cells)
+            self._counts[name][span] += counts
+            mixed *= _MIX
+            mixed += index.view(np.uint64)
+            if known is not None and self._measures.concept is not None and known.size:
+                labelled[name] = index[known]
+                coarse[name] = feature.coarse[labelled[name]]
+            if name in self._measures.paired:
+                scores = feature.functionals[:, 0].astype(np.float32)
+                paired[self._measures.paired.index(name)] = scores[index]
+            if feature.numeric and isinstance(rows.columns[name], np.ndarray):
+                self._keep_odd(name, feature, rows.columns[name], counts, held, local=local, low=low)
+        concept = self._measures.concept
+        if (
+            concept is not None
+            and known is not None
+            and truth is not None
+            and score is not None
+            and known.size
+        ):
+            self._concept[span] += concept.profiles(
+                truth[known], score[known], labelled, coarse, window=local[known], windows=high - low + 1
+            )
+        if len(paired) > 1:
+            for number in np.flatnonzero(held):
+                some = paired[:, local == number] if held[number] < len(local) else paired
+                self._products[low + number] += some @ some.T
+        self._add_repeated(mixed, local, span)
+
+    def finish(self) -> Iterator[WindowProfile]:
+        """The profiles, in order."""
+        for number, (start, end) in enumerate(self._bounds):
+            counts = {name: each[number] for name, each in self._counts.items()}
+            quartiles, constant = self._odd(number, counts)
+            yield WindowProfile(
+                start,
+                end,
+                int(self._rows[number]),
+                int(self._labelled[number]),
+                counts,
+                None if self._measures.concept is None else self._concept[number],
+                self._quality[number],
+                quartiles,
+                constant,
+                self._products[number] if len(self._measures.paired) > 1 else None,
+                int(self._repeated[number]),
+            )
+
+    def _add_quality(
+        self,
+        truth: NDArray[np.float64],
+        score: NDArray[np.float64],
+        local: NDArray[np.intp],
+        span: slice,
+    ) -> None:
+        size = span.stop - span.start
+        if self._measures.task == "binary":
+            at = np.clip((score * QUALITY_CELLS).astype(int), 0, QUALITY_CELLS - 1)
+            place = (local * 2 + (truth == 1.0)) * QUALITY_CELLS + at
+            wanted = (truth == 0.0) | (truth == 1.0)
+            found = np.bincount(place[wanted], minlength=size * 2 * QUALITY_CELLS)
+            self._quality[span] += found.reshape(size, 2, QUALITY_CELLS)
+            return
+        loss = truth if self._measures.task == "multiclass" else np.abs(truth - score)
+        for position, part in enumerate((None, loss, loss**2)):
+            self._quality[span, 0, position] += np.bincount(local, part, size)
+
+    def _add_repeated(self, mixed: NDArray[np.uint64], local: NDArray[np.intp], span: slice) -> None:
+        """Rows in the same cells of all columns as an earlier one of the batch and window."""
+        ordered = np.sort(mixed)
+        if (ordered[1:] != ordered[:-1]).all():
+            return
+        order = np.argsort(mixed, kind="stable")
+        same = mixed[order[1:]] == mixed[order[:-1]]
+        self._repeated[span] += np.bincount(local[order[1:][same]], minlength=span.stop - span.start)
+
+    def _keep_odd(
+        self,
+        name: str,
+        feature: Feature,
+        values: ColumnValues,
+        counts: NDArray[np.int64],
+        held: NDArray[np.int64],
+        *,
+        local: NDArray[np.intp],
+        low: int,
+    ) -> None:
+        """Keep raw values of windows that may be stuck or in another unit: rare, so it costs nothing."""
+        edge = max(1, (feature.bins.cells - 4) // 50)
+        # The outermost bins are wide: within them counts say too little of quartiles.
+        outside = counts[:, : edge + 1].sum(axis=1) + counts[:, -3 - edge : -2].sum(axis=1)
+        one_cell = counts.max(axis=1) == held
+        several = "location" in feature.tests
+        odd = (held > 0) & ((outside * 5 > held) | (one_cell & several))
+        for number in np.flatnonzero(odd):
+            some = np.asarray(values)[local == number]
+            self._values.setdefault(name, {}).setdefault(low + int(number), []).append(
+                some[np.isfinite(some)]
+            )
+
+    def _odd(
+        self, number: int, counts: Mapping[str, Counts]
+    ) -> tuple[dict[str, tuple[float, float, float]], frozenset[str]]:
+        quartiles: dict[str, tuple[float, float, float]] = {}
+        constant = set()
+        for name, by_window in self._values.items():
+            parts = by_window.get(number)
+            if not parts:
+                continue
+            finite = np.concatenate(parts)
+            if finite.size == 0:
+                continue
+            low, middle, high = np.quantile(finite, (0.25, 0.5, 0.75))
+            quartiles[name] = (float(low), float(middle), float(high))
+            rows = int(counts[name].sum())
+            if finite.size == rows >= _LEAST_STUCK and finite.min() == finite.max():
+                constant.add(name)
+        return quartiles, frozenset(constant)

@@ -86,6 +86,7 @@ def test_the_moving_part_shows_progress_speed_and_evidence(console: Console) -> 
         "2 errors",
         "1,234",
         "0.750",
+        "an alarm stands at 1",
     ):
         assert shown in text
 

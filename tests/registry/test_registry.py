@@ -180,3 +180,13 @@ def test_processes_that_create_register_and_promote_at_once_serialise(tmp_path: 
         assert registry.route().champion == decisions[-1].version
         assert registry.route().generation == len(decisions)
         assert {one.actor for one in decisions} == {"a", "bb", "ccc"}
+
+
+def test_a_registry_that_cannot_be_written_says_so(registry: Registry, tmp_path: Path) -> None:
+    add(registry)
+    with sqlite3.connect(tmp_path / "registry.db") as other:
+        other.execute("ALTER TABLE versions RENAME TO elsewhere")
+    with pytest.raises(
+        RegistryError, match=r"registry\.db: the registry cannot be written; nothing was changed"
+    ):
+        add(registry)

@@ -230,3 +230,10 @@ def test_the_error_is_a_holdfast_error_with_json_parts() -> None:
         "expected": "one of p50_ms, p99_ms, qps, deadline_ms",
         "next_step": 'Did you mean "p99_ms"?',
     }
+
+
+def test_a_missing_name_is_asked_for_in_one_sentence() -> None:
+    said = str(fault("[model]\n"))
+    assert "missing; expected the deployment's name" in said
+    assert said.endswith("at most 63. It has no default.")
+    assert ".." not in said

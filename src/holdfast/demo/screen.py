@@ -185,7 +185,13 @@ def _windows_table(diagnosis: Diagnosis) -> Any:
     from rich.table import Table
 
     table = Table(
-        box=None, pad_edge=False, header_style="bold", title=diagnosis.verdict, title_justify="left"
+        box=None,
+        pad_edge=False,
+        header_style="bold",
+        title=diagnosis.verdict,
+        title_justify="left",
+        caption="Bars: strength of the evidence; an alarm stands at 1. Quality: area under the ROC curve.",
+        caption_justify="left",
     )
     for name in ("window", "rows", "labelled", "data drift", "concept drift", "quality"):
         table.add_column(name, justify="right" if name in ("rows", "labelled", "quality") else "left")

@@ -127,7 +127,10 @@ def connect(url: str) -> sa.Engine:
     except sa.exc.SQLAlchemyError as error:
         engine.dispose()
         raise RegistryError(
-            "the registry cannot be opened", where=url, received=str(error.__cause__ or error)
+            "the registry cannot be opened",
+            where=url,
+            received=str(error.__cause__ or error),
+            next_step="Look whether its disk is full, and whether you may write to its folder",
         ) from error
     except RegistryError:
         engine.dispose()

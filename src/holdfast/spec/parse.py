@@ -147,7 +147,10 @@ def _check_keys(
             if key.required:
                 faults.append(
                     ChecklistError(
-                        "missing", where=where, expected=key.description, next_step="It has no default."
+                        "missing",
+                        where=where,
+                        expected=_of_what(key.description),
+                        next_step="It has no default.",
                     )
                 )
             values[name] = key.default
@@ -158,3 +161,9 @@ def _where(source: str, path: str, overrides: Mapping[str, tuple[Key, Any]]) -> 
     if path in overrides:
         return f"{source}: $.{path} (set by {overrides[path][0].variable})"
     return f"{source}: $.{path}"
+
+
+def _of_what(description: str) -> str:
+    """A description as part of a sentence: `The name. Required.` becomes `the name`."""
+    text = description.removesuffix(" Required.").rstrip(".")
+    return text[:1].lower() + text[1:]

@@ -1,12 +1,15 @@
-"""holdfast beside hand-written FastAPI + ONNX Runtime: same model, machine and client, rounds in turn.
+"""holdfast beside other servers: the same ONNX model, machine and client, rounds in turn.
 
-    uv run python bench/serving.py --quick --json    under a minute: 3 rounds each, logging on, 64 connections
-    uv run python bench/serving.py                   also without the log, and at 1 connection
+    uv run python bench/serving.py --quick --json    under a minute: holdfast with its log, FastAPI by hand
+    uv run python bench/serving.py                   every system, models A, B and C, JSON and binary, 1 and
+                                                     32 rows, 1 and 64 connections, with and without the log
+    uv run python bench/serving.py --models A --peers granian mlserver --codecs json --rows 1
 
-The model is a scaler and an MLP of 64 x 64 on 20 features; each request is one row as named JSON fields.
-The load generator is `wrk` (`apt-get install wrk`); it shares the machine, so only ratios travel between
-machines. FastAPI runs in an environment of its own (`uv run --isolated --with ...`), with as many worker
-processes.
+Model A is a scaler and an MLP of 64 x 64 on 20 features, B a gradient boosting of 100 trees, C an MLP of
+2048 x 2048. The load generator is `wrk` (`apt-get install wrk`); it shares the machine, so only ratios travel
+between machines. Each system runs in an environment of its own (`uv run --isolated --with ...`), with as many
+workers where it has such; what cannot be installed or started is said so, and the others go on. How each is
+asked stands in `peers.py`.
 """
 
 from __future__ import annotations
@@ -26,35 +29,17 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-FEATURES = 20
-HANDWRITTEN = """
-import os
-from typing import Any
-import numpy as np
-import onnxruntime as ort
-from fastapi import FastAPI
-from pydantic import create_model
+sys.path.insert(0, str(Path(__file__).parent))
+from peers import FEATURES, PEERS, SESSION, Ask, Peer, Question, records, v2
 
-options = ort.SessionOptions()
-options.intra_op_num_threads = 1
-session = ort.InferenceSession(os.environ["MODEL"], options, providers=["CPUExecutionProvider"])
-names = [f"f{i}" for i in range(20)]
-Record = create_model("Record", **{name: (float, ...) for name in names})
-app = FastAPI()
-
-@app.post("/predict")
-async def predict(record: Record) -> dict[str, Any]:
-    row = np.array([[getattr(record, name) for name in names]], dtype=np.float32)
-    label, probabilities = session.run(None, {session.get_inputs()[0].name: row})
-    p = probabilities[0].tolist()
-    return {"prediction": int(label[0]), "probabilities": {"0": p[0], "1": p[1]}, "score": p[1]}
-"""
-BODY = json.dumps({f"f{i}": round(math.sin(i) * 2, 4) for i in range(FEATURES)})
+BODY = records("json", 1).body.decode()  # type: ignore[union-attr]  # spoken by all
 
 
 @dataclass
@@ -67,6 +52,23 @@ class Round:
     failures: int
 
 
+@dataclass(frozen=True)
+class System:
+    """One that runs."""
+
+    url: str
+    ask: Ask
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is asked."""
+
+    codec: str
+    rows: int
+    connections: int
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--quick", action="store_true", help="three short rounds, logging on, 64 connections")
@@ -74,56 +76,93 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3.0, help="length of one round")
+    parser.add_argument("--models", nargs="+", choices=("A", "B", "C"), default=["A", "B", "C"])
+    parser.add_argument("--peers", nargs="*", choices=tuple(PEERS), default=list(PEERS))
+    parser.add_argument("--codecs", nargs="+", choices=("json", "binary"), default=["json", "binary"])
+    parser.add_argument("--rows", nargs="+", type=int, default=[1, 32])
+    parser.add_argument("--connections", nargs="+", type=int, default=[64, 1])
     arguments = parser.parse_args()
     if shutil.which("wrk") is None:
         sys.exit("wrk is needed: apt-get install wrk")
-    cases = (
-        [("logging on", 64)]
-        if arguments.quick
-        else [("logging on", 64), ("logging off", 64), ("logging on", 1)]
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        document = run(Path(folder), cases, arguments.workers, arguments.rounds, arguments.seconds)
+    if arguments.quick:
+        arguments.models, arguments.peers, arguments.codecs = ["A"], ["fastapi"], ["json"]
+        arguments.rows, arguments.connections = [1], [64]
+    cases = [
+        Case(codec, rows, connections)
+        for connections in arguments.connections
+        for codec in arguments.codecs
+        for rows in arguments.rows
+    ]
+    results: list[dict[str, Any]] = []
+    failed: dict[str, str] = {}
+    for model in arguments.models:
+        with tempfile.TemporaryDirectory() as folder:
+            results += compare(Path(folder), model, cases, arguments, failed)
+    document = {
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "workers": arguments.workers,
+        "rounds": arguments.rounds,
+        "seconds": arguments.seconds,
+        "load_average": os.getloadavg()[0],
+        "cases": results,
+        "not_run": failed,
+    }
+    if arguments.quick:
+        document["ratio"] = results[0]["ratios"]["FastAPI by hand"]
     print(json.dumps(document, indent=2) if arguments.json else as_text(document))
 
 
-def run(
-    folder: Path, cases: list[tuple[str, int]], workers: int, rounds: int, seconds: float
-) -> dict[str, Any]:
-    script = folder / "post.lua"
-    script.write_text(
-        f"wrk.method = 'POST'\nwrk.body = '{BODY}'\nwrk.headers['Content-Type'] = 'application/json'\n"
-    )
-    model = make_deployment(folder / "on", workers, logging=True)
-    if any(logging == "logging off" for logging, _ in cases):
-        make_deployment(folder / "off", workers, logging=False)
-    results = []
-    with handwritten(folder, model, workers) as peer:
-        for logging, connections in cases:
-            with holdfast(folder / ("on" if logging == "logging on" else "off")) as ours:
-                systems = {"holdfast": ours, "FastAPI by hand": peer}
-                check_equal(ours, peer)
-                seen: dict[str, list[Round]] = {name: [] for name in systems}
-                for url in systems.values():
-                    load(url, script, connections, 1.0)
-                for _ in range(rounds):
-                    for name, url in systems.items():
-                        seen[name].append(load(url, script, connections, seconds))
-            results.append(summary(logging, connections, seen))
-    return {
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
-        "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "model": "scaler + MLP 64x64, 20 features, single rows, JSON",
-        "workers": workers,
-        "rounds": rounds,
-        "seconds": seconds,
-        "load_average": os.getloadavg()[0],
-        "cases": results,
-        "ratio": results[0]["ratio"],
-    }
+def compare(
+    folder: Path, model: str, cases: list[Case], arguments: argparse.Namespace, failed: dict[str, str]
+) -> list[dict[str, Any]]:
+    """All cases of one model."""
+    file = make_deployment(folder / "on", arguments.workers, logging=True, model=model)
+    if not arguments.quick:
+        make_deployment(folder / "off", arguments.workers, logging=False, model=model)
+    with contextlib.ExitStack() as stack:
+        systems: dict[str, System] = {}
+        ours = stack.enter_context(holdfast(folder / "on"))
+        systems["holdfast"] = System(ours, asked_of_holdfast(ours))
+        if not arguments.quick:
+            bare = stack.enter_context(holdfast(folder / "off"))
+            systems["holdfast, no log"] = System(bare, asked_of_holdfast(bare))
+        for key in arguments.peers:
+            peer = PEERS[key]
+            try:
+                url = stack.enter_context(running(folder / key, peer, file, arguments.workers))
+                systems[peer.name] = System(url, peer.ask)
+            except RuntimeError as error:
+                failed[f"{peer.name}, model {model}"] = str(error)
+        wanted = score_of(ours, records("json", 1))
+        for name, system in systems.items():
+            score = score_of(system.url, system.ask("json", 1))
+            if abs(score - wanted) > 1e-4:
+                raise RuntimeError(f"{name} says {score}, holdfast says {wanted}")
+        results = []
+        for case in cases:
+            asked = {
+                name: (system.url, question)
+                for name, system in systems.items()
+                if (question := system.ask(case.codec, case.rows)) is not None
+            }
+            seen: dict[str, list[Round]] = {name: [] for name in asked}
+            script = folder / "post.lua"
+            for turn in range(arguments.rounds + 1):
+                for name, (url, question) in asked.items():
+                    script.write_text(lua(question))
+                    seconds = arguments.seconds if turn else 1.0
+                    one = load(url + question.path, script, case.connections, seconds)
+                    if turn:  # the first is a warm-up
+                        seen[name].append(one)
+            results.append(summary(model, case, seen))
+            print(as_text({"cases": results[-1:]}), file=sys.stderr, flush=True)
+    if model == "C":
+        results.append(in_process(file))
+    return results
 
 
-def summary(logging: str, connections: int, seen: dict[str, list[Round]]) -> dict[str, Any]:
+def summary(model: str, case: Case, seen: dict[str, list[Round]]) -> dict[str, Any]:
     systems = {
         name: {
             "requests_per_s": statistics.median(one.requests_per_s for one in rounds),
@@ -134,35 +173,75 @@ def summary(logging: str, connections: int, seen: dict[str, list[Round]]) -> dic
         }
         for name, rounds in seen.items()
     }
-    rates = [statistics.median(one.requests_per_s for one in rounds) for rounds in seen.values()]
-    return {"logging": logging, "connections": connections, "systems": systems, "ratio": rates[0] / rates[1]}
+    ours = systems["holdfast"]["requests_per_s"]
+    ratios = {
+        name: ours / one["requests_per_s"] for name, one in systems.items() if one["requests_per_s"] > 0
+    }
+    return {
+        "model": model, "codec": case.codec, "rows": case.rows, "connections": case.connections,
+        "systems": systems, "ratios": ratios,
+    }  # fmt: skip
 
 
 def as_text(document: dict[str, Any]) -> str:
-    lines = [f"{document['model']}; {document['workers']} workers; {document['machine']}; {document['date']}"]
+    lines = []
+    if "machine" in document:
+        lines.append(f"{document['workers']} workers; {document['machine']}; {document['date']}")
     for case in document["cases"]:
-        lines.append(f"\n{case['connections']} connections, holdfast with {case['logging']}:")
+        if "systems" not in case:
+            lines.append(f"\nmodel {case['model']} in process, rows/s by batch: {case['rows_per_s']}")
+            continue
+        what = f"{case['codec']}, rows {case['rows']}, connections {case['connections']}"
+        lines.append(f"\nmodel {case['model']}, {what}")
         for name, one in case["systems"].items():
             low, high = one["spread"]
             lines.append(
-                f"  {name:<16} {one['requests_per_s']:>9,.0f}/s ({low:,.0f} to {high:,.0f})"
+                f"  {name:<22} {one['requests_per_s']:>9,.0f}/s ({low:,.0f} to {high:,.0f})"
                 f"  p50 {one['p50_ms']:.2f} ms  p99 {one['p99_ms']:.2f} ms  failures {one['failures']}"
+                f"  holdfast is {case['ratios'].get(name, math.nan):.2f} times that"
             )
-        lines.append(f"  ratio {case['ratio']:.1f}")
+    lines += [f"not run: {name}: {why}" for name, why in document.get("not_run", {}).items()]
     return "\n".join(lines)
 
 
-def load(url: str, script: Path, connections: int, seconds: float) -> Round:
-    command = [
-        "wrk",
-        "-t1",
-        f"-c{connections}",
-        f"-d{max(1, round(seconds))}s",
-        "--latency",
-        "-s",
-        str(script),
+def in_process(file: Path) -> dict[str, Any]:
+    """What ONNX Runtime itself reaches on one core, by rows per run: the ceiling of any server."""
+    import numpy as np
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(file), options, ["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    found = {}
+    for rows in (1, 8, 16, 32, 64, 128):
+        feed = {name: np.ones((rows, FEATURES), dtype=np.float32)}
+        session.run(None, feed)
+        best = math.inf
+        for _ in range(10):
+            began = time.perf_counter()
+            session.run(None, feed)
+            best = min(best, time.perf_counter() - began)
+        found[rows] = round(rows / best)
+    return {"model": "C", "rows_per_s": found}
+
+
+def lua(question: Question) -> str:
+    """A script for wrk that sends this request; the body as hexadecimal, since it may be any bytes."""
+    headers = dict((("Content-Type", question.content_type), *question.headers))
+    lines = [
+        "wrk.method = 'POST'",
+        "local function byte(digits) return string.char(tonumber(digits, 16)) end",
+        f"wrk.body = ('{question.body.hex()}'):gsub('..', byte)",
+        *(f"wrk.headers['{name}'] = '{value}'" for name, value in headers.items()),
     ]
-    text = subprocess.run([*command, f"{url}/predict"], capture_output=True, text=True, check=True).stdout
+    return "\n".join(lines) + "\n"
+
+
+def load(url: str, script: Path, connections: int, seconds: float) -> Round:
+    duration = f"-d{max(1, round(seconds))}s"
+    command = ["wrk", "-t1", f"-c{connections}", duration, "--latency", "--timeout", "10s", "-s", str(script)]
+    text = subprocess.run([*command, url], capture_output=True, text=True, check=True).stdout
     found = re.search(r"Requests/sec:\s+([\d.]+)", text)
     if found is None:
         raise RuntimeError(text)
@@ -173,19 +252,39 @@ def load(url: str, script: Path, connections: int, seconds: float) -> Round:
 
 
 def milliseconds(text: str, percentile: str) -> float:
-    found = re.search(rf"{percentile}\s+([\d.]+)(us|ms|s)", text)
-    return math.nan if found is None else float(found[1]) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[found[2]]
+    found = re.search(rf"{percentile}\s+([\d.]+)(us|ms|s|m)", text)
+    factors = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
+    return math.nan if found is None else float(found[1]) * factors[found[2]]
 
 
-def make_deployment(folder: Path, workers: int, *, logging: bool) -> Path:
+def asked_of_holdfast(url: str) -> Ask:
+    """Named fields at `/predict`; binary tensors by protocol v2."""
+    described = json.loads(urllib.request.urlopen(f"{url}/v2/models/bench", timeout=60).read())
+    binary = v2("bench", described["inputs"][0]["name"])
+    return lambda codec, rows: records(codec, rows) or binary(codec, rows)
+
+
+def fitted(model: str, inputs: Any, labels: Any) -> Any:
+    """Model A: scaler and MLP of 64 x 64; B: gradient boosting of 100 trees; C: MLP of 2048 x 2048."""
+    from sklearn.ensemble import GradientBoostingClassifier
+    from sklearn.neural_network import MLPClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    if model == "B":
+        return GradientBoostingClassifier(n_estimators=100, max_depth=4, random_state=0).fit(inputs, labels)
+    if model == "C":
+        return MLPClassifier((2048, 2048), max_iter=1, random_state=0).fit(inputs[:400], labels[:400])
+    mlp = MLPClassifier((64, 64), max_iter=20, random_state=0)
+    return make_pipeline(StandardScaler(), mlp).fit(inputs, labels)
+
+
+def make_deployment(folder: Path, workers: int, *, logging: bool, model: str = "A", extra: str = "") -> Path:
     """A deployment with a fitted and registered pipeline; the path of its ONNX file."""
     import warnings
 
     import numpy as np
     import pyarrow as pa
-    from sklearn.neural_network import MLPClassifier
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
 
     from holdfast.clock import SystemClock
     from holdfast.registry import Registry, register_model
@@ -194,14 +293,14 @@ def make_deployment(folder: Path, workers: int, *, logging: bool) -> Path:
     folder.mkdir()
     (folder / "holdfast.toml").write_text(
         f'[model]\nname = "bench"\n[compute]\ncores = {workers}\n[target]\nport = 0\n'
-        f"[logging]\nenabled = {str(logging).lower()}\n"
+        f"[logging]\nenabled = {str(logging).lower()}\n{extra}"
     )
     random = np.random.default_rng(0)
     inputs = random.normal(size=(2000, FEATURES)).astype(np.float32)
     labels = (inputs[:, 0] + inputs[:, 1] * inputs[:, 2] > 0).astype(int)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        pipeline = make_pipeline(StandardScaler(), MLPClassifier((64, 64), max_iter=20)).fit(inputs, labels)
+        pipeline = fitted(model, inputs, labels)
     reference = pa.table({**{f"f{i}": inputs[:, i].astype(float) for i in range(FEATURES)}, "y": labels})
     deployment = Deployment.open(folder, {})
     with Registry.open(deployment.registry_url, SystemClock()) as registry:
@@ -230,73 +329,84 @@ def holdfast(folder: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def handwritten(folder: Path, model: Path, workers: int) -> Iterator[str]:
-    """FastAPI, uvicorn and ONNX Runtime as one would write it, in their own environment."""
-    (folder / "handwritten.py").write_text(HANDWRITTEN)
+def running(folder: Path, peer: Peer, model: Path, workers: int) -> Iterator[str]:
+    """A peer in its own environment.
+
+    Raises:
+        RuntimeError: it cannot be installed or started; the end of its own words.
+    """
+    folder.mkdir()
+    (folder / "session.py").write_text(SESSION)
+    for name, text in peer.files.items():
+        (folder / name).write_text(text)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    packages = ["fastapi", "uvicorn[standard]", "onnxruntime", "numpy"]
     command = ["uv", "run", "--isolated", "--no-project", "--python", sys.executable]
-    for package in packages:
+    for package in (*peer.packages, "onnxruntime", "numpy"):
         command += ["--with", package]
-    command += [
-        "uvicorn",
-        "handwritten:app",
-        "--port",
-        str(port),
-        "--workers",
-        str(workers),
-        "--no-access-log",
-    ]
-    log = folder / "handwritten.log"
+    log = folder / "output.log"
+    installed = subprocess.run([*command, "python", "-c", ""], capture_output=True, text=True, check=False)
+    if installed.returncode:
+        raise RuntimeError("cannot be installed: " + installed.stderr.strip()[-300:])
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command,
+            [*command, *peer.command(port, workers)],
             cwd=folder,
-            env={**os.environ, "MODEL": str(model)},
+            env={**os.environ, "MODEL": str(model), "PYTHONPATH": str(folder)},
             stdout=output,
             stderr=output,
             start_new_session=True,
         )
     try:
         url = f"http://127.0.0.1:{port}"
-        deadline = time.monotonic() + 120
+        question = peer.ask("json", 1)
+        deadline = time.monotonic() + peer.patience_s
         while True:
             try:
-                ask(url)
+                send(url, question)
                 break
-            except OSError:
+            except OSError as error:
                 if process.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError(log.read_text()) from None
+                    raise RuntimeError(f"does not start ({error}): {log.read_text()[-300:]}") from None
                 time.sleep(0.1)
         yield url
     finally:
         stop(process)
 
 
-def ask(url: str, patience_s: float = 10) -> Any:
-    import urllib.request
-
-    request = urllib.request.Request(f"{url}/predict", BODY.encode(), {"content-type": "application/json"})
+def send(url: str, question: Question | None, patience_s: float = 10) -> Any:
+    if question is None:
+        raise RuntimeError("not spoken")
+    headers = {"content-type": question.content_type, **dict(question.headers)}
+    request = urllib.request.Request(url + question.path, question.body, headers)
     with urllib.request.urlopen(request, timeout=patience_s) as response:
         return json.load(response)
 
 
-def check_equal(ours: str, peer: str) -> None:
-    """Both must give the same answer, or the comparison means nothing."""
-    first, second = ask(ours), ask(peer)
-    if abs(first["score"] - second["score"]) > 1e-5:
-        raise RuntimeError(f"the systems disagree: {first} and {second}")
+def ask(url: str, patience_s: float = 10) -> Any:
+    """One record by named fields."""
+    return send(url, records("json", 1), patience_s)
+
+
+def score_of(url: str, question: Question | None) -> float:
+    """The probability of the second class, wherever the system puts it: all must say the same."""
+    found = send(url, question, 30)
+    while isinstance(found, dict):
+        keys = ("score", "predictions", "outputs", "output", "data")
+        found = next(found[key] for key in keys if key in found)
+    while isinstance(found, list):
+        found = found[-1] if not isinstance(found[-1], dict) else found[-1]["data"]
+    return float(found)
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
-    try:
+    with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(20)
-    except subprocess.TimeoutExpired:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    process.wait()
 
 
 if __name__ == "__main__":

@@ -139,3 +139,28 @@ def test_a_batch_is_no_longer_than_the_latency_target_allows_nor_than_memory_doe
     assert max(asyncio.run(test(MOST_ROWS, 0.010))) == 40, "four tenths of the target"
     assert max(asyncio.run(test(7, 0.010))) == 7
     assert max(asyncio.run(test(MOST_ROWS, 1.0))) == 60
+
+
+def test_while_the_queue_stands_refusals_cost_nothing_and_end_when_it_moves() -> None:
+    async def test() -> None:
+        batcher = TurnBatcher(DataPlane(None, None, SystemClock()), ServiceCounts(), 5.0, 0.1)
+        lanes = [Lane(model_of(Arithmetic()), DEMO) for _ in range(2)]
+        for lane in lanes:
+            lane.model.cost.per_row_s = 0.001
+            batcher.open_lane(lane)
+        with pytest.raises(OverloadedError) as refused:
+            for _ in range(200):
+                batcher.submit(lanes[0], job_of(lanes[0]))
+        now_s = asyncio.get_running_loop().time()
+        with pytest.raises(OverloadedError) as again:
+            batcher.check(lanes[0], now_s)
+        assert again.value is refused.value
+        batcher.check(lanes[1], now_s)  # another model's callers are judged by themselves
+        batcher.check(lanes[0], now_s + 1.0)  # by then the run under way would be over
+        await batcher.drained()
+        batcher.check(lanes[0], now_s)
+        batcher.submit(lanes[0], job_of(lanes[0]))
+        await batcher.drained()
+        batcher.close()
+
+    asyncio.run(test())

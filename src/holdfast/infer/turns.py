@@ -145,6 +145,9 @@ class TurnBatcher:
         self._running: Lane | None = None
         self._running_until_s = 0.0
         self._last_probe_s = 0.0
+        self._crowded: OverloadedError | None = None
+        self._crowded_lane: Lane | None = None
+        self._crowded_until_s = 0.0
         self._idle = asyncio.Event()
         self._idle.set()
         self._closed = False
@@ -158,6 +161,24 @@ class TurnBatcher:
         """Answer what is queued for the lane, then close its model."""
         lane.retired = True
         self._close_if_done(lane)
+
+    def check(self, lane: Lane, arrived_s: float) -> None:
+        """Refuse before anything is decoded what would be refused after: the queue has not moved since.
+
+        Callers that come again at once must cost next to nothing, or refusing them takes the time of those
+        that were let in.
+
+        Raises:
+            OverloadedError: as the last one was.
+        """
+        if self._crowded is not None and lane is self._crowded_lane and arrived_s < self._crowded_until_s:
+            raise self._crowded
+
+    def _crowd(self, lane: Lane, job: Job, error: OverloadedError, over_s: float) -> None:
+        """Remember a refusal that holds for any other request until the queue moves or the time is over."""
+        if job.rows == 1 and job.patience_s is None:
+            self._crowded, self._crowded_lane = error, lane
+            self._crowded_until_s = job.arrived_s + over_s
 
     def submit(self, lane: Lane, job: Job) -> None:
         """Queue a job; it runs with everything else that arrives in this turn of the loop.
@@ -182,13 +203,13 @@ class TurnBatcher:
             deadline_s = job.patience_s
         if expected_s > deadline_s or queued + job.rows > MAX_QUEUED_ROWS:
             idle = queued == 0 and self._running is None
-            self._refuse_unless_probe(job, expected_s, deadline_s, idle=idle)
+            self._refuse_unless_probe(lane, job, expected_s, deadline_s, idle=idle)
         elif expected_s <= self._target_s:
             if self._late_left < _MOST_LATE:
                 self._late_left += _LATE_FRACTION
         elif expected_s > 2 * alone_s:  # it is the queue that makes it late, not the job itself
             if self._late_left < 1.0:
-                self._refuse_late(expected_s)
+                self._refuse_late(lane, job, expected_s)
             self._late_left -= 1.0
         lane.pending.append(job)
         lane.rows += job.rows
@@ -197,28 +218,35 @@ class TurnBatcher:
             self._scheduled = True
             self._loop.call_soon(self._turn)
 
-    def _refuse_late(self, expected_s: float) -> None:
-        raise OverloadedError(
+    def _refuse_late(self, lane: Lane, job: Job, expected_s: float) -> None:
+        error = OverloadedError(
             f"the answer would take about {expected_s * 1000:.0f} ms, more than the "
             f"{self._target_s / _TARGET_SHARE * 1000:.0f} ms that are promised, and too many have been late",
             retry_after_s=expected_s - self._target_s,
             reason="latency",
         )
+        self._crowd(lane, job, error, expected_s - self._target_s)
+        raise error
 
-    def _refuse_unless_probe(self, job: Job, expected_s: float, deadline_s: float, *, idle: bool) -> None:
+    def _refuse_unless_probe(
+        self, lane: Lane, job: Job, expected_s: float, deadline_s: float, *, idle: bool
+    ) -> None:
         # An estimate that refuses everything would never be corrected: one a second runs when idle.
         probes = idle and expected_s > self._deadline_s
         if probes and job.arrived_s - self._last_probe_s > _PROBE_S:
             self._last_probe_s = job.arrived_s
             return
         reason = "deadline" if idle else "queue"
-        raise OverloadedError(
+        error = OverloadedError(
             f"the answer would take about {expected_s * 1000:.0f} ms, more than the deadline of "
             f"{deadline_s * 1000:.0f} ms",
             retry_after_s=max(expected_s - deadline_s, 0.0),
             reason=reason,
             next_step="Send fewer rows per request, or raise the deadline." if idle else None,
         )
+        if not idle:
+            self._crowd(lane, job, error, expected_s - deadline_s)
+        raise error
 
     def _turn(self) -> None:
         self._scheduled = False
@@ -252,6 +280,7 @@ class TurnBatcher:
         jobs: list[Job] = []
         rows = 0
         pending = lane.pending
+        self._crowded = None
         while pending:
             job = pending[0]
             if jobs and (rows + job.rows > limit or job.shape != jobs[0].shape):

@@ -20,7 +20,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from holdfast.errors import HoldfastError
-from holdfast.infer import Job
+from holdfast.infer import Job, OverloadedError
 from holdfast.serve.admission import Grant
 from holdfast.serve.caller import ANYONE, CALLER_HEADERS, Caller, read_caller
 from holdfast.serve.errors import (
@@ -151,8 +151,14 @@ class _Slot(Sink):
         self.job = None
         if self.protocol.service.draining and self.protocol.last_slot is self:
             self.close = True
-        head_lines = self.protocol.date_line + self.headers
-        self.data = error_response(error, head_lines=head_lines, close=self.close)
+        state = self.protocol.server_state
+        if error is state.last_error and not self.headers and not self.close:
+            self.data = state.last_error_response
+        else:
+            head_lines = self.protocol.date_line + self.headers
+            self.data = error_response(error, head_lines=head_lines, close=self.close)
+            if isinstance(error, OverloadedError) and not self.headers and not self.close:
+                state.last_error, state.last_error_response = error, self.data
         self.protocol.flush_answers()
 
 
@@ -179,6 +185,9 @@ class WorkerState(ServerState):
         self.ok_head = b""
         """Of a hot answer, up to its length."""
         self.known_heads = KnownHeads()
+        self.last_error: HoldfastError | None = None
+        """The last refusal for want of time, with its answer: under overload it is given again and again."""
+        self.last_error_response = b""
         self.renew_date()
 
     def renew_date(self) -> None:
@@ -186,6 +195,7 @@ class WorkerState(ServerState):
         date = formatdate(time.time(), usegmt=True).encode()
         self.default_headers = [(b"date", date)]
         self.date_line = b"date: " + date + b"\r\n"
+        self.last_error = None
         self.ok_head = (
             b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n" + self.date_line + b"content-length: "
         )

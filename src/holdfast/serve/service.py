@@ -281,6 +281,7 @@ class Service:
         try:
             endpoint = self.endpoint()
             lane = endpoint.lane
+            self.batcher.check(lane, arrived_s)
             records, alone = lane.codec.decode(body)
             rows = len(records)
             if rows > self._max_rows:
@@ -333,6 +334,7 @@ class Service:
             endpoint = self.endpoint(version, model)
             counts = endpoint.counts_of(route)
             lane = endpoint.lane
+            self.batcher.check(lane, arrived_s)
             call = decode(endpoint)
             if not call.rows:
                 counts.observe(200, 0.0)

@@ -156,7 +156,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "on"
         make_deployment(folder, 1, logging=True, model=arguments.model, extra=f"[speed]\np99_ms = {P99_MS}\n")
-        with holdfast(folder) as url:
+        with holdfast(folder) as (url, _):
             ask(url, patience_s=60)
             port = int(url.rpartition(":")[2])
             data = b"POST /predict HTTP/1.1\r\nhost: bench\r\ncontent-length: %d\r\n\r\n%b" % (

@@ -50,6 +50,8 @@ class Round:
     p50_ms: float
     p99_ms: float
     failures: int
+    cpu_us: float
+    """Processor time of all the system's processes per request: it hardly depends on what else runs."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ class System:
     """One that runs."""
 
     url: str
+    pid: int
+    """Of the first process; all others are of its session."""
     ask: Ask
 
 
@@ -123,18 +127,18 @@ def compare(
     with contextlib.ExitStack() as stack:
         systems: dict[str, System] = {}
         ours = stack.enter_context(holdfast(folder / "on"))
-        systems["holdfast"] = System(ours, asked_of_holdfast(ours))
+        systems["holdfast"] = System(*ours, asked_of_holdfast(ours[0]))
         if not arguments.quick:
             bare = stack.enter_context(holdfast(folder / "off"))
-            systems["holdfast, no log"] = System(bare, asked_of_holdfast(bare))
+            systems["holdfast, no log"] = System(*bare, asked_of_holdfast(bare[0]))
         for key in arguments.peers:
             peer = PEERS[key]
             try:
-                url = stack.enter_context(running(folder / key, peer, file, arguments.workers))
-                systems[peer.name] = System(url, peer.ask)
+                peers = stack.enter_context(running(folder / key, peer, file, arguments.workers))
+                systems[peer.name] = System(*peers, peer.ask)
             except RuntimeError as error:
                 failed[f"{peer.name}, model {model}"] = str(error)
-        wanted = score_of(ours, records("json", 1))
+        wanted = score_of(ours[0], records("json", 1))
         for name, system in systems.items():
             score = score_of(system.url, system.ask("json", 1))
             if abs(score - wanted) > 1e-4:
@@ -142,17 +146,17 @@ def compare(
         results = []
         for case in cases:
             asked = {
-                name: (system.url, question)
+                name: (system, question)
                 for name, system in systems.items()
                 if (question := system.ask(case.codec, case.rows)) is not None
             }
             seen: dict[str, list[Round]] = {name: [] for name in asked}
             script = folder / "post.lua"
             for turn in range(arguments.rounds + 1):
-                for name, (url, question) in asked.items():
+                for name, (system, question) in asked.items():
                     script.write_text(lua(question))
                     seconds = arguments.seconds if turn else 1.0
-                    one = load(url + question.path, script, case.connections, seconds)
+                    one = load(system, question, script, case.connections, seconds)
                     if turn:  # the first is a warm-up
                         seen[name].append(one)
             results.append(summary(model, case, seen))
@@ -169,6 +173,7 @@ def summary(model: str, case: Case, seen: dict[str, list[Round]]) -> dict[str, A
             "spread": [min(one.requests_per_s for one in rounds), max(one.requests_per_s for one in rounds)],
             "p50_ms": statistics.median(one.p50_ms for one in rounds),
             "p99_ms": statistics.median(one.p99_ms for one in rounds),
+            "cpu_us_per_request": statistics.median(one.cpu_us for one in rounds),
             "failures": sum(one.failures for one in rounds),
         }
         for name, rounds in seen.items()
@@ -198,6 +203,7 @@ def as_text(document: dict[str, Any]) -> str:
             lines.append(
                 f"  {name:<22} {one['requests_per_s']:>9,.0f}/s ({low:,.0f} to {high:,.0f})"
                 f"  p50 {one['p50_ms']:.2f} ms  p99 {one['p99_ms']:.2f} ms  failures {one['failures']}"
+                f"  cpu {one['cpu_us_per_request']:.0f} us"
                 f"  holdfast is {case['ratios'].get(name, math.nan):.2f} times that"
             )
     lines += [f"not run: {name}: {why}" for name, why in document.get("not_run", {}).items()]
@@ -238,17 +244,33 @@ def lua(question: Question) -> str:
     return "\n".join(lines) + "\n"
 
 
-def load(url: str, script: Path, connections: int, seconds: float) -> Round:
+def cpu_s(session: int) -> float:
+    """Processor time that the processes of a session have used, those that ended and were waited for too."""
+    ticks = 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = path.read_text().rpartition(")")[2].split()
+            if int(fields[3]) == session:
+                ticks += sum(map(int, fields[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def load(system: System, question: Question, script: Path, connections: int, seconds: float) -> Round:
     duration = f"-d{max(1, round(seconds))}s"
     command = ["wrk", "-t1", f"-c{connections}", duration, "--latency", "--timeout", "10s", "-s", str(script)]
+    url = system.url + question.path
+    before_s = cpu_s(system.pid)
     text = subprocess.run([*command, url], capture_output=True, text=True, check=True).stdout
+    spent_s = cpu_s(system.pid) - before_s
     found = re.search(r"Requests/sec:\s+([\d.]+)", text)
-    if found is None:
+    count = re.search(r"(\d+) requests in", text)
+    if found is None or count is None:
         raise RuntimeError(text)
     bad = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
     errors = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", text)
     failures = (int(bad[1]) if bad else 0) + (sum(map(int, errors.groups())) if errors else 0)
-    return Round(float(found[1]), milliseconds(text, "50%"), milliseconds(text, "99%"), failures)
+    cpu_us = spent_s / max(int(count[1]), 1) * 1e6
+    return Round(float(found[1]), milliseconds(text, "50%"), milliseconds(text, "99%"), failures, cpu_us)
 
 
 def milliseconds(text: str, percentile: str) -> float:
@@ -311,8 +333,8 @@ def make_deployment(folder: Path, workers: int, *, logging: bool, model: str = "
 
 
 @contextlib.contextmanager
-def holdfast(folder: Path) -> Iterator[str]:
-    """`holdfast serve` as users start it, the log's keeper beside it."""
+def holdfast(folder: Path) -> Iterator[tuple[str, int]]:
+    """`holdfast serve` as users start it, the log's keeper beside it; its address and first process."""
     command = [sys.executable, "-m", "holdfast", "serve", "-C", str(folder), "--no-monitor"]
     log = folder / "serve.log"
     with log.open("wb") as output:
@@ -323,13 +345,13 @@ def holdfast(folder: Path) -> Iterator[str]:
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(log.read_text())
             time.sleep(0.05)
-        yield found[0]
+        yield found[0], process.pid
     finally:
         stop(process)
 
 
 @contextlib.contextmanager
-def running(folder: Path, peer: Peer, model: Path, workers: int) -> Iterator[str]:
+def running(folder: Path, peer: Peer, model: Path, workers: int) -> Iterator[tuple[str, int]]:
     """A peer in its own environment.
 
     Raises:
@@ -370,7 +392,7 @@ def running(folder: Path, peer: Peer, model: Path, workers: int) -> Iterator[str
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise RuntimeError(f"does not start ({error}): {log.read_text()[-300:]}") from None
                 time.sleep(0.1)
-        yield url
+        yield url, process.pid
     finally:
         stop(process)
 

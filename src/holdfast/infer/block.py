@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from holdfast.artifact.packing import Table
 from holdfast.privacy.record import Values
 
 
@@ -34,10 +35,19 @@ def join(blocks: Sequence[Block]) -> Block:
     if len(blocks) == 1:
         return blocks[0]
     rows = sum(block.rows for block in blocks)
+    tables = [block.columns for block in blocks]
+    first = tables[0]
+    columns: Mapping[str, Values]
+    if isinstance(first, Table) and all(
+        isinstance(one, Table) and one.names == first.names for one in tables
+    ):
+        columns = Table(first.names, np.concatenate([one.matrix for one in tables], axis=1))  # type: ignore[attr-defined]  # checked above
+    else:
+        columns = {name: _concatenate([one[name] for one in tables]) for name in first}
     context_names = dict.fromkeys(name for block in blocks for name in block.context)
     return Block(
         rows,
-        {name: _concatenate([block.columns[name] for block in blocks]) for name in blocks[0].columns},
+        columns,
         None
         if all(block.ids is None for block in blocks)
         else [one for block in blocks for one in block.ids or [None] * block.rows],

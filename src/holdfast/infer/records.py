@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 from msgspec.structs import astuple
 
+from holdfast.artifact.packing import Table
 from holdfast.artifact.signature import Signature
 from holdfast.infer.block import Block
 from holdfast.infer.errors import InputError, MalformedBodyError
@@ -44,7 +45,7 @@ class RecordCodec:
         self._plain_floats = not self._shaped and all(
             is_float(column.dtype) and not column.nullable for column in schema.columns
         )
-        self._names = [column.name for column in schema.columns]
+        self._names = tuple(column.name for column in schema.columns)
 
     def decode(self, body: bytes) -> tuple[list[Record], bool]:
         """The records of a body, and whether it is one record that stands alone.
@@ -128,10 +129,10 @@ class RecordCodec:
         rows = len(records)
         fields = list(zip(*map(astuple, records), strict=True)) or [()] * len(self.schema.fields)
         count = self._column_count
-        columns: dict[str, Values]
+        columns: Mapping[str, Values]
         if self._plain_floats:
             table = np.array(fields[:count], dtype=np.float64)
-            columns = dict(zip(self._names, table, strict=True))
+            columns = Table(self._names, table)
         else:
             columns = {
                 column.name: as_values(column, values)

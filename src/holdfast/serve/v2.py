@@ -11,6 +11,7 @@ import numpy as np
 from msgspec import UNSET, Raw, UnsetType
 from numpy.typing import NDArray
 
+from holdfast.artifact.packing import Table
 from holdfast.artifact.signature import Column, Dtype, Signature, Tensor
 from holdfast.infer import (
     AnsweredBatch,
@@ -24,7 +25,7 @@ from holdfast.infer import (
     nearest,
     read_json,
 )
-from holdfast.infer.schema import FLOAT_LIMITS, INTEGER_RANGES
+from holdfast.infer.schema import FLOAT_LIMITS, INTEGER_RANGES, is_float
 from holdfast.privacy.record import Values
 from holdfast.serve.calls import Body, Call, shape_of_block
 from holdfast.serve.v2_binary import read_tensor, read_texts, tensor_bytes
@@ -153,6 +154,17 @@ class V2Codec:
             for tensor in signature.inputs
         }
         self._outputs = {tensor.name: tensor for tensor in signature.outputs}
+        self._plain: Tensor | None = None
+        """The only input, where it holds plain numbers and nothing else."""
+        names = tuple(column.name for column in signature.columns)
+        if (
+            len(signature.inputs) == 1
+            and len(signature.inputs[0].shape) == 2
+            and signature.inputs[0].columns == names
+            and signature.inputs[0].dtype in FLOAT_LIMITS
+            and all(is_float(one.dtype) and not one.shape and not one.nullable for one in signature.columns)
+        ):
+            self._plain = signature.inputs[0]
         self._encode = msgspec.json.Encoder().encode
 
     def decode(self, body: bytes, json_bytes: int | None = None) -> InferCall:
@@ -207,6 +219,10 @@ class V2Codec:
             InputError: tensors do not fit the signature.
             TooManyRowsError: more rows than one request may hold.
         """
+        plain = self._read_plain(request.inputs[0], contents[0]) if len(request.inputs) == 1 else None
+        if plain is not None:
+            self._apply_parameters(plain, request)
+            return kind(self, request.id, plain, self._wanted(request))
         values: dict[str, Values] = {}
         rows: int | None = None
         seen: set[str] = set()
@@ -237,6 +253,29 @@ class V2Codec:
         block = Block(rows, columns)
         self._apply_parameters(block, request)
         return kind(self, request.id, block, self._wanted(request))
+
+    def _read_plain(self, given: InputTensor, raw: memoryview | None) -> Block | None:
+        """The usual request of a model of plain numbers, as one array; None: to be looked at closely."""
+        tensor = self._plain
+        if tensor is None or given.name != tensor.name or given.datatype != DATATYPES[tensor.dtype]:
+            return None
+        shape = given.shape
+        if len(shape) != 2 or shape[1] != len(tensor.columns) or not 0 < shape[0] <= self._max_rows:
+            return None
+        if raw is not None:
+            array = read_tensor(tensor.dtype, raw, shape, "$.inputs[0] (binary)")
+            if np.isnan(array).any():
+                return None
+        else:
+            data = given.data
+            try:
+                flat = None if isinstance(data, UnsetType) else self._decoders[tensor.name](data)
+            except (msgspec.MsgspecError, RecursionError):
+                return None
+            if flat is None or len(flat) != shape[0] * shape[1]:
+                return None
+            array = np.array(flat, dtype=np.float64).reshape(shape)
+        return Block(shape[0], Table(tensor.columns, array.T.astype(np.float64, order="C")))
 
     def _take(
         self,

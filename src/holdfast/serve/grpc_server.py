@@ -205,7 +205,7 @@ class GrpcServer:
                 request.model_name,
                 request.model_version or None,
             )
-            answer = await sink.future
+            answer: bytes = await sink.future
             context.set_trailing_metadata(_metadata(sink))
             return answer
         except HoldfastError as error:

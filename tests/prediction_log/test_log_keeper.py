@@ -471,7 +471,7 @@ def test_the_checklist_gives_interval_and_retention(tmp_path: Path) -> None:
     )
     keeper = Keeper(Deployment.open(tmp_path, {}), ManualClock(T0_US))
     assert keeper._interval_s == 0.25
-    assert keeper._retention_days == 3
+    assert keeper._retention.days == 3
 
 
 def test_reports_are_plain_data(tmp_path: Path) -> None:

@@ -14,7 +14,14 @@ from holdfast.cli.label_text import label_text_of
 from holdfast.cli.options import folder_option, json_option, open_deployment, print_json
 from holdfast.cli.rows import coverage_of, print_csv, print_rows, print_rows_json
 from holdfast.clock import SystemClock
-from holdfast.prediction_log import DEFAULT_MEMORY_MB, PredictionLog, VerifyReport, label_report, settle
+from holdfast.prediction_log import (
+    DEFAULT_MEMORY_MB,
+    PredictionLog,
+    VerifyReport,
+    label_report,
+    retain_now,
+    settle,
+)
 from holdfast.spec import Duration
 
 
@@ -136,6 +143,27 @@ def labels(folder: Path, maturity: str | None, *, as_json: bool) -> None:
         print_json(report)
     else:
         click.echo(label_text_of(report))
+
+
+@log_command.command("retain")
+@folder_option
+@json_option
+def retain(folder: Path, *, as_json: bool) -> None:
+    """Remove now what the checklist no longer keeps, and say what that was.
+
+    The keeper does this by itself once an hour: [logging] retention_days, max_gb and class_retention_days.
+    """
+    report = retain_now(open_deployment(folder), SystemClock())
+    if as_json:
+        print_json(report)
+        return
+    reason = f" by {report.reason}" if report.reason else ""
+    click.echo(f"Removed{reason}: {report.predictions} predictions, {report.labels} labels.")
+    for column, n_values in report.values.items():
+        click.echo(f"Removed {n_values} values of {column}.")
+    click.echo(
+        f"The tables had {report.bytes_before / 1e6:.1f} MB and have {report.bytes_after / 1e6:.1f} MB."
+    )
 
 
 @log_command.command("export")

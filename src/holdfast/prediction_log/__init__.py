@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from holdfast.prediction_log.opening import log
     from holdfast.prediction_log.querying import DEFAULT_MEMORY_MB
     from holdfast.prediction_log.reading import Counts, PredictionLog
-    from holdfast.prediction_log.settling import erase, settle
+    from holdfast.prediction_log.retaining import RetentionReport
+    from holdfast.prediction_log.settling import erase, retain_now, settle
 
 _LOADED_ON_FIRST_USE = {
     "Counts": "reading",
@@ -50,6 +51,8 @@ _LOADED_ON_FIRST_USE = {
     "erase": "settling",
     "label_report": "label_coverage",
     "log": "opening",
+    "RetentionReport": "retaining",
+    "retain_now": "settling",
     "search_bytes": "byte_search",
     "settle": "settling",
 }
@@ -73,6 +76,7 @@ __all__ = [
     "PredictionLog",
     "PredictionLogError",
     "ReplicaLedger",
+    "RetentionReport",
     "SpoolWriter",
     "VerifyReport",
     "add_label_file",
@@ -82,6 +86,7 @@ __all__ = [
     "label_text",
     "log",
     "new_prediction_ids",
+    "retain_now",
     "search_bytes",
     "settle",
 ]

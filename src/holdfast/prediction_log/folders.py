@@ -14,6 +14,8 @@ __all__ = [
     "ledger_folder",
     "log_folder_of",
     "predictions_folder",
+    "retention_file",
+    "retention_request",
     "spool_folder",
 ]
 
@@ -46,3 +48,13 @@ def erased_folder(log_folder: Path) -> Path:
 def erasures_folder(log_folder: Path) -> Path:
     """Requests to erase that are not carried out yet, and the reports of those that are."""
     return log_folder / "erasures"
+
+
+def retention_file(log_folder: Path) -> Path:
+    """The report of the last retention."""
+    return log_folder / "retention.json"
+
+
+def retention_request(log_folder: Path) -> Path:
+    """Present when somebody wants retention to be looked at now."""
+    return log_folder / "retention.request"

@@ -11,7 +11,7 @@ What happens, in this order, and is safe to stop after any step:
    gone.
 6. `segment deleted`: only then, one after another.
 
-Now and then: `expired rows noted`, `predictions expired`, `labels expired`, `compacted`, `checkpointed`,
+Now and then: those of `retaining` and `erasing`, `compacted`, `checkpointed`,
 `vacuumed`.
 """
 
@@ -28,9 +28,8 @@ from typing import Final
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as pds
 
-from holdfast.clock import Clock, iso_utc
+from holdfast.clock import Clock
 from holdfast.prediction_log import proof
 from holdfast.prediction_log.arrow_rows import label_table, prediction_tables
 from holdfast.prediction_log.blocks import LabelBlock, PredictionBlock
@@ -38,16 +37,19 @@ from holdfast.prediction_log.erasing import Eraser, ErasureRequest, pending_requ
 from holdfast.prediction_log.errors import LogFormatError
 from holdfast.prediction_log.folders import (
     log_folder_of,
+    retention_file,
+    retention_request,
     spool_folder,
 )
 from holdfast.prediction_log.frames import Damage
 from holdfast.prediction_log.lease import Lease
 from holdfast.prediction_log.log_tables import LogTables
+from holdfast.prediction_log.retaining import Retention, RetentionReport, retain, write_report
 from holdfast.prediction_log.scanning import OpenSegment, SegmentSummary, decode, summarise
-from holdfast.prediction_log.schema import TIME, fit
+from holdfast.prediction_log.schema import fit
 from holdfast.prediction_log.segments import SegmentRef, list_segments, remove_abandoned
 from holdfast.prediction_log.tables import LARGE_FILE_BYTES, SMALL_FILE_BYTES, LogTable
-from holdfast.prediction_log.upkeep import ledger_rows, note_ranges, note_removed, retention_cutoff_us
+from holdfast.prediction_log.upkeep import ledger_rows, note_ranges
 from holdfast.spec import Deployment
 
 _log: Final = logging.getLogger("holdfast.keeper")
@@ -73,7 +75,9 @@ class KeeperReport(msgspec.Struct, frozen=True, kw_only=True):
     torn_records: int = 0
     """Damaged stretches met in this pass; each is one record that was being written when its writer died."""
     expired: int = 0
-    """Predictions removed because they were older than the retention."""
+    """Predictions removed because they are no longer kept."""
+    retention: RetentionReport | None = None
+    """What was removed, if it was looked at in this pass: at the first and once an hour."""
     labels_refused: int = 0
     """Labels that came for an erased prediction."""
     erasures: int = 0
@@ -115,7 +119,7 @@ class _Tally:
     commits: int = 0
     segments_deleted: int = 0
     torn_records: int = 0
-    expired: int = 0
+    retention: RetentionReport | None = None
     labels_refused: int = 0
     erasures: int = 0
     kept_apart: dict[tuple[str, str], None] = field(default_factory=dict)
@@ -151,11 +155,12 @@ class Keeper:
         self._clock = clock
         self._batch_bytes = batch_bytes
         self._interval_s = 1.0 if interval_s is None else interval_s
-        self._retention_days = retention_days
+        self._retention = Retention() if not isinstance(log, Deployment) else Retention.of(log)
+        if retention_days is not None:
+            self._retention = msgspec.structs.replace(self._retention, days=retention_days)
         if isinstance(log, Deployment):
             settings = log.checklist.logging
             self._interval_s = settings.commit_interval.seconds if interval_s is None else interval_s
-            self._retention_days = settings.retention_days if retention_days is None else retention_days
         self._upkeep_commits = upkeep_commits
         self._step = on_step or _ignore
         self._lease = Lease(self._log_folder)
@@ -220,6 +225,7 @@ class Keeper:
         tally = _Tally()
         # Before the spool is looked at: what was spooled before a request is in the tables when it is met.
         requests = pending_requests(self._log_folder)
+        retention_wanted = retention_request(self._log_folder).exists()
         spool = spool_folder(self._log_folder)
         remove_abandoned(spool)
         segments = list_segments(spool)
@@ -238,8 +244,9 @@ class Keeper:
             if left <= 0 or batch.bytes < self._batch_bytes:
                 break
         self._erase(requests, tables, tally)
-        if self._clock.monotonic_s() >= self._retention_due_s:
-            self._expire(tables, tally)
+        if self._clock.monotonic_s() >= self._retention_due_s or retention_wanted:
+            self._retain(tables, tally)
+            retention_request(self._log_folder).unlink(missing_ok=True)
             self._retention_due_s = self._clock.monotonic_s() + _RETENTION_EVERY_S
             for table, version in zip(tables.all, versions, strict=True):
                 self._upkeep(table, version)
@@ -250,7 +257,8 @@ class Keeper:
             commits=tally.commits,
             segments_deleted=tally.segments_deleted,
             torn_records=tally.torn_records,
-            expired=tally.expired,
+            expired=0 if tally.retention is None else tally.retention.predictions,
+            retention=tally.retention,
             labels_refused=tally.labels_refused,
             erasures=tally.erasures,
             kept_apart=tuple(tally.kept_apart),
@@ -362,20 +370,9 @@ class Keeper:
             eraser.carry_out(request)
             tally.erasures += 1
 
-    def _expire(self, tables: LogTables, tally: _Tally) -> None:
-        if self._retention_days is None:
-            return
-        cutoff_us = retention_cutoff_us(self._clock.now_us(), self._retention_days)
-        old = pds.field("logged_at") < pa.scalar(cutoff_us, TIME)
-        tally.expired = note_removed(tables.predictions, old, "expired", tables.ledger)
-        if tally.expired:
-            self._step("expired rows noted")
-            tables.predictions.delete(f"logged_at < '{iso_utc(cutoff_us)}'")
-            self._step("predictions expired")
-        if note_removed(tables.labels, pds.field("revision") < cutoff_us, "expired labels", tables.ledger):
-            self._step("expired rows noted")
-            tables.labels.delete(f"revision < {cutoff_us}")
-            self._step("labels expired")
+    def _retain(self, tables: LogTables, tally: _Tally) -> None:
+        tally.retention = retain(tables, self._retention, self._clock.now_us(), self._step)
+        write_report(retention_file(self._log_folder), tally.retention)
 
     def _upkeep(self, table: LogTable, version_before: int) -> int:
         """Tidy up whenever a table's version passes a multiple, so it also happens over many short passes.

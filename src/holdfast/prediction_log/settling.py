@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from holdfast.clock import Clock
 from holdfast.prediction_log.erasing import ErasureReport, read_report, write_request
 from holdfast.prediction_log.errors import KeeperBehindError, PredictionLogError
@@ -15,9 +17,12 @@ from holdfast.prediction_log.folders import (
     labels_folder,
     log_folder_of,
     predictions_folder,
+    retention_file,
+    retention_request,
     spool_folder,
 )
 from holdfast.prediction_log.keeper import Keeper, KeeperReport
+from holdfast.prediction_log.retaining import RetentionReport
 from holdfast.prediction_log.scanning import OpenSegment, SegmentSummary, summarise
 from holdfast.prediction_log.schema import LABELS, PREDICTIONS
 from holdfast.prediction_log.segments import list_segments
@@ -94,6 +99,32 @@ def erase(
                 where=str(erasures_folder(log_folder)),
                 expected=f"within {timeout_s:g} s",
                 next_step="Look at the keeper's output; `holdfast keep --once` carries it out if it is gone",
+            )
+        clock.sleep_s(_POLL_S)
+
+
+def retain_now(log: Deployment, clock: Clock, *, timeout_s: float = 600.0) -> RetentionReport:
+    """Remove what the checklist no longer keeps, now; by this process, or by the keeper that is alive.
+
+    Raises:
+        KeeperBehindError: the keeper that is alive had not done it in time; it will.
+    """
+    log_folder = log_folder_of(log)
+    log_folder.mkdir(parents=True, exist_ok=True)
+    retention_request(log_folder).touch()
+    deadline_s = clock.monotonic_s() + timeout_s
+    while True:
+        report = Keeper(log, clock).run_once()
+        if report.retention is not None:
+            return report.retention
+        if not retention_request(log_folder).exists():
+            return msgspec.json.decode(retention_file(log_folder).read_bytes(), type=RetentionReport)
+        if clock.monotonic_s() >= deadline_s:
+            raise KeeperBehindError(
+                "the running keeper has not looked at the retention yet; it will",
+                where=str(log_folder),
+                expected=f"within {timeout_s:g} s",
+                next_step="Look at the keeper's output",
             )
         clock.sleep_s(_POLL_S)
 

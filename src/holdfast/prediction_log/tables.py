@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import (
     ColumnProperties,
     CommitProperties,
@@ -90,13 +91,19 @@ class LogTable:
         Written as a replacement of these rows by none. The library's own delete gives text columns a type in
         the file (`string_view`) on which pyarrow, and DuckDB through it, cannot filter.
         """
+        self.replace(predicate, self.schema.empty_table())
+
+    def replace(self, predicate: str, rows: pa.Table | pa.RecordBatchReader) -> None:
+        """Put these rows in the place of those for which the predicate holds; it must hold for them too."""
         write_deltalake(
-            self._delta,
-            self.schema.empty_table(),
-            mode="overwrite",
-            predicate=predicate,
-            writer_properties=_REWRITING,
+            self._delta, rows, mode="overwrite", predicate=predicate, writer_properties=_REWRITING
         )
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the files of the newest version."""
+        sizes = pa.table(self._delta.get_add_actions())["size_bytes"]
+        return int(pc.sum(sizes).as_py() or 0)
 
     @property
     def version(self) -> int:

@@ -12,8 +12,6 @@ from holdfast.prediction_log.scanning import SegmentSummary
 from holdfast.prediction_log.schema import LEDGER
 from holdfast.prediction_log.tables import LogTable
 
-_DAY_US = 86_400_000_000
-
 
 def ledger_rows(summaries: Iterable[SegmentSummary]) -> pa.Table:
     """One row per segment that is about to be deleted."""
@@ -40,11 +38,6 @@ def ledger_rows(summaries: Iterable[SegmentSummary]) -> pa.Table:
             }
         )
     return pa.Table.from_pylist(rows, schema=LEDGER)
-
-
-def retention_cutoff_us(now_us: int, retention_days: int) -> int:
-    """Rows logged before this moment are no longer kept."""
-    return now_us - retention_days * _DAY_US
 
 
 def note_removed(table: LogTable, rows_meant: Any, entry: str, ledger: LogTable) -> int:

@@ -291,6 +291,25 @@ class Logging(Section, frozen=True):
             ge=1, le=36_500, description="Days a prediction is kept. Default 365: one season of every kind."
         ),
     ] = 365
+    max_gb: Annotated[
+        Annotated[float, Meta(gt=0)] | None,
+        Meta(
+            description=(
+                "Largest size of the log's tables in GB; beyond it the oldest rows go, down to nine tenths. "
+                "Default unset: only age counts."
+            )
+        ),
+    ] = None
+    class_retention_days: Annotated[
+        dict[FieldClass, Annotated[int, Meta(ge=1, le=36_500)]],
+        Meta(
+            description=(
+                "Days that values of a field class are kept, where that is shorter: the row stays, the value "
+                "becomes null. Default none: values are kept as long as their row."
+            ),
+            examples=[{"sensitive": 30, "free-text": 7}],
+        ),
+    ] = field(default_factory=dict)
     path: Annotated[
         str,
         Meta(

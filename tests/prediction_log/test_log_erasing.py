@@ -263,6 +263,10 @@ def test_the_search_finds_text_that_compression_hides_and_says_in_which_column(t
         ("b.txt", None),
     ]
     assert search_bytes(tmp_path, ["patient 11 said"]) == []
+    odd = "Zoë (a.b)*\n\0"
+    (tmp_path / "c.txt").write_bytes(b"\xff" + odd.encode() + b"\xfe")
+    assert [Path(one.path).name for one in search_bytes(tmp_path, ["nowhere", odd])] == ["c.txt"]
+    assert search_bytes(tmp_path, ["Zoë (a-b)"]) == []
     with pytest.raises(PredictionLogError, match="too short"):
         search_bytes(tmp_path, ["abc"])
 

@@ -88,7 +88,9 @@ def by_type(wanted: Any) -> st.SearchStrategy[Any]:
     if get_origin(kind) is Literal:
         return st.sampled_from(get_args(kind))
     if get_origin(kind) is dict:
-        return st.dictionaries(texts, by_type(get_args(kind)[1]), max_size=3)
+        name, value = get_args(kind)
+        names = by_type(name) if get_origin(bare(name)) is Literal else texts
+        return st.dictionaries(names, by_type(value), max_size=3)
     if get_origin(kind) is tuple:
         return st.lists(by_type(get_args(kind)[0]), max_size=3)
     if kind is bool:

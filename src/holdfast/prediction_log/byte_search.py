@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import mmap
-import re
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from holdfast.prediction_log.errors import PredictionLogError
@@ -38,34 +38,42 @@ def search_bytes(folder: Path, texts: Iterable[str]) -> list[Found]:
     needles = [text.encode() for text in texts]
     if not needles or min(map(len, needles)) < _SHORTEST_BYTES:
         raise PredictionLogError("the text to search for is too short", expected="4 bytes or more")
-    pattern = re.compile(b"|".join(re.escape(needle) for needle in needles))
+    # One automaton for all of them (RE2): the time does not grow with their number, as with Python's `re`.
+    pattern = "|".join("".join(f"\\x{byte:02x}" for byte in needle) for needle in needles)
     found = []
     for path in sorted(folder.rglob("*")):
         if not path.is_file() or path.stat().st_size == 0:
             continue
-        if _in_raw(path, pattern):
+        if _matches(_content(path), pattern):
             found.append(Found(str(path), None))
         elif path.suffix == ".parquet":
             found += [Found(str(path), column) for column in _in_columns(path, pattern)]
     return found
 
 
-def _in_raw(path: Path, pattern: re.Pattern[bytes]) -> bool:
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return pattern.search(content) is not None
+def _content(path: Path) -> pa.Buffer:
+    with pa.memory_map(str(path)) as file:
+        return file.read_buffer()
 
 
-def _in_columns(path: Path, pattern: re.Pattern[bytes]) -> list[str]:
+def _matches(buffer: pa.Buffer, pattern: str) -> bool:
+    """Whether the bytes hold a match, without a copy of them."""
+    offsets = pa.py_buffer(struct.pack("<qq", 0, buffer.size))
+    whole = pa.LargeBinaryArray.from_buffers(pa.large_binary(), 1, [None, offsets, buffer])
+    return bool(pc.match_substring_regex(whole, pattern)[0].as_py())
+
+
+def _in_columns(path: Path, pattern: str) -> list[str]:
     names: dict[str, None] = {}
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(_BATCH_ROWS):
             for name, column in zip(batch.schema.names, batch.columns, strict=True):
-                if name not in names and any(pattern.search(buffer) for buffer in _text_buffers([column])):
+                if name not in names and any(_matches(part, pattern) for part in _text_buffers([column])):
                     names[name] = None
     return list(names)
 
 
-def _text_buffers(columns: Sequence[pa.Array]) -> Iterator[memoryview]:
+def _text_buffers(columns: Sequence[pa.Array]) -> Iterator[pa.Buffer]:
     """Buffers of all values that can hold text, however nested."""
     for column in columns:
         kind: Any = column.type
@@ -74,7 +82,7 @@ def _text_buffers(columns: Sequence[pa.Array]) -> Iterator[memoryview]:
         elif pa.types.is_dictionary(kind):
             yield from _text_buffers([column.dictionary])
         elif not pa.types.is_primitive(kind) and not pa.types.is_null(kind):
-            yield from (memoryview(buffer) for buffer in column.buffers() if buffer is not None)
+            yield from (buffer for buffer in column.buffers() if buffer is not None)
 
 
 def _children(column: pa.Array) -> list[pa.Array]:

@@ -12,7 +12,7 @@ from holdfast.spec.errors import ChecklistError
 Broken = Iterator[tuple[str, ChecklistError]]
 """The path of the key to change, such as `target.host`, and the fault without its `where`."""
 
-RESERVED_FOLDERS: Final = ("artifacts", "references", "run", "monitor")
+RESERVED_FOLDERS: Final = ("artifacts", "references", "run", "monitor", "certificates")
 
 
 def broken_rules(checklist: Checklist) -> Broken:

@@ -1,0 +1,159 @@
+"""`holdfast erase`, `consent` and `subject`: what people may ask about their own data."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from holdfast.cli.app import EXIT_ERROR
+from holdfast.cli.options import actor, folder_option, json_option, open_deployment, print_json
+from holdfast.clock import SystemClock, iso_utc, parse_time_us
+from holdfast.privacy import (
+    PSEUDONYM_KEY_VARIABLE,
+    PseudonymKeyError,
+    SubjectStore,
+    open_sealer,
+    subject_pseudonym,
+)
+from holdfast.registry import Registry
+from holdfast.spec import Deployment
+from holdfast.subject import erase_subject, export_subject, read_signing_key, verify_certificate
+
+
+def _pseudonym_key(_: Deployment) -> bytes:
+    key = os.environ.get(PSEUDONYM_KEY_VARIABLE)
+    if not key:
+        raise PseudonymKeyError(
+            "the log knows subjects by pseudonym, and the key is missing",
+            next_step=f"Set {PSEUDONYM_KEY_VARIABLE} to the key that the service uses",
+        )
+    return key.encode()
+
+
+@click.command("erase")
+@click.option("--subject", required=True, help="The subject's identifier, as callers send it.")
+@folder_option
+@json_option
+def erase_command(subject: str, folder: Path, *, as_json: bool) -> int:
+    """Erase a subject everywhere in the deployment, prove it by search, and write a signed certificate.
+
+    The service may run meanwhile. Exit 1 if anything is left, which the certificate then names.
+    """
+    deployment = open_deployment(folder)
+    clock = SystemClock()
+    with Registry.open(deployment.registry_url, clock) as registry:
+        signed = erase_subject(
+            deployment,
+            registry,
+            subject,
+            pseudonym_key=_pseudonym_key(deployment),
+            signing_key=read_signing_key(deployment.folder, os.environ),
+            actor=actor(),
+            clock=clock,
+        )
+    done = signed.certificate
+    if as_json:
+        print_json(signed)
+    else:
+        click.echo(
+            f"Erased {done.predictions} predictions, {done.labels} labels, {done.consents} consents and "
+            f"{sum(done.data_files.values())} rows of data files; {done.data_keys} data key destroyed."
+        )
+        for words, versions in (
+            ("trained with these rows", done.trained_with),
+            ("judged on these rows", done.judged_on),
+        ):
+            if versions:
+                click.echo(f"Versions {words}: {', '.join(versions)}.")
+        for path in done.still_found:
+            click.echo(f"STILL FOUND in {path}")
+        for name in done.unreadable:
+            click.echo(f"NOT SEARCHED, written by a newer holdfast: {name}")
+        click.echo(f"Certificate: {deployment.folder}/certificates/{done.request_id}.json")
+    return 0 if done.complete else EXIT_ERROR
+
+
+@click.command("consent")
+@click.option("--subject", help="The subject's identifier, as callers send it.")
+@click.option("--prediction", "prediction_id", help="One prediction instead of a subject.")
+@click.option("--agree/--withdraw", "agreed", required=True, default=None, help="What is said.")
+@click.option("--at", metavar="TIME", help="From when on it holds (ISO 8601); now by default.")
+@folder_option
+@json_option
+def consent_command(
+    subject: str | None,
+    prediction_id: str | None,
+    at: str | None,
+    folder: Path,
+    *,
+    agreed: bool,
+    as_json: bool,
+) -> None:
+    """Record that a subject agrees to use for training, or no longer does. Earlier statements are kept."""
+    if (subject is None) == (prediction_id is None):
+        raise click.UsageError("Give either --subject or --prediction.")
+    deployment = open_deployment(folder)
+    clock = SystemClock()
+    try:
+        at_us = clock.now_us() if at is None else parse_time_us(at)
+    except ValueError as error:
+        raise click.BadParameter(f"{at!r} is no ISO 8601 time", param_hint="--at") from error
+    who = None if subject is None else subject_pseudonym(_pseudonym_key(deployment), subject)
+    with (
+        Registry.open(deployment.registry_url, clock) as registry,
+        SubjectStore(deployment.folder, synced=True) as store,
+    ):
+        store.record_consent(
+            agreed=agreed,
+            subject=who,
+            prediction_id=prediction_id,
+            at_us=at_us,
+            now_us=clock.now_us(),
+            recorded_by=actor(),
+        )
+        registry.audit.add(actor=actor(), action="consent", detail={"agreed": agreed})
+    if as_json:
+        print_json({"agreed": agreed, "at": iso_utc(at_us)})
+    else:
+        click.echo(f"Recorded: {'agrees' if agreed else 'does not agree'} from {iso_utc(at_us)[:19]} UTC on.")
+
+
+@click.group("subject")
+def subject_command() -> None:
+    """Export what is held about a subject; verify the certificate of an erasure."""
+
+
+@subject_command.command("export")
+@click.argument("subject")
+@folder_option
+def export(subject: str, folder: Path) -> None:
+    """Print everything held about SUBJECT as one JSON document. The reading stands in the audit."""
+    deployment = open_deployment(folder)
+    clock = SystemClock()
+    sealer = open_sealer(deployment.checklist.privacy, deployment.folder, os.environ, clock)
+    with Registry.open(deployment.registry_url, clock) as registry:
+        held = export_subject(
+            deployment,
+            registry,
+            subject,
+            pseudonym_key=_pseudonym_key(deployment),
+            sealer=sealer,
+            actor=actor(),
+            clock=clock,
+        )
+    print_json(held)
+
+
+@subject_command.command("verify")
+@click.argument("certificate", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--public-key", metavar="HEX", help="The signer's key that you trust.")
+@json_option
+def verify(certificate: Path, public_key: str | None, *, as_json: bool) -> None:
+    """Check the signature of the CERTIFICATE of an erasure."""
+    signed = verify_certificate(certificate.read_bytes(), public_key=public_key)
+    if as_json:
+        print_json({"ok": True, "public_key": signed.public_key, "certificate": signed.certificate})
+    else:
+        click.echo(f"The certificate is what was signed by {signed.public_key}.")

@@ -1,0 +1,23 @@
+"""A subject's rights: erased with a certificate, exported whole, asked for consent."""
+
+from holdfast.subject.certificate import (
+    Certificate,
+    CertificateError,
+    SignedCertificate,
+    read_signing_key,
+    verify_certificate,
+)
+from holdfast.subject.consent import consented
+from holdfast.subject.erasing import erase_subject
+from holdfast.subject.exporting import export_subject
+
+__all__ = [
+    "Certificate",
+    "CertificateError",
+    "SignedCertificate",
+    "consented",
+    "erase_subject",
+    "export_subject",
+    "read_signing_key",
+    "verify_certificate",
+]

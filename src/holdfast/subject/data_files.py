@@ -1,0 +1,107 @@
+"""Tables outside the log that may hold rows of a subject: references, data sets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from holdfast.privacy import canonical_text
+from holdfast.spec import Deployment
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_SUFFIXES = frozenset({".parquet", ".csv"})
+
+
+class Wanted:
+    """Whose rows are meant.
+
+    Args:
+        subject: as callers name the subject.
+        pseudonym: as the log does.
+        prediction_ids: of the subject's predictions.
+        subject_field: the column that holds the subject in tables that come from elsewhere.
+    """
+
+    def __init__(
+        self, subject: str, pseudonym: str, prediction_ids: frozenset[str], subject_field: str
+    ) -> None:
+        self._by_column: dict[str, frozenset[str]] = {
+            "subject": frozenset({pseudonym, subject}),
+            "prediction_id": prediction_ids,
+            subject_field: frozenset({subject, pseudonym}),
+        }
+
+    def keep(self, table: pa.Table) -> pa.Array | None:
+        """For each row whether it is about somebody else; None if no column could tell."""
+        import pyarrow as pa
+
+        meant: list[bool] | None = None
+        for name, texts in self._by_column.items():
+            if name in table.column_names:
+                found = [
+                    value is not None and canonical_text(value) in texts
+                    for value in table.column(name).to_pylist()
+                ]
+                meant = found if meant is None else [a or b for a, b in zip(meant, found, strict=True)]
+        return None if meant is None else pa.array([not one for one in meant], pa.bool_())
+
+
+def data_files(deployment: Deployment) -> Iterator[Path]:
+    """Every table outside the log."""
+    for path in sorted(deployment.folder.rglob("*")):
+        if path.suffix in _SUFFIXES and path.is_file() and not path.is_relative_to(deployment.log_folder):
+            yield path
+
+
+def rows_of(path: Path, wanted: Wanted) -> pa.Table | None:
+    """The rows that are meant; None if there are none."""
+    import pyarrow.compute as pc
+
+    table = _read(path)
+    keep = wanted.keep(table)
+    if keep is None or pc.all(keep).as_py() is not False:
+        return None
+    return table.filter(pc.invert(keep))
+
+
+def remove_rows(path: Path, wanted: Wanted) -> int:
+    """Write the file anew without the rows that are meant, whole or not at all; returns how many."""
+    table = _read(path)
+    keep = wanted.keep(table)
+    if keep is None:
+        return 0
+    kept = table.filter(keep)
+    removed = table.num_rows - kept.num_rows
+    if removed:
+        partial = path.with_name(f".{path.name}.partial")
+        _write(kept, partial, path.suffix)
+        fd = os.open(partial, os.O_RDONLY)
+        os.fsync(fd)
+        os.close(fd)
+        partial.replace(path)
+    return int(removed)
+
+
+def _read(path: Path) -> pa.Table:
+    if path.suffix == ".parquet":
+        from pyarrow import parquet
+
+        return parquet.read_table(path)
+    from pyarrow import csv
+
+    return csv.read_csv(path)
+
+
+def _write(table: Any, path: Path, suffix: str) -> None:
+    if suffix == ".parquet":
+        from pyarrow import parquet
+
+        parquet.write_table(table, path)
+    else:
+        from pyarrow import csv
+
+        csv.write_csv(table, path)

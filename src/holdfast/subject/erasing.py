@@ -1,0 +1,162 @@
+"""Forget a subject: everywhere in the deployment folder, with the proof by search and a signed certificate.
+
+Each step may be repeated, so an erasure that was interrupted is done again from its beginning. The data key
+goes first: from then on no copy of an encrypted row can be opened, whatever else fails.
+"""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from holdfast.clock import Clock, iso_utc
+from holdfast.prediction_log import PredictionLog, erase, search_bytes, settle
+from holdfast.privacy import SUBJECTS_FILE, PrivacyError, SubjectStore, canonical_text, subject_pseudonym
+from holdfast.registry import Registry
+from holdfast.spec import Deployment
+from holdfast.subject.certificate import Certificate, SignedCertificate, sign, subject_proof
+from holdfast.subject.data_files import Wanted, data_files, remove_rows
+
+CERTIFICATES_FOLDER: Final = "certificates"
+_SHORTEST_SEARCHED_BYTES: Final = 8
+"""A shorter identifier is found by chance in any large file."""
+_MOST_IDS_SEARCHED: Final = 200
+"""Prediction ids of which the bytes are searched; rows of one subject leave together or not at all."""
+
+
+def erase_subject(
+    deployment: Deployment,
+    registry: Registry,
+    subject: str,
+    *,
+    pseudonym_key: bytes,
+    signing_key: bytes,
+    actor: str,
+    clock: Clock,
+) -> SignedCertificate:
+    """Erase a subject from the deployment folder; returns once no file of it is left to search.
+
+    Covers the data key, consents, references and data sets, predictions and labels in all versions of the
+    tables, and the spool, while the service runs. Does not reach copies outside the folder; of those, what
+    was encrypted can no longer be opened.
+
+    Args:
+        deployment: with `[privacy] subject_field`.
+        registry: for the audit, and for which versions had seen the rows.
+        subject: as callers name the subject.
+        pseudonym_key: under which the log knows the subject.
+        signing_key: of the certificate, 32 bytes.
+        actor: who asks for it.
+        clock: wall time.
+
+    Raises:
+        PrivacyError: the checklist names no subject field.
+        KeeperBehindError: the running keeper does not carry it out; the request stands.
+    """
+    wanted, pseudonym, ids = find(deployment, subject, pseudonym_key, clock)
+    requested_at_us = clock.now_us()
+    keys = consents = 0
+    if (deployment.folder / SUBJECTS_FILE).exists():
+        with SubjectStore(deployment.folder, synced=True) as store:
+            keys, consents = store.erase([pseudonym], sorted(ids))
+    removed = {
+        path.relative_to(deployment.folder).as_posix(): rows
+        for path in data_files(deployment)
+        if (rows := remove_rows(path, wanted))
+    }
+    report = erase(deployment, clock, subjects=[pseudonym], prediction_ids=sorted(ids))
+    texts = [pseudonym, *sorted(ids)[:_MOST_IDS_SEARCHED]]
+    identifier = canonical_text(subject)
+    if len(identifier.encode()) >= _SHORTEST_SEARCHED_BYTES:
+        texts.append(identifier)
+    texts = [text for text in texts if len(text.encode()) >= _SHORTEST_SEARCHED_BYTES]
+    left = {
+        Path(found.path).relative_to(deployment.folder).as_posix()
+        for found in search_bytes(deployment.folder, texts)
+    }
+    nonce = secrets.token_hex(16)
+    trained, judged = _versions_with(registry, removed)
+    certificate = Certificate(
+        request_id=report.request_id,
+        deployment=deployment.name,
+        requested_by=actor,
+        requested_at=iso_utc(requested_at_us),
+        done_at=iso_utc(clock.now_us()),
+        nonce=nonce,
+        subject_proof=subject_proof(pseudonym_key, nonce, identifier),
+        predictions=report.predictions,
+        labels=report.labels,
+        spool_records=report.spool_records,
+        data_keys=keys,
+        consents=consents,
+        data_files=removed,
+        answered_by=report.model_versions,
+        trained_with=trained,
+        judged_on=judged,
+        texts_searched=len(texts),
+        still_found=tuple(sorted(left)),
+        unreadable=report.unreadable,
+    )
+    signed = sign(certificate, signing_key)
+    folder = deployment.folder / CERTIFICATES_FOLDER
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{report.request_id}.json"
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(signed), indent=2))
+    registry.audit.add(
+        actor=actor,
+        action="erase",
+        target=report.request_id,
+        detail={
+            "predictions": certificate.predictions,
+            "labels": certificate.labels,
+            "complete": certificate.complete,
+            "signature": signed.signature,
+        },
+    )
+    return signed
+
+
+def find(
+    deployment: Deployment, subject: str, pseudonym_key: bytes, clock: Clock
+) -> tuple[Wanted, str, frozenset[str]]:
+    """Whose rows are meant, the subject's pseudonym, and the ids of the predictions that are in the log.
+
+    Raises:
+        PrivacyError: the checklist names no subject field.
+    """
+    import pyarrow.compute as pc
+
+    privacy = deployment.checklist.privacy
+    if not privacy.subject_field:
+        raise PrivacyError(
+            "the log does not know subjects",
+            where="[privacy] subject_field",
+            expected="the field that names the person a record is about",
+        )
+    pseudonym = subject_pseudonym(pseudonym_key, subject)
+    settle(deployment, clock=clock)
+    ids: set[str] = set()
+    for batch in PredictionLog(deployment).predictions(columns=["prediction_id", "subject"]):
+        ids.update(
+            batch.filter(pc.equal(batch.column("subject"), pseudonym)).column("prediction_id").to_pylist()
+        )
+    found = frozenset(ids)
+    return Wanted(canonical_text(subject), pseudonym, found, privacy.subject_field), pseudonym, found
+
+
+def _versions_with(registry: Registry, removed: dict[str, int]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Versions that were trained with, and judged on, files that held such rows.
+
+    A version's own reference lies in `references/<version>/`; its training data are the paths in the list
+    `data_sets` of its metadata.
+    """
+    trained, judged = [], []
+    for version in registry.versions():
+        if any(path in removed for path in version.metadata.get("data_sets", ())):
+            trained.append(version.version)
+        if any(path.startswith(f"references/{version.version}/") for path in removed):
+            judged.append(version.version)
+    return tuple(trained), tuple(judged)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -11,7 +12,7 @@ import msgspec
 
 from holdfast.cli.app import EXIT_ERROR
 from holdfast.cli.label_text import label_text_of
-from holdfast.cli.options import folder_option, json_option, open_deployment, print_json
+from holdfast.cli.options import actor, folder_option, json_option, open_deployment, print_json
 from holdfast.cli.rows import coverage_of, print_csv, print_rows, print_rows_json
 from holdfast.clock import SystemClock
 from holdfast.prediction_log import (
@@ -32,6 +33,14 @@ def _open_settled(folder: Path) -> PredictionLog:
     return PredictionLog(deployment.log_folder)
 
 
+def _note_reading(folder: Path, command: str, **detail: object) -> None:
+    """Enter the reading of raw rows in the audit, before any is shown. Values in a query are left out."""
+    from holdfast.registry import Registry
+
+    with Registry.open(open_deployment(folder).registry_url, SystemClock()) as registry:
+        registry.audit.add(actor=actor(), action="read.rows", target=command, detail=detail)
+
+
 @click.group("log")
 def log_command() -> None:
     """Read the prediction log and prove that it is whole.
@@ -48,7 +57,9 @@ def log_command() -> None:
 @json_option
 def tail(folder: Path, rows: int, *, as_json: bool) -> None:
     """Show the newest predictions."""
-    newest = _open_settled(folder).tail(rows)
+    log = _open_settled(folder)
+    _note_reading(folder, "log tail", rows=rows)
+    newest = log.tail(rows)
     if as_json:
         print_json(newest)
         return
@@ -108,6 +119,7 @@ def query(sql: str, folder: Path, memory_mb: int, *, as_csv: bool, as_json: bool
     if as_csv and as_json:
         raise click.UsageError("--csv and --json exclude each other.")
     log = _open_settled(folder)
+    _note_reading(folder, "log query", sql=re.sub(r"'[^']*'|\b\d[\w.]*", "?", sql)[:2000])
     rows = log.query(sql, memory_mb=memory_mb)
     if as_csv:
         print_csv(rows)
@@ -179,7 +191,9 @@ def export(target: Path, folder: Path, *, as_json: bool) -> None:
     }
     if target.suffix not in formats:
         raise click.BadParameter(f"{target.name} must end in {', '.join(formats)}", param_hint="TARGET")
-    rows = _open_settled(folder).export(target, formats[target.suffix])
+    log = _open_settled(folder)
+    _note_reading(folder, "log export", format=target.suffix)
+    rows = log.export(target, formats[target.suffix])
     if as_json:
         print_json({"path": str(target), "rows": rows})
     else:

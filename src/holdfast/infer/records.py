@@ -61,7 +61,7 @@ class RecordCodec:
                 records, alone = self._many(body), False
             else:
                 return self._decode_slowly(body)
-        except (msgspec.MsgspecError, RecursionError):
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
             return self._decode_slowly(body)
         if self._thorough:
             self._finish(records, alone=alone)

@@ -17,6 +17,7 @@ from starlette.routing import Route
 from holdfast.errors import HoldfastError
 from holdfast.infer import NotReadyError
 from holdfast.serve.caller import Caller, read_caller
+from holdfast.serve.consent import read_consents
 from holdfast.serve.errors import MethodNotAllowedError, RequestError, RouteNotFoundError
 from holdfast.serve.hot import find_hot
 from holdfast.serve.labels import read_labels
@@ -33,6 +34,7 @@ _ANYONE_KNOWN: Final[frozenset[str]] = frozenset()
 _SCOPES: Final = {
     PREDICT: frozenset({"predict"}),
     "/labels": frozenset({"label"}),
+    "/consent": frozenset({"label"}),
     "/metrics": frozenset({"read"}),
     LOAD: frozenset({"admin"}),
     UNLOAD: frozenset({"admin"}),
@@ -138,6 +140,7 @@ class _Routes:
             Route(LOAD, self._counted(LOAD, repository.load), methods=["POST"]),
             Route(UNLOAD, self._counted(UNLOAD, repository.unload), methods=["POST"]),
             Route("/labels", self._counted("/labels", self._labels), methods=["POST"]),
+            Route("/consent", self._counted("/consent", self._consent), methods=["POST"]),
             Route("/livez", self._counted("/livez", self._live)),
             Route("/readyz", self._counted("/readyz", self._ready)),
             Route("/v2", self._counted("/v2", self._server)),
@@ -160,7 +163,7 @@ class _Routes:
             try:
                 if request.url.path not in _OPEN:
                     authorization = request.headers.get("authorization")
-                    self._service.authorise(
+                    request.state.grant = self._service.authorise(
                         authorization.encode("latin-1") if authorization else None, scopes
                     )
                 return await handler(request)
@@ -224,6 +227,16 @@ class _Routes:
             await asyncio.to_thread(plane.sync)
         self._service.counts.log.labels += len(labels)
         return json_response({"accepted": len(labels)})
+
+    async def _consent(self, request: Request) -> Response:
+        body = await read_json_body(request, self._service.max_body_bytes)
+        statements = read_consents(body, self._service.clock)
+        book = self._service.consents
+        if book is None:
+            raise NotReadyError("consent cannot be kept: this service has no folder of its own")
+        grant = request.state.grant
+        await asyncio.to_thread(book.record, statements, "anybody" if grant is None else grant.name)
+        return json_response({"accepted": len(statements)})
 
     async def _home(self, _: Request) -> Response:
         champion = self._service.champion

@@ -68,6 +68,7 @@ def openapi(
         "paths": {
             "/predict": {"post": _predict(body)},
             "/labels": {"post": _labels()},
+            "/consent": {"post": _consent()},
             **protocol_paths(name, _errors(400, 401, 404, 413, 415, 422, 500, 503)),
             f"/v2/models/{name}": {
                 "get": _plain("The model's inputs and outputs (Open Inference Protocol v2)")
@@ -193,6 +194,34 @@ def _predict(body: dict[str, Any]) -> dict[str, Any]:
                 "content": _json({"oneOf": [answer, {"type": "array", "items": answer}]}),
             },
             **_errors(400, 401, 413, 415, 422, 500, 503),
+        },
+    }
+
+
+def _consent() -> dict[str, Any]:
+    statement = {
+        "type": "object",
+        "required": ["consent"],
+        "properties": {
+            "subject": {"type": ["string", "integer"], "minLength": 1},
+            "prediction_id": {"type": ["string", "integer"], "minLength": 1},
+            "consent": {"type": "boolean"},
+            "at": {"type": "string", "format": "date-time"},
+        },
+        "oneOf": [{"required": ["subject"]}, {"required": ["prediction_id"]}],
+        "additionalProperties": False,
+    }
+    accepted = {"type": "object", "required": ["accepted"], "properties": {"accepted": {"type": "integer"}}}
+    return {
+        "operationId": "consent",
+        "summary": "Say that a subject agrees to use for training, or withdraws",
+        "requestBody": {
+            "required": True,
+            "content": _json({"oneOf": [statement, {"type": "array", "items": statement}]}),
+        },
+        "responses": {
+            "200": {"description": "Recorded.", "content": _json(accepted)},
+            **_errors(400, 401, 413, 415, 422, 503),
         },
     }
 

@@ -26,6 +26,7 @@ from holdfast.serve.admission import Admission, Grant, check_scope
 from holdfast.serve.answers import AnswerEncoder
 from holdfast.serve.caller import ANYONE, Caller
 from holdfast.serve.calls import Call
+from holdfast.serve.consent import ConsentBook
 from holdfast.serve.status import status_of
 from holdfast.serve.v2 import V2Codec
 from holdfast.serve.watch import Watch
@@ -182,6 +183,7 @@ class Service:
         self.draining = False
         self.max_body_bytes = checklist.predictions.max_body_bytes
         self._max_rows = checklist.predictions.max_rows_per_request
+        self.consents: ConsentBook | None = None
         self.admission = admission or Admission(checklist.security, clock)
 
     @property

@@ -22,9 +22,10 @@ from holdfast.clock import SystemClock
 from holdfast.errors import HoldfastError
 from holdfast.infer import DataPlane, LoadedModel, load_model, resident_bytes
 from holdfast.prediction_log import SpoolWriter
-from holdfast.privacy import open_redactor
+from holdfast.privacy import PSEUDONYM_KEY_VARIABLE, open_redactor
 from holdfast.serve.admission import Admission
 from holdfast.serve.app import make_app
+from holdfast.serve.consent import ConsentBook
 from holdfast.serve.control import (
     Drain,
     Keys,
@@ -99,6 +100,8 @@ class Worker:
         admission = Admission(security, clock, slots, tokens)
         self._service = service = Service(self._checklist, plane, self._counts, clock, admission)
         service.watch = self._open_watch(clock)
+        key = os.environ.get(PSEUDONYM_KEY_VARIABLE)
+        service.consents = ConsentBook(folder, key.encode() if key else None, clock)
         app = make_app(
             service,
             version=self._start.version,
@@ -144,6 +147,7 @@ class Worker:
         if service.watch is not None:
             await service.watch.close()
         plane.close()
+        service.consents.close()
         service.refresh_gauges()
         with contextlib.suppress(OSError):
             write_snapshot(self._deployment.run_folder, self._start.replica, self._counts)

@@ -1,0 +1,102 @@
+"""Slow, silent, half-open and oversized clients cost their own connection, and nobody else anything."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from contextlib import ExitStack, suppress
+
+import pytest
+from live_service import Start, linear_model, starting
+
+from holdfast.serve import protocol
+
+start = starting
+ROW = {"a": 1, "b": 1}
+HEAD = b"POST /predict HTTP/1.1\r\nhost: x\r\n"
+
+
+def median_ms(server: object, asks: int = 30) -> float:
+    waits = []
+    for _ in range(asks):
+        began = time.perf_counter()
+        assert server.ask("POST", "/predict", ROW)[0] == 200  # type: ignore[attr-defined]
+        waits.append(time.perf_counter() - began)
+    return sorted(waits)[asks // 2] * 1000
+
+
+def test_hundreds_of_slow_and_half_open_connections_do_not_stop_others(start: Start) -> None:
+    server = start(linear_model())
+    alone_ms = median_ms(server)
+    with ExitStack() as held:
+        slow: list[socket.socket] = []
+        for number in range(300):
+            one = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+            held.callback(one.close)
+            if number % 3 == 0:
+                one.sendall(HEAD[: 5 + number % 20])  # a head that never ends
+            elif number % 3 == 1:
+                one.sendall(HEAD + b"content-length: 1000\r\n\r\n{")  # a body that never ends
+            slow.append(one)  # else: says nothing at all
+        crowded_ms = median_ms(server)
+        for one in slow[::3]:
+            one.sendall(b"x")  # one byte at a time
+        assert server.ask("POST", "/predict", ROW)[0] == 200
+    # Generous: a server that one of them could block would not answer at all.
+    assert crowded_ms < 50 * alone_ms + 500
+
+
+def test_a_client_that_dribbles_is_told_and_closed_while_others_go_on(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "HEAD_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(protocol, "REQUEST_TIMEOUT_S", 0.4)
+    server = start(linear_model())
+    head, body, good = server.client(), server.client(), server.client()
+    head.socket.sendall(HEAD[:9])
+    body.socket.sendall(HEAD + b"content-length: 100\r\n\r\n{")
+    deadline = time.monotonic() + 5
+    open_ = {"head": head, "body": body}
+    while open_ and time.monotonic() < deadline:
+        time.sleep(0.05)
+        server.call(sweep, server)
+        for client in (head, body):
+            with suppress(OSError):
+                client.socket.sendall(b"x")
+        for name, client in list(open_.items()):
+            client.socket.settimeout(0.01)
+            try:
+                if client.socket.recv(1, socket.MSG_PEEK) in {b"H", b""}:
+                    del open_[name]
+            except TimeoutError:
+                pass
+            except OSError:
+                del open_[name]
+    assert not open_
+    text = json.dumps(ROW).encode()
+    good.socket.sendall(HEAD + b"content-length: %d\r\n\r\n" % len(text) + text)
+    assert good.response()[0] == 200
+
+
+def sweep(server: object) -> None:
+    for connection in list(server.state.connections):  # type: ignore[attr-defined]
+        connection.sweep(time.monotonic())
+
+
+def test_json_nested_beyond_any_use_is_refused(start: Start) -> None:
+    server = start(linear_model())
+    for deep in (b"[" * 100_000, b'{"a":' * 50_000 + b"1" + b"}" * 50_000, b"[" * 5000 + b"]" * 5000):
+        for path in ("/predict", "/labels", "/consent", "/v2/models/demo/infer", "/invocations"):
+            status, _, _ = server.ask("POST", path, deep)
+            assert 400 <= status < 500, (path, status)
+    assert server.ask("POST", "/predict", ROW)[0] == 200
+
+
+def test_a_body_that_is_compressed_is_refused_before_it_can_unfold(start: Start) -> None:
+    import gzip
+
+    server = start(linear_model())
+    bomb = gzip.compress(b"[" + b"0," * 5_000_000 + b"0]")
+    for path in ("/predict", "/labels", "/invocations", "/v2/models/demo/infer"):
+        assert server.ask("POST", path, bomb, {"content-encoding": "gzip"})[0] == 415

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import socket
 import sys
 import tempfile
@@ -28,9 +29,10 @@ from holdfast.infer.turns import Job, assemble
 from holdfast.prediction_log import new_prediction_ids
 from holdfast.privacy import PredictionRecord, Redactor
 from holdfast.serve.service import Endpoint, Service, Sink
+from holdfast.serve.watch import Watch
 from holdfast.serve.worker import open_plane
 from holdfast.spec import Deployment
-from holdfast.telemetry import ServiceCounts
+from holdfast.telemetry import AccessLog, ServiceCounts
 
 TURNS = (1, 32, 256)
 
@@ -45,6 +47,16 @@ class Silent(Sink):
 
     def refuse(self, error: Exception) -> None:
         raise error
+
+
+class Uncounted:
+    """Stands for counts and counts nothing."""
+
+    def __getattr__(self, name: str) -> Any:
+        return self
+
+    def __call__(self, *_: Any, **__: Any) -> Any:
+        return self
 
 
 def fastest_us(work: Callable[[], Any], repeats: int = 300) -> float:
@@ -116,6 +128,20 @@ async def stages(folder: Path, requests: int, body: bytes) -> dict[str, float]:
 
     service.batcher._scheduled = True  # the turn is called by hand
     found["body to answer (all above and counting)"] = fastest_us(turn)
+    counts = endpoint.predict_counts
+    endpoint.predict_counts, service.batcher._counts = Uncounted(), Uncounted()  # type: ignore[assignment]
+    found["the same without any metric"] = fastest_us(turn)
+    endpoint.predict_counts, service.batcher._counts = counts, service.counts
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    access = AccessLog(nowhere)
+    service.watch = Watch(access, None, service.counts, clock)
+
+    def turn_with_line() -> None:
+        turn()
+        access.write()
+
+    found["with the access log, its lines made and written"] = fastest_us(turn_with_line)
+    os.close(nowhere)
     plane.close()
     return {name: value / requests for name, value in found.items()}
 
@@ -152,11 +178,11 @@ def main() -> None:
     if arguments.json:
         print(json.dumps({"us_per_request": tables, "system_calls_us": calls}, indent=2))
         return
-    print(f"{'us per request, requests per turn:':<42}" + "".join(f"{turn:>9}" for turn in TURNS))
+    print(f"{'us per request, requests per turn:':<48}" + "".join(f"{turn:>9}" for turn in TURNS))
     for stage in tables[1]:
-        print(f"{stage:<42}" + "".join(f"{tables[turn][stage]:>9.2f}" for turn in TURNS))
+        print(f"{stage:<48}" + "".join(f"{tables[turn][stage]:>9.2f}" for turn in TURNS))
     for call, value in calls.items():
-        print(f"{call:<42}{value:>9.2f}")
+        print(f"{call:<48}{value:>9.2f}")
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ class Watch:
         """
         now_us = self._clock.now_us()
         caller = sink.caller
-        trace_id = caller.traceparent[3:35].decode()
+        trace_id = caller.traceparent[3:35].decode() if caller.traceparent else ""
         if self._traces is not None and self._traces.wanted(caller.traceparent):
             attributes: dict[str, str | int | float] = {
                 "holdfast.rows": rows,
@@ -78,17 +78,9 @@ class Watch:
             trace_id = made[3:35].decode()
             sink.add_header(b"traceparent: %b\r\n" % made)
         if self._access is not None:
+            version, request_id = route.version, caller.request_id
             self._access.add(
-                Access(
-                    now_us,
-                    f"{method} {route.route}",
-                    status,
-                    round(seconds * 1000, 3),
-                    rows,
-                    route.version,
-                    caller.request_id.decode(),
-                    trace_id,
-                )
+                Access(now_us, method, route.route, status, seconds, rows, version, request_id, trace_id)
             )
 
     async def follow(self) -> None:

@@ -205,11 +205,12 @@ class GrpcServer:
                 request.model_name,
                 request.model_version or None,
             )
-            answer: bytes = await sink.future
+            answer = await sink.future
             context.set_trailing_metadata(_metadata(sink))
             return answer
         except HoldfastError as error:
-            return await _abort(context, error)
+            refused: bytes = await _abort(context, error)
+            return refused
         except asyncio.CancelledError:
             if job is not None:
                 job.cancelled = True
@@ -303,7 +304,7 @@ def _metadata(sink: _FutureSink) -> tuple[tuple[str, str], ...]:
 
 async def _abort(context: Any, error: HoldfastError) -> Any:
     code = _CODES.get(status_of(error), grpc.StatusCode.INTERNAL)
-    trailing = ()
+    trailing: tuple[tuple[str, str], ...] = ()
     if isinstance(error, OverloadedError):
-        trailing = (("grpc-retry-pushback-ms", str(round(error.retry_after_s * 1000))),)  # type: ignore[assignment]
+        trailing = (("grpc-retry-pushback-ms", str(round(error.retry_after_s * 1000))),)
     await context.abort(code, str(error), trailing)

@@ -19,6 +19,7 @@ from holdfast.prediction_log.sampling import is_sampled
 from holdfast.prediction_log.spool import SpoolWriter
 
 if TYPE_CHECKING:
+    from holdfast.prediction_log.account import Account, read_account
     from holdfast.prediction_log.byte_search import Found, search_bytes
     from holdfast.prediction_log.erased_ids import ErasedIds
     from holdfast.prediction_log.erasing import ErasureReport
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from holdfast.prediction_log.settling import erase, retain_now, settle
 
 _LOADED_ON_FIRST_USE = {
+    "Account": "account",
     "Counts": "reading",
     "DEFAULT_MEMORY_MB": "querying",
     "ErasedIds": "erased_ids",
@@ -52,6 +54,7 @@ _LOADED_ON_FIRST_USE = {
     "label_report": "label_coverage",
     "log": "opening",
     "RetentionReport": "retaining",
+    "read_account": "account",
     "retain_now": "settling",
     "search_bytes": "byte_search",
     "settle": "settling",
@@ -59,6 +62,7 @@ _LOADED_ON_FIRST_USE = {
 
 __all__ = [
     "DEFAULT_MEMORY_MB",
+    "Account",
     "Counts",
     "ErasedIds",
     "ErasureReport",
@@ -86,6 +90,7 @@ __all__ = [
     "label_text",
     "log",
     "new_prediction_ids",
+    "read_account",
     "retain_now",
     "search_bytes",
     "settle",

@@ -8,6 +8,7 @@ from holdfast.prediction_log.segments import spool_folder
 from holdfast.spec import Deployment
 
 __all__ = [
+    "account_file",
     "erased_folder",
     "erasures_folder",
     "labels_folder",
@@ -58,3 +59,8 @@ def retention_file(log_folder: Path) -> Path:
 def retention_request(log_folder: Path) -> Path:
     """Present when somebody wants retention to be looked at now."""
     return log_folder / "retention.request"
+
+
+def account_file(log_folder: Path) -> Path:
+    """The account of the log as the keeper last saw it."""
+    return log_folder / "account.json"

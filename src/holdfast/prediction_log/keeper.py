@@ -31,6 +31,7 @@ import pyarrow.compute as pc
 
 from holdfast.clock import Clock
 from holdfast.prediction_log import proof
+from holdfast.prediction_log.account import Accountant
 from holdfast.prediction_log.arrow_rows import label_table, prediction_tables
 from holdfast.prediction_log.blocks import LabelBlock, PredictionBlock
 from holdfast.prediction_log.erasing import Eraser, ErasureRequest, pending_requests
@@ -164,6 +165,7 @@ class Keeper:
         self._upkeep_commits = upkeep_commits
         self._step = on_step or _ignore
         self._lease = Lease(self._log_folder)
+        self._accountant = Accountant(self._log_folder, clock)
         self._tables: LogTables | None = None
         self._progress: dict[str, _Progress] = {}
         self._retention_due_s = clock.monotonic_s()
@@ -201,6 +203,7 @@ class Keeper:
                 try:
                     if self._lease.acquire():
                         (on_report or _ignore)(self.run_once())
+                        self._accountant.take_if_due()
                     pause_s = self._interval_s
                 except Exception:
                     _log.exception("a keeper pass failed; trying again in %.1f s", pause_s)

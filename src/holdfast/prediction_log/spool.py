@@ -95,6 +95,7 @@ class SpoolWriter:
         self.labels = 0
         self.unsynced = 0
         """Times that `sync` failed and the answer left all the same."""
+        self.log_folder = log_folder
         self._spool = spool_folder(log_folder)
         self._clock = clock
         self._synced_mode = durability == "synced"

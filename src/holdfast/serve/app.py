@@ -298,6 +298,7 @@ class _Routes:
         return json_response({"name": request.path_params["model"], "ready": ready}, 200 if ready else 503)
 
     async def _metrics(self, _: Request) -> Response:
+        from holdfast.prediction_log import read_account
         from holdfast.telemetry.exposition import CONTENT_TYPE, exposition
 
         # Our own file first, then only files: all workers show the same, ever growing numbers.
@@ -311,6 +312,7 @@ class _Routes:
             workers=self._workers,
             spool_segments=segments,
             spool_bytes=size_bytes,
+            account=None if writer is None else read_account(writer.log_folder),
         )
         return Response(text, headers={"content-type": CONTENT_TYPE})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -13,8 +14,38 @@ from holdfast.telemetry.counts import Histogram, ServiceCounts
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
+class LogAccount(Protocol):
+    """What the log's keeper last found, over all process starts."""
+
+    @property
+    def unaccounted(self) -> int:
+        """Served rows of which nothing is known."""
+
+    @property
+    def coverage(self) -> float:
+        """Share of the rows served that can still be read."""
+
+    @property
+    def torn_records(self) -> int:
+        """Records whose writer died while writing them."""
+
+    @property
+    def labels_refused(self) -> int:
+        """Labels that came for an erased prediction."""
+
+    @property
+    def at_us(self) -> int:
+        """When, in microseconds since the epoch."""
+
+
 def exposition(
-    model: str, counts: ServiceCounts, *, workers: int, spool_segments: int = 0, spool_bytes: int = 0
+    model: str,
+    counts: ServiceCounts,
+    *,
+    workers: int,
+    spool_segments: int = 0,
+    spool_bytes: int = 0,
+    account: LogAccount | None = None,
 ) -> bytes:
     """The text of `/metrics` for one deployment.
 
@@ -24,10 +55,40 @@ def exposition(
         workers: that the service was started with.
         spool_segments: files that the keeper has not yet moved into the table, and deleted.
         spool_bytes: their size.
+        account: of the log, if there is one.
     """
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Counts(model, counts, workers, spool_segments, spool_bytes))
+    if account is not None:
+        registry.register(_Account(model, account))
     return generate_latest(registry)
+
+
+class _Account(Collector):
+    def __init__(self, model: str, account: LogAccount) -> None:
+        self._model = model
+        self._account = account
+
+    def collect(self) -> Iterable[Metric]:
+        account = self._account
+        for name, text, value in (
+            (
+                "unaccounted_rows",
+                "Served rows of which nothing is known; anything but 0 is an alarm.",
+                account.unaccounted,
+            ),
+            ("coverage_ratio", "Share of the rows served that the log can show.", account.coverage),
+            (
+                "torn_records",
+                "Records whose writer died while writing them; never acknowledged.",
+                account.torn_records,
+            ),
+            ("labels_refused", "Labels that came for an erased prediction.", account.labels_refused),
+            ("account_timestamp_seconds", "When the keeper last took the account.", account.at_us / 1e6),
+        ):
+            gauge = GaugeMetricFamily(f"holdfast_log_{name}", text, labels=["model"])
+            gauge.add_metric([self._model], value)
+            yield gauge
 
 
 class _Counts(Collector):

@@ -137,7 +137,7 @@ def test_both_kinds_of_input_may_stand_in_one_request(start: Start) -> None:
             "$.inputs[0].parameters.binary_data_size",
         ),
         ({"data": [1, 2]}, b"\0" * 8, 422, "$.inputs[0].parameters.binary_data_size"),
-        ({"parameters": None}, b"\0" * 8, 400, "$.inputs[0]"),
+        ({"parameters": None}, b"\0" * 8, 422, "$.inputs"),
         ({}, b"\0" * 9, 422, "$.inputs"),
         ({"datatype": "FP16"}, b"\0" * 8, 422, "$.inputs[0].datatype"),
         ({"shape": [10**9, 2]}, b"\0" * 8, 413, "$.inputs[0].shape[0]"),

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from holdfast.artifact.packing import Table
 from holdfast.artifact.signature import Signature
 from holdfast.infer import AnsweredBatch, Block
 
@@ -48,5 +49,7 @@ class Call:
 
 def shape_of_block(signature: Signature, block: Block) -> tuple[tuple[int, ...], ...]:
     """Sizes of the block's variable dimensions."""
+    if isinstance(block.columns, Table):
+        return ()
     varying: list[Any] = [block.columns[column.name] for column in signature.columns if -1 in column.shape]
     return tuple(np.shape(values)[1:] for values in varying)

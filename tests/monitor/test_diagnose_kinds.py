@@ -256,3 +256,22 @@ def test_a_week_that_the_reference_shows_hides_no_shift_and_raises_no_alarm() ->
     found = diagnose(old, drawn(WINDOWS, 28, 9, 0.4 * since_onset()), **names)
     assert found.kinds == ("data drift",)
     assert [window.alarm for window in found.windows].index(True) == ONSET
+
+
+def test_words_that_rarely_meet_make_no_pair() -> None:
+    random = np.random.default_rng(8)
+
+    def drawn(rows: int) -> dict[str, np.ndarray]:
+        return {f"w{number}": (random.random(rows) < 0.03).astype(np.int64) for number in range(12)}
+
+    assert diagnose(drawn(300), drawn(2000), window="50 rows").verdict == "healthy"
+
+
+def test_a_stand_in_that_is_always_right_raises_no_alarm() -> None:
+    random = np.random.default_rng(9)
+
+    def drawn(rows: int) -> dict[str, np.ndarray]:
+        x = random.integers(0, 3, size=(2, rows))
+        return {"a": x[0], "b": x[1], "y": ((x[0] == 0) & (x[1] == 0)).astype(np.int64)}
+
+    assert diagnose(drawn(5000), drawn(3000), target="y", window="250 rows").verdict == "healthy"

@@ -212,3 +212,28 @@ def test_a_handful_of_rows_is_judged_without_failing() -> None:
 def test_columns_without_any_value_are_no_trouble() -> None:
     empty = {"gone": np.full(SMALL * WINDOW, np.nan), "still": np.full(SMALL * WINDOW, 7.0)}
     assert diagnose(small(1) | empty, small(2) | empty, **NAMES).verdict == "healthy"
+
+
+def test_large_files_are_judged_in_batches_as_small_ones_are_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(3)
+
+    def written(name: str, rows: int, shift: float) -> str:
+        columns = {
+            "x": random.normal(size=rows) + shift * (np.arange(rows) >= rows // 2),
+            "word": random.choice(["a", "b", "c"], rows),
+            "n": random.poisson(3, rows),
+        }
+        path = tmp_path / name
+        parquet.write_table(pa.table(columns), path, row_group_size=3000)
+        return str(path)
+
+    old, new = written("old.parquet", 10_000, 0.0), written("new.parquet", 20_000, 0.3)
+    whole = diagnose(old, new)
+    monkeypatch.setattr("holdfast.monitor.streams.LARGE_ROWS", 1000)
+    streamed = diagnose(old, new)
+    assert streamed.kinds == whole.kinds == ("data drift",)
+    assert [one.name for one in streamed.features] == [one.name for one in whole.features] == ["x"]
+    assert streamed.since == whole.since
+    assert streamed.coverage == whole.coverage

@@ -87,10 +87,13 @@ class ConceptModel:
         # Half an event more in each cell, so that a cell without any is not certain; the mean residuals below
         # take the half out of the expectation again and leave it in the variance.
         level = (total + (0.5 if task != "regression" else base.mean())) / (count + 1)
-        expected = _isotonic(level, count + 1) if task != "regression" else level
+        expected = level
         centres = np.maximum.accumulate(
             np.bincount(at, weights=score, minlength=len(count)) / np.maximum(count, 1)
         )
+        if task != "regression":
+            # An empty cell has no place of its own: its half event would stand at its neighbour's.
+            centres, expected = centres[count > 0], _isotonic(level[count > 0], count[count > 0] + 1)
         tests: list[tuple[str, str]] = [("", "overall")]
         tests += [("score", f"score {_interval(edges, cell)}") for cell in range(len(edges) + 1)]
         offsets: dict[str, int] = {}

@@ -38,6 +38,8 @@ SHARES: Final[dict[Family, float]] = {
 DATA_FAMILIES: Final[tuple[Family, ...]] = ("location", "scale", "cells", "pairs")
 SCALE_SHARES: Final = (0.3, 0.3, 0.2, 0.1, 0.06, 0.04)
 """How a test's share is split over the scales: what is found in one to four windows is found early."""
+EVEN_SHARES: Final = (1 / len(SCALES),) * len(SCALES)
+"""For residuals: labels come late anyway, and rare ones need long scales."""
 LEAST_SHARE: Final = 0.002
 """A cell whose share moved by less than two rows in a thousand is immaterial, however rare it was."""
 LEAST_CORRELATION: Final = 0.1
@@ -231,7 +233,8 @@ def _family(plan: _Plan, sums: Sums, own: Sums | None, *, budget: Budget, calend
 def _limits(family: Family, tests: int, budget: Budget) -> NDArray[np.float64]:
     """`[S]`, the value of |z| that raises an alarm at each scale."""
     share = SHARES[family] * budget.factor * len(SCALES)
-    return np.array([threshold(tests, budget.run_length, share * part) for part in SCALE_SHARES])
+    parts = SCALE_SHARES if family in DATA_FAMILIES else EVEN_SHARES
+    return np.array([threshold(tests, budget.run_length, share * part) for part in parts])
 
 
 def _shifted(sums: Sums, season: NDArray[np.float64], counting: NDArray[np.float64]) -> Sums:

@@ -21,6 +21,13 @@ from holdfast.monitor.judge import Settings, judge
 from holdfast.monitor.profiling import profiles
 from holdfast.monitor.reference import ReferenceModel
 from holdfast.monitor.rows import Rows
+from holdfast.monitor.streams import (
+    ParquetStream,
+    WindowsOfRows,
+    fit_stream,
+    open_streams,
+    profile_stream,
+)
 from holdfast.monitor.targets import Targets, read_targets
 from holdfast.monitor.windows import cut, propose_window
 from holdfast.spec import Duration, FalseAlarmBudget, WindowSize
@@ -89,8 +96,19 @@ def diagnose(
     size = WindowSize.parse(window) if isinstance(window, str) else window
     budget = FalseAlarmBudget.parse(false_alarms) if isinstance(false_alarms, str) else false_alarms
     delay = Duration.parse(label_delay) if isinstance(label_delay, str) else label_delay
-    old, new = _table(reference, "reference"), _table(current, "current")
     notes = _Notes()
+    streams = open_streams(reference, current) if target is None else None
+    if streams is not None:
+        return _diagnose_streams(
+            *streams,
+            apart=(prediction, score, time),
+            size=size,
+            run_length=budget.average_run_length_windows,
+            tolerance_sd=tolerance_sd,
+            min_rows=min_rows,
+            notes=notes,
+        )
+    old, new = _table(reference, "reference"), _table(current, "current")
     time = time or _only_time(old, new, notes)
     for name, role in ((target, "target"), (prediction, "prediction"), (score, "score"), (time, "time")):
         _require(name, role, old, new)
@@ -104,12 +122,7 @@ def diagnose(
         size = propose_window(new.num_rows, new_time)
         notes.add(f"Windows of {size}, chosen to give about twenty.")
     elif size.duration is not None and new_time is None:
-        raise MonitorError(
-            "windows by time need a time column",
-            where="window",
-            received=str(size),
-            next_step="Name the time column, or use a number of rows",
-        )
+        raise _no_time(size)
     old_rows, new_rows = (
         _rows(old, inputs, old_time, targets, old=True),
         _rows(new, inputs, new_time, targets, old=False),
@@ -136,6 +149,56 @@ def diagnose(
         notes=tuple(notes.lines),
     )
     return judge(model, windows, settings)
+
+
+def _diagnose_streams(
+    reference: ParquetStream,
+    current: ParquetStream,
+    *,
+    apart: tuple[str | None, str | None, str | None],
+    size: WindowSize | None,
+    run_length: float,
+    tolerance_sd: float,
+    min_rows: int,
+    notes: _Notes,
+) -> Diagnosis:
+    """Large Parquet files without labels: batch by batch, in memory that does not grow with their rows."""
+    sample, shape = reference.sample(), current.empty()
+    prediction, score, time = apart
+    time = time or _only_time(sample, shape, notes)
+    for name, role in ((prediction, "prediction"), (score, "score"), (time, "time")):
+        _require(name, role, sample, shape)
+    inputs = _inputs(sample, shape, {time} - {None}, notes)
+    times = current.times(time)
+    if size is None:
+        size = propose_window(current.rows, None if times is None else np.sort(times))
+        notes.add(f"Windows of {size}, chosen to give about twenty.")
+    elif size.duration is not None and times is None:
+        raise _no_time(size)
+    columns = {name: column_values(sample, name) for name in inputs}
+    outputs = {name for name in (prediction, score) if name is not None}
+    old = WindowsOfRows.cut(reference, reference.times(time), size, min_rows)
+    model = fit_stream(reference, Rows(columns), old, outputs)
+    if len(model.windows) < 5:
+        notes.add("The reference spans fewer than 5 windows: natural variation between windows is not known.")
+    new = WindowsOfRows.cut(current, times, size, min_rows)
+    settings = Settings(
+        run_length=run_length,
+        tolerance_sd=tolerance_sd,
+        show_time=iso_utc if new.timed else str,
+        mature=lambda profile: profile.labelled > 0,
+        notes=tuple(notes.lines),
+    )
+    return judge(model, profile_stream(model.measures, current, new), settings)
+
+
+def _no_time(size: WindowSize) -> MonitorError:
+    return MonitorError(
+        "windows by time need a time column",
+        where="window",
+        received=str(size),
+        next_step="Name the time column, or use a number of rows",
+    )
 
 
 def _table(source: Any, role: str) -> pa.Table:
@@ -232,7 +295,6 @@ def _inputs(old: pa.Table, new: pa.Table, apart: set[str | None], notes: _Notes)
         ):
             notes.add(f"{name!r} is not judged: {column.type} columns are not profiled yet.")
             continue
-        distinct = len(old.column(name).unique())
         names_rows = (
             pa.types.is_string(column.type)
             or pa.types.is_large_string(column.type)
@@ -241,7 +303,7 @@ def _inputs(old: pa.Table, new: pa.Table, apart: set[str | None], notes: _Notes)
         if (
             names_rows
             and old.num_rows >= _LEAST_FOR_IDENTIFIER
-            and distinct > _IDENTIFIER_SHARE * old.num_rows
+            and len(old.column(name).unique()) > _IDENTIFIER_SHARE * old.num_rows
         ):
             notes.add(f"{name!r} is not judged: it names rows (nearly every value is distinct).")
             continue

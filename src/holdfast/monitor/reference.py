@@ -22,9 +22,12 @@ METRICS: Final[Mapping[Task, str]] = {
     "regression": "mean absolute error",
     "none": "",
 }
+_LEAST_VALUES: Final = 10
+_LEAST_FOR_PAIRS: Final = 500
+"""Distinct values, and rows of the reference, from which correlations of normal scores are near normal."""
 MOST_PAIRED: Final = 40
 """Numeric columns whose dependence is followed: 780 pairs; more would cost more than they tell."""
-_PAIR_ROWS: Final = 1 << 16
+PAIR_ROWS: Final = 1 << 14
 """Rows of the reference from which the noise of correlations is estimated."""
 
 
@@ -70,14 +73,12 @@ class ReferenceModel:
         if not rows.columns or len(rows) == 0:
             raise MonitorError("the reference is empty", expected="at least one column and one row")
         features = {name: Feature.fit(name, values) for name, values in rows.columns.items()}
-        paired = tuple(
-            name for name, one in features.items() if "location" in one.tests and name not in outputs
-        )[:MOST_PAIRED]
+        paired = paired_columns(features, outputs)
         concept = ConceptModel.fit(task, rows, features, second_view=second_view)
         measures = Measures(task, features, concept, paired)
         own = profiles(measures, rows, stretches)
         whole = merged(own)
-        step = max(1, len(rows) // _PAIR_ROWS)
+        step = max(1, len(rows) // PAIR_ROWS)
         scores = [
             features[name].functionals[features[name].index(rows.columns[name][::step]), 0] for name in paired
         ]
@@ -92,6 +93,18 @@ class ReferenceModel:
     def profile(self, rows: Rows, start: int, end: int) -> WindowProfile:
         """Counts and sums of one window; costs one binning of each value."""
         return profiles(self.measures, rows, [(start, end, slice(0, len(rows)))])[0]
+
+
+def paired_columns(features: Mapping[str, Feature], outputs: Collection[str]) -> tuple[str, ...]:
+    """Numeric inputs of many values, none of them in most rows: a correlation of rare events is chance."""
+    found = []
+    for name, one in features.items():
+        if "location" not in one.tests or name in outputs or one.rows < _LEAST_FOR_PAIRS:
+            continue
+        inner = one.counts[1:-3]
+        if (inner > 0).sum() >= _LEAST_VALUES and 2 * inner.max() <= one.rows:
+            found.append(name)
+    return tuple(found[:MOST_PAIRED])
 
 
 def merged(some: Sequence[WindowProfile]) -> WindowProfile:

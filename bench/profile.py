@@ -1,0 +1,146 @@
+"""The full report over two Parquet files, beside a bare binning of the same values.
+
+    uv run python bench/profile.py --quick --json
+
+A reference and a current file, each of 1 000 000 rows, 16 columns of numbers (normal, exponential, bimodal,
+log-normal) and 4 of text. The report is `diagnose(reference, current)`: windows, profiles, tests, verdict.
+The floor reads the same files, counts every value on 256 bins with `numpy.searchsorted` and `numpy.bincount`,
+and does nothing with the counts. Each runs in a process of its own, after start: the clock begins when its
+imports are done. Extra memory is the process's peak resident set above what it was then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
+
+NUMERIC, TEXT = 16, 4
+LEVELS = np.array([0.3, 0.2, 0.15, 0.1, 0.08, 0.06, 0.05, 0.03, 0.02, 0.01])
+
+
+def write(path: Path, rows: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    columns: dict[str, Any] = {}
+    for number in range(NUMERIC):
+        form = number % 4
+        values = random.normal(size=rows)
+        if form == 1:
+            values = random.exponential(size=rows)
+        elif form == 2:
+            values += np.where(random.random(rows) < 0.5, -2.0, 2.0)
+        elif form == 3:
+            values = np.exp(0.8 * values)
+        columns[f"x{number}"] = values
+    for number in range(TEXT):
+        words = pa.array([f"word {letter}" for letter in "abcdefghij"])
+        codes = pa.array(random.choice(10, rows, p=LEVELS).astype(np.int32))
+        columns[f"c{number}"] = pa.DictionaryArray.from_arrays(codes, words).cast(pa.string())
+    parquet.write_table(pa.table(columns), path, row_group_size=1 << 17)
+
+
+def report(reference: Path, current: Path) -> dict[str, Any]:
+    from holdfast.monitor import diagnose
+
+    found = diagnose(str(reference), str(current))
+    return {"verdict": found.verdict, "windows": len(found.windows)}
+
+
+def floor(reference: Path, current: Path) -> dict[str, Any]:
+    edges: dict[str, Any] = {}
+    counted = 0
+    for path in (reference, current):
+        for batch in parquet.ParquetFile(path, read_dictionary=[f"c{i}" for i in range(TEXT)]).iter_batches():
+            for name in batch.schema.names:
+                values = batch.column(name)
+                if pa.types.is_dictionary(values.type):
+                    counted += int(np.bincount(values.indices.to_numpy()).sum())
+                    continue
+                numbers = values.to_numpy()
+                if name not in edges:
+                    edges[name] = np.quantile(numbers, np.arange(1, 256) / 256)
+                counted += int(np.bincount(np.searchsorted(edges[name], numbers), minlength=256).sum())
+    return {"values": counted}
+
+
+def measured(run: Callable[[Path, Path], dict[str, Any]], reference: Path, current: Path) -> dict[str, Any]:
+    """In this very process."""
+    import scipy.special
+
+    from holdfast.monitor import judge
+
+    del judge
+    scipy.special.ndtri(0.5)
+    before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    wall, cpu = time.perf_counter(), time.process_time()
+    answer = run(reference, current)
+    return answer | {
+        "wall_s": round(time.perf_counter() - wall, 3),
+        "cpu_s": round(time.process_time() - cpu, 3),
+        "extra_peak_mb": round((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb) / 1024, 1),
+    }
+
+
+def profile_bytes(reference: Path) -> int:
+    """Size of one stored profile of a window of the reference."""
+    from holdfast.monitor.columns import column_values
+    from holdfast.monitor.profile_store import ProfileStore
+    from holdfast.monitor.reference import ReferenceModel
+    from holdfast.monitor.rows import Rows
+
+    table = parquet.ParquetFile(reference).read_row_group(0).slice(0, 50_000)
+    rows = Rows({name: column_values(table, name) for name in table.column_names})
+    model = ReferenceModel.fit("none", rows, [(0, len(rows), slice(0, len(rows)))])
+    with tempfile.TemporaryDirectory() as folder:
+        ProfileStore(Path(folder)).put(model.windows[0])
+        return sum(path.stat().st_size for path in Path(folder).iterdir())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="three rounds instead of seven")
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--one", choices=["report", "floor"], help=argparse.SUPPRESS)
+    parser.add_argument("--files", nargs=2, type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        run = report if arguments.one == "report" else floor
+        print(json.dumps(measured(run, *arguments.files)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / "reference.parquet", Path(folder) / "current.parquet"]
+        for seed, path in enumerate(files):
+            write(path, arguments.rows, seed)
+        rounds: dict[str, list[dict[str, Any]]] = {"report": [], "floor": []}
+        # Interleaved, so that whatever else the machine does falls on both alike.
+        for _ in range(3 if arguments.quick else 7):
+            for name, done in rounds.items():
+                command = [sys.executable, __file__, "--one", name, "--files", *map(str, files)]
+                done.append(json.loads(subprocess.run(command, capture_output=True, check=True).stdout))
+        result: dict[str, Any] = {"rows": 2 * arguments.rows, "columns": NUMERIC + TEXT}
+        for name, done in rounds.items():
+            result[name] = {
+                key: statistics.median(one[key] for one in done)
+                for key in ("wall_s", "cpu_s", "extra_peak_mb")
+            }
+        result["report"]["verdict"] = rounds["report"][0]["verdict"]
+        result["ratio_of_cpu"] = round(result["report"]["cpu_s"] / result["floor"]["cpu_s"], 2)
+        result["profile_bytes"] = profile_bytes(files[0])
+    print(json.dumps(result, indent=2 if arguments.json else None))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""Parquet files judged in bounded memory: a sample for the bins, one pass for the counts."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.monitor.columns import column_values
+from holdfast.monitor.errors import MonitorError
+from holdfast.monitor.features import Feature
+from holdfast.monitor.profiling import BATCH_ROWS, Measures, ProfileAdder, WindowProfile
+from holdfast.monitor.reference import PAIR_ROWS, ReferenceModel, merged, paired_columns
+from holdfast.monitor.rows import Rows
+from holdfast.monitor.windows import Stretch, cut
+from holdfast.stats import NumericBins, fisher_variance
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from holdfast.spec import WindowSize
+
+LARGE_ROWS: Final = 200_000
+"""Smaller files are read whole: their bins are then exact."""
+SAMPLE_BATCHES: Final = 1
+"""Batches of the reference, spread over its row groups, on which the bins are fitted: 196 608 rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParquetStream:
+    """A Parquet file, read batch by batch."""
+
+    path: Path
+    file: Any = field(repr=False)
+
+    @classmethod
+    def open(cls, path: Path) -> ParquetStream:
+        """Reads the footer only."""
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        kinds = {one.name: one.type for one in parquet.read_schema(path)}
+        text = [
+            name for name, kind in kinds.items() if pa.types.is_string(kind) or pa.types.is_large_string(kind)
+        ]
+        return cls(
+            path, parquet.ParquetFile(path, read_dictionary=text, pre_buffer=False, buffer_size=1 << 20)
+        )
+
+    @property
+    def rows(self) -> int:
+        """In the whole file."""
+        return int(self.file.metadata.num_rows)
+
+    def batches(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """All rows in order, some columns."""
+        held = [name for name in names if name in self.file.schema_arrow.names]
+        for group in range(self.file.num_row_groups):
+            yield from self.file.iter_batches(batch_size=BATCH_ROWS, row_groups=[group], columns=held)
+
+    def sample(self) -> pa.Table:
+        """Whole batches of row groups that are spread evenly over the file."""
+        import pyarrow as pa
+
+        groups = self.file.num_row_groups
+        chosen = sorted({0, groups // 2, groups - 1})
+        parts = []
+        for group in chosen:
+            read = self.file.iter_batches(batch_size=BATCH_ROWS, row_groups=[group])
+            for number, batch in enumerate(read):
+                parts.append(batch)
+                if number + 1 >= SAMPLE_BATCHES:
+                    break
+        return pa.Table.from_batches(parts) if parts else self.empty()
+
+    def empty(self) -> pa.Table:
+        """A table of its columns without rows."""
+        return self.file.schema_arrow.empty_table()
+
+    def extremes(self, name: str) -> tuple[float, float] | None:
+        """Least and greatest value by the file's own statistics; None where they are not kept."""
+        position = self.file.schema_arrow.names.index(name)
+        low, high = np.inf, -np.inf
+        for group in range(self.file.num_row_groups):
+            kept = self.file.metadata.row_group(group).column(position).statistics
+            if kept is None or not kept.has_min_max:
+                return None
+            try:
+                low, high = min(low, float(kept.min)), max(high, float(kept.max))
+            except (TypeError, ValueError):
+                return None
+        return (low, high) if np.isfinite(low) and np.isfinite(high) else None
+
+    def times(self, name: str | None) -> NDArray[np.int64] | None:
+        """Microseconds of every row, in the file's order."""
+        import pyarrow as pa
+
+        if name is None:
+            return None
+        held = self.file.read(columns=[name]).column(0)
+        try:
+            moments = held.cast(pa.timestamp("us", getattr(held.type, "tz", None)), safe=False)
+        except pa.ArrowException as error:
+            raise _no_times(self.path, name, str(error)) from error
+        if held.null_count or pa.types.is_integer(held.type) or pa.types.is_floating(held.type):
+            raise _no_times(self.path, name, f"{held.type} with {held.null_count} missing")
+        numbers: NDArray[np.int64] = moments.cast(pa.int64()).to_numpy()
+        return numbers
+
+
+def _no_times(path: Path, name: str, received: str) -> MonitorError:
+    return MonitorError(
+        "the time column holds no times",
+        where=f"{path}: {name}",
+        expected="timestamps, dates or ISO 8601 text in every row",
+        received=received,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class WindowsOfRows:
+    """Which window each row of a file falls into; rows need not be in the order of time."""
+
+    stretches: Sequence[Stretch]
+    starts: NDArray[np.int64] = field(repr=False)
+    time_us: NDArray[np.int64] | None = field(repr=False)
+    """Of each row in the file's order; None: windows are by row number."""
+
+    @classmethod
+    def cut(
+        cls, source: ParquetStream, time_us: NDArray[np.int64] | None, size: WindowSize, min_rows: int
+    ) -> WindowsOfRows:
+        """The windows of a file, from the time of each of its rows or None."""
+        by_time = size.duration is not None and time_us is not None
+        ordered = np.sort(time_us) if by_time and time_us is not None else None
+        stretches = cut(source.rows, ordered, size, min_rows=min_rows)
+        starts = np.array([start for start, _, _ in stretches], dtype=np.int64)
+        return cls(stretches, starts, time_us if by_time else None)
+
+    @property
+    def timed(self) -> bool:
+        """Whether windows are by time."""
+        return self.time_us is not None
+
+    def of(self, first: int, rows: int) -> NDArray[np.intp]:
+        """For the rows from `first` on."""
+        at = np.arange(first, first + rows) if self.time_us is None else self.time_us[first : first + rows]
+        found: NDArray[np.intp] = np.searchsorted(self.starts, at, side="right") - 1
+        return found
+
+
+def open_streams(reference: Any, current: Any) -> tuple[ParquetStream, ParquetStream] | None:
+    """Both as streams, if both are paths to Parquet files and one is large; None otherwise."""
+    from pyarrow import ArrowException
+
+    paths = []
+    for source in (reference, current):
+        if not isinstance(source, str | Path) or Path(source).suffix.lower() not in {".parquet", ".pq"}:
+            return None
+        paths.append(Path(source))
+    try:
+        old, new = (ParquetStream.open(path) for path in paths)
+    except (OSError, ArrowException):
+        # Whatever is wrong with a file is said by the reader of whole tables.
+        return None
+    return (old, new) if max(old.rows, new.rows) >= LARGE_ROWS else None
+
+
+def fit_stream(
+    source: ParquetStream, sample: Rows, windows: WindowsOfRows, outputs: Collection[str]
+) -> ReferenceModel:
+    """The reference of a file: bins and normal scores from a sample, counts from every row."""
+    features = {}
+    for name, values in sample.columns.items():
+        fitted = Feature.fit(name, values)
+        if isinstance(fitted.bins, NumericBins):
+            low, high = source.extremes(name) or (np.inf, -np.inf)
+            edges = (min(low, fitted.bins.edges[0]), *fitted.bins.edges[1:])
+            fitted = replace(fitted, bins=NumericBins(edges, max(high, fitted.bins.maximum)))
+        features[name] = fitted
+    paired = paired_columns(features, outputs)
+    own = profile_stream(Measures("none", features, None, paired), source, windows)
+    whole = merged(own)
+    final = {name: replace(one, counts=whole.counts[name]) for name, one in features.items()}
+    step = max(1, len(sample) // PAIR_ROWS)
+    scores = [
+        features[name].functionals[features[name].index(sample.columns[name][::step]), 0] for name in paired
+    ]
+    variance = fisher_variance(np.stack(scores, axis=1)) if len(paired) > 1 else None
+    return ReferenceModel("none", final, None, own, whole, paired, variance, windows.timed)
+
+
+def profile_stream(measures: Measures, source: ParquetStream, windows: WindowsOfRows) -> list[WindowProfile]:
+    """The profiles of a file's windows, in one pass over it."""
+    adder = ProfileAdder(measures, [(start, end) for start, end, _ in windows.stretches])
+    first = 0
+    for batch in source.batches(list(measures.features)):
+        columns = {name: column_values(batch, name) for name in measures.features}
+        adder.add(Rows(columns), windows.of(first, batch.num_rows))
+        first += batch.num_rows
+    return list(adder.finish())

@@ -58,6 +58,19 @@ def test_the_curve_is_the_fastest_run_of_each_size_and_ends_when_runs_get_long()
     assert max(asked) == 512, "a run of 52 ms is the last"
 
 
+def test_measuring_ends_before_it_takes_more_memory_than_it_may() -> None:
+    held, most = [0], [0]
+
+    def run(rows: int) -> float:
+        held[0] = max(held[0], rows * 10**7)  # 10 MB a row, which the arena keeps
+        most[0] = max(most[0], rows)
+        return 1e-6
+
+    measured = measure(run, 200e6, lambda: held[0])
+    assert most[0] == 16, "32 rows would be 320 MB"
+    assert measured.bytes_per_row == pytest.approx(10**7, rel=0.1)
+
+
 def test_memory_left_decides_the_rows_of_a_run() -> None:
     assert rows_in_memory(1e6, 64e6) == 64
     assert rows_in_memory(1e9, 64e6) == 1

@@ -15,6 +15,7 @@ WARM_UP_S: Final = 0.1
 LONGEST_RUN_S: Final = 0.05
 MOST_ROWS: Final = 4096
 """Of one run, whatever was measured: gains end far below."""
+DEFAULT_BUDGET_BYTES: Final = 256 * 1024 * 1024
 _BEST_OF: Final = 3
 _NOISE_BYTES: Final = 8 * 1024 * 1024
 """Growth of a process below it says nothing of the model."""
@@ -29,14 +30,21 @@ class Measured(msgspec.Struct, frozen=True):
     """Growth of the process over the largest run; 0 where it cannot be told."""
 
 
-def measure(run: Callable[[int], float]) -> Measured:
-    """Run ever larger batches until time or the length of a run says enough.
+def measure(
+    run: Callable[[int], float],
+    budget_bytes: float = DEFAULT_BUDGET_BYTES,
+    held_bytes: Callable[[], int] | None = None,
+) -> Measured:
+    """Run ever larger batches until time, memory or the length of a run says enough.
 
     Args:
         run: runs so many rows and returns the seconds it took.
+        budget_bytes: by which the process may grow; a larger batch is not tried when it would pass it.
+        held_bytes: memory of the process; None: as the system says.
     """
+    held_bytes = held_bytes or resident_bytes
     curve = [(1, min(run(1) for _ in range(_BEST_OF)))]
-    before_bytes = resident_bytes()
+    before_bytes = held_bytes()
     ends_s = time.monotonic() + WARM_UP_S
     rows = 2
     while rows <= MOST_ROWS:
@@ -46,11 +54,13 @@ def measure(run: Callable[[int], float]) -> Measured:
                 break
             fastest_s = min(fastest_s, run(rows))
         curve.append((rows, fastest_s))
-        # The next run takes about twice as long as this one.
+        # The next run takes about twice the time and memory of this one.
         if fastest_s > LONGEST_RUN_S or time.monotonic() + 2 * fastest_s > ends_s:
             break
+        if 2 * (held_bytes() - before_bytes) > budget_bytes:
+            break
         rows *= 2
-    grown_bytes = resident_bytes() - before_bytes
+    grown_bytes = held_bytes() - before_bytes
     return Measured(tuple(curve), grown_bytes / curve[-1][0] if grown_bytes > _NOISE_BYTES else 0.0)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from holdfast.artifact.packing import Answer, OutputReader, Packer
 from holdfast.artifact.signature import Column, Signature
-from holdfast.infer.budget import MOST_ROWS, Measured, measure, rows_in_memory
+from holdfast.infer.budget import DEFAULT_BUDGET_BYTES, MOST_ROWS, Measured, measure, rows_in_memory
 from holdfast.infer.cost import RunCost
 from holdfast.infer.errors import ModelFailedError
 from holdfast.infer.validation import as_values, check_columns
@@ -142,7 +142,8 @@ class LoadedModel:
 
         run(1)
         run(rows)
-        self.measured = measured = measure(run)
+        budget_bytes = DEFAULT_BUDGET_BYTES if memory_bytes is None else memory_bytes
+        self.measured = measured = measure(run, budget_bytes)
         self.cost = RunCost()
         for _ in range(_RUNS_PER_POINT):
             for count, seconds in measured.curve:

@@ -37,7 +37,9 @@ def show(folder: Path, entries: int, *, as_json: bool) -> None:
             one.actor,
             one.action,
             one.target,
-            " ".join(f"{name}={value}" for name, value in one.detail.items() if value not in {None, ""}),
+            " ".join(
+                f"{name}={value}" for name, value in one.detail.items() if value is not None and value != ""
+            ),
         ]
         for one in found
     ]

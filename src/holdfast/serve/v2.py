@@ -273,7 +273,7 @@ class V2Codec:
             data = given.data
             try:
                 flat = None if isinstance(data, UnsetType) else self._decoders[tensor.name](data)
-            except (msgspec.MsgspecError, RecursionError):
+            except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
                 return None
             if flat is None or len(flat) != shape[0] * shape[1]:
                 return None
@@ -349,7 +349,7 @@ class V2Codec:
         try:
             values: list[Any] = decode(data)
             return values
-        except (msgspec.MsgspecError, RecursionError):
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
             nested = read_json(bytes(data))
         if not isinstance(nested, list):
             raise InputError("wrong type", where=f"{path}.data", expected="a list")

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -138,6 +139,7 @@ class Keeper:
         retention_days: days a row is kept after it was logged; None: the checklist's, or for ever.
         upkeep_commits: commits of a table between two rounds of compaction, checkpoint and vacuum. Every
             twentieth round merges large files, so each row is rewritten a few times only.
+        retains: look at the retention in the first pass and once an hour; if not, only when it is asked for.
         on_step: called after each named step, for tests that stop there.
     """
 
@@ -150,6 +152,7 @@ class Keeper:
         interval_s: float | None = None,
         retention_days: int | None = None,
         upkeep_commits: int = 50,
+        retains: bool = True,
         on_step: Callable[[str], None] | None = None,
     ) -> None:
         self._log_folder = log_folder_of(log)
@@ -168,7 +171,7 @@ class Keeper:
         self._accountant = Accountant(self._log_folder, clock)
         self._tables: LogTables | None = None
         self._progress: dict[str, _Progress] = {}
-        self._retention_due_s = clock.monotonic_s()
+        self._retention_due_s = clock.monotonic_s() if retains else math.inf
 
     def run_once(self) -> KeeperReport:
         """Commit what is in the spool now, then let go of the lease (unless `run` holds it).

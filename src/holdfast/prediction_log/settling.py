@@ -44,7 +44,7 @@ def settle(log: Deployment | Path, clock: Clock, *, timeout_s: float = 30.0) -> 
     wanted = [_summary for _summary in _summaries(log_folder) if _summary.rows or _summary.labels]
     deadline_s = clock.monotonic_s() + timeout_s
     while True:
-        report = Keeper(log, clock).run_once()
+        report = Keeper(log, clock, retains=False).run_once()
         if report.lease or not _missing(wanted, log_folder):
             return report
         if clock.monotonic_s() >= deadline_s:
@@ -89,7 +89,7 @@ def erase(
     request = write_request(log_folder, clock, subjects, prediction_ids)
     deadline_s = clock.monotonic_s() + timeout_s
     while True:
-        Keeper(log, clock).run_once()
+        Keeper(log, clock, retains=False).run_once()
         report = read_report(log_folder, request.request_id)
         if report is not None:
             return report
@@ -114,7 +114,7 @@ def retain_now(log: Deployment, clock: Clock, *, timeout_s: float = 600.0) -> Re
     retention_request(log_folder).touch()
     deadline_s = clock.monotonic_s() + timeout_s
     while True:
-        report = Keeper(log, clock).run_once()
+        report = Keeper(log, clock, retains=False).run_once()
         if report.retention is not None:
             return report.retention
         if not retention_request(log_folder).exists():

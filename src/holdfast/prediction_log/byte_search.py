@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +19,9 @@ import pyarrow.parquet as pq
 from holdfast.prediction_log.errors import PredictionLogError
 
 _SHORTEST_BYTES: Final = 4
-_BATCH_ROWS: Final = 262_144
+_BATCH_ROWS: Final = 65_536
+_THREADS: Final = min(4, os.cpu_count() or 1)
+"""Decoding and searching leave the interpreter alone; each thread holds one batch of one file."""
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -30,7 +36,8 @@ def search_bytes(folder: Path, texts: Iterable[str]) -> list[Found]:
     """Every file under the folder that holds one of the texts as UTF-8, as it is or inside a Parquet column.
 
     Raw bytes are searched first; the values of a Parquet file are compressed, so they are decoded, column by
-    column, and searched as well. About 5 s for 10 million rows of 20 columns; memory of one batch of rows.
+    column, and searched as well. About 16 s of one core
+    for 10 million rows of 20 columns (1 GB of files).
 
     Raises:
         PredictionLogError: a text is shorter than 4 bytes, which would be found by chance.
@@ -40,15 +47,17 @@ def search_bytes(folder: Path, texts: Iterable[str]) -> list[Found]:
         raise PredictionLogError("the text to search for is too short", expected="4 bytes or more")
     # One automaton for all of them (RE2): the time does not grow with their number, as with Python's `re`.
     pattern = "|".join("".join(f"\\x{byte:02x}" for byte in needle) for needle in needles)
-    found = []
-    for path in sorted(folder.rglob("*")):
-        if not path.is_file() or path.stat().st_size == 0:
-            continue
-        if _matches(_content(path), pattern):
-            found.append(Found(str(path), None))
-        elif path.suffix == ".parquet":
-            found += [Found(str(path), column) for column in _in_columns(path, pattern)]
-    return found
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.stat().st_size]
+    with ThreadPoolExecutor(_THREADS) as threads:
+        return list(chain.from_iterable(threads.map(partial(_in_file, pattern), files)))
+
+
+def _in_file(pattern: str, path: Path) -> list[Found]:
+    if _matches(_content(path), pattern):
+        return [Found(str(path), None)]
+    if path.suffix == ".parquet":
+        return [Found(str(path), column) for column in _in_columns(path, pattern)]
+    return []
 
 
 def _content(path: Path) -> pa.Buffer:

@@ -178,3 +178,39 @@ def test_while_the_queue_stands_refusals_cost_nothing_and_end_when_it_moves() ->
         batcher.close()
 
     asyncio.run(test())
+
+
+def test_answers_later_than_predicted_let_fewer_in_until_they_are_in_time_again() -> None:
+    async def let_in(batcher: TurnBatcher, lane: Lane) -> int:
+        count = 0
+        try:
+            while True:
+                batcher.submit(lane, job_of(lane))
+                count += 1
+        except OverloadedError:
+            await batcher.drained()
+            return count
+
+    async def test() -> None:
+        batcher = TurnBatcher(DataPlane(None, None, SystemClock()), ServiceCounts(), 5.0, 0.1)
+        lane = Lane(model_of(Arithmetic()), DEMO)
+        lane.model.cost = lane.cost = Settled()
+        lane.model.cost.per_row_s = 0.001
+        batcher.open_lane(lane)
+        first = await let_in(batcher, lane)
+        for _ in range(30):  # answers that came long after their requests
+            job = job_of(lane)
+            job.arrived_s -= 0.2
+            batcher.submit(lane, job)
+            await batcher.drained()
+        late = await let_in(batcher, lane)
+        for _ in range(200):
+            batcher.submit(lane, job_of(lane))
+            await batcher.drained()
+        again = await let_in(batcher, lane)
+        assert first >= 80
+        assert 20 <= late <= 25, "a fifth of the target"
+        assert again >= 80
+        batcher.close()
+
+    asyncio.run(test())

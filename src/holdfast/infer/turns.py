@@ -33,6 +33,11 @@ TURN_S: Final = 0.010
 """Longest time of runs in the loop before sockets are served again."""
 _TARGET_SHARE: Final = 0.8
 """Of the latency target, for what is predicted: the rest is for what is not."""
+_LEAST_SHARE: Final = 0.2
+"""To which that share falls while answers come later than was predicted: other work has the cores."""
+_LATER: Final = 0.9
+_EARLIER: Final = 1.01
+"""Its change after a batch that came too late, or in time."""
 _BATCH_SHARE: Final = 0.4
 """Of the latency target, for one run: a request waits for the run under way, and then has its own."""
 _FIXED_PARTS: Final = 3.0
@@ -135,6 +140,7 @@ class TurnBatcher:
         self._counts = counts
         self._deadline_s = deadline_s
         target_s = deadline_s if target_s is None else target_s
+        self._promised_s = target_s
         self._target_s = target_s * _TARGET_SHARE
         self._batch_s = target_s * _BATCH_SHARE
         self._late_left = _MOST_LATE * _LATE_FRACTION
@@ -221,7 +227,7 @@ class TurnBatcher:
     def _refuse_late(self, lane: Lane, job: Job, expected_s: float) -> None:
         error = OverloadedError(
             f"the answer would take about {expected_s * 1000:.0f} ms, more than the "
-            f"{self._target_s / _TARGET_SHARE * 1000:.0f} ms that are promised, and too many have been late",
+            f"{self._promised_s * 1000:.0f} ms that are promised, and too many have been late",
             retry_after_s=expected_s - self._target_s,
             reason="latency",
         )
@@ -373,7 +379,12 @@ class TurnBatcher:
                     counts.version(lane.version).queue_s.observe_all(np.maximum(began_s - arrived_s, 0.0))
             else:
                 counts.failure(lane.version)
-        lane.cost.observe(rows, time.monotonic() - began_s)
+        now_s = time.monotonic()
+        lane.cost.observe(rows, now_s - began_s)
+        if now_s - outcomes[0][0][0].arrived_s > self._promised_s:
+            self._target_s = max(self._target_s * _LATER, self._promised_s * _LEAST_SHARE)
+        elif self._target_s < self._promised_s * _TARGET_SHARE:
+            self._target_s = min(self._target_s * _EARLIER, self._promised_s * _TARGET_SHARE)
         self._close_if_done(lane)
 
     def _close_if_done(self, lane: Lane) -> None:

@@ -42,10 +42,14 @@ EVEN_SHARES: Final = (1 / len(SCALES),) * len(SCALES)
 """For residuals: labels come late anyway, and rare ones need long scales."""
 LEAST_SHARE: Final = 0.002
 """A cell whose share moved by less than two rows in a thousand is immaterial, however rare it was."""
+CELL_TOLERANCES: Final = 2.0
+"""Tolerances by which a cell's share must move: with the default, one that held an eighth by 3.3 points."""
 LEAST_CORRELATION: Final = 0.1
 """A correlation that moved by less is immaterial: it explains one hundredth of the variance at most."""
 LEAST_REFERENCE_WINDOWS: Final = 5
 """With fewer, the reference says nothing about variation between windows."""
+_PERSISTENCE: Final = 0.25
+"""Growth of the variance with the scale that a short reference cannot rule out: by 19 % for each doubling."""
 PAIR_MARK: Final = " ~ "
 
 
@@ -206,6 +210,8 @@ def _family(plan: _Plan, sums: Sums, own: Sums | None, *, budget: Budget, calend
             season_error = season.error(calendar.current)
             fitted = fitted + season.fitted
         spread = natural_spread(own, fitted)
+        if plan.family in DATA_FAMILIES:
+            spread = spread * _unseen(len(own.weight))[:, None]
     values = scan(sums, plan.error, spread, plan.step, usual_weight=usual, season=season_error)
     limits = _limits(plan.family, len(plan.names), budget)
     strength = np.zeros(values.shape[:2])
@@ -215,7 +221,7 @@ def _family(plan: _Plan, sums: Sums, own: Sums | None, *, budget: Budget, calend
         deviation = np.sqrt(np.maximum(pooled(sums.variance, scale) / weight, 1e-300))
         material = change >= budget.tolerance_sd * deviation
         if plan.family == "cells":
-            material &= change >= LEAST_SHARE
+            material &= change >= np.maximum(CELL_TOLERANCES * budget.tolerance_sd * deviation, LEAST_SHARE)
         strength = np.maximum(
             strength, np.where(material, np.abs(values[:, :, position]) / limits[position], 0.0)
         )
@@ -228,6 +234,16 @@ def _family(plan: _Plan, sums: Sums, own: Sums | None, *, budget: Budget, calend
         strength,
         (sums.observed - sums.expected) / weight / deviation,
     )
+
+
+def _unseen(windows: int) -> NDArray[np.float64]:
+    """`[S]`, variance granted to scales of which the reference holds fewer than five blocks.
+
+    Customers come back, batches last: what persists shows only over many windows, and a short reference has
+    not seen it.
+    """
+    seen = max((scale for scale in SCALES if windows >= LEAST_REFERENCE_WINDOWS * scale), default=1)
+    return np.array([max(1.0, scale / seen) ** _PERSISTENCE for scale in SCALES])
 
 
 def _limits(family: Family, tests: int, budget: Budget) -> NDArray[np.float64]:

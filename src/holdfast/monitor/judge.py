@@ -49,6 +49,8 @@ _TESTS_FOR_ONSET: Final = 12
 _LASTING_WINDOWS: Final = 3
 _STRONG: Final = 1.3
 """An alarm of fewer windows counts, once it is over, only if it was so far beyond the threshold."""
+_FAR_STRONGER: Final = 2.0
+"""The onset is that of one kind alone if its strongest value is so many times that of the other."""
 _LABEL_SHIFT_CELLS: Final = 8
 _LABEL_SHIFT_CHANCE: Final = 0.01
 """Label shift explains what is seen if P(score | y) is as it was, by a chi-square test at this level."""
@@ -286,7 +288,15 @@ def _strongest(families: Sequence[Tests], feature: str | None = None) -> NDArray
 def _locate(
     data: Sequence[Tests], concept: Sequence[Tests], with_labels: Sequence[int], windows: int
 ) -> OnsetEstimate | None:
-    """The earlier of the onsets of the two kinds, in numbers of all windows."""
+    """The onset of the kind that is far stronger, else the earlier, in numbers of all windows."""
+    weight = [
+        max((float(tests.strength.max(initial=0.0)) for tests in kind), default=0.0)
+        for kind in (data, concept)
+    ]
+    if weight[0] >= _FAR_STRONGER * weight[1]:
+        concept = ()
+    elif weight[1] >= _FAR_STRONGER * weight[0]:
+        data = ()
     found: list[OnsetEstimate] = []
     if any(tests.in_alarm.size for tests in data):
         found.append(estimate_onset(_strongest(data)))

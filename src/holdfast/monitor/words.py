@@ -13,6 +13,16 @@ from holdfast.monitor.features import Feature
 from holdfast.monitor.reference import ReferenceModel
 
 
+def shown(time: str) -> str:
+    """A time for people: the day alone at midnight, no fraction of a second that is nothing.
+
+    Example:
+        >>> shown("2026-05-18T00:00:00.000000Z"), shown("2026-05-18T06:30:00.000000Z"), shown("8000")
+        ('2026-05-18', '2026-05-18T06:30:00Z', '8000')
+    """
+    return time.replace("T00:00:00.000000Z", "").replace("T00:00:00Z", "").replace(".000000Z", "Z")
+
+
 def describe_data(feature: Feature, counts: NDArray[np.int64], shift: float | None, fault: str | None) -> str:
     """What happened to a column's distribution since the alarm."""
     if fault is not None:
@@ -76,9 +86,9 @@ def summarise(
             f", {shape}" if shape != "too early to tell" else ", too early to tell whether sudden or gradual"
         )
     if since is not None:
-        sentence += f", since {since.estimate}"
+        sentence += f", since {shown(since.estimate)}"
         if since.earliest != since.latest:
-            sentence += f" (between {since.earliest} and {since.latest})"
+            sentence += f" (between {shown(since.earliest)} and {shown(since.latest)})"
     parts = [sentence + "."]
     columns = [found.name for found in findings if found.name not in {"overall", "score"}][:4]
     if columns:
@@ -105,7 +115,7 @@ def advice_for(
     if "data fault" in kinds:
         yield "Fix the pipe that feeds the named columns before anything else; do not retrain on these rows."
     if "concept drift" in kinds:
-        start = f" since {since.estimate}" if since is not None else ""
+        start = f" since {shown(since.estimate)}" if since is not None else ""
         yield f"Retrain on labelled rows{start} and test on the newest; older rows teach the old mapping."
         if shape == "too early to tell":
             yield "Few windows lie after the change: wait for a few more before trusting a new model."

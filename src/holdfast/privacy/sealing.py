@@ -41,7 +41,7 @@ class Sealer:
         self._clock = clock
 
     def seal(self, subject: str | None, prediction_id: str, values: Mapping[str, object]) -> str:
-        """The values as one text that is bound to the row. About 5 microseconds once the key is known."""
+        """The values as one text that is bound to the row. About 30 microseconds for 20 values."""
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
         key = self._store.data_key(self._master_key, subject or _NOBODY, self._clock.now_us())
@@ -72,7 +72,7 @@ class Sealer:
         """The table with each sealed value in a column of its own, `input_<name>` or `context_<name>`.
 
         Needs the columns prediction_id, subject and context_sealed; the last is left out of the result. Rows
-        whose subject's key is destroyed have no values.
+        whose subject's key is destroyed have no values, and a name without any value gets no column.
         """
         if _COLUMN not in table.column_names:
             return table
@@ -82,7 +82,7 @@ class Sealer:
                 _texts(table, "subject"), _texts(table, "prediction_id"), _texts(table, _COLUMN), strict=True
             )
         ]
-        names = dict.fromkeys(name for row in opened for name in row)
+        names = dict.fromkeys(name for row in opened for name, value in row.items() if value is not None)
         result = table.drop_columns([_COLUMN])
         for name in names:
             column = _column([row.get(name) for row in opened])

@@ -177,25 +177,32 @@ def test_diagnose_tells_the_kind_and_exits_with_3_when_asked_to(tmp_path: Path) 
     assert found["features"][0]["name"] == "x"
 
 
-def test_log_query_prints_a_table_csv_and_json(tmp_path: Path) -> None:
-    _run("init", str(tmp_path / "shop"), "--yes")
-    sql = "SELECT count(*) AS n, [1, 2] AS list FROM joined"
-    shown = _run("log", "query", sql, "-C", str(tmp_path / "shop"))
-    assert (shown.returncode, shown.stdout.split()) == (0, ["n", "list", "0", "[1,", "2]"])
-    assert "Coverage: 0 of 0 rows served" in shown.stderr
-    csv = _run("log", "query", sql, "--csv", "-C", str(tmp_path / "shop"))
-    assert csv.stdout == '"n","list"\n0,"[1,2]"\n'
-    document = json.loads(_run("log", "query", sql, "--json", "-C", str(tmp_path / "shop")).stdout)
+def test_log_query_prints_a_table_csv_and_json(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = str(tmp_path / "shop")
+    assert _exit_code("init", folder, "--yes") == 0
+    capfd.readouterr()
+    query = ("log", "query", "SELECT count(*) AS n, [1, 2] AS list FROM joined", "-C", folder)
+    assert _exit_code(*query) == 0
+    shown = capfd.readouterr()
+    assert shown.out.split() == ["n", "list", "0", "[1,", "2]"]
+    assert "Coverage: 0 of 0 rows served" in shown.err
+    assert _exit_code(*query, "--csv") == 0
+    assert capfd.readouterr().out == '"n","list"\n0,"[1,2]"\n'
+    assert _exit_code(*query, "--json") == 0
+    document = json.loads(capfd.readouterr().out)
     assert document["rows"] == [{"n": 0, "list": [1, 2]}]
     assert document["coverage"]["served"] == 0
-    refused = _run("log", "query", "FROM read_csv('/etc/passwd')", "--json", "-C", str(tmp_path / "shop"))
-    assert (refused.returncode, refused.stdout) == (EXIT_ERROR, "")
-    assert "disabled" in json.loads(refused.stderr)["what"]
+    assert _exit_code("log", "query", "FROM read_csv('/etc/passwd')", "--json", "-C", folder) == EXIT_ERROR
+    refused = capfd.readouterr()
+    assert refused.out == ""
+    assert "disabled" in json.loads(refused.err)["what"]
 
 
-def test_log_labels_prints_counts_and_refuses_a_maturity_that_is_none(tmp_path: Path) -> None:
-    _run("init", str(tmp_path / "shop"), "--yes")
-    shown = _run("log", "labels", "--maturity", "2h", "-C", str(tmp_path / "shop"))
-    assert shown.returncode == 0
-    assert "Of 0 that are 2 h old" in shown.stdout
-    assert _run("log", "labels", "--maturity", "soon", "-C", str(tmp_path / "shop")).returncode == EXIT_USAGE
+def test_log_labels_prints_counts_and_refuses_a_maturity_that_is_none(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(tmp_path / "shop")
+    assert _exit_code("init", folder, "--yes") == 0
+    assert _exit_code("log", "labels", "--maturity", "2h", "-C", folder) == 0
+    assert "Of 0 that are 2 h old" in capfd.readouterr().out
+    assert _exit_code("log", "labels", "--maturity", "soon", "-C", folder) == EXIT_USAGE

@@ -47,16 +47,22 @@ def search_bytes(folder: Path, texts: Iterable[str]) -> list[Found]:
         raise PredictionLogError("the text to search for is too short", expected="4 bytes or more")
     # One automaton for all of them (RE2): the time does not grow with their number, as with Python's `re`.
     pattern = "|".join("".join(f"\\x{byte:02x}" for byte in needle) for needle in needles)
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.stat().st_size]
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     with ThreadPoolExecutor(_THREADS) as threads:
         return list(chain.from_iterable(threads.map(partial(_in_file, pattern), files)))
 
 
 def _in_file(pattern: str, path: Path) -> list[Found]:
-    if _matches(_content(path), pattern):
-        return [Found(str(path), None)]
-    if path.suffix == ".parquet":
-        return [Found(str(path), column) for column in _in_columns(path, pattern)]
+    """What the file holds; a file that a running service has removed meanwhile holds nothing."""
+    try:
+        if not path.stat().st_size:
+            return []
+        if _matches(_content(path), pattern):
+            return [Found(str(path), None)]
+        if path.suffix == ".parquet":
+            return [Found(str(path), column) for column in _in_columns(path, pattern)]
+    except FileNotFoundError:
+        return []
     return []
 
 

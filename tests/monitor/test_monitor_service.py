@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -163,6 +164,18 @@ def test_a_damaged_profile_is_made_again(ward: Ward) -> None:
     ward.profiles()[1].write_bytes(b"\x00 torn")
     assert ward.judge() == found
     assert len(ward.profiles()) == 3
+
+
+def test_profiles_that_were_measured_in_another_way_are_made_again(ward: Ward) -> None:
+    ward.log(12)
+    before = ward.judge()
+    whole = [path.read_bytes() for path in ward.profiles()]
+    for path in ward.profiles():
+        stored = msgspec.msgpack.decode(path.read_bytes())
+        stored["products"] = None
+        path.write_bytes(msgspec.msgpack.encode(stored))
+    assert ward.judge() == before
+    assert [path.read_bytes() for path in ward.profiles()] == whole
 
 
 def test_the_open_day_waits_and_new_days_are_added(ward: Ward) -> None:

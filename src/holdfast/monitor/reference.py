@@ -94,6 +94,20 @@ class ReferenceModel:
         """Counts and sums of one window; costs one binning of each value."""
         return profiles(self.measures, rows, [(start, end, slice(0, len(rows)))])[0]
 
+    def measured_alike(self, profile: WindowProfile) -> bool:
+        """Whether a stored profile has the cells of this reference, so that the two can be compared."""
+        own = self.whole
+        return {name: counts.shape for name, counts in own.counts.items()} == {
+            name: counts.shape for name, counts in profile.counts.items()
+        } and all(
+            (None if one is None else one.shape) == (None if other is None else other.shape)
+            for one, other in (
+                (own.concept, profile.concept),
+                (own.quality, profile.quality),
+                (own.products, profile.products),
+            )
+        )
+
 
 def paired_columns(features: Mapping[str, Feature], outputs: Collection[str]) -> tuple[str, ...]:
     """Numeric inputs of many values, none of them in most rows: a correlation of rare events is chance."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 FOLLOW_INTERVAL_S: Final = 10.0
 """How often `follow` looks for newly closed windows and labels: far more often than windows close."""
+LARGEST_DUTY: Final = 0.1
+"""Share of the time that `follow` may spend judging: on a large log it looks less often, not harder."""
 FROZEN_AFTER_DELAYS: Final = 2
 """A window this many label delays old is stored as a profile; labels that come later no longer reach it."""
 DIAGNOSIS: Final = "diagnosis"
@@ -69,7 +72,10 @@ class Monitor:
         translation, reference = self._reference(version)
         settings = self._deployment.checklist.monitoring
         store = ProfileStore(self._deployment.monitor_folder / self._epoch(version))
-        frozen = store.read() if settings.window.duration is not None else []
+        frozen: list[WindowProfile] = []
+        if settings.window.duration is not None:
+            # What another release of holdfast measured in another way is made again from the log.
+            frozen = list(takewhile(reference.measured_alike, store.read()))
         since_us = frozen[-1].end if frozen else None
         rows = self._read(translation, version, since_us)
         watermark_us = self._watermark_us(rows, since_us)
@@ -90,6 +96,7 @@ class Monitor:
         """Judge again and again until `stop` is set; yields each diagnosis that says something new."""
         last: str | None = None
         while not stop.is_set():
+            began_s = self._clock.monotonic_s()
             try:
                 diagnosis = self.run_once()
             except MonitorError:
@@ -98,7 +105,8 @@ class Monitor:
             if diagnosis is not None and diagnosis.to_json() != last:
                 last = diagnosis.to_json()
                 yield diagnosis
-            stop.wait(FOLLOW_INTERVAL_S)
+            spent_s = self._clock.monotonic_s() - began_s
+            stop.wait(max(FOLLOW_INTERVAL_S, spent_s / LARGEST_DUTY))
 
     def _champion(self) -> str:
         champion = self._registry.route().champion

@@ -159,7 +159,7 @@ class Target(Section, frozen=True):
             description=(
                 "TCP port for gRPC (Open Inference Protocol) beside HTTP, on the same host with the same "
                 "keys and TLS; 0 takes a free one and prints it. Needs holdfast[grpc]. Default unset: no "
-                "gRPC, as HTTP with binary tensors is faster."
+                "gRPC, as HTTP is faster."
             )
         ),
     ] = None

@@ -50,7 +50,7 @@ from mlflow.pyfunc.scoring_server.client import ScoringServerClient
 host, port = sys.argv[1].removeprefix("http://").split(":")
 row = json.loads(sys.argv[2])
 client = ScoringServerClient(host, port)
-assert client.ping().status_code == 200
+client.ping()  # raises where there is no good answer
 found = [client.invoke(pd.DataFrame([row])).get_predictions().iloc[0, 0]]
 found.append(client.invoke(pd.DataFrame([row]), params={"beam": 3}).get_predictions().iloc[0, 0])
 found.append(client.invoke(np.array([list(row.values())])).get_predictions().iloc[0, 0])

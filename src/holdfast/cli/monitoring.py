@@ -17,6 +17,17 @@ fail_option = click.option(
 )
 
 
+explain_option = click.option(
+    "--explain/--no-explain",
+    default=None,
+    help="Always / never work out why, where and at what cost; by default on an alarm with labels.",
+)
+
+options_option = click.option(
+    "--options", is_flag=True, help="Try what could be done about a change on its labelled rows (seconds)."
+)
+
+
 def _print_diagnosis(diagnosis: Diagnosis, *, as_json: bool) -> None:
     if as_json:
         click.echo(diagnosis.to_json())
@@ -30,9 +41,20 @@ def _print_diagnosis(diagnosis: Diagnosis, *, as_json: bool) -> None:
 @folder_option
 @click.option("--follow", is_flag=True, help="Go on judging new windows until stopped.")
 @click.option("--quiet", is_flag=True, help="With --follow: print only alarms.")
+@explain_option
+@options_option
 @fail_option
 @json_option
-def monitor_command(folder: Path, *, follow: bool, quiet: bool, fail_on_alarm: bool, as_json: bool) -> int:
+def monitor_command(
+    folder: Path,
+    *,
+    follow: bool,
+    quiet: bool,
+    explain: bool | None,
+    options: bool,
+    fail_on_alarm: bool,
+    as_json: bool,
+) -> int:
     """Judge the closed windows of the log against the champion's reference, and print the diagnosis."""
     from holdfast.cli.service import stop_on_signal
     from holdfast.monitor import Monitor
@@ -44,7 +66,7 @@ def monitor_command(folder: Path, *, follow: bool, quiet: bool, fail_on_alarm: b
     clock = SystemClock()
     with Registry.open(deployment.registry_url, clock) as registry:
         sealer = open_sealer(deployment.checklist.privacy, deployment.folder, os.environ, clock)
-        monitor = Monitor(deployment, registry, clock, sealer)
+        monitor = Monitor(deployment, registry, clock, sealer, explain=explain, options=options)
         if follow:
             for diagnosis in monitor.follow(stop_on_signal()):
                 if diagnosis.alarm or not quiet:
@@ -75,6 +97,11 @@ def monitor_command(folder: Path, *, follow: bool, quiet: bool, fail_on_alarm: b
 @click.option(
     "--html", "html_path", type=click.Path(path_type=Path, dir_okay=False), help="Also write an HTML page."
 )
+@click.option("--cost-false-positive", type=float, default=0.0, help="Cost of acting on a wrong positive.")
+@click.option("--cost-false-negative", type=float, default=0.0, help="Cost of missing a positive.")
+@click.option("--currency", default="EUR", show_default=True, help="Unit of the costs.")
+@explain_option
+@options_option
 @fail_option
 @json_option
 def diagnose_command(  # noqa: PLR0917 - click passes them by name
@@ -87,7 +114,12 @@ def diagnose_command(  # noqa: PLR0917 - click passes them by name
     window: str | None,
     false_alarms: str,
     html_path: Path | None,
+    cost_false_positive: float,
+    cost_false_negative: float,
+    currency: str,
     *,
+    explain: bool | None,
+    options: bool,
     fail_on_alarm: bool,
     as_json: bool,
 ) -> int:
@@ -103,6 +135,11 @@ def diagnose_command(  # noqa: PLR0917 - click passes them by name
         time=time_column,
         window=window,
         false_alarms=false_alarms,
+        cost_false_positive=cost_false_positive,
+        cost_false_negative=cost_false_negative,
+        currency=currency,
+        explain=explain,
+        options=options,
     )
     if html_path is not None:
         html_path.write_text(diagnosis.to_html(), encoding="utf-8")

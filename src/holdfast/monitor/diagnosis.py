@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from holdfast.monitor.explained import ChangedRegion, Cost, EstimatedQuality, LossChange, Multivariate, Option
 from holdfast.stats import Estimate
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ class WindowEvidence(msgspec.Struct, frozen=True, kw_only=True):
     """The same against an unchanged P(y|x); None without labels."""
     alarm: bool
     quality: float | None = None
+    estimated_quality: Estimate | None = None
+    """To be expected without labels, in the same metric: it cannot see concept drift."""
 
 
 class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,6 +102,16 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     """Choices made and assumptions that limit the verdict."""
     windows: tuple[WindowEvidence, ...] = ()
     model_version: str | None = None
+    estimated: tuple[EstimatedQuality, ...] = ()
+    """Quality to be expected without labels."""
+    loss_change: LossChange | None = None
+    """Why the loss on labelled rows changed, in three parts."""
+    regions: tuple[ChangedRegion, ...] = ()
+    """Where the truth has moved, the most first."""
+    cost: Cost | None = None
+    multivariate: Multivariate | None = None
+    options: tuple[Option, ...] = ()
+    """What to do, tried on the past; the one to take first. Only where asked for."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as in the JSON document."""

@@ -15,8 +15,10 @@ from holdfast.artifact.errors import ReferenceDataError
 from holdfast.artifact.reference import Reference
 from holdfast.clock import iso_utc
 from holdfast.monitor.columns import column_values
+from holdfast.monitor.costing import ErrorCosts
 from holdfast.monitor.diagnosis import Diagnosis
 from holdfast.monitor.errors import MonitorError
+from holdfast.monitor.explaining import Explainer
 from holdfast.monitor.judge import Settings, judge
 from holdfast.monitor.profiling import profiles
 from holdfast.monitor.reference import ReferenceModel
@@ -62,6 +64,11 @@ def diagnose(
     tolerance_sd: float = 0.05,
     label_delay: str | Duration | None = None,
     min_rows: int = 50,
+    cost_false_positive: float = 0.0,
+    cost_false_negative: float = 0.0,
+    currency: str = "EUR",
+    explain: bool | None = None,
+    options: bool = False,
 ) -> Diagnosis:
     """Has the data drifted, has the concept, since when, and in which columns?
 
@@ -79,6 +86,14 @@ def diagnose(
         label_delay: with a time column, windows younger than this count as labelled only when nine in ten of
             their rows are.
         min_rows: windows with fewer rows are joined to the next.
+        cost_false_positive: cost of acting on a wrong positive, so that the change has a price.
+        cost_false_negative: cost of missing a positive.
+        currency: of the costs.
+        explain: whether to work out why the loss changed, where and what it costs, from at most 20,000 rows
+            of each side (a few seconds). By default when an alarm stands and there are labels; True also asks
+            a classifier to tell the rows apart, without an alarm or labels too.
+        options: whether to try, on the labelled rows since the change, what could be done about it: leave it,
+            recalibrate, move the threshold, retrain, wait for labels (some more seconds).
 
     Returns:
         The verdict; print it, or take `.to_json()`.
@@ -97,7 +112,7 @@ def diagnose(
     budget = FalseAlarmBudget.parse(false_alarms) if isinstance(false_alarms, str) else false_alarms
     delay = Duration.parse(label_delay) if isinstance(label_delay, str) else label_delay
     notes = _Notes()
-    streams = open_streams(reference, current) if target is None else None
+    streams = open_streams(reference, current) if target is None and explain is not True else None
     if streams is not None:
         return _diagnose_streams(
             *streams,
@@ -136,7 +151,8 @@ def diagnose(
     )
     if len(model.windows) < 5:
         notes.add("The reference spans fewer than 5 windows: natural variation between windows is not known.")
-    windows = profiles(model.measures, new_rows, cut(len(new_rows), new_time, size, min_rows=min_rows))
+    stretches = cut(len(new_rows), new_time, size, min_rows=min_rows)
+    windows = profiles(model.measures, new_rows, stretches)
     newest = int(new_time[-1]) if new_time is not None else 0
     oldest_open = newest - delay.microseconds if delay is not None and new_time is not None else None
     settings = Settings(
@@ -148,7 +164,23 @@ def diagnose(
         ),
         notes=tuple(notes.lines),
     )
-    return judge(model, windows, settings)
+    diagnosis = judge(model, windows, settings)
+    column = None if target is None else score or prediction
+    explainer = Explainer.fit(
+        model, old_rows, column, ErrorCosts(cost_false_positive, cost_false_negative, currency)
+    )
+    parts = [part for _, _, part in stretches]
+    diagnosis = explainer.with_estimates(diagnosis, windows, lambda number: new_rows.take(parts[number]))
+    if explain is False:
+        return diagnosis
+    return explainer.with_reasons(
+        diagnosis,
+        lambda first, end: new_rows.take(slice(parts[first].start, parts[end - 1].stop)),
+        windows,
+        timed=new_time is not None,
+        always=explain is True,
+        options=options,
+    )
 
 
 def _diagnose_streams(

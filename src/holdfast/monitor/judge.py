@@ -41,6 +41,7 @@ from holdfast.stats import (
     change_shape,
     chi_square,
     estimate_onset,
+    label_shift_gain,
     population_stability_index,
 )
 
@@ -52,6 +53,7 @@ _STRONG: Final = 1.3
 _FAR_STRONGER: Final = 2.0
 """The onset is that of one kind alone if its strongest value is so many times that of the other."""
 _LABEL_SHIFT_CELLS: Final = 8
+_GAIN_CELLS: Final = 16
 _LABEL_SHIFT_CHANCE: Final = 0.01
 """Label shift explains what is seen if P(score | y) is as it was, by a chi-square test at this level."""
 
@@ -235,7 +237,15 @@ def _is_label_shift(
 
         if freedom < 1 or chdtrc(freedom, statistic) < _LABEL_SHIFT_CHANCE:
             return False
-    return True
+    # The chi-square has little power on few rows; a raised level of P(y | score) must explain them less well.
+    cells = np.minimum(
+        (np.cumsum(before.sum(axis=0)) / before.sum() * _GAIN_CELLS).astype(int), _GAIN_CELLS - 1
+    )
+    old, new = (
+        np.stack([np.bincount(cells, weights=side, minlength=_GAIN_CELLS) for side in table])
+        for table in (before, after)
+    )
+    return label_shift_gain(old, new) > 0
 
 
 def _window_evidence(

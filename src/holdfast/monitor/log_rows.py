@@ -38,6 +38,11 @@ class Translation:
         return "none" if self.signature.task == "tensor" else self.signature.task
 
     @property
+    def answer_column(self) -> str | None:
+        """The judged column that says how sure an answer is."""
+        return {"binary": SCORE, "regression": PREDICTION, "multiclass": PREDICTION}.get(self.task)
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         """Names of the scalar inputs."""
         return tuple(column.name for column in self.signature.columns if not column.shape)

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final
+from zlib import crc32
 
 import msgspec
 import numpy as np
@@ -13,8 +14,10 @@ from numpy.typing import NDArray
 
 from holdfast.artifact import open_artifact
 from holdfast.clock import Clock, iso_utc
+from holdfast.monitor.costing import ErrorCosts
 from holdfast.monitor.diagnosis import Coverage, Diagnosis
 from holdfast.monitor.errors import MonitorError
+from holdfast.monitor.explaining import LARGEST_SAMPLE, Explainer
 from holdfast.monitor.judge import Settings, judge
 from holdfast.monitor.log_rows import OUTPUTS, Translation, read_reference
 from holdfast.monitor.profile_store import ProfileStore
@@ -37,6 +40,7 @@ LARGEST_DUTY: Final = 0.1
 FROZEN_AFTER_DELAYS: Final = 2
 """A window this many label delays old is stored as a profile; labels that come later no longer reach it."""
 DIAGNOSIS: Final = "diagnosis"
+ID: Final = "prediction_id"
 
 
 class Monitor:
@@ -48,17 +52,29 @@ class Monitor:
         clock: says which windows are closed, unless `[predictions] time_field` makes the newest prediction's
             time the clock.
         sealer: opens encrypted inputs; without it they count as missing.
+        explain: whether to work out reasons, as in `diagnose`.
+        options: whether to try what could be done about a change, as in `diagnose`.
     """
 
     def __init__(
-        self, deployment: Deployment, registry: Registry, clock: Clock, sealer: Sealer | None = None
+        self,
+        deployment: Deployment,
+        registry: Registry,
+        clock: Clock,
+        sealer: Sealer | None = None,
+        *,
+        explain: bool | None = None,
+        options: bool = False,
     ) -> None:
         self._sealer = sealer
         self._deployment = deployment
         self._registry = registry
         self._clock = clock
+        self._explain = explain
+        self._options = options
         self._log = PredictionLog(deployment.log_folder)
-        self._fitted: tuple[str, Translation, ReferenceModel] | None = None
+        self._fitted: tuple[str, Translation, Explainer] | None = None
+        self._explained: tuple[Diagnosis, Diagnosis] | None = None
 
     def run_once(self) -> Diagnosis:
         """Judge every closed window of the present champion.
@@ -69,7 +85,8 @@ class Monitor:
             MonitorError: there is no champion, or it was registered without a reference.
         """
         version = self._champion()
-        translation, reference = self._reference(version)
+        translation, explainer = self._reference(version)
+        reference = explainer.reference
         settings = self._deployment.checklist.monitoring
         store = ProfileStore(self._deployment.monitor_folder / self._epoch(version))
         frozen: list[WindowProfile] = []
@@ -80,8 +97,10 @@ class Monitor:
         rows = self._read(translation, version, since_us)
         watermark_us = self._watermark_us(rows, since_us)
         profiles = list(frozen)
+        parts: dict[int, slice] = {}
         for start, end, part in self._closed(rows, watermark_us):
             profile = reference.profile(rows.take(part), start, end)
+            parts[len(profiles)] = part
             profiles.append(profile)
             age_us = watermark_us - end
             old = age_us >= FROZEN_AFTER_DELAYS * settings.label_delay.microseconds
@@ -89,8 +108,59 @@ class Monitor:
                 store.put(profile)
                 frozen.append(profile)
         diagnosis = self._judge(version, reference, profiles, watermark_us, len(rows) if rows.columns else 0)
+        diagnosis = explainer.with_estimates(
+            diagnosis, profiles, lambda number: rows.take(parts[number]) if number in parts else None
+        )
+        diagnosis = self._with_reasons(diagnosis, translation, explainer, profiles)
         self._remember(version, diagnosis)
         return diagnosis
+
+    def _with_reasons(
+        self,
+        diagnosis: Diagnosis,
+        translation: Translation,
+        explainer: Explainer,
+        profiles: list[WindowProfile],
+    ) -> Diagnosis:
+        """Worked out once for each verdict: it takes seconds, and `follow` judges all the time."""
+        if self._explain is False:
+            return diagnosis
+        if self._explained is not None and self._explained[0] == diagnosis:
+            return self._explained[1]
+
+        def rows_between(first: int, end: int) -> Rows:
+            expected = sum(profile.rows for profile in profiles[first:end])
+            return self._sample(
+                translation, diagnosis.model_version, profiles[first].start, profiles[end - 1].end, expected
+            )
+
+        explained = explainer.with_reasons(
+            diagnosis, rows_between, profiles, timed=True, always=self._explain is True, options=self._options
+        )
+        self._explained = (diagnosis, explained)
+        return explained
+
+    def _sample(
+        self, translation: Translation, version: str | None, since_us: int, until_us: int, expected: int
+    ) -> Rows:
+        """About twice the rows that are looked at, drawn batch by batch: the stretch may be a year."""
+        import pyarrow as pa
+
+        columns = self._columns(translation)
+        if ID not in columns:
+            columns.append(ID)
+        share = min(1.0, 2 * LARGEST_SAMPLE / max(expected, 1))
+        kept = []
+        reader = self._log.joined(since_us, until_us, columns)
+        for batch in reader:
+            chosen = pa.Table.from_batches([batch])
+            if share < 1.0:
+                # By the id, so that every run draws the same rows.
+                drawn = [crc32(one.encode()) < share * 2**32 for one in batch.column(ID).to_pylist()]
+                chosen = chosen.filter(pa.array(drawn, pa.bool_()))
+            kept.append(self._opened(chosen, version))
+        table = pa.concat_tables(kept) if kept else self._opened(reader.schema.empty_table(), version)
+        return translation.log(table.sort_by(ID))
 
     def follow(self, stop: threading.Event) -> Iterator[Diagnosis]:
         """Judge again and again until `stop` is set; yields each diagnosis that says something new."""
@@ -123,7 +193,7 @@ class Monitor:
         settings = self._deployment.checklist.monitoring
         return f"{version}-{str(settings.window).replace(' ', '')}-{settings.min_rows}"
 
-    def _reference(self, version: str) -> tuple[Translation, ReferenceModel]:
+    def _reference(self, version: str) -> tuple[Translation, Explainer]:
         if self._fitted is not None and self._fitted[0] == version:
             return self._fitted[1], self._fitted[2]
         path = self._deployment.references_folder / version / "reference.parquet"
@@ -142,23 +212,32 @@ class Monitor:
             size = propose_window(len(rows), None)
         stretches = cut(len(rows), rows.time_us, size, min_rows=settings.min_rows)
         model = ReferenceModel.fit(translation.task, rows, stretches, OUTPUTS)
-        self._fitted = (version, translation, model)
-        return translation, model
+        costs = ErrorCosts(settings.cost_false_positive, settings.cost_false_negative, settings.currency)
+        explainer = Explainer.fit(model, rows, translation.answer_column, costs)
+        self._fitted = (version, translation, explainer)
+        return translation, explainer
 
     def _read(self, translation: Translation, version: str, since_us: int | None) -> Rows:
-        import pyarrow.compute as pc
+        table: pa.Table = self._log.joined(since_us, None, self._columns(translation)).read_all()
+        return translation.log(self._opened(table, version))
 
+    def _columns(self, translation: Translation) -> list[str]:
         present = self._log.schema().names
         columns = translation.log_columns(present)
         if self._sealer is not None:
-            sealed = ("prediction_id", "subject", f"context_{SEALED}")
+            sealed = (ID, "subject", f"context_{SEALED}")
             columns += [name for name in sealed if name in present and name not in columns]
-        table: pa.Table = self._log.joined(since_us, None, columns).read_all()
+        return columns
+
+    def _opened(self, table: pa.Table, version: str | None) -> pa.Table:
+        """The version's rows, sealed inputs opened where that is allowed."""
+        import pyarrow.compute as pc
+
         if self._sealer is not None:
             table = self._sealer.open_table(table)
-        if "model_version" in columns:
+        if "model_version" in table.column_names:
             table = table.filter(pc.equal(table.column("model_version"), version))
-        return translation.log(table)
+        return table
 
     def _watermark_us(self, rows: Rows, since_us: int | None) -> int:
         if not self._deployment.checklist.predictions.time_field:

@@ -3,7 +3,34 @@
 from holdfast.stats.arrivals import ArrivalCurve, arrival_curve
 from holdfast.stats.binning import Bins, CategoryBins, Coded, Counts, NumericBins
 from holdfast.stats.dependence import PairMoments, correlations, fisher_variance, scan_pairs
+from holdfast.stats.backtest import Backtest, Sample, backtest, rows_to_decide
+from holdfast.stats.calibration import (
+    Calibration,
+    ClassCalibration,
+    calibrate,
+    calibrate_classes,
+    score_edges,
+)
+from holdfast.stats.decomposition import Decomposition, decompose
+from holdfast.stats.domain import DomainShift, tell_apart
 from holdfast.stats.errors import StatisticsError
+from holdfast.stats.estimated import (
+    ASSUMPTION,
+    CONFUSION_METRICS,
+    Confusion,
+    estimate_area,
+    estimate_class_accuracy,
+    estimate_class_confusion,
+    estimate_confusion,
+)
+from holdfast.stats.label_shift import (
+    LabelShift,
+    explain_by_shares,
+    label_shift_gain,
+    shares_by_confusion,
+    shares_by_likelihood,
+)
+from holdfast.stats.loss_model import LossModel
 from holdfast.stats.measures import (
     chi_square,
     hellinger_distance,
@@ -17,21 +44,34 @@ from holdfast.stats.onset import OnsetEstimate, Shape, change_shape, estimate_on
 from holdfast.stats.quality import Z95, Estimate, area_under_curve, mean_estimate
 from holdfast.stats.scan import SCALES, Sums, natural_spread, pooled, scan, spread_of, threshold
 from holdfast.stats.season import Period, Season, SeasonalError, calendar_periods, counted_periods, fit_season
+from holdfast.stats.regions import Region, expected_truth, find_regions
 from holdfast.stats.tails import signed_z
 
 __all__ = [
+    "ASSUMPTION",
+    "CONFUSION_METRICS",
     "SCALES",
     "Z95",
     "ArrivalCurve",
+    "Backtest",
     "Bins",
+    "Calibration",
     "CategoryBins",
+    "ClassCalibration",
     "Coded",
+    "Confusion",
     "Counts",
+    "Decomposition",
+    "DomainShift",
     "Estimate",
+    "LabelShift",
+    "LossModel",
     "NumericBins",
     "OnsetEstimate",
     "PairMoments",
     "Period",
+    "Region",
+    "Sample",
     "Season",
     "SeasonalError",
     "Shape",
@@ -39,25 +79,42 @@ __all__ = [
     "Sums",
     "area_under_curve",
     "arrival_curve",
+    "backtest",
     "calendar_periods",
+    "calibrate",
+    "calibrate_classes",
     "change_shape",
     "chi_square",
     "correlations",
     "counted_periods",
+    "decompose",
+    "estimate_area",
+    "estimate_class_accuracy",
+    "estimate_class_confusion",
+    "estimate_confusion",
     "estimate_onset",
+    "expected_truth",
+    "explain_by_shares",
+    "find_regions",
     "fisher_variance",
     "fit_season",
     "hellinger_distance",
     "jensen_shannon_distance",
     "kolmogorov_smirnov",
+    "label_shift_gain",
     "mean_estimate",
     "natural_spread",
     "pooled",
     "population_stability_index",
+    "rows_to_decide",
     "scan",
     "scan_pairs",
+    "score_edges",
+    "shares_by_confusion",
+    "shares_by_likelihood",
     "signed_z",
     "spread_of",
+    "tell_apart",
     "threshold",
     "total_variation",
     "wasserstein_distance",

@@ -1,0 +1,149 @@
+"""What errors cost: the loss of a row in metric points and in money, and what a change has cost so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.monitor.estimation import THRESHOLD
+from holdfast.monitor.explained import Cost
+from holdfast.monitor.rows import Rows, Task
+from holdfast.stats import Z95, Estimate
+
+Numbers = NDArray[np.float64]
+_DAY_US: Final = 86_400_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorCosts:
+    """The checklist's costs of an error of two classes; 0 and 0 where none was stated."""
+
+    false_positive: float = 0.0
+    false_negative: float = 0.0
+    currency: str = "EUR"
+
+    @property
+    def stated(self) -> bool:
+        """Whether there is money to speak of."""
+        return self.false_positive > 0 or self.false_negative > 0
+
+    @property
+    def threshold(self) -> float:
+        """The calibrated chance above which a positive answer is the cheaper one."""
+        if not self.stated:
+            return THRESHOLD
+        return self.false_positive / (self.false_positive + self.false_negative)
+
+
+def loss_name(task: Task) -> str:
+    """What `losses` are."""
+    return "absolute error" if task == "regression" else "error rate"
+
+
+def losses(task: Task, truth: Numbers, score: Numbers) -> Numbers:
+    """`[N]`: 1 for a wrong answer and 0 for a right one, or the absolute error.
+
+    Args:
+        task: two classes are answered by a score above 0.5; with more, the truth is whether it was right.
+        truth: `[N]`.
+        score: `[N]`.
+    """
+    if task == "regression":
+        error: Numbers = np.abs(truth - score)
+        return error
+    if task == "multiclass":
+        wrong: Numbers = 1.0 - truth
+        return wrong
+    differs: Numbers = ((score > THRESHOLD) != (truth > 0)).astype(np.float64)
+    return differs
+
+
+def money(costs: ErrorCosts, truth: Numbers, answered: NDArray[np.bool_]) -> Numbers:
+    """`[N]`, what the answer to each row cost, for two classes."""
+    wrong_yes = answered & (truth <= 0)
+    missed = ~answered & (truth > 0)
+    paid: Numbers = costs.false_positive * wrong_yes + costs.false_negative * missed
+    return paid
+
+
+def cost_of(
+    task: Task, costs: ErrorCosts, reference: Rows, since: Rows, *, rows: int, span_us: int | None
+) -> Cost | None:
+    """The cost of a change from labelled rows; None without labels.
+
+    Args:
+        task: of the model.
+        costs: of an error.
+        reference: labelled rows of it.
+        since: labelled rows since the onset.
+        rows: since the onset, all of them: the labelled ones stand for the others.
+        span_us: from the onset to the end of the newest window; None without times.
+    """
+    if reference.truth is None or reference.score is None or since.truth is None or since.score is None:
+        return None
+    if min(len(reference), len(since)) < 2:
+        return None
+    before, after = (
+        losses(task, part.truth, part.score)
+        for part in (reference, since)
+        if part.truth is not None and part.score is not None
+    )
+    per_row = _rise(before, after)
+    in_money: Estimate | None = None
+    if task == "binary" and costs.stated:
+        in_money = _rise(
+            money(costs, reference.truth, reference.score > THRESHOLD),
+            money(costs, since.truth, since.score > THRESHOLD),
+        )
+    return scaled(
+        loss_name(task),
+        "labels",
+        per_row=per_row,
+        in_money=in_money,
+        costs=costs,
+        rows=rows,
+        span_us=span_us,
+    )
+
+
+def scaled(
+    loss: str,
+    basis: str,
+    *,
+    per_row: Estimate,
+    in_money: Estimate | None,
+    costs: ErrorCosts,
+    rows: int,
+    span_us: int | None,
+) -> Cost:
+    """A cost for each row as a cost so far and for a day."""
+    per_day = rows * _DAY_US / span_us if span_us else None
+    return Cost(
+        loss=loss,
+        basis=basis,
+        per_row=_times(per_row, 1, 6),
+        rows=rows,
+        so_far=_times(per_row, rows),
+        per_day=None if per_day is None else _times(per_row, per_day),
+        currency=costs.currency if in_money is not None else None,
+        money_so_far=None if in_money is None else _times(in_money, rows),
+        money_per_day=None if in_money is None or per_day is None else _times(in_money, per_day),
+    )
+
+
+def _rise(before: Numbers, after: Numbers) -> Estimate:
+    value = float(after.mean() - before.mean())
+    error = Z95 * float(np.sqrt(before.var(ddof=1) / len(before) + after.var(ddof=1) / len(after)))
+    return Estimate(value, value - error, value + error, len(after))
+
+
+def _times(estimate: Estimate, factor: float, digits: int = 2) -> Estimate:
+    return Estimate(
+        round(estimate.value * factor, digits),
+        round(estimate.low * factor, digits),
+        round(estimate.high * factor, digits),
+        estimate.rows,
+    )

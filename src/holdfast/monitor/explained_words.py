@@ -1,0 +1,125 @@
+"""Reasons, costs and estimates in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from holdfast.monitor.explained import ChangedRegion, Cost, EstimatedQuality, LossChange
+from holdfast.monitor.rows import Task
+from holdfast.stats import Estimate
+
+_MISSING = -1e37
+"""Bounds below separate missing values, which sort low, from all numbers."""
+
+
+def explained_words(
+    *,
+    estimated: Sequence[EstimatedQuality] = (),
+    change: LossChange | None = None,
+    regions: Sequence[ChangedRegion] = (),
+    cost: Cost | None = None,
+    task: Task = "none",
+) -> str:
+    """Sentences for the summary; empty where nothing is known."""
+    parts = []
+    if estimated:
+        parts.append(_expected(estimated[0]))
+    if change is not None:
+        parts.append(_parts(change))
+    if regions:
+        parts.append(_where(regions[0], task))
+    if cost is not None:
+        parts.append(_price(cost))
+    return " ".join(parts)
+
+
+def region_words(names: Sequence[tuple[str, str | None]], bounds: Mapping[int, tuple[float, float]]) -> str:
+    """A region in words.
+
+    Args:
+        names: column and, for a column of 0 and 1, the word it stands for.
+        bounds: by number, above the first and up to the second.
+    """
+    parts = []
+    for number, (low, high) in sorted(bounds.items()):
+        name, word = names[number]
+        if word is not None:
+            parts.append(f"{name} is {word}" if low > 0 else f"{name} is not {word}")
+        elif high <= _MISSING:
+            parts.append(f"{name} is missing")
+        elif low <= _MISSING and np.isinf(high):
+            parts.append(f"{name} is known")
+        elif low <= _MISSING:
+            parts.append(f"{name} up to {high:.4g}")
+        elif np.isinf(high):
+            parts.append(f"{name} above {low:.4g}")
+        else:
+            parts.append(f"{name} from {low:.4g} to {high:.4g}")
+    return " and ".join(parts) if parts else "everywhere"
+
+
+def _expected(one: EstimatedQuality) -> str:
+    now = one.after or one.before
+    if now is None:
+        return ""
+    against = "" if one.reference is None else f" (reference {one.reference.value:.3f})"
+    when = " since then" if one.after is not None else ""
+    return (
+        f"Without labels, the {one.metric} to be expected{when} is {_range(now)}{against}, "
+        f"if {one.assumption}."
+    )
+
+
+def _parts(change: LossChange) -> str:
+    percent = change.loss == "error rate"
+
+    def points(estimate: Estimate) -> str:
+        if percent:
+            return f"{100 * estimate.value:+.1f} ({100 * estimate.low:+.1f} to {100 * estimate.high:+.1f})"
+        return f"{estimate.value:+.4g} ({estimate.low:+.4g} to {estimate.high:+.4g})"
+
+    unit = " points" if percent else ""
+    return (
+        f"The {change.loss} changed by {points(change.total)}{unit} against the reference: "
+        f"{points(change.changed_mapping)} by a changed mapping from x to y, "
+        f"{points(change.harder_inputs)} by harder but known inputs, "
+        f"{points(change.new_inputs)} by new inputs."
+    )
+
+
+def _where(region: ChangedRegion, task: Task) -> str:
+    change = region.change
+    what = {"binary": "positives", "multiclass": "right answers"}.get(task)
+    place = "Everywhere" if not region.columns else f"Where {region.words}"
+    share = "" if not region.columns else f" ({region.share:.0%} of rows)"
+    if what is None:
+        moved = f"the truth is {'higher' if change.value > 0 else 'lower'}"
+        size = f"{abs(change.value):.4g}"
+    else:
+        moved = f"{what} are {'more frequent' if change.value > 0 else 'rarer'}"
+        size = f"{100 * abs(change.value):.0f} points"
+    return f"{place}{share}, {moved} than the reference leads to expect by {size}."
+
+
+def _price(cost: Cost) -> str:
+    thing = "errors more" if cost.loss == "error rate" else f"of {cost.loss} more"
+    parts = [f"So far that is {_whole(cost.so_far)} {thing}"]
+    if cost.per_day is not None:
+        parts.append(f"{_whole(cost.per_day)} a day")
+    words = ", ".join(parts)
+    if cost.money_so_far is not None:
+        words += f"; in money {_whole(cost.money_so_far)} {cost.currency}"
+        if cost.money_per_day is not None:
+            words += f", {_whole(cost.money_per_day)} {cost.currency} a day"
+    assumed = " by the estimated quality" if cost.basis == "estimate" else ""
+    return f"{words}{assumed}."
+
+
+def _whole(estimate: Estimate) -> str:
+    return f"{estimate.value:,.0f} ({estimate.low:,.0f} to {estimate.high:,.0f})"
+
+
+def _range(estimate: Estimate) -> str:
+    return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"

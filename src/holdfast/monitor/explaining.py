@@ -1,0 +1,311 @@
+"""What rows add to a verdict: why the loss changed, where, what it costs. From bounded samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.monitor.costing import ErrorCosts, cost_of, loss_name, losses
+from holdfast.monitor.design import Design
+from holdfast.monitor.diagnosis import Diagnosis
+from holdfast.monitor.estimation import Estimator, estimate_windows, estimated_quality
+from holdfast.monitor.explained import ChangedRegion, LossChange, Multivariate, Option
+from holdfast.monitor.explained_words import explained_words, region_words
+from holdfast.monitor.options import option_words, tried_options
+from holdfast.monitor.profiling import WindowProfile
+from holdfast.monitor.reference import ReferenceModel
+from holdfast.monitor.rows import Rows
+from holdfast.stats import (
+    Decomposition,
+    DomainShift,
+    Estimate,
+    Sample,
+    StatisticsError,
+    decompose,
+    expected_truth,
+    find_regions,
+    tell_apart,
+)
+
+Numbers = NDArray[np.float64]
+LARGEST_SAMPLE: Final = 20_000
+"""Rows of each side that are looked at: the parts of a changed loss are then known to about 0.01."""
+LEAST_SAMPLE: Final = 200
+"""Labelled rows of each side."""
+_FOLDS: Final = 3
+"""Of the cross-fitting: half the cost of five, and the parts stay within their intervals."""
+_NAMED_COLUMNS: Final = 8
+_NO_ROWS: Final = np.empty(0, dtype=np.intp)
+
+
+@dataclass(frozen=True, slots=True)
+class Explainer:
+    """What is known of the reference beyond its profile."""
+
+    reference: ReferenceModel
+    estimator: Estimator | None
+    sample: Rows = field(repr=False)
+    """Of the reference, at most `LARGEST_SAMPLE` rows."""
+    costs: ErrorCosts = field(default_factory=ErrorCosts)
+
+    @classmethod
+    def fit(cls, reference: ReferenceModel, rows: Rows, column: str | None, costs: ErrorCosts) -> Explainer:
+        """From the reference's rows.
+
+        Args:
+            reference: fitted on them.
+            rows: of the reference.
+            column: of the score, the chosen class or the predicted number; None where a model stands in.
+            costs: of an error.
+        """
+        estimator = None if column is None else Estimator.fit(reference, rows, column)
+        return cls(reference, estimator, thinned(rows, LARGEST_SAMPLE), costs)
+
+    def with_estimates(
+        self, diagnosis: Diagnosis, windows: Sequence[WindowProfile], rows_of: Callable[[int], Rows | None]
+    ) -> Diagnosis:
+        """The diagnosis with the quality that is to be expected without labels; cheap."""
+        if self.estimator is None or not windows:
+            return diagnosis
+        estimates = estimate_windows(self.estimator, windows, rows_of)
+        evidence = tuple(
+            msgspec.structs.replace(one, estimated_quality=rounded(estimate))
+            for one, estimate in zip(diagnosis.windows, estimates, strict=True)
+        )
+        found = estimated_quality(self.estimator, self.reference, windows, estimates, onset_of(diagnosis))
+        told = tuple(_rounded_struct(one) for one in found)
+        words = (
+            explained_words(estimated=told) if diagnosis.coverage.labelled < diagnosis.coverage.rows else ""
+        )
+        return msgspec.structs.replace(
+            diagnosis, windows=evidence, estimated=told, summary=_joined(diagnosis.summary, words)
+        )
+
+    def with_reasons(
+        self,
+        diagnosis: Diagnosis,
+        rows_between: Callable[[int, int], Rows],
+        windows: Sequence[WindowProfile],
+        *,
+        timed: bool,
+        always: bool = False,
+        options: bool = False,
+        versions: Callable[[Rows], Mapping[str, Numbers]] | None = None,
+    ) -> Diagnosis:
+        """The diagnosis with its reasons: parts of the changed loss, regions, cost, telling columns.
+
+        Some seconds for full samples. Nothing without an alarm, nor without labels, unless `always`: then at
+        least a classifier tries to tell the rows apart.
+
+        Args:
+            diagnosis: of the windows.
+            rows_between: rows of the windows from one number up to another, not all of them if they are many.
+            windows: in order of time.
+            timed: whether their bounds are times.
+            always: as said.
+            options: whether to try what could be done, on labelled rows since the onset; some more seconds.
+            versions: gives the scores of older versions for rows.
+        """
+        onset = onset_of(diagnosis)
+        start = onset or 0
+        last = max((number for number, one in enumerate(diagnosis.windows) if one.alarm), default=-1)
+        ended = diagnosis.shape == "recurring" and last >= start
+        end = last + 1 if ended else len(windows)
+        mature = [
+            number for number in range(start, end) if diagnosis.windows[number].log_e_concept is not None
+        ]
+        if not windows or (onset is None and not always):
+            return diagnosis
+        if not mature:
+            if not always:
+                return diagnosis
+            return self._told_apart(diagnosis, thinned(rows_between(start, end), LARGEST_SAMPLE))
+        since = labelled_only(rows_between(start, mature[-1] + 1))
+        reference = labelled_only(self.sample)
+        if min(len(since), len(reference)) < LEAST_SAMPLE:
+            return diagnosis
+        since = thinned(since, LARGEST_SAMPLE)
+        rows = sum(window.rows for window in windows[start:end])
+        span_us = windows[end - 1].end - windows[start].start if timed else None
+        cost = (
+            cost_of(self.reference.task, self.costs, reference, since, rows=rows, span_us=span_us)
+            if onset is not None
+            else None
+        )
+        design = Design.fit(self.sample.columns)
+        before, after = design.encode(reference.columns), design.encode(since.columns)
+        try:
+            found = self._decomposed(before, reference, after, since, attribute=always)
+        except StatisticsError:
+            return msgspec.structs.replace(diagnosis, cost=cost)
+        change = LossChange(
+            loss=loss_name(self.reference.task),
+            total=_sure(found.total),
+            harder_inputs=_sure(found.harder_inputs),
+            changed_mapping=_sure(found.changed_mapping),
+            new_inputs=_sure(found.new_inputs),
+            overlap=round(found.overlap, 4),
+        )
+        regions: tuple[ChangedRegion, ...] = ()
+        if any("concept drift" in one.kinds for one in diagnosis.features):
+            regions = self._regions(design, before, reference, after, since)
+        apart = multivariate(design.names, found.shift) if always else None
+        tried: tuple[Option, ...] = ()
+        if options and onset is not None:
+            earlier = labelled_only(rows_between(0, onset)) if onset else picked(since, _NO_ROWS)
+            tried = tried_options(
+                self.reference.task,
+                self.costs,
+                reference=_sample(design, reference),
+                before=_sample(design, thinned(earlier, LARGEST_SAMPLE)),
+                since=Sample(after, *reversed(_truth_and_score(since))),
+                span_us=span_us,
+                versions=None if versions is None else versions(since),
+            )
+        words = explained_words(change=change, cost=cost, regions=regions, task=self.reference.task)
+        return msgspec.structs.replace(
+            diagnosis,
+            loss_change=change,
+            cost=cost,
+            regions=regions,
+            multivariate=apart,
+            options=tried,
+            advice=(*option_words(tried), *diagnosis.advice),
+            summary=_joined(diagnosis.summary, words),
+        )
+
+    def _told_apart(self, diagnosis: Diagnosis, rows: Rows) -> Diagnosis:
+        design = Design.fit(self.sample.columns)
+        try:
+            found = tell_apart(design.encode(self.sample.columns), design.encode(rows.columns), folds=_FOLDS)
+        except StatisticsError:
+            return diagnosis
+        return msgspec.structs.replace(diagnosis, multivariate=multivariate(design.names, found))
+
+    def _decomposed(
+        self, before: Numbers, reference: Rows, after: Numbers, since: Rows, *, attribute: bool
+    ) -> Decomposition:
+        task = self.reference.task
+        return decompose(
+            before,
+            losses(task, *_truth_and_score(reference)),
+            after,
+            losses(task, *_truth_and_score(since)),
+            attribute=attribute,
+            folds=_FOLDS,
+        )
+
+    def _regions(
+        self, design: Design, before: Numbers, reference: Rows, after: Numbers, since: Rows
+    ) -> tuple[ChangedRegion, ...]:
+        old_truth, old_score = _truth_and_score(reference)
+        new_truth, new_score = _truth_and_score(since)
+        if self.reference.task == "regression":
+            old_truth, new_truth = old_truth - old_score, new_truth - new_score
+        old, new = expected_truth(before, old_truth, after, folds=_FOLDS)
+        spread_old, names = design.spread(reference.columns)
+        spread_new, _ = design.spread(since.columns)
+        # The score is made of the inputs: a region is said in their words.
+        outputs = {self.estimator.column} if self.estimator is not None else set()
+        inputs = [at for at, (name, _) in enumerate(names) if name not in outputs]
+        inputs = inputs or list(range(len(names)))
+        try:
+            found = find_regions(
+                spread_old[:, inputs], old_truth - old, spread_new[:, inputs], new_truth - new
+            )
+        except StatisticsError:
+            return ()
+        chosen = [names[at] for at in inputs]
+        return tuple(
+            ChangedRegion(
+                words=region_words(chosen, region.bounds),
+                columns=tuple(dict.fromkeys(chosen[column][0] for column in region.bounds)),
+                share=round(region.share, 4),
+                change=_sure(region.change),
+            )
+            for region in found
+        )
+
+
+def multivariate(names: Sequence[str], shift: DomainShift) -> Multivariate:
+    """How well rows are told apart, and by which columns."""
+    ranked = sorted(zip(names, shift.attributions, strict=True), key=lambda pair: -pair[1])
+    return Multivariate(
+        area=_sure(shift.area),
+        columns=tuple((name, round(lost, 4)) for name, lost in ranked[:_NAMED_COLUMNS]),
+    )
+
+
+def onset_of(diagnosis: Diagnosis) -> int | None:
+    """Number of the window in which the change began."""
+    if diagnosis.since is None:
+        return None
+    starts = [window.start for window in diagnosis.windows]
+    return starts.index(diagnosis.since.estimate) if diagnosis.since.estimate in starts else None
+
+
+def labelled_only(rows: Rows) -> Rows:
+    """Rows with a label and a score."""
+    if rows.truth is None or rows.score is None:
+        return picked(rows, np.empty(0, dtype=np.intp))
+    return picked(rows, np.flatnonzero(np.isfinite(rows.truth) & np.isfinite(rows.score)))
+
+
+def thinned(rows: Rows, most: int) -> Rows:
+    """At most so many rows, evenly spread over time."""
+    if len(rows) <= most:
+        return rows
+    return picked(rows, (np.arange(most) * (len(rows) / most)).astype(np.intp))
+
+
+def picked(rows: Rows, at: NDArray[np.intp]) -> Rows:
+    """The rows at these numbers."""
+
+    def take(values: Any) -> Any:
+        if values is None or isinstance(values, np.ndarray):
+            return None if values is None else values[at]
+        return [values[int(row)] for row in at] if isinstance(values, (list, tuple)) else values[at]
+
+    return Rows(
+        {name: take(values) for name, values in rows.columns.items()},
+        take(rows.time_us),
+        take(rows.score),
+        take(rows.truth),
+    )
+
+
+def _sample(design: Design, rows: Rows) -> Sample:
+    truth, score = _truth_and_score(rows)
+    return Sample(design.encode(rows.columns), score, truth)
+
+
+def _truth_and_score(rows: Rows) -> tuple[Numbers, Numbers]:
+    nothing = np.empty(0)
+    return (
+        nothing if rows.truth is None else rows.truth,
+        nothing if rows.score is None else rows.score,
+    )
+
+
+def rounded(estimate: Estimate | None) -> Estimate | None:
+    """To six digits behind the point, or None."""
+    return None if estimate is None else _sure(estimate)
+
+
+def _sure(estimate: Estimate) -> Estimate:
+    return Estimate(round(estimate.value, 6), round(estimate.low, 6), round(estimate.high, 6), estimate.rows)
+
+
+def _rounded_struct(one: Any) -> Any:
+    return msgspec.structs.replace(
+        one, reference=rounded(one.reference), before=rounded(one.before), after=rounded(one.after)
+    )
+
+
+def _joined(first: str, second: str) -> str:
+    return f"{first} {second}" if second else first

@@ -1,0 +1,116 @@
+"""What to do about a change, each option tried on the labelled rows of the past."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.monitor.costing import ErrorCosts, loss_name, losses, money
+from holdfast.monitor.explained import Option
+from holdfast.monitor.rows import Task
+from holdfast.stats import Backtest, Estimate, Sample, StatisticsError, backtest, rows_to_decide
+
+Numbers = NDArray[np.float64]
+_DAY_US = 86_400_000_000
+_LONGEST_WAIT = 365.0
+"""Days; a gain that takes longer to be sure of is none to wait for."""
+
+
+def tried_options(
+    task: Task,
+    costs: ErrorCosts,
+    *,
+    reference: Sample,
+    before: Sample,
+    since: Sample,
+    span_us: int | None,
+    versions: Mapping[str, Numbers] | None = None,
+) -> tuple[Option, ...]:
+    """The options, the best first; empty where too few rows are labelled or the task has no single score.
+
+    Args:
+        task: of the model; with several classes only right and wrong are known, so nothing can be retrained.
+        costs: of an error; where stated, it is money that is saved.
+        reference: labelled rows of it.
+        before: labelled rows before the change.
+        since: labelled rows since, in order of time.
+        span_us: from the first to the last of these; None without times.
+        versions: scores of older versions for the rows since.
+    """
+    if task not in {"binary", "regression"}:
+        return ()
+    in_money = task == "binary" and costs.stated
+
+    def loss(truth: Numbers, answer: Numbers) -> Numbers:
+        return money(costs, truth, answer > 0) if in_money else losses(task, truth, answer)
+
+    try:
+        found = backtest(
+            reference,
+            before,
+            since,
+            classes=task == "binary",
+            loss=loss,
+            threshold=costs.threshold if in_money else 0.5,
+            versions=versions,
+        )
+    except StatisticsError:
+        return ()
+    unit = costs.currency if in_money else loss_name(task)
+    per_day = len(since) * _DAY_US / span_us if span_us else None
+    return _with_waiting([_told(one, unit) for one in found], per_day)
+
+
+def _told(one: Backtest, unit: str) -> Option:
+    gain = Estimate(round(one.gain.value, 6), round(one.gain.low, 6), round(one.gain.high, 6), one.gain.rows)
+    return Option(action=one.action, detail=one.detail, gain=gain, unit=unit, sure=one.gain.low > 0)
+
+
+def _with_waiting(options: list[Option], rows_per_day: float | None) -> tuple[Option, ...]:
+    """Where no gain is sure but one would be with more labels, waiting comes first."""
+    best = options[0]
+    if any(one.sure for one in options):
+        # A sure gain before a larger one that may be luck.
+        options.sort(key=lambda one: (not one.sure, -one.gain.value))
+        return tuple(options)
+    more = rows_to_decide(best.gain)
+    leave = next(one for one in options if one.action == "leave")
+    rest = [one for one in options if one is not leave]
+    if more is None:
+        return (leave, *rest)
+    days = None if rows_per_day is None else round(more / rows_per_day, 1)
+    if days is not None and days > _LONGEST_WAIT:
+        return (leave, *rest)
+    wait = msgspec.structs.replace(
+        leave,
+        action="wait",
+        detail=f"for {more} more labelled rows, then {_name(best)}",
+        wait_days=days,
+    )
+    return (wait, leave, *rest)
+
+
+def _name(option: Option) -> str:
+    return f"{option.action} {option.detail}".strip()
+
+
+def option_words(options: tuple[Option, ...]) -> list[str]:
+    """The best option as a line of advice; nothing where none was tried."""
+    if not options:
+        return []
+    best = options[0]
+    if best.action == "leave":
+        return ["Tried on the labelled rows, no option does better than leaving the model as it is."]
+    if best.action == "wait":
+        when = "" if best.wait_days is None else f" (about {best.wait_days:g} days)"
+        return [f"Wait {best.detail}{when}: on the labels so far no option is surely better than the model."]
+    gain = best.gain
+    if best.unit == "error rate":
+        saved = f"{100 * gain.value:.1f} ({100 * gain.low:.1f} to {100 * gain.high:.1f}) points of error rate"
+    else:
+        saved = f"{gain.value:.4g} ({gain.low:.4g} to {gain.high:.4g}) {best.unit} for each row"
+    name = _name(best)
+    return [f"{name[0].upper()}{name[1:]}: tried on the labelled rows, that saves {saved}."]

@@ -76,7 +76,9 @@ def _coded(values: ColumnValues) -> Coded:
     if isinstance(values, Coded):
         return values
     if isinstance(values, np.ndarray):
-        values = [None if np.isnan(one) else str(int(one) if float(one).is_integer() else one) for one in values]
+        values = [
+            None if np.isnan(one) else str(int(one) if float(one).is_integer() else one) for one in values
+        ]
     words = tuple(sorted({text for text in values if text is not None}))
     place: dict[str | None, int] = {word: code for code, word in enumerate(words)}
     return Coded(np.array([place.get(text, -1) for text in values], dtype=np.int32), words)

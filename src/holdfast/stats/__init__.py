@@ -1,9 +1,8 @@
 """Arrays in, numbers out: profiles on the reference's bins, distances, calibrated scans, onsets, quality."""
 
 from holdfast.stats.arrivals import ArrivalCurve, arrival_curve
-from holdfast.stats.binning import Bins, CategoryBins, Coded, Counts, NumericBins
-from holdfast.stats.dependence import PairMoments, correlations, fisher_variance, scan_pairs
 from holdfast.stats.backtest import Backtest, Sample, backtest, rows_to_decide
+from holdfast.stats.binning import Bins, CategoryBins, Coded, Counts, NumericBins
 from holdfast.stats.calibration import (
     Calibration,
     ClassCalibration,
@@ -12,6 +11,7 @@ from holdfast.stats.calibration import (
     score_edges,
 )
 from holdfast.stats.decomposition import Decomposition, decompose
+from holdfast.stats.dependence import PairMoments, correlations, fisher_variance, scan_pairs
 from holdfast.stats.domain import DomainShift, tell_apart
 from holdfast.stats.errors import StatisticsError
 from holdfast.stats.estimated import (
@@ -42,9 +42,9 @@ from holdfast.stats.measures import (
 )
 from holdfast.stats.onset import OnsetEstimate, Shape, change_shape, estimate_onset
 from holdfast.stats.quality import Z95, Estimate, area_under_curve, mean_estimate
+from holdfast.stats.regions import Region, expected_truth, find_regions
 from holdfast.stats.scan import SCALES, Sums, natural_spread, pooled, scan, spread_of, threshold
 from holdfast.stats.season import Period, Season, SeasonalError, calendar_periods, counted_periods, fit_season
-from holdfast.stats.regions import Region, expected_truth, find_regions
 from holdfast.stats.tails import signed_z
 
 __all__ = [

@@ -159,3 +159,11 @@ def test_nothing_is_worked_out_without_an_alarm_or_when_refused() -> None:
     refused = diagnose(reference(), current(effect=np.where(AFTER, -1.0, 1.0)), **NAMES, explain=False)
     assert refused.alarm
     assert refused.loss_change is None
+
+
+def test_options_are_tried_when_asked_and_the_best_is_advised_first() -> None:
+    found = diagnose(reference(), current(effect=np.where(AFTER, -1.0, 1.0)), **NAMES, options=True)
+    best = found.options[0]
+    assert (best.action, best.detail, best.sure) == ("retrain", "on the rows since the change", True)
+    assert {one.action for one in found.options} >= {"leave", "recalibrate", "move the threshold"}
+    assert found.advice[0].startswith("Retrain on the rows since the change: tried on")

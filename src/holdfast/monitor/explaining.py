@@ -111,6 +111,31 @@ class Explainer:
             options: whether to try what could be done, on labelled rows since the onset; some more seconds.
             versions: gives the scores of older versions for rows.
         """
+        # On one core: threads of small models that wait for busy cores cost many times more.
+        from threadpoolctl import threadpool_limits
+
+        with threadpool_limits(1, "openmp"):
+            return self._reasons(
+                diagnosis,
+                rows_between,
+                windows,
+                timed=timed,
+                always=always,
+                options=options,
+                versions=versions,
+            )
+
+    def _reasons(
+        self,
+        diagnosis: Diagnosis,
+        rows_between: Callable[[int, int], Rows],
+        windows: Sequence[WindowProfile],
+        *,
+        timed: bool,
+        always: bool,
+        options: bool,
+        versions: Callable[[Rows], Mapping[str, Numbers]] | None,
+    ) -> Diagnosis:
         onset = onset_of(diagnosis)
         start = onset or 0
         last = max((number for number, one in enumerate(diagnosis.windows) if one.alarm), default=-1)

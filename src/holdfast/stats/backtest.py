@@ -83,6 +83,7 @@ def backtest(
     *,
     classes: bool,
     loss: Loss,
+    answered_above: float = 0.5,
     threshold: float = 0.5,
     versions: Mapping[str, Numbers] | None = None,
     blocks: int = BLOCKS,
@@ -100,7 +101,8 @@ def backtest(
         since: labelled rows since the change.
         classes: whether the truth is 0 or 1 and the score a chance.
         loss: what is to be saved.
-        threshold: above which the score of the model, and every calibrated chance, is answered with 1.
+        answered_above: the score above which the model, and other versions, answer with 1 today.
+        threshold: the chance above which a recalibrated or retrained model would answer with 1.
         versions: scores that other versions give the rows since the change, by name.
         blocks: at least 2.
         seed: of the rows drawn where they are too many.
@@ -136,12 +138,12 @@ def backtest(
     def note(action: Action, detail: str, gain: Numbers) -> None:
         saved.setdefault((action, detail), []).append(gain)
 
-    def answer(score: Numbers) -> Numbers:
-        return (score > threshold).astype(np.float64) if classes else score
+    def answer(score: Numbers, above: float = threshold) -> Numbers:
+        return (score > above).astype(np.float64) if classes else score
 
     for start, end in pairwise(bounds[1:]):
         known, block = since.part(slice(0, start)), since.part(slice(start, end))
-        as_is = loss(block.truth, answer(block.score))
+        as_is = loss(block.truth, answer(block.score, answered_above))
         history = known.after(before.after(reference))
         if classes:
             note("recalibrate", "", as_is - loss(block.truth, answer(_recalibrated(known, block.score))))
@@ -163,7 +165,11 @@ def backtest(
                 as_is - loss(block.truth, answer(_retrained(rows, block.inputs, classes, seed))),
             )
         for name, scores in (versions or {}).items():
-            note("roll back", f"to version {name}", as_is - loss(block.truth, answer(scores[start:end])))
+            note(
+                "roll back",
+                f"to version {name}",
+                as_is - loss(block.truth, answer(scores[start:end], answered_above)),
+            )
     found = [
         Backtest(action, detail, mean_estimate(np.concatenate(gains)))
         for (action, detail), gains in saved.items()

@@ -1,6 +1,6 @@
 """The checklist: every design question of a deployment, answered in one frozen structure.
 
-The keys stand in `service.py` and `maintenance.py`; rules that need two keys in `rules.py`.
+The keys stand in `service.py`, `safeguards.py` and `maintenance.py`; rules that need two keys in `rules.py`.
 """
 
 from __future__ import annotations
@@ -8,19 +8,9 @@ from __future__ import annotations
 from msgspec import field
 
 from holdfast.spec.maintenance import Alerts, Monitoring, Rollout, Training
+from holdfast.spec.safeguards import FieldAction, FieldClass, Logging, Privacy, Security
 from holdfast.spec.section import Section
-from holdfast.spec.service import (
-    Compute,
-    FieldAction,
-    FieldClass,
-    Logging,
-    Model,
-    Predictions,
-    Privacy,
-    Security,
-    Speed,
-    Target,
-)
+from holdfast.spec.service import Compute, Model, Predictions, Speed, Target
 
 __all__ = [
     "Alerts",

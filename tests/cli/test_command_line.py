@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -216,3 +217,16 @@ def test_log_labels_prints_counts_and_refuses_a_maturity_that_is_none(
     assert _exit_code("log", "labels", "--maturity", "2h", "-C", folder) == 0
     assert "Of 0 that are 2 h old" in capfd.readouterr().out
     assert _exit_code("log", "labels", "--maturity", "soon", "-C", folder) == EXIT_USAGE
+
+
+@pytest.mark.slow
+def test_help_takes_less_than_three_tenths_of_a_second_of_processor_time() -> None:
+    assert min(_processor_s("--help") for _ in range(5)) < 0.3
+
+
+def _processor_s(*arguments: str) -> float:
+    """Of one command; unlike the time on the wall, not that of whatever else the machine does."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    _run(*arguments)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime

@@ -14,7 +14,6 @@ import onnx.parser
 import onnxruntime
 import pytest
 import uvloop
-from uvicorn.config import Config
 
 from holdfast.artifact.signature import Column, Signature, Tensor
 from holdfast.clock import SystemClock
@@ -22,7 +21,7 @@ from holdfast.infer import DataPlane, LoadedModel
 from holdfast.prediction_log import SpoolWriter
 from holdfast.privacy import Redactor
 from holdfast.serve.app import make_app
-from holdfast.serve.protocol import HotProtocol, WorkerState
+from holdfast.serve.protocol import HotProtocol, WorkerState, uvicorn_config
 from holdfast.serve.service import Service
 from holdfast.spec import parse_checklist
 from holdfast.telemetry import ServiceCounts
@@ -225,8 +224,7 @@ def starting(tmp_path: Path) -> Iterator[Start]:
                 plane = DataPlane(writer, Redactor(checklist.privacy, b"k" * 32), clock)
             service = Service(checklist, plane, counts, clock)
             app = make_app(service, version="0", run_folder=tmp_path, replica="test", workers=1)
-            config = Config(app, log_config=None, access_log=False, lifespan="off", ws="none")
-            config.load()
+            config = uvicorn_config(app, service)
             state = WorkerState()
             listening = socket.create_server(("127.0.0.1", 0))
             port = listening.getsockname()[1]

@@ -66,6 +66,11 @@ BY_PATTERN = {
     "privacy.subject_field": words.map("who_{}".format),
     "privacy.consent_field": words.map("yes_{}".format),
     "logging.context_fields": st.lists(texts.map(lambda text: f"x{text}"), max_size=3, unique=True),
+    # A hop is judged against the window; a state's output belongs to no other state.
+    "stream.hop_values": st.just(0),
+    "stream.state": st.lists(texts, max_size=3, unique=True).map(
+        lambda names: {name: f"{name}_next" for name in names}
+    ),
     "speed.p50_ms": st.floats(0.01, 1),
     "speed.p99_ms": st.floats(1, 100),
     "speed.deadline_ms": st.one_of(st.integers(100, 10**6), st.floats(100, 1e6)),

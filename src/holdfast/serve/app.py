@@ -6,13 +6,13 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from holdfast.errors import HoldfastError
 from holdfast.infer import NotReadyError
@@ -29,6 +29,12 @@ from holdfast.serve.service import INFER, PREDICT, Service, Sink
 from holdfast.serve.v1 import V1_PREDICT, status_v1
 from holdfast.telemetry import read_all, write_snapshot
 
+if TYPE_CHECKING:
+    from starlette.websockets import WebSocket
+
+    from holdfast.serve.websocket import Streams
+
+STREAM: Final = "/v2/models/{model}/stream"
 _OPEN: Final = frozenset({"/livez", "/readyz", "/v2/health/live", "/v2/health/ready", "/ping", "/health"})
 _ANYONE_KNOWN: Final[frozenset[str]] = frozenset()
 _SCOPES: Final = {
@@ -112,8 +118,9 @@ class _Routes:
         self._run_folder = run_folder
         self._replica = replica
         self._workers = workers
+        self._streams: Streams | None = None
 
-    def table(self) -> list[Route]:
+    def table(self) -> list[BaseRoute]:
         model, pinned = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
         repository = RepositoryRoutes(self._service)
         return [
@@ -136,6 +143,8 @@ class _Routes:
             Route("/ping", self._counted("/ping", self._ready)),
             Route("/health", self._counted("/health", self._ready)),
             Route("/version", self._counted("/version", self._holdfast_version)),
+            WebSocketRoute(STREAM, self._stream),
+            WebSocketRoute("/v2/models/{model}/versions/{version}/stream", self._stream),
             Route(INDEX, self._counted(INDEX, repository.index), methods=["POST"]),
             Route(LOAD, self._counted(LOAD, repository.load), methods=["POST"]),
             Route(UNLOAD, self._counted(UNLOAD, repository.unload), methods=["POST"]),
@@ -271,6 +280,13 @@ class _Routes:
                 "extensions": ["binary_tensor_data", "model_repository"],
             }
         )
+
+    async def _stream(self, websocket: WebSocket) -> None:
+        from holdfast.serve.websocket import Streams
+
+        if self._streams is None:
+            self._streams = Streams(self._service)
+        await self._streams.accept(websocket)
 
     async def _v1_models(self, _: Request) -> Response:
         return json_response({"models": [self._service.name]})

@@ -71,3 +71,7 @@ class RequestTimeoutError(RequestError):
 
 class RepositoryError(RequestError):
     """A version cannot be loaded or unloaded at run time."""
+
+
+class OriginError(RequestError):
+    """A page of another site asks for a stream."""

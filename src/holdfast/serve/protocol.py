@@ -278,6 +278,7 @@ class HotProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
+            self._upgrade()
             return
         except httptools.HttpParserError:
             if self._close_after:
@@ -294,6 +295,15 @@ class HotProtocol(HttpToolsProtocol):
                 self._end_badly(
                     HeadersTooLargeError("the headers are too long", expected=f"at most {HEAD_BYTES} bytes")
                 )
+
+    def _upgrade(self) -> None:
+        """Hand the connection over to the WebSocket protocol, unless an answer is still due on it."""
+        if not self._should_upgrade():
+            return
+        if self.slots or self._app_busy:
+            self._end_badly(InvalidHttpError("a WebSocket may not begin behind unanswered requests"))
+            return
+        self.handle_websocket_upgrade()
 
     def _drop(self, size: int) -> None:
         self._body_bytes += size
@@ -396,7 +406,7 @@ class HotProtocol(HttpToolsProtocol):
         if self.slots and not self._app_busy:
             self.cycle = _Waiting()  # type: ignore[assignment]  # makes uvicorn queue the request
         super().on_headers_complete()
-        if self.service.draining:
+        if self.service.draining and self.cycle is not None:
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:  # noqa: D102 - the parser's or transport's callback
@@ -575,6 +585,27 @@ class HotProtocol(HttpToolsProtocol):
             self.slots[-1].close = True
         if self._app_busy:
             self.cycle.keep_alive = False
+
+
+def open_stream(**arguments: Any) -> Any:
+    """A connection's WebSocket protocol; its library is loaded with the first."""
+    from holdfast.serve.websocket import StreamProtocol
+
+    return StreamProtocol(**arguments)
+
+
+def uvicorn_config(app: Any, service: Service) -> Config:
+    """Uvicorn's settings for a worker's connections."""
+    from uvicorn.config import Config
+
+    config = Config(
+        app, log_config=None, access_log=False, lifespan="off", timeout_keep_alive=75,
+        server_header=False, date_header=False, proxy_headers=False,
+        ws=open_stream,  # type: ignore[arg-type]  # it is called and nothing else
+        ws_max_size=service.max_body_bytes, ws_per_message_deflate=False,
+    )  # fmt: skip
+    config.load()
+    return config
 
 
 def _take_nothing(body: bytes, sink: Sink) -> None:

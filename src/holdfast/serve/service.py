@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -178,6 +179,7 @@ class Service:
         """Loads versions at run time, where there is a supervisor."""
         self._endpoints: dict[str, Endpoint] = {}
         self._held: set[str] = set()
+        self._pins: Counter[Endpoint] = Counter()
         self.generation = 0
         self.examples: list[dict[str, Any]] = []
         self.draining = False
@@ -221,6 +223,17 @@ class Service:
         if endpoint is not None:
             self._close_unless_wanted(endpoint)
 
+    def pin(self, endpoint: Endpoint) -> None:
+        """Keep a loaded version open until `unpin`, whoever is champion: a stream began on it."""
+        self._pins[endpoint] += 1
+
+    def unpin(self, endpoint: Endpoint) -> None:
+        """Give back one `pin`; the version closes if nobody wants it any more."""
+        self._pins[endpoint] -= 1
+        if not self._pins[endpoint]:
+            del self._pins[endpoint]
+            self._close_unless_wanted(endpoint)
+
     def find(self, version: str) -> Endpoint | None:
         """The version if it is loaded."""
         return self._endpoints.get(version)
@@ -243,7 +256,8 @@ class Service:
     def _close_unless_wanted(self, endpoint: Endpoint) -> None:
         version = endpoint.lane.version
         replaced = self._endpoints.get(version) is not endpoint
-        if endpoint is self.champion or (version in self._held and not replaced):
+        held = version in self._held and not replaced
+        if endpoint is self.champion or held or endpoint in self._pins or endpoint.lane.retired:
             return
         if not replaced:
             del self._endpoints[version]
@@ -319,7 +333,7 @@ class Service:
         sink: Sink,
         decode: Callable[[Endpoint], Call],
         model: str | None = None,
-        version: str | None = None,
+        version: str | Endpoint | None = None,
     ) -> Job | None:
         """Answer a request of any protocol through the sink; returns as `predict`.
 
@@ -328,12 +342,12 @@ class Service:
             sink: gets the answer.
             decode: reads the request for the version that answers it; raises a `HoldfastError` if it cannot.
             model: as the caller names it; None: this one.
-            version: that the caller asks for; None: the champion.
+            version: that the caller asks for, or has pinned; None: the champion.
         """
         arrived_s = time.monotonic()
         counts: RouteCounts | None = None
         try:
-            endpoint = self.endpoint(version, model)
+            endpoint = version if isinstance(version, Endpoint) else self.endpoint(version, model)
             counts = endpoint.counts_of(route)
             lane = endpoint.lane
             self.batcher.check(lane, arrived_s)

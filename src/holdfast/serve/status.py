@@ -45,6 +45,7 @@ STATUS: Final[dict[type[HoldfastError], int]] = {
     errors.InvalidHttpError: 400,
     errors.RequestTimeoutError: 408,
     errors.RepositoryError: 409,
+    errors.OriginError: 403,
 }
 """By exact class; a subclass that is not listed has the status of its nearest listed ancestor."""
 

@@ -323,7 +323,7 @@ class V2Codec:
             )
         if raw is not None and tensor.dtype != "string":
             array = read_tensor(tensor.dtype, raw, shape, f"{path} (binary)")
-            self._spread_array(tensor, array, path, values)
+            self.spread(tensor, array, path, values)
             return rows
         if raw is not None:
             flat: list[Any] = read_texts(raw, math.prod(shape), f"{path} (binary)")
@@ -386,16 +386,14 @@ class V2Codec:
         except (OverflowError, TypeError, ValueError):
             raise InputError(f"a value out of the range of {tensor.dtype}", where=f"{path}.data") from None
         if self._nullable[tensor.name]:
-            self._spread_array(tensor, array, path, values)
+            self.spread(tensor, array, path, values)
         elif shaped or array.ndim == 1:
             values[packed[0].name] = array
         else:
             for i, column in enumerate(packed):
                 values[column.name] = array[:, i]
 
-    def _spread_array(
-        self, tensor: Tensor, array: NDArray[Any], path: str, values: dict[str, Values]
-    ) -> None:
+    def spread(self, tensor: Tensor, array: NDArray[Any], path: str, values: dict[str, Values]) -> None:
         """An array to the columns that the tensor holds; NaN is a missing value, infinity a value."""
         packed = self._held[tensor.name]
         shaped = len(packed) == 1 and bool(packed[0].shape)

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uvloop
-from uvicorn.config import Config
 
 from holdfast.clock import SystemClock
 from holdfast.errors import HoldfastError
@@ -38,7 +37,7 @@ from holdfast.serve.control import (
     frame,
     receive_one,
 )
-from holdfast.serve.protocol import HotProtocol, WorkerState
+from holdfast.serve.protocol import HotProtocol, WorkerState, uvicorn_config
 from holdfast.serve.rates import RATES_FILE, RateSlots
 from holdfast.serve.repository import Repository
 from holdfast.serve.security import client_ca, make_tls, tls_pair
@@ -109,11 +108,7 @@ class Worker:
             replica=self._start.replica,
             workers=self._checklist.compute.cores,
         )
-        self._config = Config(
-            app, log_config=None, access_log=False, lifespan="off", ws="none", timeout_keep_alive=75,
-            server_header=False, date_header=False, proxy_headers=False,
-        )  # fmt: skip
-        self._config.load()
+        self._config = uvicorn_config(app, service)
         self._tls = make_tls(security, folder)
         _, self._writer = await asyncio.open_unix_connection(sock=self._control, limit=1 << 20)
         self._repository = service.repository = Repository(service, self._say, self._load_and_warm)

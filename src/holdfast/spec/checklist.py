@@ -10,7 +10,7 @@ from msgspec import field
 from holdfast.spec.maintenance import Alerts, Monitoring, Rollout, Training
 from holdfast.spec.safeguards import FieldAction, FieldClass, Logging, Privacy, Security
 from holdfast.spec.section import Section
-from holdfast.spec.service import Compute, Model, Predictions, Speed, Target
+from holdfast.spec.service import Compute, Model, Predictions, Speed, Stream, Target
 
 __all__ = [
     "Alerts",
@@ -27,6 +27,7 @@ __all__ = [
     "Section",
     "Security",
     "Speed",
+    "Stream",
     "Target",
     "Training",
 ]
@@ -37,6 +38,7 @@ class Checklist(Section, frozen=True):
 
     model: Model
     predictions: Predictions = field(default_factory=Predictions)
+    stream: Stream = field(default_factory=Stream)
     target: Target = field(default_factory=Target)
     compute: Compute = field(default_factory=Compute)
     speed: Speed = field(default_factory=Speed)

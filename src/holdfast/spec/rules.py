@@ -272,6 +272,22 @@ def _ramp(checklist: Checklist) -> Broken:
         )
 
 
+def _stream(checklist: Checklist) -> Broken:
+    """A stream's `hop_values` is at most `window_values`, and each output carries one state."""
+    stream = checklist.stream
+    if stream.hop_values > stream.window_values:
+        yield (
+            "stream.hop_values",
+            ChecklistError(
+                "longer than the window, so values between two windows would be lost",
+                expected=f"at most {stream.window_values}",
+                received=str(stream.hop_values),
+            ),
+        )
+    if len(set(stream.state.values())) != len(stream.state):
+        yield "stream.state", ChecklistError("an output is named twice", expected="one output for each input")
+
+
 RULES: Final[tuple[Callable[[Checklist], Broken], ...]] = (
     _tls_files,
     _keys,
@@ -284,5 +300,6 @@ RULES: Final[tuple[Callable[[Checklist], Broken], ...]] = (
     _generalised,
     _positive_lengths,
     _ramp,
+    _stream,
 )
 """Each rule's docstring is its sentence in the reference page."""

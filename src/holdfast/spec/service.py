@@ -114,6 +114,74 @@ class Predictions(Section, frozen=True):
     ] = 16 * 1024 * 1024
 
 
+class Stream(Section, frozen=True):
+    """Answers over a WebSocket for models with state or windows; without any key each frame is a row."""
+
+    state: Annotated[
+        dict[str, str],
+        Meta(
+            description=(
+                "The model's state: the name of each input that carries it, with the output that gives its "
+                "next value. It begins as zeros, a variable dimension with size 0. Default none."
+            ),
+            examples=[{"h": "h_next"}],
+        ),
+    ] = field(default_factory=dict)
+    field: Annotated[
+        str,
+        Meta(
+            description=(
+                'The model\'s field that binary frames and lists fill. Default "": the only field beside '
+                "the state."
+            ),
+            examples=["samples"],
+        ),
+    ] = ""
+    window_values: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=10_000_000,
+            description=(
+                "Values in one row: frames of any length are cut into windows of that many values, the rest "
+                "at the end is filled up with zeros. Default 0: each frame is one row as it comes."
+            ),
+        ),
+    ] = 0
+    hop_values: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=10_000_000,
+            description=(
+                "Values from the start of one window to the start of the next. Default 0: as many as "
+                "window_values, no overlap."
+            ),
+        ),
+    ] = 0
+    frame_ms: Annotated[
+        float,
+        Meta(
+            gt=0,
+            description=(
+                "Budget per frame in ms: a frame that cannot be answered within it is refused and leaves the "
+                "state as it was. Default 100: partial answers feel live. [speed] deadline_ms holds too."
+            ),
+        ),
+    ] = 100.0
+    most_streams: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=100_000,
+            description=(
+                "Open streams per worker; more are refused. Default 256: each holds a connection and the "
+                "model's state."
+            ),
+        ),
+    ] = 256
+
+
 class Target(Section, frozen=True):
     """Where the answers are computed."""
 

@@ -1,0 +1,242 @@
+"""Streams over WebSocket: frames in, partial and final answers out.
+
+A caller sends text messages `{"frame": ...}` or binary ones (the values of one field, little-endian), gets
+one answer for each row, and ends an utterance with `{"end": true}`; the connection may carry many. A frame is
+read only when the one before it is answered, so a caller who sends too fast is held back by TCP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+import msgspec
+from starlette.responses import Response
+from starlette.websockets import WebSocket, WebSocketDisconnect
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from holdfast.errors import HoldfastError
+from holdfast.infer import InputError, MalformedBodyError, NotReadyError, read_json
+from holdfast.serve.caller import Caller, read_caller
+from holdfast.serve.errors import OriginError, UnauthorisedError
+from holdfast.serve.responses import error_response
+from holdfast.serve.service import Endpoint, Service, Sink
+from holdfast.serve.stream import MOST_WINDOWS, FrameCall, StreamPlan, Windows
+from holdfast.spec.checklist import Checklist
+
+STREAM: Final = "/v2/models/{model}/stream"
+_GOING_AWAY: Final = 1001
+_NO_LONGER_ALLOWED: Final = 1008
+_encode = msgspec.json.Encoder().encode
+
+
+class StreamProtocol(WebSocketsSansIOProtocol):
+    """uvicorn's protocol over the `websockets` library, as one of a worker's connections."""
+
+    def sweep(self, now_s: float) -> None:
+        """Pings find a dead peer; nothing else is looked for."""
+
+    def shutdown(self) -> None:
+        """Close once the frame in hand is answered; called again until then."""
+        if not self.read_paused or not self.handshake_complete:
+            super().shutdown()
+
+
+class _FrameSink(Sink):
+    __slots__ = ("caller", "future")
+
+    def __init__(self, caller: Caller) -> None:
+        self.caller = caller
+        self.future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    def respond(self, body: bytes, json_bytes: int | None = None) -> None:  # noqa: ARG002 - all of it is JSON
+        if not self.future.done():
+            self.future.set_result(body)
+
+    def refuse(self, error: HoldfastError) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class Streams:
+    """The streams of one worker.
+
+    Args:
+        service: of the worker.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._checklist: Checklist = service.checklist
+        self.open = 0
+
+    async def accept(self, websocket: WebSocket) -> None:
+        """Serve one connection until either side closes it."""
+        service = self._service
+        try:
+            service.authorise(authorization_of(websocket))
+            check_origin(websocket)
+            caller = read_caller(websocket.scope["headers"])
+            if self.open >= self._checklist.stream.most_streams:
+                raise NotReadyError(
+                    "too many open streams", expected=f"at most {self._checklist.stream.most_streams}"
+                )
+            if service.draining:
+                raise NotReadyError("the service is closing")
+            model, version = websocket.path_params["model"], websocket.path_params.get("version")
+            StreamPlan(service.endpoint(version, model), self._checklist.stream)
+        except HoldfastError as error:
+            response: Response = error_response(error)
+            service.counts.route(STREAM).observe(response.status_code, 0.0)
+            await websocket.send_denial_response(response)
+            return
+        self.open += 1
+        conversation = _Conversation(service, websocket, version, caller)
+        try:
+            await websocket.accept()
+            await conversation.run()
+        except WebSocketDisconnect:
+            pass
+        finally:
+            self.open -= 1
+            conversation.leave()
+
+
+class _Conversation:
+    """One connection: utterance after utterance, each on the version with which it began."""
+
+    def __init__(self, service: Service, websocket: WebSocket, version: str | None, caller: Caller) -> None:
+        self._service = service
+        self._websocket = websocket
+        self._version = version
+        frame_s = service.checklist.stream.frame_ms / 1000
+        patience_s = frame_s if caller.patience_s is None else min(frame_s, caller.patience_s)
+        self._caller = msgspec.structs.replace(caller, patience_s=patience_s)
+        self._authorization = authorization_of(websocket)
+        self._pinned: Endpoint | None = None
+        self._plan: StreamPlan
+        self._windows: Windows
+        self._state: Any = {}
+        self._frames = 0
+        self._last = b""
+
+    async def run(self) -> None:
+        """Until the client leaves or the service closes."""
+        while True:
+            message = await self._websocket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            try:
+                await self._take(message)
+            except UnauthorisedError as error:
+                await self._websocket.close(_NO_LONGER_ALLOWED, error.what)
+                return
+            except HoldfastError as error:
+                await self._say({"type": "error", "frame": self._frames, **error.as_dict()})
+            if self._service.draining:
+                await self._websocket.close(_GOING_AWAY, "the service is closing")
+                return
+
+    def leave(self) -> None:
+        """Give back what the utterance holds."""
+        if self._pinned is not None:
+            self._service.unpin(self._pinned)
+        self._pinned = None
+
+    async def _take(self, message: Any) -> None:
+        content = message.get("bytes")
+        if content is None:
+            said = read_json(message["text"].encode())
+            if (
+                not isinstance(said, dict)
+                or len(said) != 1
+                or next(iter(said)) not in {"frame", "end", "reset"}
+            ):
+                raise MalformedBodyError(
+                    "not a message of a stream",
+                    where="$",
+                    expected='{"frame": ...}, {"end": true}, {"reset": true} or bytes',
+                )
+            if "frame" not in said:
+                await self._end(final="end" in said)
+                return
+            content = said["frame"]
+        # Each frame counts as a request: a key that is revoked, has expired or asks too often is told so.
+        self._service.authorise(self._authorization)
+        if self._pinned is None:
+            self._begin()
+        self._frames += 1
+        if not self._plan.window:
+            await self._answer(self._plan.call(content, self._state))
+            return
+        values = self._plan.values(content)
+        if self._windows.windows_in(len(values)) > MOST_WINDOWS:
+            raise InputError("too long", where="$.frame", expected=f"at most {MOST_WINDOWS} windows")
+        for window in self._windows.feed(values):
+            await self._answer(self._plan.call(window, self._state))
+
+    def _begin(self) -> None:
+        """A new utterance, on the version that answers now."""
+        endpoint = self._service.endpoint(self._version)
+        self._plan = StreamPlan(endpoint, self._service.checklist.stream)
+        self._service.pin(endpoint)
+        self._pinned = endpoint
+        self._windows = Windows(self._plan.window, self._plan.hop)
+        self._state = self._plan.first_state()
+        self._frames = 0
+        self._last = b""
+
+    async def _end(self, *, final: bool) -> None:
+        """The last words of an utterance; the next frame begins another."""
+        try:
+            if final and self._pinned is not None and self._plan.window:
+                rest = self._windows.rest()
+                if rest is not None:
+                    await self._answer(self._plan.call(rest, self._state))
+            if final:
+                await self._send(b"final", self._last)
+        finally:
+            self.leave()
+            self._frames = 0
+            self._last = b""
+
+    async def _answer(self, call: FrameCall) -> None:
+        """Run one row; a failure leaves the state as it was."""
+        sink = _FrameSink(self._caller)
+        job = self._service.ask(STREAM, sink, lambda _: call, None, self._pinned)
+        try:
+            self._last = await sink.future
+        except asyncio.CancelledError:
+            if job is not None:
+                job.cancelled = True
+            raise
+        self._state = call.next_state
+        await self._send(b"partial", self._last)
+
+    async def _send(self, kind: bytes, answer: bytes) -> None:
+        head = b'{"type":"%b","frame":%d' % (kind, self._frames)
+        body = head + (b"," + answer[1:] if answer else b"}")
+        await self._websocket.send_text(body.decode())
+
+    async def _say(self, value: Any) -> None:
+        await self._websocket.send_text(_encode(value).decode())
+
+
+def authorization_of(websocket: WebSocket) -> bytes | None:
+    """The value of the Authorization header with which the stream was opened."""
+    given = websocket.headers.get("authorization")
+    return given.encode("latin-1") if given else None
+
+
+def check_origin(websocket: WebSocket) -> None:
+    """Refuse pages of other sites: a browser lets any page open a WebSocket to any address.
+
+    Raises:
+        OriginError: the page that asks comes from elsewhere.
+    """
+    origin = websocket.headers.get("origin")
+    if origin is None:
+        return
+    host = websocket.headers.get("host", "")
+    if origin.partition("://")[2].lower() != host.lower():
+        raise OriginError("a page of another site asks", where="Origin", expected=f"a page of {host[:200]!r}")

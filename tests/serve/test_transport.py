@@ -245,6 +245,22 @@ def test_an_idle_connection_is_closed_in_the_end(server: Server, monkeypatch: py
     assert used.closed()
 
 
+def test_at_the_end_a_connection_that_spoke_a_moment_ago_may_speak_again(
+    server: Server, client: Client
+) -> None:
+    def shut_down(silence_s: float) -> None:
+        for connection in list(server.state.connections):
+            connection.shutdown(silence_s)
+
+    client.socket.sendall(request(1))
+    assert client.prediction() == 2.0
+    server.call(shut_down, 60.0)
+    client.socket.sendall(request(2))
+    assert client.prediction() == 4.0
+    server.call(shut_down, 0.0)
+    assert client.socket.recv(1) == b""
+
+
 def test_a_client_that_never_reads_is_cut_off_and_held_back_meanwhile(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

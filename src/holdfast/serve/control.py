@@ -117,6 +117,8 @@ class Drain(Message, frozen=True):
 
     notice_s: float
     """Seconds between not being ready and not accepting."""
+    last_to_listen: bool = False
+    """Nobody accepts from the worker's listening socket after it."""
 
 
 class Loaded(Message, frozen=True):

@@ -9,6 +9,7 @@ requests behind it queue as ASGI requests, and an ASGI request behind unanswered
 from __future__ import annotations
 
 import asyncio
+import select
 import time
 from collections import deque
 from email.utils import formatdate
@@ -575,37 +576,26 @@ class HotProtocol(HttpToolsProtocol):
         elif not self.busy and now_s - self._last_seen_s > KEEP_ALIVE_S:
             self.transport.close()
 
-    def shutdown(self) -> None:
-        """Close now if idle, else after the answers that are due."""
-        self._close_after = True
+    def shutdown(self, silence_s: float = 0.0) -> None:
+        """Close once the answers that are due are sent and the client has been silent for this long.
+
+        To be called again until the connection is gone.
+        """
         if not self.busy:
-            self.transport.close()
+            if time.monotonic() - self._last_seen_s >= silence_s and not self._has_unread():
+                self._close_after = True
+                self.transport.close()
             return
+        self._close_after = True
         if self.slots:
             self.slots[-1].close = True
         if self._app_busy:
             self.cycle.keep_alive = False
 
-
-def open_stream(**arguments: Any) -> Any:
-    """A connection's WebSocket protocol; its library is loaded with the first."""
-    from holdfast.serve.websocket import StreamProtocol
-
-    return StreamProtocol(**arguments)
-
-
-def uvicorn_config(app: Any, service: Service) -> Config:
-    """Uvicorn's settings for a worker's connections."""
-    from uvicorn.config import Config
-
-    config = Config(
-        app, log_config=None, access_log=False, lifespan="off", timeout_keep_alive=75,
-        server_header=False, date_header=False, proxy_headers=False,
-        ws=open_stream,  # type: ignore[arg-type]  # it is called and nothing else
-        ws_max_size=service.max_body_bytes, ws_per_message_deflate=False,
-    )  # fmt: skip
-    config.load()
-    return config
+    def _has_unread(self) -> bool:
+        """Whether bytes have come that the event loop has not read yet; closing now would reset them."""
+        descriptor = self.transport.get_extra_info("socket").fileno()
+        return descriptor >= 0 and bool(select.select([descriptor], [], [], 0)[0])
 
 
 def _take_nothing(body: bytes, sink: Sink) -> None:

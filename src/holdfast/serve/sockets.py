@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import socket
+import struct
 import time
 from typing import Final
 
@@ -12,6 +14,18 @@ from holdfast.serve.errors import ListenError
 
 _BACKLOG: Final = 2048
 _RETRY_S: Final = 0.1
+
+_SO_ATTACH_FILTER: Final = 26  # Linux; Python's socket module does not name it
+_NO_SYN: Final = b"".join(
+    struct.pack("HBBI", *instruction)
+    for instruction in (
+        (0x30, 0, 0, 13),  # load the byte of TCP's flags
+        (0x45, 0, 1, 0x02),  # SYN set? else skip one
+        (0x06, 0, 0, 0),  # drop the packet
+        (0x06, 0, 0, 0xFFFFFFFF),  # keep it whole
+    )
+)
+"""Classic BPF (Linux, networking/filter): drop what would open a connection, pass what completes one."""
 
 
 def open_sockets(
@@ -79,6 +93,25 @@ def reserve_port(host: str, port: int) -> tuple[socket.socket, int]:
         reserved.close()
         raise ListenError(f"cannot listen: {error.strerror}", where=f"{host}:{found}") from error
     return reserved, found
+
+
+def open_no_more(listening: socket.socket) -> None:
+    """Let the socket begin no connection any more, while those begun still complete and can be accepted.
+
+    Closing a listening socket resets the connections in its queue, among them those that came between the
+    last accept and the close; their clients may have sent a request already. After this call the queue only
+    empties, so it can be accepted to its end first. A client that comes later is refused once the socket is
+    closed, by then its system has sent the opening again.
+
+    Linux only; elsewhere, or where the kernel forbids it, nothing happens.
+    """
+    program = ctypes.create_string_buffer(_NO_SYN, len(_NO_SYN))
+    with contextlib.suppress(OSError):
+        listening.setsockopt(
+            socket.SOL_SOCKET,
+            _SO_ATTACH_FILTER,
+            struct.pack("HL", len(_NO_SYN) // 8, ctypes.addressof(program)),
+        )
 
 
 def _open(family: int, kind: int, address: tuple[object, ...], count: int) -> tuple[list[socket.socket], int]:

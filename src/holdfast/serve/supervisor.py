@@ -419,7 +419,7 @@ class Supervisor:
             if worker is not None
         ]
         for worker in workers:
-            worker.send(Drain(DRAIN_NOTICE_S))
+            worker.send(Drain(DRAIN_NOTICE_S, last_to_listen=True))
         forced = not self._wait_for([worker.process for worker in workers], DRAIN_S)
         for worker in workers:
             if forced:

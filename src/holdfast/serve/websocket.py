@@ -36,7 +36,7 @@ class StreamProtocol(WebSocketsSansIOProtocol):
     def sweep(self, now_s: float) -> None:
         """Pings find a dead peer; nothing else is looked for."""
 
-    def shutdown(self) -> None:
+    def shutdown(self, silence_s: float = 0.0) -> None:  # noqa: ARG002 - the close frame tells the client
         """Close once the frame in hand is answered; called again until then."""
         if not self.read_paused or not self.handshake_complete:
             super().shutdown()

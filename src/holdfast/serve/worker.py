@@ -37,12 +37,14 @@ from holdfast.serve.control import (
     frame,
     receive_one,
 )
-from holdfast.serve.protocol import HotProtocol, WorkerState, uvicorn_config
+from holdfast.serve.protocol import HotProtocol, WorkerState
 from holdfast.serve.rates import RATES_FILE, RateSlots
 from holdfast.serve.repository import Repository
 from holdfast.serve.security import client_ca, make_tls, tls_pair
 from holdfast.serve.service import Service
+from holdfast.serve.sockets import open_no_more
 from holdfast.serve.tokens import TokenVerifier
+from holdfast.serve.uvicorn_settings import uvicorn_config
 from holdfast.serve.watch import Watch
 from holdfast.spec import Deployment
 from holdfast.spec.checklist import Checklist
@@ -53,8 +55,10 @@ if TYPE_CHECKING:
 
 SNAPSHOT_S = 0.5
 BACKLOG = 2048
-LAST_REQUESTS_S = 0.1
-"""Time that connections taken from the queue at the end have for their first request."""
+HANDSHAKE_S = 0.1
+"""Time that connections half open at the end have to complete; a few round trips."""
+LAST_REQUESTS_S = 1.0
+"""Silence after which a draining worker takes a connection for idle: its client may be about to send."""
 ORPHAN_DRAIN_S = 2.0
 TOKEN_KEYS_RETRY_S = 10.0
 """Least time between two fetches of an identity provider's keys, whatever callers send."""
@@ -83,6 +87,7 @@ class Worker:
         self._state = WorkerState()
         self._ending = asyncio.Event()
         self._notice_s = 0.0
+        self._last_to_listen = False
         self._drain_s = DRAIN_S
         self._answered_first_route = asyncio.Event()
         self._routes: asyncio.Queue[Route] = asyncio.Queue()
@@ -186,6 +191,9 @@ class Worker:
         give_up_s = time.monotonic() + self._drain_s
         self._service.draining = True
         await asyncio.sleep(self._notice_s)
+        if self._last_to_listen:
+            open_no_more(spare)
+            await asyncio.sleep(min(HANDSHAKE_S, self._drain_s / 8))
         waiting = []
         with contextlib.suppress(OSError):
             while True:
@@ -198,11 +206,11 @@ class Worker:
                 await loop.connect_accepted_socket(
                     self._connection, connection, ssl=None if self._tls is None else self._tls.context
                 )
-        await asyncio.sleep(min(LAST_REQUESTS_S, self._drain_s / 4))
+        silence_s = min(LAST_REQUESTS_S, self._drain_s / 4)
         connections: Any = self._state.connections
         while connections and time.monotonic() < give_up_s:
             for connection in list(connections):
-                connection.shutdown()
+                connection.shutdown(silence_s)
             await asyncio.sleep(0.01)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._service.batcher.drained(), max(give_up_s - time.monotonic(), 0.01))
@@ -218,6 +226,7 @@ class Worker:
                     self._state.known_heads.clear()
                 elif isinstance(message, Drain):
                     self._notice_s = message.notice_s
+                    self._last_to_listen = message.last_to_listen
                     self._ending.set()
                 else:
                     self._repository.hear(message)

@@ -6,6 +6,7 @@ import contextlib
 import json
 import socket
 import time
+from typing import Any
 
 import pytest
 from live_service import Client, Server, Start, linear_model, starting
@@ -249,7 +250,8 @@ def test_at_the_end_a_connection_that_spoke_a_moment_ago_may_speak_again(
     server: Server, client: Client
 ) -> None:
     def shut_down(silence_s: float) -> None:
-        for connection in list(server.state.connections):
+        connections: list[Any] = list(server.state.connections)
+        for connection in connections:
             connection.shutdown(silence_s)
 
     client.socket.sendall(request(1))

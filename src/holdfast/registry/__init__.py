@@ -8,7 +8,17 @@ from holdfast.registry.api_keys import SCOPES, ApiKey, NewKey, Scope, key_hash, 
 from holdfast.registry.audit import AuditEntry, AuditReport
 from holdfast.registry.errors import RegistryError, UnknownKeyError, UnknownVersionError
 from holdfast.registry.registry import Registry
-from holdfast.registry.values import Decision, Evidence, ModelVersion, RouteTable
+from holdfast.registry.values import (
+    ChallengerRoute,
+    Decision,
+    Evidence,
+    ModelVersion,
+    Phase,
+    Rollout,
+    RolloutKind,
+    RolloutStep,
+    RouteTable,
+)
 
 if TYPE_CHECKING:
     from holdfast.registry.registration import register_model
@@ -27,12 +37,17 @@ __all__ = [
     "ApiKey",
     "AuditEntry",
     "AuditReport",
+    "ChallengerRoute",
     "Decision",
     "Evidence",
     "ModelVersion",
     "NewKey",
+    "Phase",
     "Registry",
     "RegistryError",
+    "Rollout",
+    "RolloutKind",
+    "RolloutStep",
     "RouteTable",
     "Scope",
     "UnknownKeyError",

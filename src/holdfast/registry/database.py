@@ -15,8 +15,11 @@ import sqlalchemy as sa
 
 from holdfast.registry.errors import RegistryError
 
-SCHEMA_VERSION: Final = 2
-"""Raised when a table changes; migrations go from number to number. 2: API keys and the audit."""
+SCHEMA_VERSION: Final = 3
+"""Raised when a table changes; migrations go from number to number.
+
+2: API keys and the audit. 3: rollouts.
+"""
 _BUSY_TIMEOUT_MS: Final = 15_000
 _WRITES: Final = "holdfast_writes"
 
@@ -68,6 +71,47 @@ decisions_table: Final = sa.Table(
     sa.Column("checklist_hash", sa.Text, nullable=False),
 )
 
+rollouts_table: Final = sa.Table(
+    "rollouts",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("challenger", sa.Integer, sa.ForeignKey("versions.number"), nullable=False),
+    sa.Column("champion", sa.Integer, sa.ForeignKey("versions.number")),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("baseline", sa.JSON, nullable=False),
+    sa.Column("phase", sa.Text, nullable=False),
+    sa.Column("share", sa.Float, nullable=False),
+    sa.Column("held", sa.Boolean, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("assignment_key", sa.LargeBinary, nullable=False),
+    sa.Column("checklist_hash", sa.Text, nullable=False),
+    sa.Column("waived", sa.Text, nullable=False),
+    sa.Column("started_at_us", sa.BigInteger, nullable=False),
+    sa.Column("phase_at_us", sa.BigInteger, nullable=False),
+    sa.Column("deadline_us", sa.BigInteger, nullable=False),
+    sa.Column("earliest_decision_us", sa.BigInteger, nullable=False),
+    sa.Column("ended_at_us", sa.BigInteger),
+    sa.Column("report", sa.JSON, nullable=False),
+    sa.Column("memory", sa.JSON, nullable=False),
+    sa.Index("open_rollout", "ended_at_us"),
+)
+"""At most one is open. Its steps are only ever added; the row holds where it stands."""
+
+rollout_steps_table: Final = sa.Table(
+    "rollout_steps",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("rollout", sa.Integer, sa.ForeignKey("rollouts.number"), nullable=False),
+    sa.Column("at_us", sa.BigInteger, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("phase", sa.Text, nullable=False),
+    sa.Column("share", sa.Float, nullable=False),
+    sa.Column("actor", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("report", sa.JSON, nullable=False),
+    sa.Index("steps_by_rollout", "rollout", "id"),
+)
+
 api_keys_table: Final = sa.Table(
     "api_keys",
     metadata,
@@ -102,14 +146,19 @@ _APPEND_ONLY: Final = {
     versions_table: ("UPDATE", "DELETE"),
     evidence_table: ("UPDATE", "DELETE"),
     decisions_table: ("UPDATE", "DELETE"),
+    rollout_steps_table: ("UPDATE", "DELETE"),
     audit_table: ("UPDATE", "DELETE"),
     api_keys_table: (
         "DELETE",
         "UPDATE OF number, key_id, name, sha256, scopes, requests_per_s, created_by, expires_at_us",
     ),
 }
-_OF_SCHEMA_1: Final = frozenset({"versions", "evidence", "decisions"})
-"""Append-only tables whose triggers a registry of schema 1 has already."""
+_OF_SCHEMA: Final = {
+    0: frozenset[str](),
+    1: frozenset({"versions", "evidence", "decisions"}),
+    2: frozenset({"versions", "evidence", "decisions", "audit", "api_keys"}),
+}
+"""Append-only tables whose triggers a registry of that schema has already."""
 
 
 def connect(url: str) -> sa.Engine:
@@ -209,7 +258,7 @@ def _create(engine: sa.Engine) -> None:
                     sa.insert(route_table).values(id=1, champion=None, generation=0, changed_at_us=0)
                 )
             if engine.dialect.name == "sqlite":
-                _forbid_changes(connection, _OF_SCHEMA_1 if before else frozenset())
+                _forbid_changes(connection, _OF_SCHEMA[before])
 
 
 def _forbid_changes(connection: sa.Connection, already: frozenset[str]) -> None:

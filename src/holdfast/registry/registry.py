@@ -25,6 +25,7 @@ from holdfast.registry.database import (
     writing,
 )
 from holdfast.registry.errors import RegistryError, UnknownVersionError
+from holdfast.registry.rollouts import Rollouts, challenger_route, open_rollout, step
 from holdfast.registry.values import Action, Decision, Evidence, ModelVersion, RouteTable, Status
 
 
@@ -36,6 +37,7 @@ class Registry:
         self._clock = clock
         self.api_keys = ApiKeys(engine, clock)
         self.audit = audit.Audit(engine, clock)
+        self.rollouts = Rollouts(engine, clock)
 
     @classmethod
     def open(cls, url: str, clock: Clock) -> Self:
@@ -115,9 +117,9 @@ class Registry:
     def versions(self) -> list[ModelVersion]:
         """Every version, oldest first."""
         with reading(self._engine) as connection:
-            champion, former = _history(connection)
+            champion, former, challenger = _history(connection)
             rows = connection.execute(sa.select(versions_table).order_by(versions_table.c.number)).mappings()
-            return [_version(dict(row), champion, former) for row in rows]
+            return [_version(dict(row), champion, former, challenger) for row in rows]
 
     def version(self, version: str) -> ModelVersion:
         """One version.
@@ -141,8 +143,9 @@ class Registry:
         return self._with_status(connection, _version(dict(row), None, set()))
 
     def _with_status(self, connection: sa.Connection, version: ModelVersion) -> ModelVersion:
-        champion, former = _history(connection)
-        return msgspec.structs.replace(version, status=_status(int(version.version), champion, former))
+        champion, former, challenger = _history(connection)
+        status = _status(int(version.version), champion, former, challenger)
+        return msgspec.structs.replace(version, status=status)
 
     def route(self) -> RouteTable:
         """Who answers now."""
@@ -191,10 +194,24 @@ class Registry:
         version: str,
         who: tuple[str, str, str],
     ) -> RouteTable:
+        """Change the champion; an open rollout ends with it, since what it compares is no longer so."""
         actor, reason, checklist_hash = who
         after = RouteTable(
             champion=version, generation=now.generation + 1, changed_at_us=self._clock.now_us()
         )
+        rollout = open_rollout(connection)
+        if rollout is not None:
+            won = action == "promote" and rollout.challenger == version
+            step(
+                connection,
+                rollout,
+                after.changed_at_us,
+                "promote" if won else "stop",
+                {"phase": "promoted" if won else "stopped", "share": 0.0},
+                reason=reason if won else f"the champion changed to version {version}: {reason}",
+                actor=actor,
+                routed=False,
+            )
         connection.execute(
             sa.insert(decisions_table).values(
                 generation=after.generation,
@@ -297,6 +314,7 @@ def _route(connection: sa.Connection) -> RouteTable:
         champion=None if champion is None else str(champion),
         generation=row["generation"],
         changed_at_us=row["changed_at_us"],
+        challenger=challenger_route(connection),
     )
 
 
@@ -314,26 +332,31 @@ def _champions(connection: sa.Connection) -> list[int]:
     return stack
 
 
-def _history(connection: sa.Connection) -> tuple[int | None, set[int]]:
-    champion = _route(connection).champion
+def _history(connection: sa.Connection) -> tuple[int | None, set[int], int | None]:
+    route = _route(connection)
     former = set(connection.execute(sa.select(decisions_table.c.version)).scalars())
-    return (None if champion is None else int(champion)), former
+    champion = None if route.champion is None else int(route.champion)
+    return champion, former, None if route.challenger is None else int(route.challenger.version)
 
 
-def _status(number: int, champion: int | None, former: set[int]) -> Status:
+def _status(number: int, champion: int | None, former: set[int], challenger: int | None) -> Status:
     if number == champion:
         return "champion"
+    if number == challenger:
+        return "challenger"
     return "former champion" if number in former else "registered"
 
 
-def _version(row: Mapping[str, Any], champion: int | None, former: set[int]) -> ModelVersion:
+def _version(
+    row: Mapping[str, Any], champion: int | None, former: set[int], challenger: int | None = None
+) -> ModelVersion:
     return ModelVersion(
         version=str(row["number"]),
         name=row["name"],
         sha256=row["sha256"],
         created_at_us=row["created_at_us"],
         created_by=row["created_by"],
-        status=_status(row["number"], champion, former),
+        status=_status(row["number"], champion, former, challenger),
         metadata=row["metadata"],
     )
 

@@ -153,8 +153,151 @@ class Rollout(Section, frozen=True):
     ] = 0.05
     risk_budget: Annotated[
         float,
-        Meta(ge=0, description="Largest loss to risk in a rollout, in currency. Default 0: not stated."),
+        Meta(
+            ge=0,
+            description=(
+                "Largest loss to risk before labels can speak: rate x share x label delay x worst plausible "
+                "loss, in [monitoring] currency, or in wrong answers where no cost is stated there. Default "
+                "0: not stated, so the ramp stays at its first share until the labels approve."
+            ),
+        ),
     ] = 0.0
+    step: Annotated[
+        Duration,
+        Meta(
+            description=(
+                "Shortest time at each share of the ramp. Default 1h: errors and slowness show within "
+                "minutes, and somebody can look."
+            )
+        ),
+    ] = field(default_factory=lambda: Duration(3_600_000_000))
+    deadline: Annotated[
+        Duration,
+        Meta(
+            description=(
+                "Time after which a rollout without a decision ends and the challenger does not ship. "
+                "Default 90d: longer than that the data it was trained on are old."
+            )
+        ),
+    ] = field(default_factory=lambda: Duration(90 * _DAY_US))
+    standby: Annotated[
+        Duration,
+        Meta(
+            description=(
+                "How long workers keep the former champion loaded after a change, so that going back takes "
+                "no loading. Default 1h: most regrets come within it; it costs the model's memory twice."
+            )
+        ),
+    ] = field(default_factory=lambda: Duration(3_600_000_000))
+    assign_by: Annotated[
+        str,
+        Meta(
+            description=(
+                "Field of a record whose keyed hash decides the arm, so that one customer always meets one "
+                'version; the first row of a request counts. Default "": the prediction id where the caller '
+                "gives one, else each request by chance."
+            ),
+            examples=["customer"],
+        ),
+    ] = ""
+    slices: Annotated[
+        tuple[Annotated[str, Meta(min_length=1)], ...],
+        Meta(
+            description=(
+                "Inputs or context fields in whose values the challenger may not be worse either; they share "
+                "alpha. Default none: each slice makes every decision later."
+            ),
+            examples=[["country"]],
+        ),
+    ] = ()
+    most_slices: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=100,
+            description=(
+                "Values of a slice field that are watched, the most frequent ones. Default 10: rarer ones "
+                "would never reach a decision."
+            ),
+        ),
+    ] = 10
+    loss_scale: Annotated[
+        float,
+        Meta(
+            gt=0,
+            description=(
+                "Regression: the absolute error that counts as a whole loss of 1; larger ones count 1. "
+                "Default 1: state it in the unit of the target, since margin is a share of it."
+            ),
+        ),
+    ] = 1.0
+    max_error_increase: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description=(
+                "Share of requests by which the challenger may fail more often. Default 0.005: half a point, "
+                "above what a restart costs."
+            ),
+        ),
+    ] = 0.005
+    max_latency_ratio: Annotated[
+        float,
+        Meta(
+            ge=1,
+            description=(
+                "Times by which the challenger's 99th percentile may exceed the champion's, once it is above "
+                "[speed] p99_ms. Default 1.5: less is noise of one machine."
+            ),
+        ),
+    ] = 1.5
+    max_flips: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description=(
+                "Share of rows that the two versions may answer differently, over all and in each slice. "
+                "Default 0.2: more is another product, which a person should look at."
+            ),
+        ),
+    ] = 0.2
+    max_volume_change: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description=(
+                "Change of the share of positives at today's threshold, and of the mean score. Default 0.05: "
+                "what people downstream can absorb."
+            ),
+        ),
+    ] = 0.05
+    fast_interval: Annotated[
+        Duration,
+        Meta(description="How often errors and latency are judged. Default 1s: rollback within seconds."),
+    ] = field(default_factory=lambda: Duration(1_000_000))
+    label_interval: Annotated[
+        Duration,
+        Meta(
+            description=(
+                "How often the log is read for answers and labels. Default 1min: they change slowly, and "
+                "reading costs."
+            )
+        ),
+    ] = field(default_factory=lambda: Duration(60_000_000))
+    shadow_queue_mb: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=1024,
+            description=(
+                "Size in MB of the queue of copies that wait for the challenger; beyond it copies are dropped"
+                " and counted. Default 4: thousands of rows of a table, seconds of traffic."
+            ),
+        ),
+    ] = 4.0
 
 
 class Alerts(Section, frozen=True):

@@ -240,12 +240,15 @@ def _generalised(checklist: Checklist) -> Broken:
 
 
 def _positive_lengths(checklist: Checklist) -> Broken:
-    """`jwt_refresh`, `commit_interval`, `dev` and `test` are longer than zero."""
+    """`commit_interval`, `dev`, `test`, `deadline` and each refresh and interval are longer than zero."""
     lengths = {
         "security.jwt_refresh": checklist.security.jwt_refresh,
         "logging.commit_interval": checklist.logging.commit_interval,
         "training.dev": checklist.training.dev,
         "training.test": checklist.training.test,
+        "rollout.deadline": checklist.rollout.deadline,
+        "rollout.fast_interval": checklist.rollout.fast_interval,
+        "rollout.label_interval": checklist.rollout.label_interval,
     }
     for path, length in lengths.items():
         if length.microseconds == 0:

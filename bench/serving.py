@@ -159,6 +159,8 @@ def compare(
                     one = load(system, question, script, case.connections, seconds)
                     if turn:  # the first is a warm-up
                         seen[name].append(one)
+                if not turn:
+                    settle(list(systems.values()))
             results.append(summary(model, case, seen))
             print(as_text({"cases": results[-1:]}), file=sys.stderr, flush=True)
     if model == "C":
@@ -253,6 +255,16 @@ def cpu_s(session: int) -> float:
             if int(fields[3]) == session:
                 ticks += sum(map(int, fields[11:15]))
     return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def settle(systems: list[System], longest_s: float = 20.0, look_s: float = 0.5) -> None:
+    """Wait until nobody starts up any more: processes beside the workers may still load what they import."""
+    until_s = time.monotonic() + longest_s
+    busy = True
+    while busy and time.monotonic() < until_s:
+        before_s = sum(cpu_s(system.pid) for system in systems)
+        time.sleep(look_s)
+        busy = sum(cpu_s(system.pid) for system in systems) - before_s > 0.2 * look_s
 
 
 def load(system: System, question: Question, script: Path, connections: int, seconds: float) -> Round:

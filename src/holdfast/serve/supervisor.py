@@ -6,7 +6,6 @@ It answers no request itself. One thread, one loop; whatever it has to do next s
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import selectors
 import signal
@@ -15,27 +14,21 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from holdfast.clock import SystemClock
-from holdfast.errors import HoldfastError, MissingExtraError
-from holdfast.privacy import open_redactor
+from holdfast.errors import HoldfastError
 from holdfast.serve.admission import KeyEntry
 from holdfast.serve.children import Background, Backoff, ChildSpec, WorkerProcess, exit_text, start_worker
 from holdfast.serve.control import Drain, Keys, Loaded, LoadFailed, Route, Start
-from holdfast.serve.errors import ServeError
 from holdfast.serve.holdings import Holdings
+from holdfast.serve.preflight import check_deployment, only_one
 from holdfast.serve.rates import make_rates_file
-from holdfast.serve.security import check_exposure, make_tls
 from holdfast.serve.sockets import open_sockets, reserve_port
-from holdfast.serve.tokens import TokenVerifier
 from holdfast.spec import Deployment
-from holdfast.telemetry import retire
 
 if TYPE_CHECKING:
     from holdfast.registry import Registry
@@ -101,11 +94,11 @@ class Supervisor:
             HoldfastError: the service cannot start.
         """
         deployment = self._deployment
-        self._check(deployment)
+        check_deployment(deployment)
         run_folder = deployment.run_folder
         run_folder.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as undo:
-            undo.enter_context(_only_one(run_folder))
+            undo.enter_context(only_one(run_folder))
             for old in run_folder.glob("*.counts"):
                 old.unlink(missing_ok=True)
             make_rates_file(run_folder)
@@ -150,19 +143,6 @@ class Supervisor:
                 self._kill_all()
                 return 1
             return self._drain_all()
-
-    @staticmethod
-    def _check(deployment: Deployment) -> None:
-        """Whatever a worker would stumble over, before there is one."""
-        checklist = deployment.checklist
-        check_exposure(checklist)
-        if checklist.target.grpc_port is not None and find_spec("grpc_reflection") is None:
-            raise MissingExtraError("grpcio", "grpc")
-        make_tls(checklist.security, deployment.folder)
-        if checklist.security.jwt_jwks:
-            TokenVerifier(checklist.security, deployment.folder)
-        if checklist.logging.enabled:
-            open_redactor(checklist.privacy, deployment.folder, os.environ, SystemClock())
 
     # One turn
 
@@ -240,6 +220,9 @@ class Supervisor:
         with contextlib.suppress(KeyError, ValueError):
             self._selector.unregister(worker.control)
         worker.control.close()
+        # Loads numpy, for which the first worker need not wait.
+        from holdfast.telemetry import retire
+
         retire(self._deployment.run_folder, worker.replica)
 
     def _listen(self, timeout_s: float) -> None:
@@ -390,7 +373,7 @@ class Supervisor:
         """Read the checklist again and replace every worker by one that has it, one socket, no gap."""
         try:
             fresh = Deployment.open(self._deployment.folder, os.environ)
-            self._check(fresh)
+            check_deployment(fresh)
         except HoldfastError as error:
             self._say(f"the checklist is not taken over: {error}")
             return
@@ -452,31 +435,6 @@ class Supervisor:
             if process.poll() is None:
                 process.kill()
                 process.wait()
-
-
-@contextlib.contextmanager
-def _only_one(run_folder: Path) -> Any:
-    """Hold the folder's lock; the kernel lets go of it however we end.
-
-    Raises:
-        ServeError: another supervisor serves this folder.
-    """
-    path = run_folder / "serve.lock"
-    with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.seek(0)
-            raise ServeError(
-                "this deployment is being served already",
-                where=str(run_folder.parent),
-                received=f"process {file.read().strip() or 'unknown'}",
-                next_step="Stop it first.",
-            ) from error
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
-        yield
 
 
 def serve(deployment: Deployment, *, background: Sequence[ChildSpec] = ()) -> int:

@@ -78,7 +78,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "bench"
         make_deployment(folder, 1, logging=True)
-        with holdfast(folder) as url:
+        with holdfast(folder) as (url, _):
             plain = ask(url)
             wanted = [plain["probabilities"]["0"], plain["probabilities"]["1"]]
             outputs = run(["mlserver==1.7.1"], MLSERVER, url)

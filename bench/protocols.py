@@ -123,7 +123,7 @@ def main() -> None:
         make_deployment(folder, 1, logging=True)
         checklist = folder / "holdfast.toml"
         checklist.write_text(checklist.read_text().replace("[target]\n", "[target]\ngrpc_port = 0\n"))
-        with holdfast(folder) as url:
+        with holdfast(folder) as (url, _):
             ask(url)
             asked = requests(url)
             grpc_address = json.loads((folder / "run" / "serve.json").read_text())["grpc"]

@@ -15,10 +15,10 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from itertools import repeat
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from holdfast.monitor import diagnose
@@ -85,7 +85,10 @@ def stream(kind: str, seed: int, size: float = 0.0) -> tuple[dict[str, Any], dic
         chance = 1 / (1 + np.exp(-logit(x, c, effect, base)))
         score = 1 / (1 + np.exp(-logit(x, c, 1.0, base)))
         columns: dict[str, Any] = {f"x{column}": x[:, column] for column in range(16)}
-        columns |= {f"c{column}": np.array(list("abcdefghij"))[c[:, column]] for column in range(4)}
+        columns |= {
+            f"c{column}": pa.DictionaryArray.from_arrays(c[:, column].astype(np.int32), list("abcdefghij"))
+            for column in range(4)
+        }
         return columns | {"score": score, "y": (rng.random(len(x)) < chance).astype(np.int64)}
 
     return table(old_x, old_c, 1.0), table(x, c, effect)
@@ -93,7 +96,7 @@ def stream(kind: str, seed: int, size: float = 0.0) -> tuple[dict[str, Any], dic
 
 def judge(kind: str, seed: int, size: float = 0.0) -> dict[str, Any]:
     reference, current = stream(kind, seed, size)
-    found = diagnose(reference, current, target="y", score="score", window=f"{ROWS} rows")
+    found = diagnose(reference, current, target="y", score="score", window=f"{ROWS} rows", explain=False)
     alarm = np.array([window.alarm for window in found.windows])
     concept = np.array([(window.log_e_concept or 0) >= 1 for window in found.windows])
     onset = 70 if kind == "ramp" else ONSET
@@ -161,25 +164,29 @@ FULL = [
 def main(report: Callable[[str], None] = print) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="four kinds of stream")
-    parser.add_argument("--seeds", type=int, default=None, help="streams of each kind: 10")
+    parser.add_argument("--seeds", type=int, default=10, help="streams of each kind")
     parser.add_argument("--first-seed", type=int, default=1000)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--kinds", nargs="*", help="only these kinds of stream")
     arguments = parser.parse_args()
     started = time.perf_counter()
     results = {}
-    for kind, size in QUICK if arguments.quick else FULL:
-        if arguments.kinds and kind not in arguments.kinds:
-            continue
-        name = f"{kind} {size:g}" if size else kind
-        streams = arguments.seeds or 10
-        seeds = range(arguments.first_seed, arguments.first_seed + streams)
-        # Streams are independent: one process a core, each with one thread.
-        with ProcessPoolExecutor(os.cpu_count()) as pool:
-            found = list(pool.map(judge, repeat(kind), seeds, repeat(size)))
-        results[name] = summary(found)
-        if not arguments.json:
-            report(f"{name:12} {results[name]}")
+    chosen = [
+        (kind, size)
+        for kind, size in (QUICK if arguments.quick else FULL)
+        if not arguments.kinds or kind in arguments.kinds
+    ]
+    seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
+    # Streams are independent: one process a core, each with one thread.
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        waiting = [
+            (f"{kind} {size:g}" if size else kind, [pool.submit(judge, kind, seed, size) for seed in seeds])
+            for kind, size in chosen
+        ]
+        for name, streams in waiting:
+            results[name] = summary([one.result() for one in streams])
+            if not arguments.json:
+                report(f"{name:12} {results[name]}")
     if arguments.json:
         report(json.dumps({"streams": results, "wall_s": round(time.perf_counter() - started, 1)}, indent=2))
 

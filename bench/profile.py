@@ -79,9 +79,9 @@ def measured(run: Callable[[Path, Path], dict[str, Any]], reference: Path, curre
     """In this very process."""
     import scipy.special
 
-    from holdfast.monitor import judge
+    from holdfast.monitor import frames, judge
 
-    del judge
+    del frames, judge
     scipy.special.ndtri(0.5)
     before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     wall, cpu = time.perf_counter(), time.process_time()

@@ -104,7 +104,8 @@ class ConceptModel:
         index = {name: feature.index(rows.columns[name])[known] for name, feature in features.items()}
         blank = cls(task, edges, centres, expected, tuple(tests), offsets, (), np.zeros(len(tests)))
         levels = [blank.calibrated(score)]
-        learnt = Expectation.fit(task, index, score, truth) if second_view else None
+        cells = {name: feature.bins.cells for name, feature in features.items()}
+        learnt = Expectation.fit(task, index, score, truth, cells) if second_view else None
         if learnt is not None:
             levels.append(learnt[1])
         coarse = {name: feature.coarse[index[name]] for name, feature in features.items()}

@@ -27,17 +27,19 @@ from holdfast.stats import (
 
 Family = Literal["location", "scale", "cells", "pairs", "overall", "residuals"]
 SHARES: Final[dict[Family, float]] = {
-    "location": 0.4,
-    "scale": 0.05,
-    "cells": 0.1,
+    "location": 0.73,
+    "scale": 0.04,
+    "cells": 0.08,
     "pairs": 0.05,
-    "overall": 0.25,
-    "residuals": 0.15,
+    "overall": 0.06,
+    "residuals": 0.04,
 }
-"""How the budget of false alarms is split. Few, broad tests get more: common changes are found early."""
+"""How the budget of false alarms is split. Few, broad tests get more: common changes are found early. A change
+of the mapping is rarely small, so residuals pass a higher threshold as soon."""
 DATA_FAMILIES: Final[tuple[Family, ...]] = ("location", "scale", "cells", "pairs")
-SCALE_SHARES: Final = (0.3, 0.3, 0.2, 0.1, 0.06, 0.04)
-"""How a test's share is split over the scales: what is found in one to four windows is found early."""
+SCALE_SHARES: Final = (0.2, 0.55, 0.15, 0.05, 0.03, 0.02)
+"""How a test's share is split over the scales. The least shift that can be found at all early is found in two
+windows, so there the threshold is lowest; a larger one passes any threshold in one."""
 EVEN_SHARES: Final = (1 / len(SCALES),) * len(SCALES)
 """For residuals: labels come late anyway, and rare ones need long scales."""
 LEAST_SHARE: Final = 0.002

@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.monitor.forest import Forest
 from holdfast.monitor.rows import Task
 
 TREES: Final = 40
@@ -26,6 +27,8 @@ LEAST_EVENTS: Final = 50
 MOST_ROWS: Final = 50_000
 """Rows that are learnt from, spread evenly over the reference."""
 FOLDS: Final = 3
+_PROBED: Final = 2000
+"""Rows on which the tables must agree with the model."""
 _SURE: Final = 1e-4
 """No row is expected with more certainty: trees see too few rows to tell."""
 
@@ -39,6 +42,8 @@ class Expectation:
     task: Task
     names: tuple[str, ...]
     model: Any = field(repr=False)
+    forest: Forest | None = field(default=None, repr=False)
+    """The model's trees as tables; None where they cannot be had."""
 
     @classmethod
     def fit(
@@ -47,6 +52,7 @@ class Expectation:
         index: Mapping[str, NDArray[np.intp]],
         score: NDArray[np.float64],
         truth: NDArray[np.float64],
+        cells: Mapping[str, int],
     ) -> tuple[Expectation, NDArray[np.float64]] | None:
         """The expectation, and its cross-fitted values on the reference; None where there is too little.
 
@@ -55,6 +61,7 @@ class Expectation:
             index: cell of each labelled row, by column.
             score: of those rows.
             truth: of those rows.
+            cells: how many each column has.
         """
         rows = len(truth)
         rarer = rows if task == "regression" else min(truth.sum(), rows - truth.sum())
@@ -73,14 +80,31 @@ class Expectation:
         for train, test in folds.split(some):
             model = _fitted(task, design[some[train]], wanted[some[train]])
             own[some[test]] = _said(task, model, design[some[test]])
-        whole = cls(task, names, _fitted(task, design[some], wanted[some]))
+        model = _fitted(task, design[some], wanted[some])
+        forest = Forest.of(model, tuple(cells[name] for name in names))
+        probe = slice(0, _PROBED)
+        whole = cls(task, names, model, forest)
+        if forest is not None and not np.allclose(
+            whole.of({name: index[name][probe] for name in names}, score[probe]),
+            _said(task, model, design[probe]),
+            rtol=0,
+            atol=1e-9,
+        ):
+            # Another release of the library keeps its trees in another way.
+            whole = cls(task, names, model)
         if rest.any():
-            own[rest] = _said(task, whole.model, design[rest])
+            own[rest] = whole.of({name: index[name][rest] for name in names}, score[rest])
         return whole, own
 
     def of(self, index: Mapping[str, NDArray[np.intp]], score: NDArray[np.float64]) -> NDArray[np.float64]:
         """`[N]`, probability of the positive (or right) answer, or what is to be added to the score."""
-        return _said(self.task, self.model, _design(self.names, index, score))
+        if self.forest is None:
+            return _said(self.task, self.model, _design(self.names, index, score))
+        number = score.astype(np.float32).astype(np.float64)
+        found = self.forest.answer([index[name] for name in self.names], number)
+        if self.task == "regression":
+            return found
+        return np.clip(1 / (1 + np.exp(-found)), _SURE, 1 - _SURE)
 
 
 def _design(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from holdfast.artifact.errors import ReferenceDataError
 from holdfast.artifact.reference import Reference
 from holdfast.clock import iso_utc
-from holdfast.monitor.columns import column_values
+from holdfast.monitor.columns import column_values, flat_array
 from holdfast.monitor.costing import ErrorCosts
 from holdfast.monitor.diagnosis import Diagnosis
 from holdfast.monitor.errors import MonitorError
@@ -25,8 +25,8 @@ from holdfast.monitor.reference import ReferenceModel
 from holdfast.monitor.rows import Rows
 from holdfast.monitor.streams import (
     ParquetStream,
+    SampledReference,
     WindowsOfRows,
-    fit_stream,
     open_streams,
     profile_stream,
 )
@@ -195,22 +195,21 @@ def _diagnose_streams(
     notes: _Notes,
 ) -> Diagnosis:
     """Large Parquet files without labels: batch by batch, in memory that does not grow with their rows."""
-    sample, shape = reference.sample(), current.empty()
+    shape = current.empty()
     prediction, score, time = apart
-    time = time or _only_time(sample, shape, notes)
+    time = time or _only_time(reference.empty(), shape, notes)
     for name, role in ((prediction, "prediction"), (score, "score"), (time, "time")):
-        _require(name, role, sample, shape)
-    inputs = _inputs(sample, shape, {time} - {None}, notes)
+        _require(name, role, reference.empty(), shape)
+    outputs = {name for name in (prediction, score) if name is not None}
+    fitted = _fitted_on_sample(reference, shape, time, outputs, notes)
     times = current.times(time)
     if size is None:
         size = propose_window(current.rows, None if times is None else np.sort(times))
         notes.add(f"Windows of {size}, chosen to give about twenty.")
     elif size.duration is not None and times is None:
         raise _no_time(size)
-    columns = {name: column_values(sample, name) for name in inputs}
-    outputs = {name for name in (prediction, score) if name is not None}
     old = WindowsOfRows.cut(reference, reference.times(time), size, min_rows)
-    model = fit_stream(reference, Rows(columns), old, outputs)
+    model = fitted.counted(reference, old)
     if len(model.windows) < 5:
         notes.add("The reference spans fewer than 5 windows: natural variation between windows is not known.")
     new = WindowsOfRows.cut(current, times, size, min_rows)
@@ -222,6 +221,15 @@ def _diagnose_streams(
         notes=tuple(notes.lines),
     )
     return judge(model, profile_stream(model.measures, current, new), settings)
+
+
+def _fitted_on_sample(
+    reference: ParquetStream, shape: pa.Table, time: str | None, outputs: set[str], notes: _Notes
+) -> SampledReference:
+    sample = reference.sample()
+    inputs = _inputs(sample, shape, {time} - {None}, notes)
+    columns = Rows({name: column_values(sample, name) for name in inputs})
+    return SampledReference.fit(reference, columns, outputs)
 
 
 def _no_time(size: WindowSize) -> MonitorError:
@@ -299,7 +307,7 @@ def _by_time(table: pa.Table, time: str | None, where: str) -> tuple[pa.Table, N
             expected="timestamps, dates or ISO 8601 text in every row",
             received=fault,
         )
-    values = moments.cast(pa.int64()).to_numpy()
+    values: NDArray[np.int64] = flat_array(moments.cast(pa.int64()), np.int64)
     if (values[1:] >= values[:-1]).all():
         return table, values
     order = np.argsort(values, kind="stable")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.artifact import Signature
-from holdfast.monitor.columns import column_values
+from holdfast.monitor.columns import column_values, flat_array
 from holdfast.monitor.rows import ColumnValues, Rows, Task
 from holdfast.prediction_log import label_text
 
@@ -53,7 +53,7 @@ class Translation:
 
         time_us: NDArray[np.int64] | None = None
         if "time" in table.column_names and table.column("time").null_count == 0:
-            numbers = table.column("time").cast(pa.int64()).to_numpy()
+            numbers = flat_array(table.column("time").cast(pa.int64()), np.int64)
             order = np.argsort(numbers, kind="stable")
             table, time_us = table.take(order), numbers[order]
         columns: dict[str, ColumnValues] = {name: column_values(table, name) for name in self.inputs}
@@ -69,7 +69,7 @@ class Translation:
         """Joined rows of the log, in order of time."""
         import pyarrow as pa
 
-        numbers = table.column("time").cast(pa.int64()).to_numpy()
+        numbers = flat_array(table.column("time").cast(pa.int64()), np.int64)
         order = np.argsort(numbers, kind="stable")
         table = table.take(order)
         columns: dict[str, ColumnValues] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -82,16 +83,41 @@ def profiles(
     return list(adder.finish())
 
 
+class _Batch:
+    """What the columns of one batch of rows have in common, and what is collected of them."""
+
+    def __init__(
+        self,
+        local: NDArray[np.intp],
+        low: int,
+        held: NDArray[np.int64],
+        known: NDArray[np.intp] | None,
+        paired: int,
+    ) -> None:
+        self.local, self.low, self.held, self.known = local, low, held, known
+        self.coarse: dict[str, NDArray[np.intp]] = {}
+        self.labelled: dict[str, NDArray[np.intp]] = {}
+        self.paired = np.empty((paired, len(local)), dtype=np.float32)
+
+
 class ProfileAdder:
     """Adds batches of rows to the profiles of W windows.
 
     Args:
         measures: fitted on the reference.
         bounds: start and end of each window.
+        threads: where half of the columns are counted; None: by the caller alone, as beside a service.
     """
 
-    def __init__(self, measures: Measures, bounds: Sequence[tuple[int, int]]) -> None:
+    def __init__(
+        self, measures: Measures, bounds: Sequence[tuple[int, int]], threads: Executor | None = None
+    ) -> None:
         self._measures = measures
+        self._threads = threads
+        self._mix = {
+            name: np.uint64(pow(int(_MIX), number + 2, 1 << 64))
+            for number, name in enumerate(measures.features)
+        }
         self._bounds = bounds
         size = len(bounds)
         self._rows = np.zeros(size, dtype=np.int64)
@@ -126,26 +152,16 @@ class ProfileAdder:
             self._add_quality(truth[known], score[known], local[known], span)
         elif truth is not None:
             self._labelled[span] += np.bincount(local, np.isfinite(truth), high - low + 1).astype(np.int64)
-        coarse: dict[str, NDArray[np.intp]] = {}
-        labelled: dict[str, NDArray[np.intp]] = {}
-        paired = np.empty((len(self._measures.paired), len(window)), dtype=np.float32)
-        mixed = local.astype(np.uint64) * _MIX
-        for name, feature in self._measures.features.items():
-            cells = feature.bins.cells
-            index = feature.index(rows.columns[name])
-            counts = np.bincount(local * cells + index, minlength=(high - low + 1) * cells)
-            counts = counts.reshape(-1, cells)
-            self._counts[name][span] += counts
-            mixed *= _MIX
-            mixed += index.view(np.uint64)
-            if known is not None and self._measures.concept is not None and known.size:
-                labelled[name] = index[known]
-                coarse[name] = feature.coarse[labelled[name]]
-            if name in self._measures.paired:
-                scores = feature.functionals[:, 0].astype(np.float32)
-                paired[self._measures.paired.index(name)] = scores[index]
-            if feature.numeric and isinstance(rows.columns[name], np.ndarray):
-                self._keep_odd(name, feature, rows.columns[name], counts, held, local=local, low=low)
+        batch = _Batch(local, low, held, known, len(self._measures.paired))
+        names = list(self._measures.features)
+        if self._threads is None:
+            mixed = self._add_columns(names, rows, batch)
+        else:
+            others = self._threads.submit(self._add_columns, names[1::2], rows, batch)
+            mixed = self._add_columns(names[0::2], rows, batch)
+            mixed += others.result()
+        mixed += local.astype(np.uint64) * _MIX
+        coarse, labelled, paired = batch.coarse, batch.labelled, batch.paired
         concept = self._measures.concept
         if (
             concept is not None
@@ -162,6 +178,30 @@ class ProfileAdder:
                 some = paired[:, local == number] if held[number] < len(local) else paired
                 self._products[low + number] += some @ some.T
         self._add_repeated(mixed, local, span)
+
+    def _add_columns(self, names: Sequence[str], rows: Rows, batch: _Batch) -> NDArray[np.uint64]:
+        """Count some columns; a number for each row by its cells in them. Touches nothing of the others."""
+        local, low, known = batch.local, batch.low, batch.known
+        windows = len(batch.held)
+        span = slice(low, low + windows)
+        mixed = np.zeros(len(local), dtype=np.uint64)
+        for name in names:
+            feature = self._measures.features[name]
+            cells = feature.bins.cells
+            index = feature.index(rows.columns[name])
+            place = index if windows == 1 else local * cells + index
+            counts = np.bincount(place, minlength=windows * cells).reshape(-1, cells)
+            self._counts[name][span] += counts
+            mixed += index.view(np.uint64) * self._mix[name]
+            if known is not None and self._measures.concept is not None and known.size:
+                batch.labelled[name] = index[known]
+                batch.coarse[name] = feature.coarse[batch.labelled[name]]
+            if name in self._measures.paired:
+                scores = feature.functionals[:, 0].astype(np.float32)
+                batch.paired[self._measures.paired.index(name)] = scores[index]
+            if feature.numeric and isinstance(rows.columns[name], np.ndarray):
+                self._keep_odd(name, feature, rows.columns[name], counts, batch.held, local=local, low=low)
+        return mixed
 
     def finish(self) -> Iterator[WindowProfile]:
         """The profiles, in order."""

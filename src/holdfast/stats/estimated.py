@@ -129,22 +129,21 @@ def estimate_area(calibration: Calibration, counts: NDArray[Any]) -> Estimate:
     if rows.sum() <= 0:
         raise StatisticsError("no row to estimate the quality of")
     level = calibration.level
-    area, slope = _area(level, rows)
+    area, slope = _areas(np.concatenate([level[None], calibration.replicates]), rows)
     variance = float((rows * level * (1 - level) * slope**2).sum())
-    others = np.array([_area(one, rows)[0] for one in calibration.replicates])
-    return _estimate(area, variance, others, rows)
+    return _estimate(float(area[0]), variance, area[1:], rows)
 
 
-def _area(level: Numbers, rows: Numbers) -> tuple[float, Numbers]:
-    """The expected area, and by how much it grows with one positive more in each cell."""
-    positive, negative = rows * level, rows * (1 - level)
-    yes, no = float(positive.sum()), float(negative.sum())
-    if yes <= 0 or no <= 0:
+def _areas(levels: Numbers, rows: Numbers) -> tuple[Numbers, Numbers]:
+    """The area to be expected at each of `[L, cells]` levels; by how much the first grows with a positive."""
+    positive, negative = rows * levels, rows * (1 - levels)
+    yes, no = positive.sum(axis=1), negative.sum(axis=1)
+    if (yes <= 0).any() or (no <= 0).any():
         raise StatisticsError("all rows are surely of one class, so there is no AUC")
-    below = np.cumsum(negative) - negative / 2
-    above = yes - np.cumsum(positive) + positive / 2
-    area = float((positive * below).sum()) / (yes * no)
-    return area, (below - above - area * (no - yes)) / (yes * no)
+    below = np.cumsum(negative, axis=1) - negative / 2
+    area: Numbers = (positive * below).sum(axis=1) / (yes * no)
+    above = yes[0] - np.cumsum(positive[0]) + positive[0] / 2
+    return area, (below[0] - above - area[0] * (no[0] - yes[0])) / (yes[0] * no[0])
 
 
 def estimate_class_accuracy(
@@ -158,12 +157,13 @@ def estimate_class_accuracy(
         answered: `[N]` codes of the classes that were answered.
 
     Example:
-        >>> import numpy as np
+        A single score of 0.5, of which 70 in 100 were of class 1: answering 1 is right in 70 %.
+
         >>> from holdfast.stats import calibrate_classes
-        >>> said = np.repeat([[0.8, 0.2], [0.3, 0.7]], 100, axis=0)
-        >>> truth = np.r_[np.repeat([0, 1], [80, 20]), np.repeat([0, 1], [30, 70])]
-        >>> round(estimate_class_accuracy(calibrate_classes(said, truth), said, said.argmax(axis=1)).value, 6)
-        0.75
+        >>> halves = np.full((100, 2), 0.5)
+        >>> fitted = calibrate_classes(halves, np.repeat([0, 1], [30, 70]))
+        >>> round(estimate_class_accuracy(fitted, halves, np.ones(100, int)).value, 6)
+        0.7
     """
     if not len(probabilities):
         raise StatisticsError("no row to estimate the quality of")

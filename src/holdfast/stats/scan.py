@@ -21,6 +21,13 @@ SCALES: Final = (1, 2, 4, 8, 16, 32)
 """Windows pooled. A shift of 0.1 standard deviations in windows of 1000 rows shows at 2 to 4."""
 _LEAST_BLOCKS: Final = 5
 """Blocks of reference windows needed before their variance is believed."""
+_MANY: Final = 8
+"""Tests from which on what they have in common can be told from what one of them has."""
+_CHANCE_OF_MANY: Final = 0.01
+_CHANCE_OF_FEW: Final = 0.05
+"""Levels of the chi-square test that a single test's own variance must pass; few tests have no median."""
+_MEDIAN_ERRORS: Final = 2.5
+"""Standard errors of the median (1.25 of those of a mean, twice) beyond which it is no chance."""
 
 Matrix = NDArray[np.float64]
 
@@ -119,9 +126,11 @@ def natural_spread(sums: Sums, fitted: NDArray[np.float64] | float = 1.0) -> Mat
     """How much more than by sampling the reference's own windows vary, `[S, K]`, at least 1.
 
     For each scale the mean square of the reference's own standard normal values over all its blocks. It
-    counts only where it is beyond what chance gives, and is then raised by its own uncertainty. Scales with
-    fewer than five blocks take the value of the largest scale that has them, times its growth, since what
-    persists from window to window grows with the scale.
+    counts only where it is beyond what chance gives, and is then raised by its own uncertainty: a short
+    reference would otherwise make one test in six blind by chance. With eight tests or more what they have
+    in common is found from their median, and then holds for all. Scales with fewer than five blocks take the
+    value of the largest scale that has them, times its growth, since what persists from window to window
+    grows with the scale.
 
     Args:
         sums: of the reference's own windows, in order of time.
@@ -145,7 +154,10 @@ def spread_of(own: NDArray[np.float64], fitted: NDArray[np.float64] | float = 1.
         >>> spread_of(np.ones((20, 1, 6))).ravel().tolist()
         [1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
     """
+    from scipy.special import chdtri
+
     windows, tests = own.shape[:2]
+    chance = _CHANCE_OF_MANY if tests >= _MANY else _CHANCE_OF_FEW
     spread = np.ones((len(SCALES), tests))
     growth = np.ones(tests)
     for position, scale in enumerate(SCALES):
@@ -161,8 +173,14 @@ def spread_of(own: NDArray[np.float64], fitted: NDArray[np.float64] | float = 1.
         used = blocks / (blocks - 1) if scale > 1 else windows / np.maximum(left, 1.0)
         square = np.mean(z**2, axis=0) * used
         noise = np.sqrt(2.0 / (blocks - 1))
-        believed = square > 1 + noise
+        believed = square > float(chdtri(blocks - 1, chance)) / (blocks - 1)
         spread[position] = np.where(believed, square * (1 + noise), 1.0)
+        if tests >= _MANY:
+            # What all have in common shows in their median long before any of them shows it alone.
+            middle = float(np.median(square)) * (blocks - 1) / float(chdtri(blocks - 1, 0.5))
+            if middle > 1 + noise / np.sqrt(tests) * _MEDIAN_ERRORS:
+                spread[position] = np.maximum(spread[position], middle)
+                believed[:] = True
         if position:
             spread[position] = np.maximum(spread[position], np.where(believed, spread[position - 1], 1.0))
             growth = np.clip(spread[position] / spread[position - 1], 1.0, 2.0)

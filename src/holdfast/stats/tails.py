@@ -57,9 +57,12 @@ def signed_z(
     if far.any():
         shape = 4.0 / size[far] ** 2
         at = np.maximum(shape + mirrored[far] * np.sqrt(shape), 0.0)
-        upper = np.clip(gammaincc(shape, at), SMALLEST_TAIL, 1.0)
-        lower = np.clip(gammainc(shape, at), SMALLEST_TAIL, 1.0)
-        z[far] = np.where(upper < lower, -ndtri(np.minimum(upper, 0.5)), ndtri(np.minimum(lower, 0.5)))
+        # The smaller tail is the one with digits to lose; the other is its complement.
+        rising = at > shape
+        tail = np.empty_like(at)
+        tail[rising] = gammaincc(shape[rising], at[rising])
+        tail[~rising] = gammainc(shape[~rising], at[~rising])
+        z[far] = np.where(rising, -1.0, 1.0) * ndtri(np.clip(tail, SMALLEST_TAIL, 1.0 - 1e-16))
     # Away from the skew the gamma ends at a bound that the sum itself may pass; the normal tail is longer.
     z = np.where(z < 0, np.maximum(z, -np.abs(mirrored)), z)
     result: NDArray[np.float64] = np.clip(sign * z, -37.0, 37.0)

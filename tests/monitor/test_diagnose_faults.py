@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_worlds import NAMES, WINDOW, WINDOWS, answered, inputs, reference, since_onset
+from small_worlds import NAMES, ONSET, WINDOW, WINDOWS, answered, inputs, reference, since_onset
 
 from holdfast.monitor import Diagnosis, diagnose
 
@@ -78,6 +78,63 @@ def test_a_column_that_is_gone_is_a_fault_and_named_in_the_notes() -> None:
     assert found.kinds == ("data fault",)
     assert list(faults(found)) == ["dose"]
     assert any("'dose' is absent" in note for note in found.notes)
+
+
+def test_swapped_columns_are_a_fault_of_both() -> None:
+    age, dose = (inputs(0, WINDOWS)[name] for name in ("age", "dose"))
+    found = judged(age=np.where(AFTER, dose, age), dose=np.where(AFTER, age, dose))
+    assert found.kinds == ("data fault",)
+    assert sorted(faults(found)) == ["age", "dose"]
+    assert "the values of dose" in faults(found)["age"]
+
+
+def test_a_fault_that_the_model_was_fed_is_not_called_drift_for_its_answers() -> None:
+    columns = inputs(0, WINDOWS)
+    age, dose = columns["age"], columns["dose"]
+    fed = columns | {"age": np.where(AFTER, dose, age), "dose": np.where(AFTER, age, dose)}
+    found = diagnose(reference(), answered(fed, 0, model=columns), **NAMES)
+    assert found.kinds == ("data fault",)
+    assert any("broken inputs" in note for note in found.notes)
+
+
+def test_some_rows_with_one_value_are_a_stuck_device() -> None:
+    found = judged(age=np.where(AFTER & (np.arange(len(AFTER)) % 3 == 0), 0.25, inputs(0, WINDOWS)["age"]))
+    assert found.kinds == ("data fault",)
+    assert "stuck near 0.2" in faults(found)["age"]
+
+
+def test_a_batch_delivered_twice_is_a_fault_and_no_drift() -> None:
+    sound = answered(inputs(0, WINDOWS), 0)
+    order = np.arange(len(AFTER))
+    low = ONSET * WINDOW
+    order[low + WINDOW // 2 : low + WINDOW] = order[low : low + WINDOW // 2]
+    found = diagnose(reference(), {name: values[order] for name, values in sound.items()}, **NAMES)
+    assert found.kinds == ("data fault",)
+    assert "50% of the rows are there twice" in faults(found)["rows"]
+    assert [number for number, window in enumerate(found.windows) if window.alarm] == [ONSET]
+
+
+def test_a_window_that_comes_again_later_is_a_fault() -> None:
+    sound = answered(inputs(0, WINDOWS), 0)
+    order = np.arange(len(AFTER))
+    order[ONSET * WINDOW : (ONSET + 1) * WINDOW] = order[:WINDOW]
+    found = diagnose(reference(), {name: values[order] for name, values in sound.items()}, **NAMES)
+    assert found.kinds == ("data fault",)
+    assert "came again" in faults(found)["rows"]
+    assert found.since is not None
+    assert found.since.estimate == str(ONSET * WINDOW)
+
+
+def test_few_columns_of_few_values_have_twins_by_chance() -> None:
+    random = np.random.default_rng(5)
+    old, new = ({"n": random.integers(0, 9, rows)} for rows in (4000, 8000))
+    assert diagnose(old, new, window="400 rows").verdict == "healthy"
+
+
+def test_a_column_that_is_text_where_numbers_were_is_a_fault() -> None:
+    found = judged(dose=[f"{value:.3f} mg" for value in inputs(0, WINDOWS)["dose"]])
+    assert found.kinds == ("data fault",)
+    assert "of another type" in faults(found)["dose"]
 
 
 def test_one_wild_value_changes_nothing() -> None:

@@ -34,8 +34,8 @@ SHARES: Final[dict[Family, float]] = {
     "overall": 0.06,
     "residuals": 0.04,
 }
-"""How the budget of false alarms is split. Few, broad tests get more: common changes are found early. A change
-of the mapping is rarely small, so residuals pass a higher threshold as soon."""
+"""How the budget of false alarms is split. Few, broad tests get more: common changes are found early. A
+change of the mapping is rarely small, so residuals pass a higher threshold as soon."""
 DATA_FAMILIES: Final[tuple[Family, ...]] = ("location", "scale", "cells", "pairs")
 SCALE_SHARES: Final = (0.2, 0.55, 0.15, 0.05, 0.03, 0.02)
 """How a test's share is split over the scales. The least shift that can be found at all early is found in two

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.monitor.features import Feature
 from holdfast.monitor.profiling import WindowProfile
 from holdfast.monitor.reference import ReferenceModel
+from holdfast.stats import NumericBins
 
 BURST: Final = 0.05
 """A cell that gains five rows in a hundred at once is a burst."""
@@ -23,6 +26,11 @@ UNITS: Final[tuple[tuple[float, str], ...]] = (
 )
 UNIT_TOLERANCE: Final = 0.08
 """All three quartiles must have moved by the factor within this share."""
+SWAP_TOLERANCE: Final = 0.15
+"""Quartiles of one column are those of another if they agree within this share of their distance."""
+STUCK_SHARE: Final = 0.2
+"""Share of the rows that one narrow bin must gain to hold a stuck value."""
+_NARROW_BINS: Final = 100
 _STUCK_DISTINCT: Final = 10
 """A column with fewer distinct values in the reference may be constant for a day."""
 
@@ -42,6 +50,8 @@ def find_fault(reference: ReferenceModel, name: str, windows: Sequence[WindowPro
     cells = feature.bins.cells
     missing = cells - 2 if feature.numeric else cells - 1
     if after[missing] - before[missing] >= BURST:
+        if counts[missing] == counts.sum():
+            return "missing in every row: gone, renamed or of another type?"
         return f"missing in {after[missing]:.0%} of rows (reference {before[missing]:.1%})"
     if not feature.numeric:
         unseen = cells - 2
@@ -53,7 +63,61 @@ def find_fault(reference: ReferenceModel, name: str, windows: Sequence[WindowPro
     distinct = int((feature.counts[1:-3] > 0).sum())
     if distinct >= _STUCK_DISTINCT and all(name in window.constant for window in windows):
         return f"stuck at {windows[-1].quartiles[name][1]:.6g} in every row"
-    return _unit(reference, name, windows)
+    return _unit(reference, name, windows) or _partly_stuck(feature, before, after)
+
+
+def find_swaps(
+    reference: ReferenceModel, windows_of: Mapping[str, Sequence[WindowProfile]]
+) -> Mapping[str, str]:
+    """Columns that hold each other's values, in words by column.
+
+    Args:
+        reference: fitted.
+        windows_of: of each numeric column in alarm, windows in which it shows most.
+    """
+    found: dict[str, str] = {}
+    names = [name for name in windows_of if reference.features[name].numeric and windows_of[name]]
+    own = {name: _quartiles(reference, name, reference.whole) for name in names}
+    for first, second in combinations(names, 2):
+        if first in found or second in found:
+            continue
+        there = [
+            _looks_like(reference, one, own[other], windows_of[one]) and not _near(own[one], own[other])
+            for one, other in ((first, second), (second, first))
+        ]
+        if all(there):
+            found[first], found[second] = (
+                f"holding the values of {other}: swapped columns?" for other in (second, first)
+            )
+    return found
+
+
+def _looks_like(
+    reference: ReferenceModel, name: str, wanted: NDArray[np.float64], windows: Sequence[WindowProfile]
+) -> bool:
+    now = np.median([_quartiles(reference, name, window) for window in windows], axis=0)
+    return _near(now, wanted)
+
+
+def _near(now: NDArray[np.float64], wanted: NDArray[np.float64]) -> bool:
+    """Whether three quartiles agree within a share of the distance between the outer ones."""
+    width = float(wanted[2] - wanted[0])
+    return bool(np.abs(now - wanted).max() <= SWAP_TOLERANCE * width) if width > 0 else False
+
+
+def _partly_stuck(feature: Feature, before: NDArray[np.float64], after: NDArray[np.float64]) -> str | None:
+    """One of many narrow bins that gains a fifth of all rows at once: a value, not a distribution."""
+    if not isinstance(feature.bins, NumericBins) or len(feature.bins.edges) < _NARROW_BINS:
+        return None
+    inner = slice(1, len(feature.bins.edges) + 1)
+    gain = after[inner] - before[inner]
+    most = int(np.argmax(gain))
+    beside = np.delete(gain, most)[max(most - 1, 0) : most + 1].max(initial=0.0)
+    # What moves together spreads over several bins; the rest of the rows must be as they were.
+    rest = after[inner] / max(1 - float(gain[most]), 1e-9) - before[inner]
+    if gain[most] < STUCK_SHARE or beside > gain[most] / 4 or np.abs(np.delete(rest, most)).sum() > 0.5:
+        return None
+    return f"stuck near {feature.bins.edges[most]:.6g} in {after[inner][most]:.0%} of rows"
 
 
 def _unit(reference: ReferenceModel, name: str, windows: Sequence[WindowProfile]) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -29,10 +29,11 @@ from holdfast.monitor.evidence import (
     concept_tests,
     data_tests,
 )
-from holdfast.monitor.faults import find_fault
+from holdfast.monitor.faults import find_fault, find_swaps
 from holdfast.monitor.features import Feature
 from holdfast.monitor.profiling import WindowProfile
 from holdfast.monitor.reference import METRICS, ReferenceModel, quality_of
+from holdfast.monitor.repeats import emptied, repeated_windows
 from holdfast.monitor.rows import Task
 from holdfast.monitor.seasons import Calendar
 from holdfast.monitor.words import advice_for, describe_concept, describe_data, describe_pair, summarise
@@ -54,6 +55,8 @@ _FAR_STRONGER: Final = 2.0
 """The onset is that of one kind alone if its strongest value is so many times that of the other."""
 _LABEL_SHIFT_CELLS: Final = 8
 _GAIN_CELLS: Final = 16
+ROWS: Final = "rows"
+"""What a finding is called that is of no column: rows that came twice."""
 _LABEL_SHIFT_CHANCE: Final = 0.01
 """Label shift explains what is seen if P(score | y) is as it was, by a chi-square test at this level."""
 
@@ -76,6 +79,9 @@ class Settings:
 
 def judge(reference: ReferenceModel, windows: Sequence[WindowProfile], settings: Settings) -> Diagnosis:
     """The verdict on windows in order of time."""
+    held, again = windows, repeated_windows(reference, windows)
+    # Rows that came twice would look like drift: those windows are named and count for nothing else.
+    windows = [emptied(window) if number in again else window for number, window in enumerate(held)]
     with_labels = [
         number
         for number, window in enumerate(windows)
@@ -89,11 +95,18 @@ def judge(reference: ReferenceModel, windows: Sequence[WindowProfile], settings:
     all_data = data_tests(reference, windows, replace(budget, factor=factor), calendar) if windows else []
     all_concept = concept_tests(reference, labelled, budget, calendar.at(with_labels))
     evidence = _window_evidence(
-        windows, with_labels, data=all_data, concept=all_concept, settings=settings, task=reference.task
+        held, with_labels, again, data=all_data, concept=all_concept, settings=settings, task=reference.task
     )
     data, concept = _without_echoes(_standing(all_data)), _standing(all_concept)
-    kinds, faults = _kinds(reference, windows, labelled, data, concept)
+    kinds, faults, hidden = _kinds(reference, windows, with_labels, data, concept)
+    if hidden:
+        concept = ()
     found = _locate(data, concept, with_labels, len(windows))
+    if again:
+        kinds = kinds if "data fault" in kinds else ("data fault", *kinds)
+        if found is None:
+            end = max(again) + 1
+            found = OnsetEstimate(min(again), min(again), min(again), end if end < len(windows) else None)
     since = None if found is None else _as_onset(found, windows, settings)
     until = len(windows) if found is None or found.end is None else found.end
     findings = _findings(reference, windows[:until], data=data, concept=concept, faults=faults)
@@ -104,13 +117,20 @@ def judge(reference: ReferenceModel, windows: Sequence[WindowProfile], settings:
         )
         for found_in in findings
     ]
+    if again:
+        findings.append(_repeats(again, settings.show_time(held[min(again)].start)))
     quality = _quality(reference, windows, with_labels, found)
-    coverage = _coverage(reference, windows, settings)
-    shape = _shape(data, concept) if found is not None else None
+    coverage = _coverage(reference, held, settings)
+    shape = _shape(data, concept) if data or concept else None
     verdict = " and ".join(kinds) or "healthy"
     alarm = bool(kinds)
     blind = reference.concept is None or not labelled
     notes = list(settings.notes)
+    if hidden:
+        notes.append(
+            "The model was given broken inputs, so its answers say nothing of a change of the mapping from x "
+            "to y (concept drift): fix the pipe first."
+        )
     if blind:
         notes.append(
             "Without mature labels a change of the mapping from x to y (concept drift) cannot be seen."
@@ -180,34 +200,64 @@ def _without_echoes(data: Sequence[Tests]) -> Sequence[Tests]:
 def _kinds(
     reference: ReferenceModel,
     windows: Sequence[WindowProfile],
-    labelled: Sequence[WindowProfile],
+    with_labels: Sequence[int],
     data: Sequence[Tests],
     concept: Sequence[Tests],
-) -> tuple[tuple[DriftKind, ...], dict[str, str]]:
+) -> tuple[tuple[DriftKind, ...], dict[str, str], bool]:
+    """Kinds, faults by column, and whether faults hide what the mapping does."""
     faults: dict[str, str] = {}
     moved: list[str] = []
+    shown: dict[str, list[WindowProfile]] = {}
     for tests in data:
         for test in tests.in_alarm:
             name = tests.names[test][0]
             if name in moved:
                 continue
             moved.append(name)
-            if tests.family == "pairs":
-                continue
-            fault = find_fault(reference, name, [windows[number] for number in _clearest(tests, int(test))])
-            if fault is not None:
-                faults[name] = fault
+            if tests.family != "pairs":
+                shown[name] = [windows[number] for number in _clearest(tests, int(test))]
+    faults |= find_swaps(reference, shown)
+    for name in shown.keys() - faults.keys():
+        fault = find_fault(reference, name, shown[name])
+        if fault is not None:
+            faults[name] = fault
+    broken = [name for name in faults if name not in reference.outputs]
+    began = min((_began(name, data, (), with_labels) for name in broken), default=None)
+    echoes = {
+        name
+        for name in reference.outputs.intersection(moved)
+        if began is not None and _began(name, data, (), with_labels) >= began - 1
+    }
     changed = any(tests.alarm.any() for tests in concept)
     kinds: list[DriftKind] = []
     if faults:
         kinds.append("data fault")
-    if any(name not in faults for name in moved):
+    if any(name not in faults and name not in echoes for name in moved):
         kinds.append("data drift")
+    if changed and echoes and began is not None:
+        first = with_labels[estimate_onset(_strongest(concept)).estimate]
+        if first >= began - 1:
+            return tuple(kinds), faults, True
     if changed:
+        labelled = [windows[number] for number in with_labels]
         if _is_label_shift(reference, labelled, concept):
-            return ("label shift",), faults
+            return ("label shift",), faults, False
         kinds.append("concept drift")
-    return tuple(kinds), faults
+    return tuple(kinds), faults, False
+
+
+def _repeats(again: Mapping[int, str], since: str) -> FeatureFinding:
+    first = again[min(again)]
+    others = f" in {len(again)} windows" if len(again) > 1 else ""
+    return FeatureFinding(
+        name=ROWS,
+        kinds=("data fault",),
+        log_e=0.0,
+        shift_sd=None,
+        psi=None,
+        description=f"{ROWS}{others}: {first}",
+        since=since,
+    )
 
 
 def _clearest(tests: Tests, test: int) -> list[int]:
@@ -251,6 +301,7 @@ def _is_label_shift(
 def _window_evidence(
     windows: Sequence[WindowProfile],
     with_labels: Sequence[int],
+    again: Mapping[int, str],
     *,
     data: Sequence[Tests],
     concept: Sequence[Tests],
@@ -263,7 +314,7 @@ def _window_evidence(
     position = {number: order for order, number in enumerate(with_labels)}
     evidence = []
     for number, window in enumerate(windows):
-        of_data = strongest(data, number) ** 2
+        of_data = strongest(data, number) ** 2 if number not in again else 1.0
         of_concept = strongest(concept, position[number]) ** 2 if number in position else None
         quality = quality_of(task, [window]) if window.labelled else None
         evidence.append(

@@ -47,6 +47,8 @@ class ReferenceModel:
     """`[P, P]`, see `fisher_variance`."""
     timed: bool = False
     """Whether the bounds of its windows are times, rather than row numbers."""
+    outputs: frozenset[str] = frozenset()
+    """Columns that the model answered."""
 
     @classmethod
     def fit(
@@ -83,7 +85,8 @@ class ReferenceModel:
             features[name].functionals[features[name].index(rows.columns[name][::step]), 0] for name in paired
         ]
         variance = fisher_variance(np.stack(scores, axis=1)) if len(paired) > 1 else None
-        return cls(task, features, concept, own, whole, paired, variance, rows.time_us is not None)
+        timed = rows.time_us is not None
+        return cls(task, features, concept, own, whole, paired, variance, timed, frozenset(outputs))
 
     @property
     def measures(self) -> Measures:

@@ -188,6 +188,7 @@ class SampledReference:
     features: dict[str, Feature]
     paired: tuple[str, ...]
     pair_variance: NDArray[np.float64] | None = field(repr=False)
+    outputs: frozenset[str]
 
     @classmethod
     def fit(cls, source: ParquetStream, sample: Rows, outputs: Collection[str]) -> SampledReference:
@@ -207,7 +208,7 @@ class SampledReference:
             for name in paired
         ]
         variance = fisher_variance(np.stack(scores, axis=1)) if len(paired) > 1 else None
-        return cls(features, paired, variance)
+        return cls(features, paired, variance, frozenset(outputs))
 
     def counted(self, source: ParquetStream, windows: WindowsOfRows) -> ReferenceModel:
         """The reference, with the counts of every row of its file."""

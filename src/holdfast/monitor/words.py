@@ -90,9 +90,10 @@ def summarise(
         if since.earliest != since.latest:
             sentence += f" (between {shown(since.earliest)} and {shown(since.latest)})"
     parts = [sentence + "."]
-    columns = [found.name for found in findings if found.name not in {"overall", "score"}][:4]
+    columns = [found.name for found in findings if found.name not in {"overall", "score", "rows"}][:4]
     if columns:
         parts.append(f"Most in: {', '.join(columns)}.")
+    parts += [f"In the {found.description}" for found in findings if found.name == "rows"]
     if (
         quality is not None
         and quality.after is not None

@@ -1,0 +1,88 @@
+"""Windows whose rows were delivered twice, and windows that are another one again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.monitor.profiling import WindowProfile
+from holdfast.monitor.reference import ReferenceModel
+
+BURST: Final = 0.05
+"""Share of rows that are there twice, beyond what the reference shows."""
+_LEAST_ROWS: Final = 20
+_LEAST_CELLS: Final = 30
+"""Filled cells of all columns together below which two windows may have the same counts by chance."""
+_UNDECIDED: Final = 0.5
+"""Where half of the rows may have a twin by chance, a second delivery cannot be told."""
+_AS_VARIED: Final = 0.5
+"""Rows that come twice leave every column as varied as it was; a stuck column does not."""
+
+
+def repeated_windows(reference: ReferenceModel, windows: Sequence[WindowProfile]) -> Mapping[int, str]:
+    """What is wrong, in words, by the number of the window.
+
+    A row has a twin if another row of its window lies in the same cell of every column. With few columns of
+    few values many have one, so a window is compared with the reference's own, in proportion to its rows.
+
+    Args:
+        reference: fitted.
+        windows: in order of time.
+    """
+    own = [window for window in reference.windows if window.rows]
+    usual = max((window.repeated / window.rows for window in own), default=1.0)
+    size = float(np.median([window.rows for window in own])) if own else 1.0
+    found: dict[int, str] = {}
+    seen: dict[bytes, int] = {}
+    varied = {name: _variety(counts) for name, counts in reference.whole.counts.items()}
+    for number, window in enumerate(windows):
+        if window.rows < _LEAST_ROWS:
+            continue
+        by_chance = usual * max(1.0, window.rows / size)
+        share = window.repeated / window.rows
+        if by_chance < _UNDECIDED and share > by_chance + BURST and _as_varied(window, varied):
+            found[number] = (
+                f"{share:.0%} of the rows are there twice (reference {usual:.1%}): delivered twice?"
+            )
+            continue
+        if (
+            by_chance < _UNDECIDED
+            and sum(int((one > 0).sum()) for one in window.counts.values()) >= _LEAST_CELLS
+        ):
+            key = b"".join(one.astype(np.int64).tobytes() for one in window.counts.values())
+            if key in seen:
+                found[number] = "the rows of an earlier window came again"
+            seen.setdefault(key, number)
+    return found
+
+
+def emptied(window: WindowProfile) -> WindowProfile:
+    """The window without its rows, so that it counts for nothing among the others."""
+    return replace(
+        window,
+        rows=0,
+        labelled=0,
+        counts={name: np.zeros_like(counts) for name, counts in window.counts.items()},
+        concept=None if window.concept is None else np.zeros_like(window.concept),
+        quality=np.zeros_like(window.quality),
+        products=None if window.products is None else np.zeros_like(window.products),
+        repeated=0,
+    )
+
+
+def _variety(counts: NDArray[np.int64]) -> float:
+    """How many equally filled cells the rows are spread like (inverse Simpson index)."""
+    share = counts / max(float(counts.sum()), 1.0)
+    return 1.0 / max(float((share**2).sum()), 1e-12)
+
+
+def _as_varied(window: WindowProfile, varied: Mapping[str, float]) -> bool:
+    # So many rows fill no more cells than there are rows.
+    return all(
+        _variety(counts) >= _AS_VARIED * min(varied[name], window.rows / 4)
+        for name, counts in window.counts.items()
+    )

@@ -21,6 +21,10 @@ from holdfast.stats import Sums
 
 SCORE_CELLS: Final = 20
 """Cells of the score on which the expectation is fitted; isotonic, so that few rows do not make waves."""
+LEAST_CELL_ROWS: Final = 30
+"""A cell that the reference hardly filled has no expectation to compare with."""
+SLOPE: Final = "slope"
+_LEAST_SLOPE_CELLS: Final = 3
 TAIL_SHARE: Final = 0.005
 """Share of regression residuals cut on each side: one wild price must not raise an alarm."""
 
@@ -59,6 +63,10 @@ class ConceptModel:
     rows: NDArray[np.float64] = field(repr=False)
     """`[tests]`, labelled rows of the reference in the cell."""
     expectation: Expectation | None = field(default=None, repr=False)
+    slopes: tuple[tuple[str, str], ...] = ()
+    """Columns, and the score, along which residuals may rise or fall together."""
+    directions: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)), repr=False)
+    """`[tests, slopes]`, mean normal score of each cell that the reference filled."""
 
     @classmethod
     def fit(
@@ -120,6 +128,8 @@ class ConceptModel:
             sums = blank.sums_by_cell(score, coarse, parts, np.zeros(len(truth), dtype=np.intp), 1)[0]
             weight = sums[0]
             views.append(_view(task, sums, np.clip(base - each, *limits), limits))
+        held = np.zeros(len(tests)) if weight is None else weight
+        slopes, directions = _directions(held, len(edges) + 1, offsets, features)
         return cls(
             task,
             edges,
@@ -128,8 +138,10 @@ class ConceptModel:
             tuple(tests),
             offsets,
             tuple(views),
-            np.zeros(len(tests)) if weight is None else weight,
+            held,
             None if learnt is None else learnt[0],
+            slopes,
+            directions,
         )
 
     def calibrated(self, score: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -200,9 +212,50 @@ class ConceptModel:
             variance, third = profiles[:, 2 + 3 * view], profiles[:, 3 + 3 * view]
         return Sums(profiles[:, 1 + 3 * view], weight * seen.mean, variance, third, weight)
 
+    def slope_sums(self, profiles: NDArray[np.float64], view: int = 0) -> tuple[Sums, NDArray[np.float64]]:
+        """What windows contribute to the slopes, and the variance of their expectations for a unit weight.
+
+        A slope is the sum over the cells of a column of their residuals beyond the reference's, times the
+        cell's normal score. An effect that halves bends all cells a little; their sum shows it far earlier
+        than any of them. Moving rows between cells moves nothing, as with the cells themselves.
+        """
+        cells, along = self.sums(profiles, view), self.directions
+        error = self.reference_error(view)[:, None] * along**2
+        share = self.rows / max(float(self.rows[0]), 1.0)
+        usual = np.maximum((share**2) @ error, 1e-300)
+        sums = Sums(
+            cells.observed @ along,
+            cells.expected @ along,
+            cells.variance @ along**2,
+            cells.third @ along**3,
+            np.sqrt((cells.weight**2) @ error / usual),
+        )
+        return sums, usual
+
     def reference_error(self, view: int = 0) -> NDArray[np.float64]:
         """`[tests]`, variance of the expectation for a unit weight."""
         return self.views[view].variance / np.maximum(self.rows, 1.0)
+
+
+def _directions(
+    rows: NDArray[np.float64], score_cells: int, offsets: Mapping[str, int], features: Mapping[str, Feature]
+) -> tuple[tuple[tuple[str, str], ...], NDArray[np.float64]]:
+    from scipy.special import ndtri
+
+    of_score = rows[1 : 1 + score_cells]
+    rank = (np.cumsum(of_score) - of_score / 2 + 0.25) / (of_score.sum() + 0.5)
+    parts = [("score", 1, ndtri(rank))]
+    for name, feature in features.items():
+        if "location" in feature.tests:
+            weight = feature.counts + 1e-9
+            total = np.bincount(feature.coarse, weight * feature.functionals[:, 0])
+            parts.append((name, offsets[name], total / np.bincount(feature.coarse, weight)))
+    directions = np.zeros((len(rows), len(parts)))
+    for number, (_, first, normal) in enumerate(parts):
+        cells = slice(first, first + len(normal))
+        directions[cells, number] = np.where(rows[cells] >= LEAST_CELL_ROWS, normal, 0.0)
+    some = np.flatnonzero((directions != 0).sum(axis=0) >= _LEAST_SLOPE_CELLS)
+    return tuple((parts[number][0], SLOPE) for number in some), directions[:, some]
 
 
 def _score_edges(task: Task, score: NDArray[np.float64], truth: NDArray[np.float64]) -> NDArray[np.float64]:

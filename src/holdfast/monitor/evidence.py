@@ -9,6 +9,7 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.monitor.concept import LEAST_CELL_ROWS, ConceptModel
 from holdfast.monitor.profiling import WindowProfile
 from holdfast.monitor.reference import ReferenceModel
 from holdfast.monitor.seasons import Calendar
@@ -25,14 +26,15 @@ from holdfast.stats import (
     threshold,
 )
 
-Family = Literal["location", "scale", "cells", "pairs", "overall", "residuals"]
+Family = Literal["location", "scale", "cells", "pairs", "overall", "residuals", "slopes"]
 SHARES: Final[dict[Family, float]] = {
-    "location": 0.73,
+    "location": 0.72,
     "scale": 0.04,
     "cells": 0.08,
     "pairs": 0.05,
-    "overall": 0.06,
-    "residuals": 0.04,
+    "overall": 0.04,
+    "residuals": 0.03,
+    "slopes": 0.04,
 }
 """How the budget of false alarms is split. Few, broad tests get more: common changes are found early. A
 change of the mapping is rarely small, so residuals pass a higher threshold as soon."""
@@ -165,8 +167,7 @@ def concept_tests(
     if len(reference.windows) >= LEAST_REFERENCE_WINDOWS:
         before = _concepts(reference.windows)
     broad = np.array([feature in {"", "score"} for feature, _ in model.tests])
-    # A cell that the reference hardly filled has no expectation to compare with.
-    usable = model.rows >= 30
+    usable = model.rows >= LEAST_CELL_ROWS
     result = []
     families: tuple[tuple[Family, NDArray[np.bool_]], ...] = (
         ("overall", broad & usable),
@@ -187,7 +188,31 @@ def concept_tests(
                 for view in range(len(model.views))
             ]
             result.append(_agreed(views))
+    if model.slopes:
+        result.append(
+            _agreed(
+                [
+                    _slopes(model, current, before, view, budget=budget, calendar=calendar)
+                    for view in range(len(model.views))
+                ]
+            )
+        )
     return result
+
+
+def _slopes(
+    model: ConceptModel,
+    current: NDArray[np.float64],
+    before: NDArray[np.float64] | None,
+    view: int,
+    *,
+    budget: Budget,
+    calendar: Calendar,
+) -> Tests:
+    sums, error = model.slope_sums(current, view)
+    own = None if before is None else model.slope_sums(before, view)[0]
+    plan = _Plan("slopes", list(model.slopes), error, np.zeros(len(model.slopes)))
+    return _family(plan, sums, own, budget=budget, calendar=calendar)
 
 
 def _agreed(views: Sequence[Tests]) -> Tests:

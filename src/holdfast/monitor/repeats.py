@@ -17,10 +17,8 @@ BURST: Final = 0.05
 _LEAST_ROWS: Final = 20
 _LEAST_CELLS: Final = 30
 """Filled cells of all columns together below which two windows may have the same counts by chance."""
-_UNDECIDED: Final = 0.5
-"""Where half of the rows may have a twin by chance, a second delivery cannot be told."""
-_AS_VARIED: Final = 0.5
-"""Rows that come twice leave every column as varied as it was; a stuck column does not."""
+_UNDECIDED: Final = 0.2
+"""Where a fifth of the rows may have a twin by chance, a second delivery cannot be told."""
 
 
 def repeated_windows(reference: ReferenceModel, windows: Sequence[WindowProfile]) -> Mapping[int, str]:
@@ -38,13 +36,13 @@ def repeated_windows(reference: ReferenceModel, windows: Sequence[WindowProfile]
     size = float(np.median([window.rows for window in own])) if own else 1.0
     found: dict[int, str] = {}
     seen: dict[bytes, int] = {}
-    varied = {name: _variety(counts) for name, counts in reference.whole.counts.items()}
+    alike = {name: _pairs(counts) for name, counts in reference.whole.counts.items()}
     for number, window in enumerate(windows):
         if window.rows < _LEAST_ROWS:
             continue
-        by_chance = usual * max(1.0, window.rows / size)
+        by_chance = usual * max(1.0, window.rows / size) * _crowding(window, alike)
         share = window.repeated / window.rows
-        if by_chance < _UNDECIDED and share > by_chance + BURST and _as_varied(window, varied):
+        if by_chance < _UNDECIDED and share > by_chance + BURST:
             found[number] = (
                 f"{share:.0%} of the rows are there twice (reference {usual:.1%}): delivered twice?"
             )
@@ -74,15 +72,14 @@ def emptied(window: WindowProfile) -> WindowProfile:
     )
 
 
-def _variety(counts: NDArray[np.int64]) -> float:
-    """How many equally filled cells the rows are spread like (inverse Simpson index)."""
-    share = counts / max(float(counts.sum()), 1.0)
-    return 1.0 / max(float((share**2).sum()), 1e-12)
+def _pairs(counts: NDArray[np.int64], twins: int = 0) -> float:
+    """Share of pairs of rows that lie in one cell, those of rows that came twice left out."""
+    number = counts.astype(np.float64)
+    rows = float(number.sum())
+    return max(float((number * (number - 1)).sum()) - 2 * twins, 1.0) / max(rows * (rows - 1), 1.0)
 
 
-def _as_varied(window: WindowProfile, varied: Mapping[str, float]) -> bool:
-    # So many rows fill no more cells than there are rows.
-    return all(
-        _variety(counts) >= _AS_VARIED * min(varied[name], window.rows / 4)
-        for name, counts in window.counts.items()
-    )
+def _crowding(window: WindowProfile, alike: Mapping[str, float]) -> float:
+    """How many times likelier than in the reference two rows lie in one cell of every column; at least 1."""
+    ratio = [_pairs(counts, window.repeated) / alike[name] for name, counts in window.counts.items()]
+    return max(1.0, float(np.prod(ratio)))

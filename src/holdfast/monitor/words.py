@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.monitor.concept import SLOPE
 from holdfast.monitor.diagnosis import Coverage, DriftKind, DriftShape, FeatureFinding, Onset, QualityChange
 from holdfast.monitor.evidence import Tests
 from holdfast.monitor.features import Feature
@@ -58,6 +59,9 @@ def describe_concept(reference: ReferenceModel, tests: Tests, test: int, cell: s
         "multiclass": "right answers are {} than expected",
         "regression": "the truth is {} than expected",
     }[reference.task]
+    if cell == SLOPE:
+        subject = "right answers" if reference.task == "multiclass" else "the truth"
+        return f"{subject} {'rises' if change > 0 else 'falls'} with the column, beyond what was expected"
     if reference.task != "regression":
         direction = "more frequent" if change > 0 else "rarer"
     return f"{place}, {what.format(direction)} by {abs(change):.2f} sd of a row"

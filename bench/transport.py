@@ -79,7 +79,8 @@ async def serve(folder: Path, kind: str, listening: socket.socket) -> None:
     from uvicorn.config import Config
 
     from holdfast.serve.app import make_app
-    from holdfast.serve.protocol import HotProtocol, WorkerState
+    from holdfast.serve.connection_state import WorkerState
+    from holdfast.serve.protocol import HotProtocol
 
     deployment = Deployment.open(folder, {})
     service = Service(

@@ -21,7 +21,8 @@ from holdfast.infer import DataPlane, LoadedModel
 from holdfast.prediction_log import SpoolWriter
 from holdfast.privacy import Redactor
 from holdfast.serve.app import make_app
-from holdfast.serve.protocol import HotProtocol, WorkerState
+from holdfast.serve.connection_state import WorkerState
+from holdfast.serve.protocol import HotProtocol
 from holdfast.serve.service import Service
 from holdfast.serve.uvicorn_settings import uvicorn_config
 from holdfast.spec import parse_checklist

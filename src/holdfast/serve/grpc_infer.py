@@ -14,8 +14,9 @@ from holdfast.infer.schema import is_integer
 from holdfast.serve.calls import Body
 from holdfast.serve.grpc_messages import message_class
 from holdfast.serve.service import Endpoint
-from holdfast.serve.v2 import DATATYPES, InferCall, InferRequest, InputTensor, OutputTensor
+from holdfast.serve.v2 import InferCall
 from holdfast.serve.v2_binary import tensor_bytes
+from holdfast.serve.v2_messages import DATATYPES, InferRequest, InputTensor, OutputTensor
 
 ModelInferRequest: Final = message_class("ModelInferRequest")
 ModelInferResponse: Final = message_class("ModelInferResponse")

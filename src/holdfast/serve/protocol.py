@@ -12,18 +12,15 @@ import asyncio
 import select
 import time
 from collections import deque
-from email.utils import formatdate
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, Never
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.server import ServerState
 
 from holdfast.errors import HoldfastError
-from holdfast.infer import Job, OverloadedError
 from holdfast.serve.admission import Grant
-from holdfast.serve.caller import ANYONE, CALLER_HEADERS, Caller, read_caller
+from holdfast.serve.caller import ANYONE, CALLER_HEADERS, read_caller
+from holdfast.serve.connection_state import KnownHead, WorkerState
 from holdfast.serve.errors import (
     ContentTypeError,
     HeadersTooLargeError,
@@ -33,7 +30,7 @@ from holdfast.serve.errors import (
 from holdfast.serve.hot import Take, find_hot
 from holdfast.serve.responses import too_large
 from holdfast.serve.service import Service, Sink
-from holdfast.serve.status import error_body, error_headers, status_of
+from holdfast.serve.slot import Slot, error_response
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
@@ -49,14 +46,7 @@ WRITE_TIMEOUT_S: Final = 60.0
 LINGER_S: Final = 2.0
 """Time in which the rest of a refused body is read and dropped, so that the client can read why."""
 MOST_PIPELINED: Final = 64
-_OK: Final = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
-_OK_BINARY: Final = (
-    b"HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\n"
-    b"inference-header-content-length: %d\r\ncontent-length: %d\r\n"
-)
 _HEAD_END: Final = b"\r\n\r\n"
-_MOST_KNOWN_HEADS: Final = 1024
-_LARGEST_KNOWN_HEAD_BYTES: Final = 2048
 
 
 class _Waiting:
@@ -68,138 +58,6 @@ class _Waiting:
 
     def __init__(self) -> None:
         self.message_event = asyncio.Event()
-
-
-class _KnownHead:
-    """What the parser said of a head: the same bytes mean the same again."""
-
-    __slots__ = ("body_bytes", "caller", "echo_keep_alive", "grant", "take")
-
-    def __init__(
-        self, take: Take, body_bytes: int, caller: Caller, grant: Grant | None, *, echo_keep_alive: bool
-    ) -> None:
-        self.take = take
-        self.grant = grant
-        self.body_bytes = body_bytes
-        self.caller = caller
-        self.echo_keep_alive = echo_keep_alive
-
-
-class KnownHeads(dict[bytes, _KnownHead]):
-    """Heads of hot requests that this worker has parsed, checked and admitted, by their exact bytes.
-
-    Clients repeat their heads byte for byte, so most requests need no parser at all. A head is learned only
-    as a whole request in one read, with a declared length, on a connection that stays open. Each carries the
-    grant of its caller, which is asked per request; when keys change, all are forgotten.
-    """
-
-    def learn(self, head: bytes, known: _KnownHead) -> None:
-        """Remember a head; when there are too many (ids in headers), begin anew."""
-        if len(head) <= _LARGEST_KNOWN_HEAD_BYTES:
-            if len(self) >= _MOST_KNOWN_HEADS:
-                self.clear()
-            self[head] = known
-
-
-class _Slot(Sink):
-    """The place of one hot request among the answers of its connection."""
-
-    __slots__ = ("caller", "close", "data", "echo_keep_alive", "headers", "job", "protocol")
-
-    def __init__(
-        self, protocol: HotProtocol, caller: Caller = ANYONE, *, close: bool, echo_keep_alive: bool
-    ) -> None:
-        self.protocol = protocol
-        self.caller = caller
-        self.headers = caller.headers if caller.request_id else b""
-        self.close = close
-        self.echo_keep_alive = echo_keep_alive
-        self.data: bytes | None = None
-        self.job: Job | None = None
-
-    def add_header(self, line: bytes) -> None:
-        self.headers += line
-
-    def respond(self, body: bytes, json_bytes: int | None = None) -> None:
-        self.job = None  # job and slot hold each other: without this only the collector would free them
-        protocol = self.protocol
-        if (  # the usual case: one request at a time on a connection that stays
-            json_bytes is None
-            and not self.headers
-            and not self.close
-            and not self.echo_keep_alive
-            and not protocol.service.draining
-            and len(protocol.slots) == 1
-            and not protocol.transport.is_closing()
-        ):
-            protocol.slots.clear()
-            protocol.transport.write(b"%b%d\r\n\r\n%b" % (protocol.server_state.ok_head, len(body), body))
-            protocol.settle()
-            return
-        ok = _OK % len(body) if json_bytes is None else _OK_BINARY % (json_bytes, len(body))
-        head = ok + protocol.date_line + self.headers
-        if protocol.service.draining and protocol.last_slot is self:
-            self.close = True
-        if self.close:
-            self.data = b"%bconnection: close\r\n\r\n%b" % (head, body)
-        elif self.echo_keep_alive:
-            self.data = b"%bconnection: keep-alive\r\n\r\n%b" % (head, body)
-        else:
-            self.data = b"%b\r\n%b" % (head, body)
-        protocol.flush_answers()
-
-    def refuse(self, error: HoldfastError) -> None:
-        self.job = None
-        if self.protocol.service.draining and self.protocol.last_slot is self:
-            self.close = True
-        state = self.protocol.server_state
-        if error is state.last_error and not self.headers and not self.close:
-            self.data = state.last_error_response
-        else:
-            head_lines = self.protocol.date_line + self.headers
-            self.data = error_response(error, head_lines=head_lines, close=self.close)
-            if isinstance(error, OverloadedError) and not self.headers and not self.close:
-                state.last_error, state.last_error_response = error, self.data
-        self.protocol.flush_answers()
-
-
-def error_response(error: HoldfastError, *, head_lines: bytes, close: bool) -> bytes:
-    """A whole HTTP response for an error; `head_lines` are further ones, each with its end."""
-    status = status_of(error)
-    body = error_body(error)
-    lines = [
-        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
-        "content-type: application/json",
-        f"content-length: {len(body)}",
-        *(f"{name}: {value}" for name, value in error_headers(error).items()),
-        *(["connection: close"] if close else []),
-    ]
-    return "\r\n".join(lines).encode() + b"\r\n" + head_lines + b"\r\n" + body
-
-
-class WorkerState(ServerState):
-    """uvicorn's state shared by a worker's connections, with the heads of answers and of known requests."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.date_line = b""
-        self.ok_head = b""
-        """Of a hot answer, up to its length."""
-        self.known_heads = KnownHeads()
-        self.last_error: HoldfastError | None = None
-        """The last refusal for want of time, with its answer: under overload it is given again and again."""
-        self.last_error_response = b""
-        self.renew_date()
-
-    def renew_date(self) -> None:
-        """Called once a second."""
-        date = formatdate(time.time(), usegmt=True).encode()
-        self.default_headers = [(b"date", date)]
-        self.date_line = b"date: " + date + b"\r\n"
-        self.last_error = None
-        self.ok_head = (
-            b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n" + self.date_line + b"content-length: "
-        )
 
 
 class HotProtocol(HttpToolsProtocol):
@@ -227,7 +85,7 @@ class HotProtocol(HttpToolsProtocol):
         self._body: bytes | list[bytes] = b""
         self._declared = -1
         self._body_bytes = 0
-        self.slots: deque[_Slot] = deque()
+        self.slots: deque[Slot] = deque()
         self._refused: HoldfastError | None = None
         self._dropping = False
         self._half_closed = False
@@ -244,7 +102,7 @@ class HotProtocol(HttpToolsProtocol):
         return self.server_state.date_line
 
     @property
-    def last_slot(self) -> _Slot | None:
+    def last_slot(self) -> Slot | None:
         """The place of the newest hot request."""
         return self.slots[-1] if self.slots else None
 
@@ -270,7 +128,7 @@ class HotProtocol(HttpToolsProtocol):
                 and len(data) == end + known.body_bytes
                 and (known.grant is None or known.grant.admit())  # if not, the parser's way says why
             ):
-                slot = _Slot(self, known.caller, close=False, echo_keep_alive=known.echo_keep_alive)
+                slot = Slot(self, known.caller, close=False, echo_keep_alive=known.echo_keep_alive)
                 self._take(slot, known.take, data[end:])
                 return
             self._read = data
@@ -438,7 +296,7 @@ class HotProtocol(HttpToolsProtocol):
         if close:
             self._close_after = True
         caller = self._caller
-        slot = _Slot(self, caller, close=close, echo_keep_alive=self._echo_keep_alive)
+        slot = Slot(self, caller, close=close, echo_keep_alive=self._echo_keep_alive)
         if self._refused is not None:
             self.slots.append(slot)
             slot.refuse(self._refused)
@@ -452,12 +310,12 @@ class HotProtocol(HttpToolsProtocol):
         if read is not None and whole and not close and not unique:
             end = len(read) - len(body)
             if read.find(_HEAD_END) + len(_HEAD_END) == end:
-                known = _KnownHead(hot, len(body), caller, self._grant, echo_keep_alive=self._echo_keep_alive)
+                known = KnownHead(hot, len(body), caller, self._grant, echo_keep_alive=self._echo_keep_alive)
                 self._known.learn(read[:end], known)
         self._read = None
         self._take(slot, hot, body)
 
-    def _take(self, slot: _Slot, take: Take, body: bytes) -> None:
+    def _take(self, slot: Slot, take: Take, body: bytes) -> None:
         """Hand the body on; the answer comes to the slot, perhaps at once."""
         slots = self.slots
         slots.append(slot)
@@ -515,7 +373,7 @@ class HotProtocol(HttpToolsProtocol):
             # The answer would overtake an earlier one; the connection ends with that one.
             self.cycle.keep_alive = False
             return
-        slot = _Slot(self, close=False, echo_keep_alive=False)
+        slot = Slot(self, close=False, echo_keep_alive=False)
         slot.data = error_response(error, head_lines=self.date_line, close=True)
         self.slots.append(slot)
         self.flush_answers()

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 import numpy as np
-from msgspec import UNSET, Raw, UnsetType
+from msgspec import UnsetType
 from numpy.typing import NDArray
 
 from holdfast.artifact.packing import Table
-from holdfast.artifact.signature import Column, Dtype, Signature, Tensor
+from holdfast.artifact.signature import Column, Signature, Tensor
 from holdfast.infer import (
     AnsweredBatch,
     Block,
@@ -22,80 +22,27 @@ from holdfast.infer import (
     TooManyRowsError,
     check_columns,
     check_time,
-    nearest,
     read_json,
 )
 from holdfast.infer.schema import FLOAT_LIMITS, INTEGER_RANGES, is_float
 from holdfast.privacy.record import Values
 from holdfast.serve.calls import Body, Call, shape_of_block
 from holdfast.serve.v2_binary import read_tensor, read_texts, tensor_bytes
-
-DATATYPES: Final[dict[Dtype, str]] = {
-    "bool": "BOOL",
-    "uint8": "UINT8",
-    "uint16": "UINT16",
-    "uint32": "UINT32",
-    "uint64": "UINT64",
-    "int8": "INT8",
-    "int16": "INT16",
-    "int32": "INT32",
-    "int64": "INT64",
-    "float16": "FP16",
-    "float32": "FP32",
-    "float64": "FP64",
-    "string": "BYTES",
-}
-
-
-class InputTensor(msgspec.Struct):
-    """One input as the request describes it; without `data` its bytes follow the JSON."""
-
-    name: str
-    shape: list[int]
-    datatype: str
-    data: Raw | UnsetType = UNSET
-    parameters: dict[str, Any] | None = None
-
-
-class OutputTensor(msgspec.Struct):
-    """One output that is asked for."""
-
-    name: str
-    parameters: dict[str, Any] | None = None
-
-
-class InferRequest(msgspec.Struct):
-    """The envelope of a request."""
-
-    inputs: list[InputTensor]
-    id: str | None = None
-    parameters: dict[str, Any] | None = None
-    outputs: list[OutputTensor] | None = None
-
-
-class _AnswerTensor(msgspec.Struct, gc=False):
-    name: str
-    shape: list[int]
-    datatype: str
-    data: list[Any]
-
-
-class _BinaryTensor(msgspec.Struct, gc=False):
-    name: str
-    shape: list[int]
-    datatype: str
-    parameters: dict[str, int]
-
-
-class _InferResponse(msgspec.Struct, gc=False):
-    model_name: str
-    model_version: str
-    id: str
-    parameters: dict[str, str]
-    outputs: list[_AnswerTensor | _BinaryTensor]
-
-
-_decode_request = msgspec.json.Decoder(InferRequest).decode
+from holdfast.serve.v2_messages import (
+    DATATYPES,
+    AnswerTensor,
+    BinaryTensor,
+    InferRequest,
+    InferResponse,
+    InputTensor,
+    as_lists,
+    choice,
+    cut_tail,
+    decode_request,
+    described,
+    flatten,
+    read_flag,
+)
 
 
 class InferCall(Call):
@@ -192,7 +139,7 @@ class V2Codec:
             whole = memoryview(body)
             text, tail = whole[:json_bytes], whole[json_bytes:]
         try:
-            request = _decode_request(text)
+            request = decode_request(text)
         except msgspec.ValidationError as error:
             what, _, path = str(error).partition(" - at ")
             raise MalformedBodyError(
@@ -203,7 +150,7 @@ class V2Codec:
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
             read_json(bytes(text))
             raise MalformedBodyError("not an infer request") from None
-        return self.read(request, _cut(request.inputs, tail), InferCall)
+        return self.read(request, cut_tail(request.inputs, tail), InferCall)
 
     def read(
         self, request: InferRequest, contents: Sequence[memoryview | None], kind: type[AnyCall]
@@ -354,7 +301,7 @@ class V2Codec:
         if not isinstance(nested, list):
             raise InputError("wrong type", where=f"{path}.data", expected="a list")
         flat: list[Any] = []
-        _flatten(
+        flatten(
             nested,
             given.shape if any(isinstance(one, list) for one in nested) else [len(nested)],
             f"{path}.data",
@@ -452,7 +399,7 @@ class V2Codec:
         block.context = context
 
     def _wanted(self, request: InferRequest) -> tuple[tuple[str, bool], ...]:
-        everywhere = _flag(request.parameters, "binary_data_output", "$.parameters")
+        everywhere = read_flag(request.parameters, "binary_data_output", "$.parameters")
         if not request.outputs:
             return tuple((name, everywhere or False) for name in self._outputs)
         wanted = []
@@ -461,14 +408,14 @@ class V2Codec:
                 raise InputError(
                     "unknown output",
                     where=f"$.outputs[{i}].name",
-                    next_step=_choice(one.name, list(self._outputs)),
+                    next_step=choice(one.name, list(self._outputs)),
                 )
-            binary = _flag(one.parameters, "binary_data", f"$.outputs[{i}].parameters")
+            binary = read_flag(one.parameters, "binary_data", f"$.outputs[{i}].parameters")
             wanted.append((one.name, everywhere or False if binary is None else binary))
         return tuple(wanted)
 
     def _input_hint(self, name: str) -> str:
-        return _choice(name, list(self._tensors))
+        return choice(name, list(self._tensors))
 
     def encode(self, call: InferCall, batch: AnsweredBatch, start: int) -> Body:
         """The response body for the rows of one call."""
@@ -496,7 +443,7 @@ class V2Codec:
     def _response(
         self, call: InferCall, given_id: str, ids: list[str], found: Sequence[NDArray[Any]]
     ) -> Body:
-        outputs: list[_AnswerTensor | _BinaryTensor] = []
+        outputs: list[AnswerTensor | BinaryTensor] = []
         parts = [b""]
         for (name, binary), values in zip(call.outputs, found, strict=True):
             tensor = self._outputs[name]
@@ -504,11 +451,11 @@ class V2Codec:
             if binary:
                 parts.append(tensor_bytes(tensor.dtype, values))
                 size = {"binary_data_size": len(parts[-1])}
-                outputs.append(_BinaryTensor(name, shape, datatype, size))
+                outputs.append(BinaryTensor(name, shape, datatype, size))
             else:
-                outputs.append(_AnswerTensor(name, shape, datatype, _listed(values)))
+                outputs.append(AnswerTensor(name, shape, datatype, as_lists(values)))
         parameters = {"prediction_ids": ",".join(ids)}
-        parts[0] = self._encode(_InferResponse(self.model, self.version, given_id, parameters, outputs))
+        parts[0] = self._encode(InferResponse(self.model, self.version, given_id, parameters, outputs))
         if len(parts) == 1:
             return parts[0], None
         return b"".join(parts), len(parts[0])
@@ -519,78 +466,6 @@ class V2Codec:
             "name": self.model,
             "versions": list(versions),
             "platform": platform,
-            "inputs": [_described(tensor) for tensor in self.signature.inputs],
-            "outputs": [_described(tensor) for tensor in self.signature.outputs],
+            "inputs": [described(tensor) for tensor in self.signature.inputs],
+            "outputs": [described(tensor) for tensor in self.signature.outputs],
         }
-
-
-def _cut(inputs: Sequence[InputTensor], tail: memoryview) -> list[memoryview | None]:
-    """For each input its bytes behind the JSON, in order; None where its data are JSON."""
-    contents: list[memoryview | None] = []
-    for i, given in enumerate(inputs):
-        size = (given.parameters or {}).get("binary_data_size")
-        if size is None:
-            contents.append(None)
-            continue
-        where = f"$.inputs[{i}].parameters.binary_data_size"
-        if isinstance(size, bool) or not isinstance(size, int) or size < 0:
-            raise InputError("wrong type", where=where, expected="a number of bytes")
-        if not isinstance(given.data, UnsetType):
-            raise InputError("given twice", where=where, expected="either data or binary_data_size")
-        if size > len(tail):
-            raise InputError(
-                "the body ends before the tensor does",
-                where=where,
-                expected=f"at most {len(tail)} bytes",
-                received=str(size)[:32],
-                next_step="The header Inference-Header-Content-Length says where the tensors begin.",
-            )
-        contents.append(tail[:size])
-        tail = tail[size:]
-    if len(tail):
-        raise InputError(
-            "more bytes than the tensors declare",
-            where="$.inputs",
-            received=f"{len(tail)} bytes too many",
-            next_step="Say how many are a tensor's in its parameters.binary_data_size.",
-        )
-    return contents
-
-
-def _flag(parameters: dict[str, Any] | None, name: str, path: str) -> bool | None:
-    value = (parameters or {}).get(name)
-    if value is not None and not isinstance(value, bool):
-        raise InputError("wrong type", where=f"{path}.{name}", expected="true or false")
-    return value
-
-
-def _listed(values: Any) -> list[Any]:
-    flat = values.ravel().tolist()
-    return (
-        [one.decode("utf-8", "replace") if isinstance(one, bytes) else one for one in flat]
-        if values.dtype.kind in "OS"
-        else flat
-    )
-
-
-def _described(tensor: Tensor) -> dict[str, Any]:
-    return {"name": tensor.name, "datatype": DATATYPES[tensor.dtype], "shape": [-1, *tensor.shape[1:]]}
-
-
-def _flatten(nested: list[Any], shape: list[int], path: str, flat: list[Any]) -> None:
-    if not shape or len(nested) != shape[0]:
-        raise InputError("the nesting does not follow the shape", where=path)
-    if len(shape) == 1:
-        flat.extend(nested)
-        return
-    for i, inner in enumerate(nested):
-        if not isinstance(inner, list):
-            raise InputError("the nesting does not follow the shape", where=f"{path}[{i}]")
-        _flatten(inner, shape[1:], f"{path}[{i}]", flat)
-
-
-def _choice(name: str, valid: list[str]) -> str:
-    near = nearest(name, valid)
-    if near is not None:
-        return f"Did you mean {near!r}?"
-    return f"The model has: {', '.join(valid[:12])}."

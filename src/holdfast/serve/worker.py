@@ -24,6 +24,7 @@ from holdfast.prediction_log import SpoolWriter
 from holdfast.privacy import PSEUDONYM_KEY_VARIABLE, open_redactor
 from holdfast.serve.admission import Admission
 from holdfast.serve.app import make_app
+from holdfast.serve.connection_state import WorkerState
 from holdfast.serve.consent import ConsentBook
 from holdfast.serve.control import (
     Drain,
@@ -37,7 +38,7 @@ from holdfast.serve.control import (
     frame,
     receive_one,
 )
-from holdfast.serve.protocol import HotProtocol, WorkerState
+from holdfast.serve.protocol import HotProtocol
 from holdfast.serve.rates import RATES_FILE, RateSlots
 from holdfast.serve.repository import Repository
 from holdfast.serve.security import client_ca, make_tls, tls_pair

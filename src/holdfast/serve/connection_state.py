@@ -1,0 +1,73 @@
+"""What the connections of one worker share: heads of known requests, and heads of answers."""
+
+from __future__ import annotations
+
+import time
+from email.utils import formatdate
+from typing import Final
+
+from uvicorn.server import ServerState
+
+from holdfast.errors import HoldfastError
+from holdfast.serve.admission import Grant
+from holdfast.serve.caller import Caller
+from holdfast.serve.hot import Take
+
+_MOST_KNOWN_HEADS: Final = 1024
+_LARGEST_KNOWN_HEAD_BYTES: Final = 2048
+
+
+class KnownHead:
+    """What the parser said of a head: the same bytes mean the same again."""
+
+    __slots__ = ("body_bytes", "caller", "echo_keep_alive", "grant", "take")
+
+    def __init__(
+        self, take: Take, body_bytes: int, caller: Caller, grant: Grant | None, *, echo_keep_alive: bool
+    ) -> None:
+        self.take = take
+        self.grant = grant
+        self.body_bytes = body_bytes
+        self.caller = caller
+        self.echo_keep_alive = echo_keep_alive
+
+
+class KnownHeads(dict[bytes, KnownHead]):
+    """Heads of hot requests that this worker has parsed, checked and admitted, by their exact bytes.
+
+    Clients repeat their heads byte for byte, so most requests need no parser at all. A head is learned only
+    as a whole request in one read, with a declared length, on a connection that stays open. Each carries the
+    grant of its caller, which is asked per request; when keys change, all are forgotten.
+    """
+
+    def learn(self, head: bytes, known: KnownHead) -> None:
+        """Remember a head; when there are too many (ids in headers), begin anew."""
+        if len(head) <= _LARGEST_KNOWN_HEAD_BYTES:
+            if len(self) >= _MOST_KNOWN_HEADS:
+                self.clear()
+            self[head] = known
+
+
+class WorkerState(ServerState):
+    """uvicorn's state shared by a worker's connections, with the heads of answers and of known requests."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.date_line = b""
+        self.ok_head = b""
+        """Of a hot answer, up to its length."""
+        self.known_heads = KnownHeads()
+        self.last_error: HoldfastError | None = None
+        """The last refusal for want of time, with its answer: under overload it is given again and again."""
+        self.last_error_response = b""
+        self.renew_date()
+
+    def renew_date(self) -> None:
+        """Called once a second."""
+        date = formatdate(time.time(), usegmt=True).encode()
+        self.default_headers = [(b"date", date)]
+        self.date_line = b"date: " + date + b"\r\n"
+        self.last_error = None
+        self.ok_head = (
+            b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n" + self.date_line + b"content-length: "
+        )

@@ -165,6 +165,71 @@ async def app(scope, protocol):
         protocol.response_bytes(200, BYTES, run(rows).astype(np.float32).tobytes())
 """
 
+BARE = """
+import asyncio
+import multiprocessing
+import socket
+import sys
+import httptools
+import msgspec
+import uvloop
+from session import load
+
+names = [f"f{i}" for i in range(20)]
+Record = msgspec.defstruct("Record", [(name, float) for name in names])
+one, astuple, encode = msgspec.json.Decoder(Record).decode, msgspec.structs.astuple, msgspec.json.encode
+HEAD = b"HTTP/1.1 200 OK\\r\\ncontent-type: application/json\\r\\ncontent-length: "
+
+class Protocol(asyncio.Protocol):
+    waiting = []
+
+    def connection_made(self, transport):
+        self.transport = transport
+        self.parser = httptools.HttpRequestParser(self)
+
+    def data_received(self, data):
+        self.parser.feed_data(data)
+
+    def on_message_begin(self):
+        self.body = b""
+
+    def on_body(self, body):
+        self.body += body
+
+    def on_message_complete(self):
+        if not self.waiting:
+            asyncio.get_running_loop().call_soon(turn)
+        self.waiting.append((self.transport, one(self.body)))
+
+def turn():
+    jobs, Protocol.waiting = Protocol.waiting, []
+    for (transport, _), p in zip(jobs, run([astuple(record) for _, record in jobs]).tolist()):
+        out = encode({"prediction": int(p[1] > p[0]), "probabilities": {"0": p[0], "1": p[1]}, "score": p[1]})
+        transport.write(HEAD + str(len(out)).encode() + b"\\r\\n\\r\\n" + out)
+
+async def main(listening):
+    async with await asyncio.get_running_loop().create_server(Protocol, sock=listening) as server:
+        await server.serve_forever()
+
+def work(port):
+    global run
+    run = load()
+    listening = socket.socket()
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    listening.bind(("127.0.0.1", port))
+    listening.listen(2048)
+    uvloop.install()
+    asyncio.run(main(listening))
+
+if __name__ == "__main__":
+    port, workers = map(int, sys.argv[1:])
+    others = [multiprocessing.Process(target=work, args=(port,), daemon=True) for _ in range(workers - 1)]
+    for other in others:
+        other.start()
+    work(port)
+"""
+
 MLSERVER = """
 from mlserver import MLModel
 from mlserver.codecs import NumpyCodec
@@ -309,6 +374,11 @@ PEERS = {
             "--loop", "uvloop", "--no-ws", "app:app",
         ],
         raw,
+    ),
+    "bare": Peer(
+        "bare protocol by hand", ("httptools", "msgspec", "uvloop"), {"app.py": BARE},
+        lambda port, workers: ["python", "app.py", str(port), str(workers)],
+        lambda codec, rows: raw(codec, rows) if codec == "json" and rows == 1 else None,
     ),
     "mlserver": Peer(
         "MLServer", ("mlserver",), {"model.py": MLSERVER}, _mlserver, json_only(v2("bench")),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from small_worlds import NAMES, ONSET, WINDOW, WINDOWS, answered, inputs, reference, since_onset
 
@@ -123,6 +124,27 @@ def test_a_window_that_comes_again_later_is_a_fault() -> None:
     assert "came again" in faults(found)["rows"]
     assert found.since is not None
     assert found.since.estimate == str(ONSET * WINDOW)
+
+
+def test_rows_that_a_wrong_clock_dated_are_left_out_and_named() -> None:
+    hour = 3_600_000_000
+    random = np.random.default_rng(6)
+
+    def timed(first: int, hours: int) -> dict[str, Any]:
+        at = (first + np.repeat(np.arange(hours), 60)) * hour
+        return {"x": random.normal(size=len(at)), "at": at}
+
+    def table(columns: dict[str, Any]) -> pa.Table:
+        return pa.table(columns | {"at": pa.array(columns["at"], pa.timestamp("us", "UTC"))})
+
+    new = timed(500_100, 96)
+    new["at"][7] = 0
+    new["at"][11] = 900_000 * hour
+    found = diagnose(table(timed(500_000, 72)), table(new), time="at", window="6h")
+    assert found.kinds == ("data fault",)
+    assert len(found.windows) == 16
+    assert "1 row dated 1970-01-01" in faults(found)["time"]
+    assert "1 row dated 2072-" in faults(found)["time"]
 
 
 def test_few_columns_of_few_values_have_twins_by_chance() -> None:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -18,7 +19,7 @@ from sklearn.linear_model import LogisticRegression
 from holdfast.clock import ManualClock
 from holdfast.monitor import Diagnosis, Monitor, MonitorError
 from holdfast.monitor.service import DIAGNOSIS
-from holdfast.prediction_log import Keeper, Label, SpoolWriter
+from holdfast.prediction_log import Keeper, Label, PredictionLog, SpoolWriter
 from holdfast.privacy import PredictionRecord, Redactor
 from holdfast.registry import Registry, register_model
 from holdfast.spec import Deployment
@@ -96,6 +97,26 @@ class Ward:
         writer.close()
         Keeper(self.deployment.log_folder, clock=self.clock).run_once()
         self.days += days
+
+    def log_stray(self, time_us: int) -> None:
+        """One more prediction with a time of its own."""
+        writer = SpoolWriter(
+            self.deployment.log_folder, deployment="ward", replica="worker-9", clock=self.clock
+        )
+        record = PredictionRecord(
+            model_version="1",
+            arm="champion",
+            prediction_ids=["stray"],
+            times_us=[time_us],
+            latency_us=[100],
+            inputs={"a": np.zeros(1), "b": np.zeros(1)},
+            context={},
+            prediction=np.ones(1, dtype=np.int64),
+            probabilities=np.full((1, 2), 0.5),
+        )
+        writer.append(Redactor(self.deployment.checklist.privacy, None).redact(record))
+        writer.close()
+        Keeper(self.deployment.log_folder, clock=self.clock).run_once()
 
     def judge(self) -> Diagnosis:
         """By a new monitor, as after a restart."""
@@ -218,3 +239,34 @@ def test_following_yields_each_diagnosis_that_is_new_and_stops(ward: Ward) -> No
         seen.append(diagnosis.verdict)
         stop.set()
     assert seen == ["healthy"]
+
+
+def test_a_row_from_the_future_closes_no_window(ward: Ward) -> None:
+    ward.log(5)
+    before = ward.judge()
+    ward.log_stray(START_US + 4000 * DAY_US)
+    after = ward.judge()
+    assert len(after.windows) == len(before.windows) == 4
+    assert after.windows[-1].rows == PER_DAY
+    assert after.verdict == "data fault"
+    (clock,) = (found for found in after.features if found.name == "time")
+    assert "1 row dated 2037-" in clock.description
+
+
+def test_the_profiles_of_a_log_read_in_pieces_are_those_of_the_whole(
+    ward: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ward.log(6)
+    whole = ward.judge()
+    shutil.rmtree(ward.deployment.monitor_folder)
+
+    def in_pieces(self: PredictionLog, *arguments: Any, **named: Any) -> Iterator[pa.RecordBatch]:
+        table = joined(self, *arguments, **named).read_all()
+        # Out of order of time too, as a table of many files is.
+        shuffled = table.take(np.random.default_rng(0).permutation(len(table)))
+        yield from shuffled.to_batches(max_chunksize=97)
+
+    joined = PredictionLog.joined
+    monkeypatch.setattr(PredictionLog, "joined", in_pieces)
+    monitor = Monitor(ward.deployment, ward.registry, ward.clock, explain=False)
+    assert monitor.run_once().windows == whole.windows

@@ -31,7 +31,7 @@ from holdfast.monitor.streams import (
     profile_stream,
 )
 from holdfast.monitor.targets import Targets, read_targets
-from holdfast.monitor.windows import cut, propose_window
+from holdfast.monitor.windows import cut, describe_strays, propose_window, without_strays
 from holdfast.spec import Duration, FalseAlarmBudget, WindowSize
 
 if TYPE_CHECKING:
@@ -151,6 +151,14 @@ def diagnose(
     )
     if len(model.windows) < 5:
         notes.add("The reference spans fewer than 5 windows: natural variation between windows is not known.")
+    clock_fault = ""
+    if size.duration is not None and new_time is not None:
+        length_us = size.duration.microseconds
+        numbers, counts = np.unique(new_time // length_us, return_counts=True)
+        kept = without_strays(numbers, counts, min_rows=min_rows)
+        clock_fault = describe_strays(numbers, counts, kept, length_us)
+        rows = slice(int(counts[: kept[0]].sum()), int(counts[: kept[1]].sum()))
+        new_rows, new_time = new_rows.take(rows), new_time[rows]
     stretches = cut(len(new_rows), new_time, size, min_rows=min_rows)
     windows = profiles(model.measures, new_rows, stretches)
     newest = int(new_time[-1]) if new_time is not None else 0
@@ -163,6 +171,7 @@ def diagnose(
             oldest_open is None or profile.end <= oldest_open or profile.labelled >= 0.9 * profile.rows
         ),
         notes=tuple(notes.lines),
+        clock_fault=clock_fault,
     )
     diagnosis = judge(model, windows, settings)
     column = None if target is None else score or prediction

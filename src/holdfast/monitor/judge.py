@@ -56,7 +56,8 @@ _FAR_STRONGER: Final = 2.0
 _LABEL_SHIFT_CELLS: Final = 8
 _GAIN_CELLS: Final = 16
 ROWS: Final = "rows"
-"""What a finding is called that is of no column: rows that came twice."""
+TIME: Final = "time"
+"""What a finding is called that is of no column: rows that came twice, rows that a wrong clock dated."""
 _LABEL_SHIFT_CHANCE: Final = 0.01
 """Label shift explains what is seen if P(score | y) is as it was, by a chi-square test at this level."""
 
@@ -75,6 +76,8 @@ class Settings:
     model_version: str | None = None
     unaccounted: int | None = None
     notes: tuple[str, ...] = ()
+    clock_fault: str = ""
+    """Rows dated by a wrong clock, which no window holds, in words."""
 
 
 def judge(reference: ReferenceModel, windows: Sequence[WindowProfile], settings: Settings) -> Diagnosis:
@@ -119,6 +122,9 @@ def judge(reference: ReferenceModel, windows: Sequence[WindowProfile], settings:
     ]
     if again:
         findings.append(_repeats(again, settings.show_time(held[min(again)].start)))
+    if settings.clock_fault:
+        kinds = kinds if "data fault" in kinds else ("data fault", *kinds)
+        findings.append(_of_rows(TIME, settings.clock_fault, None))
     quality = _quality(reference, windows, with_labels, found)
     coverage = _coverage(reference, held, settings)
     shape = _shape(data, concept) if data or concept else None
@@ -249,13 +255,17 @@ def _kinds(
 def _repeats(again: Mapping[int, str], since: str) -> FeatureFinding:
     first = again[min(again)]
     others = f" in {len(again)} windows" if len(again) > 1 else ""
+    return _of_rows(ROWS, f"{ROWS}{others}: {first}", since)
+
+
+def _of_rows(name: str, description: str, since: str | None) -> FeatureFinding:
     return FeatureFinding(
-        name=ROWS,
+        name=name,
         kinds=("data fault",),
         log_e=0.0,
         shift_sd=None,
         psi=None,
-        description=f"{ROWS}{others}: {first}",
+        description=description,
         since=since,
     )
 

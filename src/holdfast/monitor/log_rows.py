@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from holdfast.artifact import Signature
 from holdfast.monitor.columns import column_values, flat_array
 from holdfast.monitor.rows import ColumnValues, Rows, Task
 from holdfast.prediction_log import label_text
+from holdfast.stats import Coded
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -57,7 +58,7 @@ class Translation:
             order = np.argsort(numbers, kind="stable")
             table, time_us = table.take(order), numbers[order]
         columns: dict[str, ColumnValues] = {name: column_values(table, name) for name in self.inputs}
-        labels = table.column("label").to_pylist() if "label" in table.column_names else None
+        labels = table.column("label") if "label" in table.column_names else None
         return self._rows(columns, table, "probability", labels, time_us)
 
     def log_columns(self, present: Sequence[str]) -> list[str]:
@@ -75,62 +76,92 @@ class Translation:
         columns: dict[str, ColumnValues] = {
             name: column_values(table, f"input_{name}") for name in self.inputs
         }
-        return self._rows(columns, table, SCORE, table.column("y").to_pylist(), numbers[order])
+        return self._rows(columns, table, SCORE, table.column("y"), numbers[order])
 
     def _rows(
         self,
         columns: dict[str, ColumnValues],
         table: pa.Table,
         score_column: str,
-        labels: list[Any] | None,
+        labels: pa.ChunkedArray | None,
         time_us: NDArray[np.int64] | None,
     ) -> Rows:
         held = table.column_names
-        said = table.column(PREDICTION).to_pylist() if PREDICTION in held else [None] * table.num_rows
-        texts = [None if value is None else label_text(value) for value in said]
         score: NDArray[np.float64] | None = None
+        if self.task == "regression":
+            answers = column_values(table, PREDICTION)
+            score = (
+                answers
+                if isinstance(answers, np.ndarray)
+                else _Texts.of(table.column(PREDICTION)).numbers(_number)
+            )
+            columns[PREDICTION] = score
+            truth = None if labels is None else _Texts.of(labels).numbers(_number)
+            return Rows(columns, time_us, score, truth)
+        said = _Texts.of(table.column(PREDICTION)) if PREDICTION in held else _Texts.none(table.num_rows)
         if self.task == "binary":
             if score_column in held:
                 values = column_values(table, score_column)
                 score = values if isinstance(values, np.ndarray) else None
             if score is None or not np.isfinite(score).any():
                 positive = label_text(self.signature.positive_class)
-                score = np.array([np.nan if text is None else float(text == positive) for text in texts])
+                score = said.numbers(lambda text: float(text == positive))
             columns[SCORE] = score
-        elif self.task == "regression":
-            score = np.array([np.nan if value is None else float(value) for value in said])
-            columns[PREDICTION] = score
         elif self.task == "multiclass":
             overall = float(np.mean(list(self.accuracy.values()))) if self.accuracy else 0.5
-            score = np.array([self.accuracy.get(text or "", overall) for text in texts])
-            columns[PREDICTION] = texts
-        truth = None if labels is None else self._truth(labels, texts)
+            score = said.numbers(lambda text: self.accuracy.get(text, overall), missing=overall)
+            columns[PREDICTION] = Coded(said.codes, said.words)
+        truth = None if labels is None else self._truth(_Texts.of(labels), said)
         return Rows(columns, time_us, score, truth)
 
-    def _truth(self, labels: list[Any], said: list[str | None]) -> NDArray[np.float64] | None:
-        texts = [None if value is None else label_text(value) for value in labels]
+    def _truth(self, labels: _Texts, said: _Texts) -> NDArray[np.float64] | None:
         if self.task == "binary":
             positive = label_text(self.signature.positive_class)
             known = {label_text(name) for name in self.signature.classes}
             truthy = {"true": "1", "false": "0"} if "1" in known else {}
-            return np.array(
-                [np.nan if text is None else float(truthy.get(text, text) == positive) for text in texts]
-            )
+            return labels.numbers(lambda text: float(truthy.get(text, text) == positive))
         if self.task == "multiclass":
-            return np.array(
-                [
-                    np.nan if text is None or answer is None else float(text == answer)
-                    for text, answer in zip(texts, said, strict=True)
-                ]
-            )
-        if self.task == "regression":
-            return np.array([_number(text) for text in texts])
+            place = {word: float(code) for code, word in enumerate(said.words)}
+            true, answered = labels.numbers(lambda text: place.get(text, -1.0)), said.codes
+            return np.where(np.isnan(true) | (answered < 0), np.nan, (true == answered).astype(np.float64))
         return None
 
 
-def _number(text: str | None) -> float:
+@dataclass(frozen=True, slots=True)
+class _Texts:
+    """A column as labels are written: each distinct value is written out once."""
+
+    codes: NDArray[np.int32]
+    words: tuple[str, ...]
+
+    @classmethod
+    def of(cls, column: pa.ChunkedArray) -> _Texts:
+        import pyarrow as pa
+
+        encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+        whole = encoded.unify_dictionaries().combine_chunks()
+        if isinstance(whole, pa.ChunkedArray):
+            if not whole.num_chunks:
+                return cls.none(0)
+            whole = whole.chunk(0)
+        texts = [None if one is None else label_text(one) for one in whole.dictionary.to_pylist()]
+        # Values that are written alike (1, 1.0) become one word; the last place is that of missing.
+        words = tuple(sorted({text for text in texts if text is not None}))
+        place = {text: code for code, text in enumerate(words)}
+        table = np.array([*(-1 if text is None else place[text] for text in texts), -1], dtype=np.int32)
+        return cls(table[flat_array(whole.indices.cast(pa.int32()), np.int32)], words)
+
+    @classmethod
+    def none(cls, rows: int) -> _Texts:
+        return cls(np.full(rows, -1, dtype=np.int32), ())
+
+    def numbers(self, of: Callable[[str], float], missing: float = float("nan")) -> NDArray[np.float64]:
+        return np.array([*(of(word) for word in self.words), missing])[self.codes]
+
+
+def _number(text: str) -> float:
     try:
-        return float("nan") if text is None else float(text)
+        return float(text)
     except ValueError:
         return float("nan")
 

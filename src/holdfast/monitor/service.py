@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final
 from zlib import crc32
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from holdfast.artifact import open_artifact
 from holdfast.clock import Clock, iso_utc
+from holdfast.monitor.columns import flat_array
 from holdfast.monitor.costing import ErrorCosts
 from holdfast.monitor.diagnosis import Coverage, Diagnosis
 from holdfast.monitor.errors import MonitorError
@@ -21,10 +23,11 @@ from holdfast.monitor.explaining import LARGEST_SAMPLE, Explainer
 from holdfast.monitor.judge import Settings, judge
 from holdfast.monitor.log_rows import OUTPUTS, Translation, read_reference
 from holdfast.monitor.profile_store import ProfileStore
-from holdfast.monitor.profiling import WindowProfile
+from holdfast.monitor.profiling import ProfileAdder, WindowProfile
+from holdfast.monitor.profiling import profiles as profiles_of
 from holdfast.monitor.reference import ReferenceModel
 from holdfast.monitor.rows import Rows
-from holdfast.monitor.windows import Stretch, cut, propose_window
+from holdfast.monitor.windows import cut, cut_counted, describe_strays, propose_window, without_strays
 from holdfast.prediction_log import PredictionLog
 from holdfast.privacy import SEALED, Sealer
 from holdfast.registry import Registry
@@ -41,6 +44,18 @@ FROZEN_AFTER_DELAYS: Final = 2
 """A window this many label delays old is stored as a profile; labels that come later no longer reach it."""
 DIAGNOSIS: Final = "diagnosis"
 ID: Final = "prediction_id"
+
+
+@dataclass(frozen=True, slots=True)
+class _New:
+    """What the log holds beyond the stored profiles."""
+
+    profiles: list[WindowProfile]
+    watermark_us: int
+    rows: int
+    """Of the version, in open windows too."""
+    strays: str
+    """Rows that a wrong clock dated, in words."""
 
 
 class Monitor:
@@ -94,23 +109,24 @@ class Monitor:
             # What another release of holdfast measured in another way is made again from the log.
             frozen = list(takewhile(reference.measured_alike, store.read()))
         since_us = frozen[-1].end if frozen else None
-        rows = self._read(translation, version, since_us)
-        watermark_us = self._watermark_us(rows, since_us)
-        profiles = list(frozen)
-        parts: dict[int, slice] = {}
-        for start, end, part in self._closed(rows, watermark_us):
-            profile = reference.profile(rows.take(part), start, end)
-            parts[len(profiles)] = part
-            profiles.append(profile)
-            age_us = watermark_us - end
-            old = age_us >= FROZEN_AFTER_DELAYS * settings.label_delay.microseconds
-            if old and settings.window.duration is not None and len(profiles) == len(frozen) + 1:
-                store.put(profile)
-                frozen.append(profile)
-        diagnosis = self._judge(version, reference, profiles, watermark_us, len(rows) if rows.columns else 0)
-        diagnosis = explainer.with_estimates(
-            diagnosis, profiles, lambda number: rows.take(parts[number]) if number in parts else None
-        )
+        new = self._new_profiles(translation, version, reference, since_us)
+        profiles = [*frozen, *new.profiles]
+        freezing = settings.window.duration is not None
+        for profile in new.profiles:
+            age_us = new.watermark_us - profile.end
+            freezing = freezing and age_us >= FROZEN_AFTER_DELAYS * settings.label_delay.microseconds
+            if not freezing:
+                break
+            store.put(profile)
+        diagnosis = self._judge(version, reference, profiles, new)
+
+        def rows_of(number: int) -> Rows | None:
+            if number < len(frozen):
+                return None
+            window = profiles[number]
+            return self._sample(translation, version, window.start, window.end, window.rows)
+
+        diagnosis = explainer.with_estimates(diagnosis, profiles, rows_of)
         diagnosis = self._with_reasons(diagnosis, translation, explainer, profiles)
         self._remember(version, diagnosis)
         return diagnosis
@@ -217,9 +233,78 @@ class Monitor:
         self._fitted = (version, translation, explainer)
         return translation, explainer
 
-    def _read(self, translation: Translation, version: str, since_us: int | None) -> Rows:
-        table: pa.Table = self._log.joined(since_us, None, self._columns(translation)).read_all()
-        return translation.log(self._opened(table, version))
+    def _new_profiles(
+        self, translation: Translation, version: str, reference: ReferenceModel, since_us: int | None
+    ) -> _New:
+        """Of closed windows from `since_us` on, batch by batch: in memory that the rows do not fill."""
+        settings = self._deployment.checklist.monitoring
+        if settings.window.duration is None:
+            return self._of_counted_windows(translation, version, reference)
+        length_us = settings.window.duration.microseconds
+        numbers, counts, newest_us = self._windows_with_rows(version, since_us, length_us)
+        strays = ""
+        by_time_field = bool(self._deployment.checklist.predictions.time_field)
+        watermark_us = self._clock.now_us()
+        if by_time_field:
+            # Callers date the rows: one wrong clock must not close windows that are still open.
+            low, high = without_strays(numbers, counts, min_rows=settings.min_rows)
+            strays = describe_strays(numbers, counts, (low, high), length_us)
+            numbers, counts = numbers[low:high], counts[low:high]
+            last = int(numbers[-1]) if len(numbers) else None
+            watermark_us = (since_us or 0) if last is None else newest_us[last]
+        # The window in which the watermark stands is open; a watermark on its last instant closes it.
+        closed = (watermark_us + 1 - settings.lateness.microseconds) // length_us
+        ready = numbers < closed
+        stretches = cut_counted(numbers[ready], counts[ready], length_us, min_rows=settings.min_rows)
+        total = int(counts.sum())
+        if not stretches:
+            return _New([], watermark_us, total, strays)
+        adder = ProfileAdder(reference.measures, [(start, end) for start, end, _ in stretches])
+        starts = np.array([start for start, _, _ in stretches], dtype=np.int64)
+        low_us, high_us = stretches[0][0], stretches[-1][1]
+        for batch in self._log.joined(low_us, high_us, self._columns(translation)):
+            rows = translation.log(self._opened(_table(batch), version))
+            if rows.time_us is not None and len(rows.time_us):
+                adder.add(rows, np.searchsorted(starts, rows.time_us, side="right") - 1)
+        return _New(list(adder.finish()), watermark_us, total, strays)
+
+    def _windows_with_rows(
+        self, version: str, since_us: int | None, length_us: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], dict[int, int]]:
+        """Numbers of the windows that hold rows of the version, how many, and each window's newest time."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        held: dict[int, int] = {}
+        newest_us: dict[int, int] = {}
+        columns = [name for name in ("time", "model_version") if name in self._log.schema().names]
+        for batch in self._log.predictions(since_us, None, columns):
+            chosen = _table(batch)
+            if "model_version" in columns:
+                chosen = chosen.filter(pc.equal(chosen.column("model_version"), version))
+            times = np.sort(flat_array(chosen.column("time").cast(pa.int64()), np.int64))
+            found, first, counts = np.unique(times // length_us, return_index=True, return_counts=True)
+            for number, at, count in zip(found.tolist(), first.tolist(), counts.tolist(), strict=True):
+                held[number] = held.get(number, 0) + count
+                newest_us[number] = max(newest_us.get(number, 0), int(times[at + count - 1]))
+        numbers = np.array(sorted(held), dtype=np.int64)
+        return numbers, np.array([held[number] for number in numbers.tolist()], dtype=np.int64), newest_us
+
+    def _of_counted_windows(self, translation: Translation, version: str, reference: ReferenceModel) -> _New:
+        """Windows of so many rows: their bounds are known only when all rows lie in order."""
+        settings = self._deployment.checklist.monitoring
+        table: pa.Table = self._log.joined(None, None, self._columns(translation)).read_all()
+        rows = translation.log(self._opened(table, version))
+        times: NDArray[np.int64] = rows.time_us if rows.time_us is not None else np.empty(0, dtype=np.int64)
+        watermark_us = self._clock.now_us()
+        if self._deployment.checklist.predictions.time_field:
+            watermark_us = int(times[-1]) if len(times) else 0
+        whole = len(times) // (settings.window.rows or 1) * (settings.window.rows or 1)
+        stretches = [
+            (int(times[part.start]), int(times[part.stop - 1]) + 1, part)
+            for _, _, part in cut(whole, None, settings.window, min_rows=1)
+        ]
+        return _New(profiles_of(reference.measures, rows, stretches), watermark_us, len(times), "")
 
     def _columns(self, translation: Translation) -> list[str]:
         present = self._log.schema().names
@@ -239,39 +324,17 @@ class Monitor:
             table = table.filter(pc.equal(table.column("model_version"), version))
         return table
 
-    def _watermark_us(self, rows: Rows, since_us: int | None) -> int:
-        if not self._deployment.checklist.predictions.time_field:
-            return self._clock.now_us()
-        if rows.time_us is None or not len(rows.time_us):
-            return since_us or 0
-        return int(rows.time_us[-1])
-
-    def _closed(self, rows: Rows, watermark_us: int) -> list[Stretch]:
-        settings = self._deployment.checklist.monitoring
-        times: NDArray[np.int64] = rows.time_us if rows.time_us is not None else np.empty(0, dtype=np.int64)
-        if settings.window.duration is None:
-            length = settings.window.rows or 1
-            whole = len(times) // length * length
-            stretches = cut(whole, None, settings.window, min_rows=1)
-            return [(int(times[part.start]), int(times[part.stop - 1]) + 1, part) for _, _, part in stretches]
-        length_us = settings.window.duration.microseconds
-        # The window in which the watermark stands is open; a watermark on its last instant closes it.
-        closed_us = (watermark_us + 1 - settings.lateness.microseconds) // length_us * length_us
-        ready = int(np.searchsorted(times, closed_us, side="left"))
-        return cut(ready, times[:ready], settings.window, min_rows=settings.min_rows)
-
     def _judge(
         self,
         version: str,
         reference: ReferenceModel,
         profiles: list[WindowProfile],
-        watermark_us: int,
-        open_rows: int,
+        new: _New,
     ) -> Diagnosis:
         settings = self._deployment.checklist.monitoring
         ledger = self._log.ledger()
         if not profiles:
-            return _nothing_yet(settings.window, reference, open_rows, version, ledger.unaccounted)
+            return _nothing_yet(settings.window, reference, new.rows, version, ledger.unaccounted)
         delay_us = settings.label_delay.microseconds
         notes = []
         if len(reference.windows) < 5:
@@ -286,11 +349,12 @@ class Monitor:
                 tolerance_sd=settings.tolerance_sd,
                 show_time=iso_utc,
                 mature=lambda profile: (
-                    profile.end <= watermark_us - delay_us or profile.labelled >= 0.9 * profile.rows
+                    profile.end <= new.watermark_us - delay_us or profile.labelled >= 0.9 * profile.rows
                 ),
                 model_version=version,
                 unaccounted=ledger.unaccounted,
                 notes=tuple(notes),
+                clock_fault=new.strays,
             ),
         )
 
@@ -300,6 +364,13 @@ class Monitor:
         last = self._registry.evidence(version, DIAGNOSIS, limit=1)
         if not last or last[0].payload != payload:
             self._registry.attach_evidence(version, DIAGNOSIS, payload)
+
+
+def _table(batch: pa.RecordBatch) -> pa.Table:
+    """A table of one batch."""
+    import pyarrow as pa
+
+    return pa.Table.from_batches([batch])
 
 
 def _nothing_yet(

@@ -8,11 +8,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.clock import iso_utc
 from holdfast.spec import WindowSize
 
 Stretch = tuple[int, int, slice]
 """Start and end (microseconds, or row numbers; the end is exclusive) and the rows between."""
 
+STRAY_GAP: Final = 10
+"""Empty windows beyond which a few rows are dated by a wrong clock."""
 TARGET_WINDOWS: Final = 20
 """Where nobody says how long a window is: about twenty of them show when a change began."""
 _NICE_US: Final = tuple(
@@ -28,7 +31,10 @@ def propose_window(rows: int, time_us: NDArray[np.int64] | None) -> WindowSize:
     wanted = max(1, min(TARGET_WINDOWS, rows // 100))
     if time_us is None or len(time_us) < 2 or time_us.max() == time_us.min():
         return WindowSize(rows=max(1, -(-rows // wanted)))
-    span = int(time_us.max() - time_us.min()) / wanted
+    # A few rows that a wrong clock dated years away say nothing of a window.
+    ordered, cut_off = np.sort(time_us), len(time_us) // 200
+    inner = int(ordered[-1 - cut_off] - ordered[cut_off]) * len(ordered) / (len(ordered) - 2 * cut_off)
+    span = inner / wanted
     fitting = [length for length in _NICE_US if length >= span / 2]
     return WindowSize(duration=Duration(fitting[0] if fitting else _NICE_US[-1]))
 
@@ -57,14 +63,72 @@ def cut(
         raw = [(offset + low, offset + high, slice(low, high)) for low, high in pairwise(bounds)]
     else:
         length = size.duration.microseconds
-        number = time_us // length
-        first = np.flatnonzero(np.r_[True, number[1:] != number[:-1]])
-        bounds = [*first.tolist(), rows]
-        raw = [
-            (int(number[low]) * length, (int(number[low]) + 1) * length, slice(low, high))
-            for low, high in pairwise(bounds)
-        ]
+        numbers, counts = np.unique(time_us // length, return_counts=True)
+        return cut_counted(numbers, counts, length, min_rows=min_rows)
     return _join_small(raw, min_rows)
+
+
+def cut_counted(
+    numbers: NDArray[np.int64], counts: NDArray[np.int64], length_us: int, *, min_rows: int
+) -> list[Stretch]:
+    """`cut` by time, from how many rows each window has.
+
+    Args:
+        numbers: of the windows that have rows, rising: their start divided by the length.
+        counts: rows of each.
+        length_us: of a window.
+        min_rows: as for `cut`.
+    """
+    ends = np.cumsum(counts)
+    raw = [
+        (int(number) * length_us, (int(number) + 1) * length_us, slice(int(end - count), int(end)))
+        for number, count, end in zip(numbers, counts, ends, strict=True)
+    ]
+    return _join_small(raw, min_rows)
+
+
+def without_strays(
+    numbers: NDArray[np.int64], counts: NDArray[np.int64], *, min_rows: int
+) -> tuple[int, int]:
+    """Positions of the first window that is not astray, and of the one after the last.
+
+    A wrong clock dates a few rows years before or after all others. They are astray if ten empty windows lie
+    between, and they are fewer than `min_rows` and than half of the rows of a usual window.
+
+    Args:
+        numbers: as for `cut_counted`.
+        counts: as for `cut_counted`.
+        min_rows: as for `cut`.
+
+    Example:
+        >>> without_strays(np.array([0, 500, 501, 502, 9000]), np.array([1, 80, 90, 85, 2]), min_rows=50)
+        (1, 4)
+    """
+    low, high = 0, len(numbers)
+    if high < 2:
+        return low, high
+    few = min(min_rows, float(np.median(counts)) / 2)
+    far = np.flatnonzero(np.diff(numbers) > STRAY_GAP) + 1
+    for place in far:
+        if counts[:place].sum() < few:
+            low = int(place)
+    for place in far[::-1]:
+        if place > low and counts[place:].sum() < few:
+            high = int(place)
+    return low, high
+
+
+def describe_strays(
+    numbers: NDArray[np.int64], counts: NDArray[np.int64], kept: tuple[int, int], length_us: int
+) -> str:
+    """The rows of windows that are left out, in words; empty without any."""
+    parts = []
+    for some, side in ((slice(0, kept[0]), "before"), (slice(kept[1], None), "after")):
+        if counts[some].sum():
+            days = iso_utc(int(numbers[some][0]) * length_us)[:10]
+            rows = int(counts[some].sum())
+            parts.append(f"{rows} row{'s' if rows > 1 else ''} dated {days}, long {side} all others")
+    return f"{'; '.join(parts)}: a wrong clock?" if parts else ""
 
 
 def _join_small(raw: list[Stretch], min_rows: int) -> list[Stretch]:

@@ -167,3 +167,12 @@ def test_options_are_tried_when_asked_and_the_best_is_advised_first() -> None:
     assert (best.action, best.detail, best.sure) == ("retrain", "on the rows since the change", True)
     assert {one.action for one in found.options} >= {"leave", "recalibrate", "move the threshold"}
     assert found.advice[0].startswith("Retrain on the rows since the change: tried on")
+
+
+def test_an_estimate_beyond_the_range_of_the_reference_says_that_it_is_a_guess() -> None:
+    far = inputs(0, WINDOWS)["age"] + 6.0 * AFTER
+    unlabelled = without(current(age=far), "y")
+    found = diagnose(reference(), unlabelled, **NAMES, explain=False)
+    assert any("values of age beyond the reference's range" in note for note in found.notes)
+    near = diagnose(reference(), without(current(), "y"), **NAMES, explain=False)
+    assert not any("beyond the reference's range" in note for note in near.notes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -34,6 +34,8 @@ LEAST_LABELLED: Final = 200
 _LARGEST_FIT: Final = 20_000
 _LARGEST_WINDOW: Final = 5_000
 """Rows of a window whose loss is estimated: their mean is known to a hundredth of the spread."""
+BEYOND: Final = 0.05
+"""Share of rows beyond the reference's range from which an estimate says so."""
 _ALL: Final = np.ones(1)
 
 
@@ -179,6 +181,28 @@ def estimated_quality(
             [estimator.of_counts(part, "accuracy") for part in (windows[:cut], windows[cut:])],
         )
     return result
+
+
+def beyond_range(
+    reference: ReferenceModel, windows: Sequence[WindowProfile], onset: int | None
+) -> Iterator[str]:
+    """A sentence for each column of which many rows lie where the reference has none: there it is a guess.
+
+    Args:
+        reference: fitted.
+        windows: in order of time.
+        onset: number of the first changed window; None where nothing has changed.
+    """
+    for name, feature in reference.features.items():
+        held = np.stack([window.counts[name] for window in windows[onset or 0 :]])
+        counts: NDArray[np.int64] = held.sum(axis=0, dtype=np.int64)
+        rows = max(int(counts.sum()), 1)
+        outside = counts[0] + counts[-3] if feature.numeric else counts[-2]
+        if outside / rows >= BEYOND:
+            yield (
+                f"{outside / rows:.0%} of the rows hold values of {name} beyond the reference's range: "
+                "the estimated quality is a guess there."
+            )
 
 
 def _told(

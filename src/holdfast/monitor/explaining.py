@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from holdfast.monitor.costing import ErrorCosts, cost_of, loss_name, losses
 from holdfast.monitor.design import Design
 from holdfast.monitor.diagnosis import Diagnosis
-from holdfast.monitor.estimation import Estimator, estimate_windows, estimated_quality
+from holdfast.monitor.estimation import Estimator, beyond_range, estimate_windows, estimated_quality
 from holdfast.monitor.explained import ChangedRegion, LossChange, Multivariate, Option
 from holdfast.monitor.explained_words import explained_words, region_words
 from holdfast.monitor.options import option_words, tried_options
@@ -82,8 +82,15 @@ class Explainer:
         words = (
             explained_words(estimated=told) if diagnosis.coverage.labelled < diagnosis.coverage.rows else ""
         )
+        notes = diagnosis.notes
+        if diagnosis.coverage.labelled < diagnosis.coverage.rows:
+            notes += tuple(beyond_range(self.reference, windows, onset_of(diagnosis)))
         return msgspec.structs.replace(
-            diagnosis, windows=evidence, estimated=told, summary=_joined(diagnosis.summary, words)
+            diagnosis,
+            windows=evidence,
+            estimated=told,
+            summary=_joined(diagnosis.summary, words),
+            notes=notes,
         )
 
     def with_reasons(

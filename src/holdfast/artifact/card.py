@@ -34,9 +34,14 @@ def write_card(
     quality: Mapping[str, float],
     notes: Sequence[str],
     show_values: bool = True,
+    data_sets: Sequence[str] = (),
+    sections: Mapping[str, str] | None = None,
 ) -> str:
-    """Markdown with a YAML head. It shows ranges and categories of the reference, never rows."""
-    parts = ["---", *_front_matter(name, signature, quality), "---", "", f"# {name}", ""]
+    """Markdown with a YAML head; sections are Markdown by heading.
+
+    It shows ranges and categories of the reference, never rows.
+    """
+    parts = ["---", *_front_matter(name, signature, quality, data_sets), "---", "", f"# {name}", ""]
     parts += [f"Registered with holdfast from {origin}. Task: {signature.task}.", ""]
     if signature.classes:
         classes = ", ".join(f"`{value}`" for value in signature.classes)
@@ -56,9 +61,12 @@ def write_card(
         parts += [f"| {metric} | {value:.6g} |" for metric, value in quality.items()]
     if notes:
         parts += ["", "## Notes", "", *(f"- {note}" for note in notes)]
+    for heading, text in (sections or {}).items():
+        parts += ["", f"## {heading}", "", text]
+    unknown = "Intended use, limits" if sections else "Intended use, limits, training data"
     parts += [
         "",
-        "## Intended use, limits, training data",
+        f"## {unknown}",
         "",
         "Not known to holdfast. Write them here: this file may be edited without changing the artifact.",
         "",
@@ -74,10 +82,15 @@ def _positive(signature: Signature) -> str:
     )
 
 
-def _front_matter(name: str, signature: Signature, quality: Mapping[str, float]) -> list[str]:
+def _front_matter(
+    name: str, signature: Signature, quality: Mapping[str, float], data_sets: Sequence[str]
+) -> list[str]:
     """YAML; strings are quoted as JSON, which YAML reads as well."""
     task = _PIPELINES.get(signature.task)
-    lines = ["library_name: onnx", "tags:", "- holdfast"]
+    lines = ["library_name: onnx"]
+    if data_sets:
+        lines += ["datasets:", *(f"- {json.dumps(one)}" for one in data_sets)]
+    lines += ["tags:", "- holdfast"]
     if task is None:
         return lines
     lines += [f"- {task}", f"pipeline_tag: {task}"]

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from holdfast.prediction_log.reading import Counts, PredictionLog
     from holdfast.prediction_log.retaining import RetentionReport
     from holdfast.prediction_log.settling import erase, retain_now, settle
+    from holdfast.prediction_log.snapshots import Snapshot, TableState, read_snapshot
 
 _LOADED_ON_FIRST_USE = {
     "Account": "account",
@@ -54,7 +55,10 @@ _LOADED_ON_FIRST_USE = {
     "label_report": "label_coverage",
     "log": "opening",
     "RetentionReport": "retaining",
+    "Snapshot": "snapshots",
+    "TableState": "snapshots",
     "read_account": "account",
+    "read_snapshot": "snapshots",
     "retain_now": "settling",
     "search_bytes": "byte_search",
     "settle": "settling",
@@ -81,7 +85,9 @@ __all__ = [
     "PredictionLogError",
     "ReplicaLedger",
     "RetentionReport",
+    "Snapshot",
     "SpoolWriter",
+    "TableState",
     "VerifyReport",
     "add_label_file",
     "erase",
@@ -91,6 +97,7 @@ __all__ = [
     "log",
     "new_prediction_ids",
     "read_account",
+    "read_snapshot",
     "retain_now",
     "search_bytes",
     "settle",

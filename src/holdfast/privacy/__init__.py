@@ -1,5 +1,6 @@
 """Redaction, pseudonyms, consent, field classes: nothing reaches the log but a `RedactedRecord`."""
 
+from holdfast.privacy.consenting import consented
 from holdfast.privacy.opening import open_redactor, open_sealer
 from holdfast.privacy.pseudonym import (
     PSEUDONYM_KEY_VARIABLE,
@@ -37,6 +38,7 @@ __all__ = [
     "SubjectStore",
     "Values",
     "canonical_text",
+    "consented",
     "field_actions",
     "open_redactor",
     "open_sealer",

@@ -21,15 +21,15 @@ from holdfast.registry.values import (
 )
 
 if TYPE_CHECKING:
-    from holdfast.registry.registration import register_model
+    from holdfast.registry.registration import Judgement, register_model
 
 
 def __getattr__(name: str) -> Any:
-    if name != "register_model":
+    if name not in {"Judgement", "register_model"}:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from holdfast.registry.registration import register_model
+    from holdfast.registry import registration
 
-    return register_model
+    return getattr(registration, name)
 
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "ChallengerRoute",
     "Decision",
     "Evidence",
+    "Judgement",
     "ModelVersion",
     "NewKey",
     "Phase",

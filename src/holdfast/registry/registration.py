@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import getpass
 import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +16,15 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.artifact import Artifact, Reference, open_artifact, open_source, store_artifact
+from holdfast.artifact import (
+    Answer,
+    Artifact,
+    Reference,
+    Signature,
+    open_artifact,
+    open_source,
+    store_artifact,
+)
 from holdfast.artifact.card import write_card
 from holdfast.artifact.store import python_model_file
 from holdfast.clock import Clock
@@ -29,6 +37,19 @@ from holdfast.spec import Deployment
 
 _WARMUP_ROWS: Final = 64
 _WARMUP_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What is known of a model beyond itself and its reference, and stored with it."""
+
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    evidence: Callable[[str], Mapping[str, Mapping[str, Any]]] = field(default=lambda _: {})
+    """Findings by kind, about the version of this number."""
+    data_sets: tuple[str, ...] = ()
+    """Names for the card's head."""
+    card_sections: Mapping[str, str] = field(default_factory=dict)
+    """Markdown by heading."""
 
 
 def register_model(
@@ -44,6 +65,7 @@ def register_model(
     promote: bool = False,
     actor: str | None = None,
     clock: Clock,
+    judge: Callable[[Signature, Answer], Judgement] | None = None,
 ) -> ModelVersion:
     """Store a model as a new version. The first becomes the champion; later ones wait to be promoted.
 
@@ -62,6 +84,9 @@ def register_model(
         promote: make it the champion even if there is one.
         actor: who registers; the user of this process by default.
         clock: the time of what is stored.
+        judge: called with the signature and the answers over the reference, as the stored model gives them,
+        before
+            anything is stored; what it raises ends the registration.
 
     Raises:
         ArtifactError: the model or the reference cannot be taken as it is.
@@ -72,7 +97,9 @@ def register_model(
     table = None if reference is None else Reference.read(reference, label=labels, time=time)
     candidate = prepare(opened, table, deployment.checklist)
     try:
-        version = _add(deployment, registry, candidate, table, actor=actor or _user(), now_us=clock.now_us())
+        version = _add(
+            deployment, registry, candidate, table, actor=actor or _user(), now_us=clock.now_us(), judge=judge
+        )
     finally:
         candidate.runtime.close()
     route = registry.route()
@@ -94,6 +121,7 @@ def _add(
     *,
     actor: str,
     now_us: int,
+    judge: Callable[[Signature, Answer], Judgement] | None,
 ) -> ModelVersion:
     checklist = deployment.checklist
     private = checklist.privacy.sensitivity == "high"
@@ -102,13 +130,16 @@ def _add(
             *candidate.notes,
             *label_notes(candidate.signature, reference.labels(), show_values=not private),
         )
-        candidate = dataclasses.replace(candidate, notes=noted)
+        candidate = replace(candidate, notes=noted)
     answered = None
     quality: dict[str, float] = {}
+    judgement = Judgement()
     if reference is not None:
         answer = candidate.answer(reference)
         answered = reference_table(reference, candidate.signature, answer)
         quality = measure_quality(candidate.signature, answer, reference.labels())
+        if judge is not None:
+            judgement = judge(candidate.signature, answer)
     card = write_card(
         checklist.model.name,
         candidate.signature,
@@ -117,30 +148,32 @@ def _add(
         quality=quality,
         notes=candidate.notes,
         show_values=not private,
+        data_sets=judgement.data_sets,
+        sections=judgement.card_sections,
     )
     artifact = _store(deployment, candidate, None if private else reference, card)
     deployment.references_folder.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=".building-", dir=deployment.references_folder))
     try:
         reference_hash = "" if answered is None else _write_reference(building, answered)
-        metadata = _metadata(candidate, reference, reference_hash, quality)
+        metadata = {**_metadata(candidate, reference, reference_hash, quality), **judgement.metadata}
+        evidence: dict[str, Any] = {}
+        if candidate.parity is not None:
+            evidence["parity"] = _finite(msgspec.to_builtins(candidate.parity))
+        if quality:
+            evidence["reference quality"] = {**quality, "rows": len(reference or ())}
         version = registry.add_version(
             name=checklist.model.name,
             sha256=artifact.sha256,
             created_at_us=now_us,
             created_by=actor,
             metadata=metadata,
+            evidence=lambda number: {**evidence, **judgement.evidence(number)},
             same=lambda old: old.metadata.get("reference_sha256") == reference_hash,
             before_commit=lambda number: _publish(building, deployment.references_folder / number),
         )
     finally:
         shutil.rmtree(building, ignore_errors=True)
-    if candidate.parity is not None:
-        registry.attach_evidence(version.version, "parity", _finite(msgspec.to_builtins(candidate.parity)))
-    if quality:
-        registry.attach_evidence(
-            version.version, "reference quality", {**quality, "rows": len(reference or ())}
-        )
     return version
 
 

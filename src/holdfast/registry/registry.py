@@ -70,6 +70,7 @@ class Registry:
         created_at_us: int,
         created_by: str,
         metadata: Mapping[str, Any],
+        evidence: Callable[[str], Mapping[str, Mapping[str, Any]]] | None = None,
         same: Callable[[ModelVersion], bool] | None = None,
         before_commit: Callable[[str], None] | None = None,
     ) -> ModelVersion:
@@ -81,6 +82,8 @@ class Registry:
             created_at_us: microseconds since the epoch.
             created_by: who registered it.
             metadata: JSON.
+            evidence: called with the new version; its findings by kind, JSON, are stored with it or not at
+                all.
             same: recognises among the versions of this artifact one that is the same registration.
             before_commit: called with the new version while no other writer is at work; if it raises, nothing
                 is added.
@@ -102,6 +105,13 @@ class Registry:
                 "metadata": dict(metadata),
             }
             connection.execute(sa.insert(versions_table).values(values))
+            found = {} if evidence is None else evidence(str(number))
+            for kind, payload in found.items():
+                connection.execute(
+                    sa.insert(evidence_table).values(
+                        version=number, kind=kind, payload=dict(payload), at_us=self._clock.now_us()
+                    )
+                )
             audit.append(
                 connection,
                 self._clock.now_us(),

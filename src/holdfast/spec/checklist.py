@@ -1,16 +1,18 @@
 """The checklist: every design question of a deployment, answered in one frozen structure.
 
-The keys stand in `service.py`, `safeguards.py` and `maintenance.py`; rules that need two keys in `rules.py`.
+The keys stand in `service.py`, `safeguards.py`, `maintenance.py` and `training.py`; rules that need two keys
+in `rules.py`.
 """
 
 from __future__ import annotations
 
 from msgspec import field
 
-from holdfast.spec.maintenance import Alerts, Monitoring, Rollout, Training
+from holdfast.spec.maintenance import Alerts, Monitoring, Rollout
 from holdfast.spec.safeguards import FieldAction, FieldClass, Logging, Privacy, Security
 from holdfast.spec.section import Section
 from holdfast.spec.service import Compute, Model, Predictions, Speed, Stream, Target
+from holdfast.spec.training import Training
 
 __all__ = [
     "Alerts",

@@ -68,3 +68,13 @@ class Deployment:
     def monitor_folder(self) -> Path:
         """Profiles of closed windows."""
         return self.folder / "monitor"
+
+    @property
+    def datasets_folder(self) -> Path:
+        """One folder per data set, named by its content."""
+        return self.folder / "datasets"
+
+    @property
+    def training_folder(self) -> Path:
+        """One folder per training: what was asked for, what came of it, what the trainer printed."""
+        return self.folder / "training"

@@ -1,11 +1,11 @@
-"""The sections about keeping a model good: monitoring, training, rollout, alerts.
+"""The sections about keeping a model good: monitoring, rollout, alerts. Training stands in `training.py`.
 
 As in `service.py`, a key's documentation and the reason for its default stand in its metadata.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import Meta, field
 
@@ -82,31 +82,6 @@ class Monitoring(Section, frozen=True):
         Meta(ge=0, description="Cost of missing a positive, in currency. Default 0: not stated."),
     ] = 0.0
     currency: Annotated[str, Meta(min_length=1, description="Unit of the costs. Default EUR.")] = "EUR"
-
-
-class Training(Section, frozen=True):
-    """How a challenger is made."""
-
-    trainer: Annotated[
-        str,
-        Meta(
-            pattern=r"^$|^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_.]*$",
-            extra={"words": "module:function, or empty"},
-            description='`module:function` called with the data set. Default "": trained outside holdfast.',
-        ),
-    ] = ""
-    dev: Annotated[
-        Duration,
-        Meta(description="Length of the dev split before the test split. Default 30d: one month's cycle."),
-    ] = field(default_factory=lambda: Duration(30 * _DAY_US))
-    test: Annotated[
-        Duration,
-        Meta(description="Length of the newest, test split. Default 30d: one month's cycle."),
-    ] = field(default_factory=lambda: Duration(30 * _DAY_US))
-    triggers: Annotated[
-        tuple[Literal["alarm", "schedule", "labels"], ...],
-        Meta(description="What starts a training. Default none: by hand."),
-    ] = ()
 
 
 class Rollout(Section, frozen=True):

@@ -12,7 +12,15 @@ from holdfast.spec.errors import ChecklistError
 Broken = Iterator[tuple[str, ChecklistError]]
 """The path of the key to change, such as `target.host`, and the fault without its `where`."""
 
-RESERVED_FOLDERS: Final = ("artifacts", "references", "run", "monitor", "certificates")
+RESERVED_FOLDERS: Final = (
+    "artifacts",
+    "references",
+    "run",
+    "monitor",
+    "certificates",
+    "datasets",
+    "training",
+)
 
 
 def broken_rules(checklist: Checklist) -> Broken:
@@ -240,7 +248,7 @@ def _generalised(checklist: Checklist) -> Broken:
 
 
 def _positive_lengths(checklist: Checklist) -> Broken:
-    """`commit_interval`, `dev`, `test`, `deadline` and each refresh and interval are longer than zero."""
+    """`commit_interval`, `deadline`, refreshes, intervals and `[training]` lengths are above zero."""
     lengths = {
         "security.jwt_refresh": checklist.security.jwt_refresh,
         "logging.commit_interval": checklist.logging.commit_interval,
@@ -249,10 +257,30 @@ def _positive_lengths(checklist: Checklist) -> Broken:
         "rollout.deadline": checklist.rollout.deadline,
         "rollout.fast_interval": checklist.rollout.fast_interval,
         "rollout.label_interval": checklist.rollout.label_interval,
+        "training.timeout": checklist.training.timeout,
+        "training.half_life": checklist.training.half_life,
+        "training.schedule": checklist.training.schedule,
     }
     for path, length in lengths.items():
         if length.microseconds == 0:
             yield path, ChecklistError("not allowed", expected="more than zero", received=f'"{length}"')
+
+
+def _training(checklist: Checklist) -> Broken:
+    """`trainer` and `command` are not both given; the trigger `quality` needs `least_quality`."""
+    training = checklist.training
+    if training.trainer and training.command:
+        yield (
+            "training.command",
+            ChecklistError("there is a trainer already", expected="trainer or command, not both"),
+        )
+    if "quality" in training.triggers and training.least_quality is None:
+        yield "training.least_quality", ChecklistError("missing", expected="the bound of the trigger quality")
+    if training.review_field and training.review_field not in checklist.logging.context_fields:
+        yield (
+            "training.review_field",
+            ChecklistError("the log does not hold it", expected="one of [logging] context_fields"),
+        )
 
 
 def _ramp(checklist: Checklist) -> Broken:
@@ -302,6 +330,7 @@ RULES: Final[tuple[Callable[[Checklist], Broken], ...]] = (
     _privacy,
     _generalised,
     _positive_lengths,
+    _training,
     _ramp,
     _stream,
 )

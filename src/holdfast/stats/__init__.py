@@ -41,8 +41,10 @@ from holdfast.stats.measures import (
     wasserstein_distance,
 )
 from holdfast.stats.onset import OnsetEstimate, Shape, change_shape, estimate_onset
+from holdfast.stats.paired import Paired, average_precision, paired_area, paired_bootstrap, paired_mean
 from holdfast.stats.quality import Z95, Estimate, area_under_curve, mean_estimate
 from holdfast.stats.regions import Region, expected_truth, find_regions
+from holdfast.stats.scaling import Scaling, log_odds, scale_log_odds, scale_number, scale_temperature
 from holdfast.stats.scan import SCALES, Sums, natural_spread, pooled, scan, spread_of, threshold
 from holdfast.stats.season import Period, Season, SeasonalError, calendar_periods, counted_periods, fit_season
 from holdfast.stats.tails import signed_z
@@ -69,9 +71,11 @@ __all__ = [
     "NumericBins",
     "OnsetEstimate",
     "PairMoments",
+    "Paired",
     "Period",
     "Region",
     "Sample",
+    "Scaling",
     "Season",
     "SeasonalError",
     "Shape",
@@ -79,6 +83,7 @@ __all__ = [
     "Sums",
     "area_under_curve",
     "arrival_curve",
+    "average_precision",
     "backtest",
     "calendar_periods",
     "calibrate",
@@ -102,11 +107,18 @@ __all__ = [
     "jensen_shannon_distance",
     "kolmogorov_smirnov",
     "label_shift_gain",
+    "log_odds",
     "mean_estimate",
     "natural_spread",
+    "paired_area",
+    "paired_bootstrap",
+    "paired_mean",
     "pooled",
     "population_stability_index",
     "rows_to_decide",
+    "scale_log_odds",
+    "scale_number",
+    "scale_temperature",
     "scan",
     "scan_pairs",
     "score_edges",

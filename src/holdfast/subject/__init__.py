@@ -1,5 +1,6 @@
 """A subject's rights: erased with a certificate, exported whole, asked for consent."""
 
+from holdfast.privacy import consented
 from holdfast.subject.certificate import (
     Certificate,
     CertificateError,
@@ -7,7 +8,6 @@ from holdfast.subject.certificate import (
     read_signing_key,
     verify_certificate,
 )
-from holdfast.subject.consent import consented
 from holdfast.subject.erasing import erase_subject
 from holdfast.subject.exporting import export_subject
 

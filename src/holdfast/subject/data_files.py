@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from holdfast.privacy import canonical_text
 from holdfast.spec import Deployment
@@ -13,6 +13,8 @@ from holdfast.spec import Deployment
 if TYPE_CHECKING:
     import pyarrow as pa
 
+MANIFEST_FILE: Final = "manifest.json"
+"""Beside the files of a data set."""
 _SUFFIXES = frozenset({".parquet", ".csv"})
 
 
@@ -84,6 +86,39 @@ def remove_rows(path: Path, wanted: Wanted) -> int:
         os.close(fd)
         partial.replace(path)
     return int(removed)
+
+
+def note_in_manifests(
+    deployment: Deployment,
+    removed: Mapping[str, int],
+    versions: Mapping[str, Sequence[str]],
+    said: dict[str, str],
+) -> None:
+    """Write into the manifest of each data set how many rows it has lost, and to whom it had taught them.
+
+    Args:
+        deployment: whose data sets.
+        removed: rows by file, relative to the deployment folder.
+        versions: model versions that were trained with a file.
+        said: what else stands there: the request and the time.
+    """
+    import msgspec
+
+    lost: dict[Path, list[str]] = {}
+    for path in removed:
+        if (manifest := deployment.folder / Path(path).parent / MANIFEST_FILE).is_file():
+            lost.setdefault(manifest, []).append(path)
+    for manifest, paths in lost.items():
+        document = msgspec.json.decode(manifest.read_bytes())
+        erasure = {
+            **said,
+            "rows": sum(removed[path] for path in paths),
+            "versions": sorted({one for path in paths for one in versions.get(path, ())}, key=int),
+        }
+        document["erasures"] = [*document.get("erasures", ()), erasure]
+        partial = manifest.with_name(f".{MANIFEST_FILE}.partial")
+        partial.write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=2))
+        partial.replace(manifest)
 
 
 def _read(path: Path) -> pa.Table:

@@ -18,7 +18,7 @@ from holdfast.privacy import SUBJECTS_FILE, PrivacyError, SubjectStore, canonica
 from holdfast.registry import Registry
 from holdfast.spec import Deployment
 from holdfast.subject.certificate import Certificate, SignedCertificate, sign, subject_proof
-from holdfast.subject.data_files import Wanted, data_files, remove_rows
+from holdfast.subject.data_files import Wanted, data_files, note_in_manifests, remove_rows
 
 CERTIFICATES_FOLDER: Final = "certificates"
 _SHORTEST_SEARCHED_BYTES: Final = 8
@@ -78,7 +78,9 @@ def erase_subject(
         for found in search_bytes(deployment.folder, texts)
     }
     nonce = secrets.token_hex(16)
-    trained, judged = _versions_with(registry, removed)
+    trained, judged, by_file = _versions_with(registry, removed)
+    said = {"request_id": report.request_id, "at": iso_utc(clock.now_us())}
+    note_in_manifests(deployment, removed, by_file, said)
     certificate = Certificate(
         request_id=report.request_id,
         deployment=deployment.name,
@@ -147,16 +149,22 @@ def find(
     return Wanted(canonical_text(subject), pseudonym, found, privacy.subject_field), pseudonym, found
 
 
-def _versions_with(registry: Registry, removed: dict[str, int]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Versions that were trained with, and judged on, files that held such rows.
+def _versions_with(
+    registry: Registry, removed: dict[str, int]
+) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, list[str]]]:
+    """Versions that were trained with, and judged on, files that held such rows; and the first by file.
 
     A version's own reference lies in `references/<version>/`; its training data are the paths in the list
     `data_sets` of its metadata.
     """
     trained, judged = [], []
+    by_file: dict[str, list[str]] = {}
     for version in registry.versions():
-        if any(path in removed for path in version.metadata.get("data_sets", ())):
+        files = [path for path in version.metadata.get("data_sets", ()) if path in removed]
+        if files:
             trained.append(version.version)
+        for path in files:
+            by_file.setdefault(path, []).append(version.version)
         if any(path.startswith(f"references/{version.version}/") for path in removed):
             judged.append(version.version)
-    return tuple(trained), tuple(judged)
+    return tuple(trained), tuple(judged), by_file

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from holdfast.privacy import Consent
+from holdfast.privacy.subjects import Consent
 
 if TYPE_CHECKING:
     import pyarrow as pa

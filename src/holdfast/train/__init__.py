@@ -1,0 +1,73 @@
+"""Data sets from log and files, challengers from data sets, and when to make one."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from holdfast.train.building import Built, Secrets, build_data_set, rebuild_data_set
+    from holdfast.train.challenging import Asked, TrainReport, train_challenger
+    from holdfast.train.comparing import Comparison, Difference, Slice
+    from holdfast.train.data_set import DataSet
+    from holdfast.train.errors import (
+        DataSetError,
+        LeakageError,
+        TrainerFailedError,
+        TrainError,
+        WorseError,
+    )
+    from holdfast.train.manifest import Manifest, find_manifest, read_manifest
+    from holdfast.train.runs import Run, past_runs
+
+_HOMES = {
+    "Asked": "challenging",
+    "Built": "building",
+    "Comparison": "comparing",
+    "DataSet": "data_set",
+    "DataSetError": "errors",
+    "Difference": "comparing",
+    "LeakageError": "errors",
+    "Manifest": "manifest",
+    "Run": "runs",
+    "Secrets": "building",
+    "Slice": "comparing",
+    "TrainError": "errors",
+    "TrainReport": "challenging",
+    "TrainerFailedError": "errors",
+    "WorseError": "errors",
+    "build_data_set": "building",
+    "find_manifest": "manifest",
+    "past_runs": "runs",
+    "read_manifest": "manifest",
+    "rebuild_data_set": "building",
+    "train_challenger": "challenging",
+}
+
+__all__ = [
+    "Asked",
+    "Built",
+    "Comparison",
+    "DataSet",
+    "DataSetError",
+    "Difference",
+    "LeakageError",
+    "Manifest",
+    "Run",
+    "Secrets",
+    "Slice",
+    "TrainError",
+    "TrainReport",
+    "TrainerFailedError",
+    "WorseError",
+    "build_data_set",
+    "find_manifest",
+    "past_runs",
+    "read_manifest",
+    "rebuild_data_set",
+    "train_challenger",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'holdfast.train' has no attribute {name!r}")
+    return getattr(import_module(f"holdfast.train.{_HOMES[name]}"), name)

@@ -1,0 +1,209 @@
+"""Run a trainer in a process of its own: limits, time-out, captured output, progress."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Final
+
+import msgspec
+
+from holdfast.clock import Clock
+from holdfast.train.data_set import PROGRESS
+from holdfast.train.errors import TrainerFailedError
+from holdfast.train.trainer_process import OUT_OF_MEMORY, RESULT_FILE, Order, Result
+
+LOG_FILE: Final = "log.txt"
+MOST_LOG_BYTES: Final = 10_000_000
+"""What a trainer prints beyond is counted, not kept."""
+_GRACE_S: Final = 5.0
+_POLL_S: Final = 0.1
+_SHOWN_LINES: Final = 8
+
+Progress = Callable[[float, str], None]
+"""Called with seconds since the start and what the trainer last said of its progress."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A model file as the trainer left it."""
+
+    model: Path
+    seconds: float
+    from_callable: bool
+    """It was made by code that the checklist names, so that a pickle among it is that code's own."""
+
+
+def run_trainer(
+    order: Order,
+    *,
+    timeout_s: float,
+    environ: Mapping[str, str],
+    clock: Clock,
+    progress: Progress | None = None,
+    show_output: bool = True,
+) -> Trained:
+    """Start the trainer and wait for its model.
+
+    Its output goes to `log.txt` in the order's folder. When it does not end in time, or this process is
+    interrupted, it is ended with all that it has started.
+
+    Args:
+        order: what is to be done.
+        timeout_s: how long it may take.
+        environ: of this process; of it only what does not begin with HOLDFAST_ reaches the trainer.
+        clock: monotonic time.
+        progress: called about ten times a second.
+        show_output: whether an error may repeat the trainer's last lines.
+
+    Raises:
+        TrainerFailedError: it failed, took too long, or left no model.
+    """
+    folder = Path(order.folder)
+    document = folder / "order.json"
+    document.write_bytes(msgspec.json.encode(order))
+    given = {name: value for name, value in environ.items() if not name.startswith("HOLDFAST_")}
+    threads = str(order.data_set.cores)
+    given |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads)
+    given |= {
+        "PYTHONHASHSEED": str(order.data_set.seed % 2**32),
+        "PYTHONUNBUFFERED": "1",
+        "HOLDFAST_TRAIN": order.data_set.train,
+        "HOLDFAST_DEV": order.data_set.dev,
+        "HOLDFAST_MODEL": str(folder / "model.onnx"),
+        "HOLDFAST_SEED": str(order.data_set.seed),
+        "HOLDFAST_FEATURES": msgspec.json.encode(order.data_set.features).decode(),
+    }
+    began_s = clock.monotonic_s()
+    with subprocess.Popen(
+        [sys.executable, "-m", "holdfast.train.trainer_process", str(document)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=given,
+        start_new_session=True,
+    ) as process:
+        listener = _Listener(process.stdout, folder / LOG_FILE)
+        try:
+            _wait(process, listener, timeout_s, clock=clock, progress=progress)
+        except BaseException:
+            _end(process, clock)
+            raise
+        finally:
+            listener.join()
+    seconds = clock.monotonic_s() - began_s
+    if process.returncode != 0:
+        raise _failed(process.returncode, order, listener, show_output=show_output)
+    return Trained(_model_of(order, folder), seconds, not order.command)
+
+
+def _wait(
+    process: subprocess.Popen[bytes],
+    listener: _Listener,
+    timeout_s: float,
+    *,
+    clock: Clock,
+    progress: Progress | None,
+) -> None:
+    began_s = clock.monotonic_s()
+    while process.poll() is None:
+        spent_s = clock.monotonic_s() - began_s
+        if spent_s > timeout_s:
+            raise _too_slow(listener.path, timeout_s)
+        if progress is not None:
+            progress(spent_s, listener.said)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_POLL_S)
+
+
+def _too_slow(log: Path, timeout_s: float) -> TrainerFailedError:
+    return TrainerFailedError(
+        "the trainer did not end in time; nothing was registered",
+        where=str(log),
+        expected=f"within {timeout_s:g} s",
+        next_step="Raise [training] timeout, or give it less to do (--since)",
+    )
+
+
+def _model_of(order: Order, folder: Path) -> Path:
+    if order.command:
+        model = folder / "model.onnx"
+        if not model.is_file():
+            raise TrainerFailedError(
+                "the command ended well and left no model",
+                where=" ".join(order.command)[:200],
+                expected="an ONNX file at the path that HOLDFAST_MODEL names",
+            )
+        return model
+    name = msgspec.json.decode((folder / RESULT_FILE).read_bytes(), type=Result).model
+    return folder / name  # an absolute path stays itself
+
+
+def _failed(code: int, order: Order, listener: _Listener, *, show_output: bool) -> TrainerFailedError:
+    if code == OUT_OF_MEMORY:
+        return TrainerFailedError(
+            "the trainer was refused memory; nothing was registered",
+            where=str(listener.path),
+            expected=f"at most {order.memory_mb} MB",
+            next_step="Raise [training] memory_mb, or give it less to do (--since)",
+        )
+    how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    last = " | ".join(listener.last) if show_output else "not shown: sensitivity is high"
+    return TrainerFailedError(
+        f"the trainer failed ({how}); nothing was registered",
+        where=str(listener.path),
+        received=last[-600:] or "no output",
+        next_step="The whole output stands in that file",
+    )
+
+
+def _end(process: subprocess.Popen[bytes], clock: Clock) -> None:
+    """The process and all that it has started."""
+    for wanted in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, wanted)
+        deadline_s = clock.monotonic_s() + _GRACE_S
+        while process.poll() is None and clock.monotonic_s() < deadline_s:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_POLL_S)
+    process.wait()
+
+
+class _Listener:
+    """Copies a trainer's output to a file, up to a size, and remembers its last lines."""
+
+    def __init__(self, stream: IO[bytes] | None, path: Path) -> None:
+        self.path = path
+        self.said = ""
+        self.last: list[str] = []
+        self._stream = stream
+        self._thread = threading.Thread(target=self._listen, name="trainer output", daemon=True)
+        self._thread.start()
+
+    def join(self) -> None:
+        """Wait for the end of the output; a grandchild that keeps the pipe open is not waited for."""
+        self._thread.join(_GRACE_S)
+
+    def _listen(self) -> None:
+        if self._stream is None:
+            return
+        left = MOST_LOG_BYTES
+        with self.path.open("wb") as file:
+            while line := self._stream.readline(65_536):
+                text = line.decode("utf-8", "replace").strip()
+                if text.startswith(PROGRESS):
+                    self.said = text.removeprefix(PROGRESS).strip()
+                    continue
+                if text:
+                    self.last = [*self.last[-_SHOWN_LINES + 1 :], text]
+                if left > 0:
+                    file.write(line[:left])
+                    file.flush()
+                    left -= len(line)

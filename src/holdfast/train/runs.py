@@ -1,0 +1,76 @@
+"""One folder for each training: what was asked for and what came of it."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import msgspec
+
+from holdfast.clock import Clock, iso_utc
+from holdfast.spec import Deployment
+
+RUN_FILE: Final = "run.json"
+MOST_RUNS: Final = 50
+"""Older ones are removed: their outcome stands in the audit and in the registry."""
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """A training, ended or not."""
+
+    id: str
+    started_at_us: int
+    trigger: str
+    state: Literal["running", "registered", "worse", "failed"] = "running"
+    data_set: str | None = None
+    version: str | None = None
+    champion: str | None = None
+    seconds: float | None = None
+    error: str | None = None
+    from_diagnosis: int | None = None
+    comparison: dict[str, Any] | None = None
+    data_until_us: int | None = None
+    """Time of the newest row: what the schedule counts from where rows carry their own time."""
+
+
+def start_run(
+    deployment: Deployment, trigger: str, from_diagnosis: int | None, clock: Clock
+) -> tuple[Run, Path]:
+    """A new folder, which only this user can enter; the oldest ones beyond 50 are removed."""
+    root = deployment.training_folder
+    root.mkdir(parents=True, exist_ok=True)
+    now_us = clock.now_us()
+    stamp = iso_utc(now_us)[:19].replace(":", "").replace("-", "")
+    run = Run(
+        id=f"{stamp}-{secrets.token_hex(3)}",
+        started_at_us=now_us,
+        trigger=trigger,
+        from_diagnosis=from_diagnosis,
+    )
+    folder = root / run.id
+    folder.mkdir(mode=0o700)
+    write_run(folder, run)
+    for old in sorted(path for path in root.iterdir() if path.is_dir())[:-MOST_RUNS]:
+        shutil.rmtree(old, ignore_errors=True)
+    return run, folder
+
+
+def write_run(folder: Path, run: Run) -> None:
+    """Whole or not at all."""
+    partial = folder / f".{RUN_FILE}"
+    partial.write_bytes(msgspec.json.format(msgspec.json.encode(run), indent=2))
+    partial.replace(folder / RUN_FILE)
+
+
+def past_runs(deployment: Deployment) -> Iterator[Run]:
+    """Every training that is still on record, oldest first."""
+    if not deployment.training_folder.is_dir():
+        return
+    for path in sorted(deployment.training_folder.glob(f"*/{RUN_FILE}")):
+        try:
+            yield msgspec.json.decode(path.read_bytes(), type=Run)
+        except (OSError, msgspec.MsgspecError):
+            continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import uuid
@@ -77,3 +78,20 @@ def test_an_id_costs_microseconds_at_most(n: int) -> None:
         new_prediction_ids(n, clock)
         best_s = min(best_s, time.perf_counter() - started_s)
     assert best_s / n < 40e-6 / n + 5e-6  # measured: 0.6 microseconds each in batches
+
+
+def test_a_copy_of_the_process_makes_ids_of_its_own() -> None:
+    clock = ManualClock(NOW_US)
+    ids = PredictionIds()
+    ids.new(1, clock)  # its random digits are fetched for many
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writing, ids.new(1, clock)[0].encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    theirs = os.read(reading, 64).decode()
+    os.close(reading)
+    os.close(writing)
+    ours = ids.new(1, clock)[0]
+    assert ours[-12:] != theirs[-12:]

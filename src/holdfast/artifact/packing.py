@@ -47,6 +47,12 @@ class Table(Mapping[str, Values]):
     def __len__(self) -> int:
         return len(self.names)
 
+    def column_bytes(self) -> list[memoryview]:
+        """The little-endian float64 of each column, as views where the array lies that way."""
+        flat = memoryview(np.ascontiguousarray(self.matrix, dtype="<f8")).cast("B")
+        step = len(flat) // len(self.names)
+        return [flat[at : at + step] for at in range(0, len(flat), step)]
+
     def items(self) -> ItemsView[str, Values]:
         """As of any mapping, without a look-up per name."""
         return dict(zip(self.names, self.matrix, strict=True)).items()
@@ -113,7 +119,7 @@ class Packer:
         """
         return {
             tensor.name: _pack_table(tensor, dtype, columns)
-            if isinstance(columns, Table) and columns.names == names and dtype.kind == "f"
+            if type(columns) is Table and columns.names == names and dtype.kind == "f"
             else _pack_tensor(tensor, dtype, held, columns, n_rows)
             for tensor, dtype, held, names in self._plan
         }

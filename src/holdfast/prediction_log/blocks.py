@@ -80,7 +80,8 @@ class PredictionBlock(msgspec.Struct, array_like=True, frozen=True, gc=False):
     subject: list[str | None] | None
     consent: list[bool | None] | None
     columns: list[Any]
-    """In the order of the layout: raw little-endian bytes of an array, or a list of scalars and nulls."""
+    """In the order of the layout: raw little-endian bytes of an array (a writer may give a view of them), or
+    a list of scalars and nulls."""
 
 
 class ColumnLayout(msgspec.Struct, array_like=True, frozen=True):
@@ -122,6 +123,8 @@ class Close(msgspec.Struct, array_like=True, frozen=True):
 
 
 _RAW_KINDS: Final = frozenset("?bBhHiIlLqQefd")  # numpy type characters whose values are their bytes
+TABLE_CODE: Final = "<f8"
+"""Of the columns of a `Table`."""
 _CODES: Final[dict[np.dtype[Any], str]] = {}
 """Code of each type met whose bytes can be taken as they are."""
 

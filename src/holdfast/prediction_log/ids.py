@@ -10,6 +10,10 @@ from holdfast.clock import Clock
 
 _COUNTER_BITS: Final = 26
 _COUNTER_END: Final = 1 << _COUNTER_BITS
+_RANDOM_BYTES: Final = 6
+"""Of one id."""
+_FETCHED_BYTES: Final = 4096
+"""From the kernel at once: a system call per id would cost more than the rest of it."""
 
 
 class PredictionIds:
@@ -25,6 +29,24 @@ class PredictionIds:
         self._lock = threading.Lock()
         self._millisecond = -1
         self._counter = 0
+        self._random = ""
+        self._random_at = 0
+        # A copy of this process must not continue with the same random digits.
+        os.register_at_fork(after_in_child=self._forget_random)
+
+    def _forget_random(self) -> None:
+        self._random = ""
+        self._random_at = 0
+
+    def _take_random(self, ids: int) -> str:
+        """12 hexadecimal digits for each id, none of them used before."""
+        digits = 2 * _RANDOM_BYTES * ids
+        at = self._random_at
+        if at + digits > len(self._random):
+            self._random = os.urandom(max(_FETCHED_BYTES, _RANDOM_BYTES * ids)).hex()
+            at = 0
+        self._random_at = at + digits
+        return self._random[at : at + digits]
 
     def new(self, n: int, clock: Clock) -> list[str]:
         """N ids in rising order; about 0.4 microseconds each in batches."""
@@ -43,12 +65,12 @@ class PredictionIds:
 
     def _begin(self, millisecond: int) -> None:
         self._millisecond = millisecond
-        self._counter = int.from_bytes(os.urandom(4), "little") >> 7
+        self._counter = int(self._take_random(1)[:7], 16) >> 3
 
     def _render(self, start: int, stop: int) -> list[str]:
         stamp = f"{self._millisecond & 0xFFFF_FFFF_FFFF:012x}"
         prefix = f"{stamp[:8]}-{stamp[8:]}-7"
-        random = os.urandom(6 * (stop - start)).hex()
+        random = self._take_random(stop - start)
         return [
             f"{prefix}{counter >> 14:03x}-{0x8000 | counter & 0x3FFF:04x}-{random[at : at + 12]}"
             for at, counter in zip(range(0, 12 * (stop - start), 12), range(start, stop), strict=True)

@@ -18,9 +18,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.artifact.packing import Table
 from holdfast.clock import Clock
 from holdfast.prediction_log.blocks import (
     ENCODER,
+    TABLE_CODE,
     Close,
     ColumnLayout,
     Counters,
@@ -341,6 +343,12 @@ class SpoolWriter:
         if raw.probabilities is not None:
             extra["probabilities"] = raw.probabilities
         for fields in (record.inputs, record.context, raw.outputs, extra):
+            if keep is None and type(fields) is Table:  # the usual inputs, and the usual number of them
+                if fields.matrix.shape != (len(fields.names), n):
+                    raise ValueError(f"{n} values per column are needed, not {fields.matrix.shape}")
+                codes += [TABLE_CODE] * len(fields.names)
+                columns += fields.column_bytes()
+                continue
             for name, values in fields.items():
                 if len(values) != n:
                     raise ValueError(f"{name}: {n} values are needed, not {len(values)}")
@@ -355,7 +363,7 @@ class SpoolWriter:
                     codes.append("")
                     columns.append(kept)
         key = (
-            tuple(record.inputs),
+            record.inputs.names if type(record.inputs) is Table else tuple(record.inputs),
             tuple(record.context),
             tuple(raw.outputs),
             tuple(extra),
@@ -407,7 +415,8 @@ def _cleaned(block: msgspec.Struct) -> msgspec.Struct:
     changes: dict[str, Any] = {"prediction_ids": storable_text(getattr(block, "prediction_ids"))}  # noqa: B009
     if isinstance(block, PredictionBlock):
         changes["columns"] = [
-            column if isinstance(column, bytes) else storable_text(column) for column in block.columns
+            column if isinstance(column, bytes | memoryview) else storable_text(column)
+            for column in block.columns
         ]
     if isinstance(block, LabelBlock):
         changes["y"] = storable_text(block.y)

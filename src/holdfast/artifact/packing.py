@@ -49,7 +49,7 @@ class Table(Mapping[str, Values]):
 
     def column_bytes(self) -> list[memoryview]:
         """The little-endian float64 of each column, as views where the array lies that way."""
-        flat = memoryview(np.ascontiguousarray(self.matrix, dtype="<f8")).cast("B")
+        flat = np.ascontiguousarray(self.matrix, dtype="<f8").data.cast("B")
         step = len(flat) // len(self.names)
         return [flat[at : at + step] for at in range(0, len(flat), step)]
 

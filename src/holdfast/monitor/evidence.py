@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -19,8 +19,8 @@ from holdfast.stats import (
     Sums,
     fit_season,
     natural_spread,
-    pooled,
-    scan,
+    pairs_by_scale,
+    scan_by_scale,
     scan_pairs,
     spread_of,
     threshold,
@@ -49,6 +49,10 @@ CELL_TOLERANCES: Final = 2.0
 """Tolerances by which a cell's share must move: with the default, one that held an eighth by 3.3 points."""
 LEAST_CORRELATION: Final = 0.1
 """A correlation that moved by less is immaterial: it explains one hundredth of the variance at most."""
+LARGEST_MATRIX: Final = 1 << 20
+"""Windows times tests that are judged at a time, about: ten matrices of 8 MB."""
+_LEAST_GROUP: Final = 8
+"""Columns judged at a time at least, so that what they have in common shows."""
 LEAST_REFERENCE_WINDOWS: Final = 5
 """With fewer, the reference says nothing about variation between windows."""
 _PERSISTENCE: Final = 0.25
@@ -76,6 +80,8 @@ class _Plan:
     names: list[tuple[str, str]]
     error: NDArray[np.float64] = field(repr=False)
     step: NDArray[np.float64] = field(repr=False)
+    total: int = 0
+    """Tests of the whole family, where these are some of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +97,27 @@ class Tests:
     """`[W, K]`, largest |z| over the scales, relative to the threshold; only material changes count."""
     shift: NDArray[np.float64] = field(repr=False)
     """`[W, K]`, observed minus expected for one row, in standard deviations of one row."""
+    quiet: NDArray[np.float64] | None = field(default=None, repr=False)
+    """`[W]`, largest strength of tests that never raised an alarm and are not kept."""
+
+    @property
+    def strongest(self) -> NDArray[np.float64]:
+        """`[W]`, largest strength of each window."""
+        most: NDArray[np.float64] = self.strength.max(axis=1, initial=0.0)
+        return most if self.quiet is None else np.maximum(most, self.quiet)
+
+    @property
+    def loud(self) -> Tests:
+        """Without the tests that were always quiet, of which only their strength is kept."""
+        some = self.in_alarm
+        return Tests(
+            self.family,
+            tuple(self.names[test] for test in some),
+            self.single[:, some],
+            self.strength[:, some],
+            self.shift[:, some],
+            self.strongest,
+        )
 
     @property
     def alarm(self) -> NDArray[np.bool_]:
@@ -118,41 +145,86 @@ def data_tests(
         budget: of everything together.
         calendar: when the windows were.
     """
+    total = {
+        family: sum(_family_of(test) == family for one in reference.features.values() for test in one.tests)
+        for family in DATA_FAMILIES
+    }
+    found: dict[Family, list[Tests]] = {}
+    groups = list(_groups(reference, len(windows)))
+    for some in groups:
+        for tests in _of_columns(reference, windows, some, total, budget=budget, calendar=calendar):
+            found.setdefault(tests.family, []).append(tests if len(groups) == 1 else tests.loud)
+    result = [_together(parts) for parts in found.values()]
+    pairs = _pairs(reference, windows, budget)
+    return result if pairs is None else [*result, pairs]
+
+
+def _family_of(test: str) -> Family:
+    return "cells" if test.startswith("cell:") else "scale" if test == "scale" else "location"
+
+
+def _groups(reference: ReferenceModel, windows: int) -> Iterator[list[str]]:
+    """Columns that are judged at a time: a year of hours and 200 columns would not fit otherwise."""
+    some: list[str] = []
+    tests = 0
+    for name, feature in reference.features.items():
+        some.append(name)
+        tests += len(feature.tests)
+        if tests * windows >= LARGEST_MATRIX and len(some) >= _LEAST_GROUP:
+            yield some
+            some, tests = [], 0
+    if some:
+        yield some
+
+
+def _together(parts: Sequence[Tests]) -> Tests:
+    """One family of several groups of columns."""
+    if len(parts) == 1:
+        return parts[0]
+    return Tests(
+        parts[0].family,
+        tuple(name for part in parts for name in part.names),
+        np.concatenate([part.single for part in parts], axis=1),
+        np.concatenate([part.strength for part in parts], axis=1),
+        np.concatenate([part.shift for part in parts], axis=1),
+        np.max([part.strongest for part in parts], axis=0),
+    )
+
+
+def _of_columns(
+    reference: ReferenceModel,
+    windows: Sequence[WindowProfile],
+    some: Sequence[str],
+    total: Mapping[Family, int],
+    *,
+    budget: Budget,
+    calendar: Calendar,
+) -> Iterator[Tests]:
     names: list[tuple[str, str]] = []
     parts: list[Sums] = []
     own: list[Sums] = []
     error: list[NDArray[np.float64]] = []
-    step: list[NDArray[np.float64]] = []
-    for name, feature in reference.features.items():
+    for name in some:
+        feature = reference.features[name]
         names += [(name, test) for test in feature.tests]
         parts.append(feature.sums(np.stack([window.counts[name] for window in windows])))
         if len(reference.windows) >= LEAST_REFERENCE_WINDOWS:
             own.append(feature.sums(np.stack([window.counts[name] for window in reference.windows])))
         error.append(feature.moments()[1] / feature.rows)
-        step.append(feature.counting)
-    counting = np.concatenate(step)
     all_error = np.concatenate(error)
     sums, own_sums = _joined(parts), _joined(own) if own else None
-    result = []
-    families: tuple[tuple[Family, NDArray[np.bool_]], ...] = (
-        ("location", np.array([test == "location" for _, test in names])),
-        ("scale", np.array([test == "scale" for _, test in names])),
-        ("cells", counting == 1),
-    )
-    for family, chosen in families:
+    for family in DATA_FAMILIES:
+        chosen = np.array([_family_of(test) == family for _, test in names])
         if chosen.any():
             picked = [name for name, keep in zip(names, chosen, strict=True) if keep]
-            result.append(
-                _family(
-                    _Plan(family, picked, all_error[chosen], counting[chosen]),
-                    _choose(sums, chosen),
-                    None if own_sums is None else _choose(own_sums, chosen),
-                    budget=budget,
-                    calendar=calendar,
-                )
+            step = np.full(len(picked), float(family == "cells"))
+            yield _family(
+                _Plan(family, picked, all_error[chosen], step, total[family]),
+                _choose(sums, chosen),
+                None if own_sums is None else _choose(own_sums, chosen),
+                budget=budget,
+                calendar=calendar,
             )
-    pairs = _pairs(reference, windows, budget)
-    return result if pairs is None else [*result, pairs]
 
 
 def concept_tests(
@@ -238,25 +310,26 @@ def _family(plan: _Plan, sums: Sums, own: Sums | None, *, budget: Budget, calend
         spread = natural_spread(own, fitted)
         if plan.family in DATA_FAMILIES:
             spread = spread * _unseen(len(own.weight))[:, None]
-    values = scan(sums, plan.error, spread, plan.step, usual_weight=usual, season=season_error)
-    limits = _limits(plan.family, len(plan.names), budget)
-    strength = np.zeros(values.shape[:2])
-    for position, scale in enumerate(SCALES):
-        weight = np.maximum(pooled(sums.weight, scale), 1e-9)
-        change = np.abs(pooled(sums.observed, scale) - pooled(sums.expected, scale)) / weight
-        deviation = np.sqrt(np.maximum(pooled(sums.variance, scale) / weight, 1e-300))
+    limits = _limits(plan.family, plan.total or len(plan.names), budget)
+    strength = np.zeros(sums.observed.shape)
+    single = strength
+    scanned = scan_by_scale(sums, plan.error, spread, plan.step, usual_weight=usual, season=season_error)
+    for position, (values, pool) in enumerate(scanned):
+        weight = np.maximum(pool.weight, 1e-9)
+        change = np.abs(pool.observed - pool.expected) / weight
+        deviation = np.sqrt(np.maximum(pool.variance / weight, 1e-300))
         material = change >= budget.tolerance_sd * deviation
         if plan.family == "cells":
             material &= change >= np.maximum(CELL_TOLERANCES * budget.tolerance_sd * deviation, LEAST_SHARE)
-        strength = np.maximum(
-            strength, np.where(material, np.abs(values[:, :, position]) / limits[position], 0.0)
-        )
+        strength = np.maximum(strength, np.where(material, np.abs(values) / limits[position], 0.0))
+        if position == 0:
+            single = values
     weight = np.maximum(sums.weight, 1e-9)
     deviation = np.sqrt(np.maximum(sums.variance / weight, 1e-12))
     return Tests(
         plan.family,
         tuple(plan.names),
-        values[:, :, 0],
+        single,
         strength,
         (sums.observed - sums.expected) / weight / deviation,
     )
@@ -294,19 +367,24 @@ def _pairs(reference: ReferenceModel, windows: Sequence[WindowProfile], budget: 
     if variance is None or whole is None or current is None:
         return None
     first, second = np.triu_indices(len(reference.paired), 1)
-    z, change = scan_pairs(current, whole, variance, (first, second))
     own = _moments(reference, reference.windows)
+    spread = np.ones((len(SCALES), len(first)))
     if own is not None and len(reference.windows) >= LEAST_REFERENCE_WINDOWS:
-        within = scan_pairs(own, _endless(whole), variance, (first, second))[0]
-        z = z / np.sqrt(spread_of(within).T)
+        spread = spread_of(scan_pairs(own, _endless(whole), variance, (first, second))[0])
     limits = _limits("pairs", len(first), budget)
-    material = np.abs(change) >= LEAST_CORRELATION
-    strength = np.where(material, np.abs(z) / limits, 0.0).max(axis=2)
+    strength = np.zeros((len(windows), len(first)))
+    single = shift = strength
+    for position, (values, change) in enumerate(pairs_by_scale(current, whole, variance, (first, second))):
+        z = values / np.sqrt(spread[position])
+        material = np.abs(change) >= LEAST_CORRELATION
+        strength = np.maximum(strength, np.where(material, np.abs(z) / limits[position], 0.0))
+        if position == 0:
+            single, shift = z, change
     names = tuple(
         (f"{reference.paired[one]}{PAIR_MARK}{reference.paired[other]}", "dependence")
         for one, other in zip(first, second, strict=True)
     )
-    return Tests("pairs", names, z[:, :, 0], strength, change[:, :, 0])
+    return Tests("pairs", names, single, strength, shift)
 
 
 def _moments(reference: ReferenceModel, windows: Sequence[WindowProfile]) -> PairMoments | None:

@@ -51,6 +51,8 @@ _TESTS_FOR_ONSET: Final = 12
 _LASTING_WINDOWS: Final = 3
 _STRONG: Final = 1.3
 """An alarm of fewer windows counts, once it is over, only if it was so far beyond the threshold."""
+_ALMOST: Final = 0.999
+"""What is left of an alarm that does not count."""
 _FAR_STRONGER: Final = 2.0
 """The onset is that of one kind alone if its strongest value is so many times that of the other."""
 _LABEL_SHIFT_CELLS: Final = 8
@@ -170,10 +172,25 @@ def _standing(families: Sequence[Tests]) -> Sequence[Tests]:
     """
     if not families:
         return families
-    strength = np.max([tests.strength.max(axis=1, initial=0.0) for tests in families], axis=0)
-    raised = int((strength >= 1).sum())
-    stands = raised >= _LASTING_WINDOWS or strength[-1] >= 1 or strength.max() >= _STRONG
-    return families if raised and stands else ()
+    strength = np.max([tests.strongest for tests in families], axis=0)
+    if not _stands(strength[:, None])[0]:
+        return ()
+    stand = [_stands(tests.strength) for tests in families]
+    if not any(some.any() for some in stand):
+        return families
+    # Over a year the budget allows several: beside what stands they name nothing.
+    return [
+        replace(tests, strength=np.where(some, tests.strength, np.minimum(tests.strength, _ALMOST)))
+        for tests, some in zip(families, stand, strict=True)
+    ]
+
+
+def _stands(strength: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """`[K]`, of `[W, K]` strengths."""
+    raised = (strength >= 1).sum(axis=0)
+    lasting = (raised >= _LASTING_WINDOWS) | (strength[-1] >= 1) | (strength.max(axis=0) >= _STRONG)
+    stands: NDArray[np.bool_] = (raised > 0) & lasting
+    return stands
 
 
 def _without_echoes(data: Sequence[Tests]) -> Sequence[Tests]:
@@ -318,14 +335,15 @@ def _window_evidence(
     settings: Settings,
     task: Task,
 ) -> list[WindowEvidence]:
-    def strongest(families: Sequence[Tests], number: int) -> float:
-        return max((float(tests.strength[number].max(initial=0.0)) for tests in families), default=0.0)
+    def strongest(families: Sequence[NDArray[np.float64]], number: int) -> float:
+        return max((float(each[number]) for each in families), default=0.0)
 
+    of_kinds = [[tests.strongest for tests in kind] for kind in (data, concept)]
     position = {number: order for order, number in enumerate(with_labels)}
     evidence = []
     for number, window in enumerate(windows):
-        of_data = strongest(data, number) ** 2 if number not in again else 1.0
-        of_concept = strongest(concept, position[number]) ** 2 if number in position else None
+        of_data = strongest(of_kinds[0], number) ** 2 if number not in again else 1.0
+        of_concept = strongest(of_kinds[1], position[number]) ** 2 if number in position else None
         quality = quality_of(task, [window]) if window.labelled else None
         evidence.append(
             WindowEvidence(
@@ -424,7 +442,8 @@ def _as_onset(found: OnsetEstimate, windows: Sequence[WindowProfile], settings: 
 
 def _shape(data: Sequence[Tests], concept: Sequence[Tests]) -> DriftShape:
     families = max(
-        (data, concept), key=lambda group: max((tests.strength.max() for tests in group), default=0.0)
+        (data, concept),
+        key=lambda group: max((tests.strength.max(initial=0.0) for tests in group), default=0.0),
     )
     z = _strongest(families)
     onset = estimate_onset(z)

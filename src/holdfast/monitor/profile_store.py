@@ -107,14 +107,22 @@ def _decode(raw: bytes) -> WindowProfile:
 
 
 def _packed(counts: NDArray[np.int64]) -> bytes:
-    """The width in bytes, then the counts in so many bytes each: most fit in two."""
+    """The width in bytes, then the counts in so many bytes each: most fit in one or two."""
     greatest = int(counts.max(initial=0))
-    kind = np.uint16 if greatest < 1 << 16 else np.uint32 if greatest < 1 << 32 else np.uint64
+    kind = (
+        np.uint8
+        if greatest < 1 << 8
+        else np.uint16
+        if greatest < 1 << 16
+        else np.uint32
+        if greatest < 1 << 32
+        else np.uint64
+    )
     return bytes([np.dtype(kind).itemsize]) + counts.astype(kind).tobytes()
 
 
 def _unpacked(stored: bytes) -> NDArray[np.int64]:
-    kind = {2: np.uint16, 4: np.uint32, 8: np.uint64}[stored[0]]
+    kind = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}[stored[0]]
     # Left as narrow as they are: a year of hourly windows has millions of them. Sums are taken in doubles.
     return np.frombuffer(stored, dtype=kind, offset=1)
 

@@ -35,26 +35,27 @@ def repeated_windows(reference: ReferenceModel, windows: Sequence[WindowProfile]
     usual = max((window.repeated / window.rows for window in own), default=1.0)
     size = float(np.median([window.rows for window in own])) if own else 1.0
     found: dict[int, str] = {}
-    seen: dict[bytes, int] = {}
+    seen: dict[tuple[int, bytes], int] = {}
     alike = {name: _pairs(counts) for name, counts in reference.whole.counts.items()}
     for number, window in enumerate(windows):
         if window.rows < _LEAST_ROWS:
             continue
-        by_chance = usual * max(1.0, window.rows / size) * _crowding(window, alike)
-        share = window.repeated / window.rows
-        if by_chance < _UNDECIDED and share > by_chance + BURST:
-            found[number] = (
-                f"{share:.0%} of the rows are there twice (reference {usual:.1%}): delivered twice?"
-            )
+        by_chance = usual * max(1.0, window.rows / size)
+        if by_chance >= _UNDECIDED:
             continue
-        if (
-            by_chance < _UNDECIDED
-            and sum(int((one > 0).sum()) for one in window.counts.values()) >= _LEAST_CELLS
-        ):
-            key = b"".join(one.astype(np.int64).tobytes() for one in window.counts.values())
-            if key in seen:
-                found[number] = "the rows of an earlier window came again"
-            seen.setdefault(key, number)
+        share = window.repeated / window.rows
+        if share > by_chance + BURST:
+            by_chance *= _crowding(window, alike)
+            if by_chance < _UNDECIDED and share > by_chance + BURST:
+                found[number] = (
+                    f"{share:.0%} of the rows are there twice (reference {usual:.1%}): delivered twice?"
+                )
+                continue
+        first = next(iter(window.counts.values()))
+        key = (window.rows, first.astype(np.int64).tobytes())
+        if key in seen and _same(window, windows[seen[key]]):
+            found[number] = "the rows of an earlier window came again"
+        seen.setdefault(key, number)
     return found
 
 
@@ -69,6 +70,13 @@ def emptied(window: WindowProfile) -> WindowProfile:
         quality=np.zeros_like(window.quality),
         products=None if window.products is None else np.zeros_like(window.products),
         repeated=0,
+    )
+
+
+def _same(window: WindowProfile, earlier: WindowProfile) -> bool:
+    cells = sum(int((counts > 0).sum()) for counts in window.counts.values())
+    return cells >= _LEAST_CELLS and all(
+        np.array_equal(counts, earlier.counts[name]) for name, counts in window.counts.items()
     )
 
 

@@ -11,7 +11,7 @@ from holdfast.stats.calibration import (
     score_edges,
 )
 from holdfast.stats.decomposition import Decomposition, decompose
-from holdfast.stats.dependence import PairMoments, correlations, fisher_variance, scan_pairs
+from holdfast.stats.dependence import PairMoments, correlations, fisher_variance, pairs_by_scale, scan_pairs
 from holdfast.stats.domain import DomainShift, tell_apart
 from holdfast.stats.errors import StatisticsError
 from holdfast.stats.estimated import (
@@ -45,7 +45,16 @@ from holdfast.stats.paired import Paired, average_precision, paired_area, paired
 from holdfast.stats.quality import Z95, Estimate, area_under_curve, mean_estimate
 from holdfast.stats.regions import Region, expected_truth, find_regions
 from holdfast.stats.scaling import Scaling, log_odds, scale_log_odds, scale_number, scale_temperature
-from holdfast.stats.scan import SCALES, Sums, natural_spread, pooled, scan, spread_of, threshold
+from holdfast.stats.scan import (
+    SCALES,
+    Sums,
+    natural_spread,
+    pooled,
+    scan,
+    scan_by_scale,
+    spread_of,
+    threshold,
+)
 from holdfast.stats.season import Period, Season, SeasonalError, calendar_periods, counted_periods, fit_season
 from holdfast.stats.tails import signed_z
 
@@ -113,6 +122,7 @@ __all__ = [
     "paired_area",
     "paired_bootstrap",
     "paired_mean",
+    "pairs_by_scale",
     "pooled",
     "population_stability_index",
     "rows_to_decide",
@@ -120,6 +130,7 @@ __all__ = [
     "scale_number",
     "scale_temperature",
     "scan",
+    "scan_by_scale",
     "scan_pairs",
     "score_edges",
     "shares_by_confusion",

@@ -6,6 +6,7 @@ shift or a spread of one column alone does not show. See docs/methods/dependence
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -104,17 +105,41 @@ def scan_pairs(
         >>> bool(z[0, 0, 0] > 15), change[0, 0, 0].round(1).item()
         (True, 0.6)
     """
+    count, size = len(windows.rows), len(pairs[0])
+    z, change = np.empty((count, size, len(SCALES))), np.empty((count, size, len(SCALES)))
+    for position, found in enumerate(pairs_by_scale(windows, reference, variance, pairs)):
+        z[:, :, position], change[:, :, position] = found
+    return z, change
+
+
+def pairs_by_scale(
+    windows: PairMoments,
+    reference: PairMoments,
+    variance: NDArray[np.float64],
+    pairs: tuple[NDArray[np.intp], NDArray[np.intp]],
+) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """`scan_pairs`, one scale after the other, both `[W, K]`: for a year of windows.
+
+    Example:
+        >>> import numpy as np
+        >>> rows = np.random.default_rng(0).normal(size=(5000, 2))
+        >>> one = PairMoments(np.array([5000.0]), rows.sum(axis=0)[None], (rows.T @ rows)[None])
+        >>> z, change = next(pairs_by_scale(one, one, np.ones((2, 2)), (np.array([0]), np.array([1]))))
+        >>> z.tolist(), change.tolist()
+        ([[0.0]], [[0.0]])
+    """
     first, second = pairs
-    count, size = len(windows.rows), len(first)
     before = np.clip(correlations(reference)[0][first, second], -_LARGEST, _LARGEST)
     kappa = variance[first, second]
-    z, change = np.empty((count, size, len(SCALES))), np.empty((count, size, len(SCALES)))
-    for position, scale in enumerate(SCALES):
-        rows = pooled(windows.rows[:, None], scale)
-        flat = pooled(windows.products.reshape(count, -1), scale).reshape(windows.products.shape)
-        now = correlations(PairMoments(rows[:, 0], pooled(windows.total, scale), flat))[:, first, second]
+    own = np.arange(windows.total.shape[1])
+    for scale in SCALES:
+        rows = np.maximum(pooled(windows.rows[:, None], scale), 1.0)
+        mean = pooled(windows.total, scale) / rows
+        square = pooled(windows.products[:, own, own], scale) / rows - mean**2
+        deviation = np.sqrt(np.maximum(square, 0.0))
+        both = pooled(windows.products[:, first, second], scale) / rows - mean[:, first] * mean[:, second]
+        size = deviation[:, first] * deviation[:, second]
+        now = np.divide(both, size, out=np.zeros_like(both), where=size > 1e-9)
         now = np.clip(now, -_LARGEST, _LARGEST)
-        spread = np.sqrt(kappa * (1 / np.maximum(rows, 1.0) + 1 / np.maximum(reference.rows[0], 1.0)))
-        z[:, :, position] = (np.arctanh(now) - np.arctanh(before)) / spread
-        change[:, :, position] = now - before
-    return z, change
+        spread = np.sqrt(kappa * (1 / rows + 1 / np.maximum(reference.rows[0], 1.0)))
+        yield (np.arctanh(now) - np.arctanh(before)) / spread, now - before

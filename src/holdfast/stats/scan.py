@@ -8,6 +8,7 @@ own windows, and gives one standard normal value for each window, test and scale
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -59,9 +60,13 @@ def pooled(array: Matrix, scale: int) -> Matrix:
         >>> pooled(np.array([[1.0], [2.0], [4.0]]), 2).ravel().tolist()
         [1.0, 3.0, 6.0]
     """
-    total = np.cumsum(array, axis=0)
-    result = total.copy()
-    result[scale:] -= total[:-scale]
+    return _last(np.cumsum(array, axis=0), scale)
+
+
+def _last(running: Matrix, scale: int) -> Matrix:
+    """Of running totals."""
+    result = running.copy()
+    result[scale:] -= running[:-scale]
     return result
 
 
@@ -97,17 +102,44 @@ def scan(
         3.0
     """
     values = np.empty((*sums.observed.shape, len(SCALES)))
+    scanned = scan_by_scale(sums, reference_error, spread, step, usual_weight=usual_weight, season=season)
+    for position, (z, _) in enumerate(scanned):
+        values[:, :, position] = z
+    return values
+
+
+def scan_by_scale(
+    sums: Sums,
+    reference_error: NDArray[np.float64],
+    spread: Matrix | None = None,
+    step: NDArray[np.float64] | None = None,
+    *,
+    usual_weight: NDArray[np.float64] | None = None,
+    season: SeasonalError | None = None,
+) -> Iterator[tuple[NDArray[np.float64], Sums]]:
+    """`scan`, one scale after the other: the values `[W, K]` and the pooled sums, for a year of windows.
+
+    Example:
+        >>> import numpy as np
+        >>> one = np.ones((4, 1))
+        >>> found = scan_by_scale(Sums(one * 30, one * 0, one * 100, one * 0, one * 100), np.array([0.0]))
+        >>> [round(float(z[-1, 0]), 3) for z, _ in found][:3]
+        [3.0, 4.243, 6.0]
+    """
+    running = [
+        np.cumsum(array, axis=0)
+        for array in (sums.observed, sums.expected, sums.variance, sums.third, sums.weight)
+    ]
     for position, scale in enumerate(SCALES):
-        weight = pooled(sums.weight, scale)
-        sampling = pooled(sums.variance, scale)
+        observed, expected, sampling, third, weight = (_last(total, scale) for total in running)
+        whole = Sums(observed, expected, sampling, third, weight)
         total = sampling + weight**2 * reference_error
         if season is not None:
             for shape, uncertainty in zip(season.shapes.T, season.variance, strict=True):
                 total = total + pooled(sums.weight * shape[:, None], scale) ** 2 * uncertainty
         inflation = np.divide(total, sampling, out=np.ones_like(total), where=sampling > 0)
         # A beta-binomial's third cumulant: sampling and an uncertain expectation skew the same way.
-        third = pooled(sums.third, scale) * inflation * (2 * inflation - 1)
-        observed, expected = pooled(sums.observed, scale), pooled(sums.expected, scale)
+        third = third * inflation * (2 * inflation - 1)
         if step is not None:
             observed = observed - np.clip(observed - expected, -step / 2, step / 2)
         z = signed_z(observed, expected, total, third)
@@ -118,8 +150,7 @@ def scan(
                 relative = weight / windows / np.maximum(usual_weight, 1e-9)
                 wide = 1 + (wide - 1) * relative
             z = z / np.sqrt(wide)
-        values[:, :, position] = z
-    return values
+        yield z, whole
 
 
 def natural_spread(sums: Sums, fitted: NDArray[np.float64] | float = 1.0) -> Matrix:

@@ -2,6 +2,7 @@
 
 from holdfast.stats.arrivals import ArrivalCurve, arrival_curve
 from holdfast.stats.backtest import Backtest, Sample, backtest, rows_to_decide
+from holdfast.stats.betting import MeanBounds, bets_of, betting_bounds, log_capital
 from holdfast.stats.binning import Bins, CategoryBins, Coded, Counts, NumericBins
 from holdfast.stats.calibration import (
     Calibration,
@@ -40,6 +41,16 @@ from holdfast.stats.measures import (
     total_variation,
     wasserstein_distance,
 )
+from holdfast.stats.mixtures import (
+    PRIOR_ROWS,
+    QuantileBounds,
+    count_boundaries,
+    log_mixture,
+    quantile_bounds,
+    quantile_bounds_of_counts,
+    sample_ratio_evidence,
+    share_bounds,
+)
 from holdfast.stats.onset import OnsetEstimate, Shape, change_shape, estimate_onset
 from holdfast.stats.paired import Paired, average_precision, paired_area, paired_bootstrap, paired_mean
 from holdfast.stats.quality import Z95, Estimate, area_under_curve, mean_estimate
@@ -61,6 +72,7 @@ from holdfast.stats.tails import signed_z
 __all__ = [
     "ASSUMPTION",
     "CONFUSION_METRICS",
+    "PRIOR_ROWS",
     "SCALES",
     "Z95",
     "ArrivalCurve",
@@ -77,11 +89,13 @@ __all__ = [
     "Estimate",
     "LabelShift",
     "LossModel",
+    "MeanBounds",
     "NumericBins",
     "OnsetEstimate",
     "PairMoments",
     "Paired",
     "Period",
+    "QuantileBounds",
     "Region",
     "Sample",
     "Scaling",
@@ -94,12 +108,15 @@ __all__ = [
     "arrival_curve",
     "average_precision",
     "backtest",
+    "bets_of",
+    "betting_bounds",
     "calendar_periods",
     "calibrate",
     "calibrate_classes",
     "change_shape",
     "chi_square",
     "correlations",
+    "count_boundaries",
     "counted_periods",
     "decompose",
     "estimate_area",
@@ -117,6 +134,8 @@ __all__ = [
     "kolmogorov_smirnov",
     "label_shift_gain",
     "log_odds",
+    "log_capital",
+    "log_mixture",
     "mean_estimate",
     "natural_spread",
     "paired_area",
@@ -125,14 +144,18 @@ __all__ = [
     "pairs_by_scale",
     "pooled",
     "population_stability_index",
+    "quantile_bounds",
+    "quantile_bounds_of_counts",
     "rows_to_decide",
     "scale_log_odds",
     "scale_number",
     "scale_temperature",
+    "sample_ratio_evidence",
     "scan",
     "scan_by_scale",
     "scan_pairs",
     "score_edges",
+    "share_bounds",
     "shares_by_confusion",
     "shares_by_likelihood",
     "signed_z",

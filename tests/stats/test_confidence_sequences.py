@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +12,6 @@ from scipy.stats import betabinom, binom
 
 from holdfast.stats import (
     StatisticsError,
-    bets_of,
     betting_bounds,
     count_boundaries,
     log_capital,
@@ -26,35 +25,36 @@ ALPHA = 0.1
 
 
 def test_all_wins_have_the_bound_of_their_closed_form() -> None:
-    # Each bet is capped at half the capital, so m is refuted once ((1 + m) / 2m)^n reaches 2/alpha.
+    stakes = 0.5 ** np.arange(1, 13)
     for n in (10, 40):
-        edge = 1 / (2 * (2 / 0.05) ** (1 / n) - 1)
+        edge = brentq(lambda m, n=n: np.mean((1 + stakes * (1 / m - 1)) ** n) - 40, 0.01, 1)
         bounds = betting_bounds(np.ones(n))
         assert bounds.lower == pytest.approx(edge, abs=1e-9)
         assert bounds.upper == 1.0
 
 
-def test_the_bounds_are_where_the_best_capital_so_far_is_two_over_alpha() -> None:
+def test_the_bounds_are_where_the_capital_of_a_plain_product_is_two_over_alpha() -> None:
     x = np.random.default_rng(3).beta(2, 5, 400)
-    bets = bets_of(x, 0.05)
+    stakes = 0.5 ** np.arange(1, 13)[:, None]
 
-    def short_of(mean: float, *, above: bool) -> float:
-        return float(log_capital(x, bets, mean, above=above).max()) - math.log(40)
+    def short_of(mean: float, seen: Any) -> float:
+        return float(np.mean(np.prod(1 + stakes * (seen / mean - 1), axis=1))) - 40
 
-    lower = brentq(lambda mean: short_of(mean, above=True), 0.01, x.mean(), xtol=1e-13)
-    upper = brentq(lambda mean: short_of(mean, above=False), x.mean(), 0.99, xtol=1e-13)
+    lower = brentq(short_of, x.mean() - 0.06, x.mean(), args=(x,), xtol=1e-13)
+    upper = 1 - brentq(short_of, 0.94 - x.mean(), 1 - x.mean(), args=(1 - x,), xtol=1e-13)
     bounds = betting_bounds(x)
     assert (bounds.lower, bounds.upper) == pytest.approx((lower, upper), abs=1e-9)
 
 
 def test_the_mean_is_outside_at_any_time_no_more_often_than_alpha() -> None:
     rng = np.random.default_rng(1)
-    missed, runs, mean = 0, 400, 0.1
-    x = (rng.random((runs, 1500)) < mean).astype(float)
-    bets = bets_of(x, ALPHA)
+    runs, mean = 400, 0.1
+    ones = np.cumsum(rng.random((runs, 1500)) < mean, axis=1)
+    counts = np.stack([np.arange(1, 1501) - ones, ones], axis=-1)
+    missed = 0
     for above in (True, False):
-        missed += int((log_capital(x, bets, mean, above=above).max(axis=1) >= math.log(2 / ALPHA)).sum())
-    # 400 runs of chance 0.1 give more than 55 once in a thousand.
+        capital = log_capital(np.array([0.0, 1.0]), counts, mean, above=above)
+        missed += int((capital.max(axis=1) >= math.log(2 / ALPHA)).sum())
     assert missed <= binom.ppf(0.999, runs, ALPHA)
 
 
@@ -68,11 +68,18 @@ def test_a_fixed_interval_looked_at_after_each_row_misses_far_more_often() -> No
     assert missed.mean() > 3 * ALPHA
 
 
-def test_later_values_never_widen_the_bounds() -> None:
-    x = np.random.default_rng(5).random(300)
-    found = [betting_bounds(x[:n]) for n in (0, 10, 100, 300)]
-    assert all(a.lower <= b.lower and b.upper <= a.upper for a, b in pairwise(found))
-    assert (found[0].lower, found[0].upper) == (0.0, 1.0)
+@pytest.mark.parametrize("n", [1000, 10_000, 100_000])
+def test_the_price_of_looking_at_all_times_is_at_most_twice_the_width(n: int) -> None:
+    x = (np.arange(n) % 10 == 0).astype(float)
+    bounds = betting_bounds(x)
+    once = 2 * 1.96 * math.sqrt(0.09 / n)
+    assert 1.2 < (bounds.upper - bounds.lower) / once < 2.0
+
+
+def test_no_values_say_nothing() -> None:
+    assert betting_bounds(np.empty(0)).lower == 0.0
+    assert betting_bounds(np.empty(0), low=-1).upper == 1.0
+    assert betting_bounds(np.zeros(5)).lower == 0.0
 
 
 def test_a_range_moves_the_bounds_with_it() -> None:

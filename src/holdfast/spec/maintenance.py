@@ -249,6 +249,16 @@ class Rollout(Section, frozen=True):
             ),
         ),
     ] = 0.05
+    max_crashes: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description=(
+                "Times that the challenger's own process may die in shadow before it is given up. Default 3: "
+                "once may be the machine."
+            ),
+        ),
+    ] = 3
     fast_interval: Annotated[
         Duration,
         Meta(description="How often errors and latency are judged. Default 1s: rollback within seconds."),

@@ -2,7 +2,7 @@
 
 from holdfast.stats.arrivals import ArrivalCurve, arrival_curve
 from holdfast.stats.backtest import Backtest, Sample, backtest, rows_to_decide
-from holdfast.stats.betting import MeanBounds, bets_of, betting_bounds, log_capital
+from holdfast.stats.betting import STAKES, MeanBounds, betting_bounds, log_capital
 from holdfast.stats.binning import Bins, CategoryBins, Coded, Counts, NumericBins
 from holdfast.stats.calibration import (
     Calibration,
@@ -74,6 +74,7 @@ __all__ = [
     "CONFUSION_METRICS",
     "PRIOR_ROWS",
     "SCALES",
+    "STAKES",
     "Z95",
     "ArrivalCurve",
     "Backtest",
@@ -108,7 +109,6 @@ __all__ = [
     "arrival_curve",
     "average_precision",
     "backtest",
-    "bets_of",
     "betting_bounds",
     "calendar_periods",
     "calibrate",

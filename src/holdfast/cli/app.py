@@ -32,7 +32,10 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "schema": ("holdfast.cli.checklist", "Print the checklist's JSON Schema."),
     "register": ("holdfast.cli.models", "Register a model with its reference data."),
     "versions": ("holdfast.cli.models", "List the registered model versions."),
-    "rollout": ("holdfast.cli.models", "Promote a version, roll back, or show what is routed."),
+    "rollout": (
+        "holdfast.cli.rollout",
+        "Start, watch, hold, promote or roll back a challenger; show what is routed.",
+    ),
     "serve": ("holdfast.cli.service", "Answer predictions over HTTP."),
     "keep": (
         "holdfast.cli.service",

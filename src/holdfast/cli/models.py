@@ -1,4 +1,4 @@
-"""`holdfast register`, `versions` and `rollout`."""
+"""`holdfast register` and `versions`."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def register_command(
     else:
         click.echo(
             f"The champion is still version {champion}. "
-            f"Next: holdfast rollout promote {version.version}{_place(folder)}"
+            f"Next: holdfast rollout start {version.version}{_place(folder)}"
         )
 
 
@@ -107,67 +107,6 @@ def versions_command(folder: Path, *, as_json: bool) -> None:
 def _version_row(version: ModelVersion, champion: str | None) -> list[str]:
     mark = "champion" if version.version == champion else ""
     return [version.version, version.sha256[:12], iso_utc(version.created_at_us)[:19], mark]
-
-
-@click.group("rollout")
-def rollout_command() -> None:
-    """Promote a version, roll back, or show what is routed. Running services follow within a second."""
-
-
-@rollout_command.command("promote")
-@click.argument("version")
-@folder_option
-@click.option("--reason", default="promoted by hand", show_default=True, help="Stands in the audit for ever.")
-@json_option
-def promote(version: str, folder: Path, reason: str, *, as_json: bool) -> None:
-    """Make VERSION the champion. No request is dropped."""
-    with _open_registry(open_deployment(folder)) as registry:
-        before = registry.route().champion
-        registry.promote(version, reason=reason, actor=actor())
-    _print_change(before, version, as_json=as_json)
-
-
-@rollout_command.command("rollback")
-@folder_option
-@click.option(
-    "--reason", default="rolled back by hand", show_default=True, help="Stands in the audit for ever."
-)
-@json_option
-def rollback(folder: Path, reason: str, *, as_json: bool) -> None:
-    """Make the champion before this one the champion again."""
-    with _open_registry(open_deployment(folder)) as registry:
-        before = registry.route().champion
-        after = registry.rollback(reason=reason, actor=actor())
-    _print_change(before, after, as_json=as_json)
-
-
-def _print_change(before: str | None, after: str | None, *, as_json: bool) -> None:
-    if as_json:
-        print_json({"champion": after, "before": before})
-    else:
-        click.echo(f"The champion is version {after} (was {before}).")
-
-
-@rollout_command.command("status")
-@folder_option
-@json_option
-def status(folder: Path, *, as_json: bool) -> None:
-    """Show the champion and every decision that led to it."""
-    with _open_registry(open_deployment(folder)) as registry:
-        route, decisions = registry.route(), registry.decisions()
-    if as_json:
-        print_json({"route": route, "decisions": decisions})
-        return
-    if route.champion is None:
-        click.echo(
-            f"There is no champion yet. Next: holdfast register MODEL --reference FILE{_place(folder)}"
-        )
-        return
-    click.echo(f"Champion: version {route.champion}.")
-    rows = [
-        [iso_utc(one.at_us)[:19], one.action, one.version or "", one.actor, one.reason] for one in decisions
-    ]
-    print_table("", ["when (UTC)", "decision", "version", "by", "reason"], rows)
 
 
 def _place(folder: Path) -> str:

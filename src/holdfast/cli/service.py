@@ -26,7 +26,8 @@ def serve_command(
 ) -> None:
     """Answer predictions over HTTP until SIGTERM or Ctrl-C, then drain and stop.
 
-    Runs one worker per core, the keeper that moves the log into its tables, and the monitor.
+    Runs one worker per core, the keeper that moves the log into its tables, the monitor, and while a rollout
+    is open its policy and its challenger.
     """
     overrides = {
         "HOLDFAST_TARGET__HOST": host,
@@ -46,6 +47,7 @@ def serve_command(
         background.append(ChildSpec("keeper", [*this, "keep", *place]))
         if not no_monitor:
             background.append(ChildSpec("monitor", [*this, "monitor", "--follow", "--quiet", *place]))
+    background.append(ChildSpec("rollout", [*this, "rollout", "run", "--quiet", *place], during="rollout"))
     raise SystemExit(serve(deployment, background=background))
 
 

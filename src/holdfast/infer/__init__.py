@@ -13,17 +13,27 @@ from holdfast.infer.errors import (
     UnknownModelError,
 )
 from holdfast.infer.model import LoadedModel, load_model
-from holdfast.infer.plane import CHAMPION_ARM, PINNED_ARM, AnsweredBatch, DataPlane
+from holdfast.infer.plane import (
+    CHALLENGER_ARM,
+    CHAMPION_ARM,
+    PINNED_ARM,
+    SHADOW_ARM,
+    AnsweredBatch,
+    DataPlane,
+)
 from holdfast.infer.records import RecordCodec, read_json
 from holdfast.infer.schema import RecordSchema
-from holdfast.infer.turns import Job, Lane, TurnBatcher
+from holdfast.infer.turns import Copier, Job, Lane, TurnBatcher
 from holdfast.infer.validation import check_columns, check_record, check_time, check_value, kind_of, nearest
 
 __all__ = [
+    "CHALLENGER_ARM",
     "CHAMPION_ARM",
     "PINNED_ARM",
+    "SHADOW_ARM",
     "AnsweredBatch",
     "Block",
+    "Copier",
     "DataPlane",
     "InferError",
     "InputError",

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from holdfast.prediction_log import Label, SpoolWriter
 
 CHAMPION_ARM = "champion"
+CHALLENGER_ARM = "challenger"
+"""Of rows that the challenger of a rollout answered to a caller."""
+SHADOW_ARM = "shadow"
+"""Of copies that a challenger answered and no caller saw; their ids are those of the rows copied."""
 PINNED_ARM = "pinned"
 """Of rows whose caller asked by name for a version that is not the champion."""
 
@@ -28,13 +32,17 @@ PINNED_ARM = "pinned"
 class AnsweredBatch:
     """N answered rows, already in the log. Lists of Python values are made once, when first asked for."""
 
-    __slots__ = ("_outputs", "_predictions", "_probabilities", "answer", "ids", "model", "record_s", "rows")
+    __slots__ = (
+        "_outputs", "_predictions", "_probabilities", "answer", "block", "ids", "model", "record_s", "rows",
+    )  # fmt: skip
 
     def __init__(self, model: LoadedModel, answer: Answer, ids: Sequence[str], rows: int) -> None:
         self.model = model
         self.answer = answer
         self.ids = ids
         self.rows = rows
+        self.block: Block | None = None
+        """What was asked."""
         self.record_s = 0.0
         """What writing the rows to the log took."""
         self._predictions: list[Any] | None = None
@@ -112,6 +120,7 @@ class DataPlane:
             fresh = iter(made)
             ids = [next(fresh) if one is None else one for one in block.ids]
         batch = AnsweredBatch(model, answer, ids, rows)
+        batch.block = block
         if self.writer is not None and self._redactor is not None:
             now_us = self._clock.now_us()
             ended = time.monotonic()

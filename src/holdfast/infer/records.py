@@ -33,7 +33,7 @@ class RecordCodec:
         self._type: Any = schema.record_type()
         self._one = msgspec.json.Decoder(self._type).decode
         self._many = msgspec.json.Decoder(list[self._type]).decode  # type: ignore[name-defined]  # made at run time
-        positions = {name: i for i, name in enumerate(schema.fields)}
+        self._positions = positions = {name: i for i, name in enumerate(schema.fields)}
         self._column_count = len(schema.columns)
         self._id_at = positions[schema.id_field]
         self._time_at = positions[schema.time_field] if schema.time_field else None
@@ -46,6 +46,10 @@ class RecordCodec:
             is_float(column.dtype) and not column.nullable for column in schema.columns
         )
         self._names = tuple(column.name for column in schema.columns)
+
+    def position(self, field: str) -> int | None:
+        """Where a field is in the records: attribute `f0`, `f1`, ...; None if records have no such field."""
+        return self._positions.get(field)
 
     def decode(self, body: bytes) -> tuple[list[Record], bool]:
         """The records of a body, and whether it is one record that stands alone.

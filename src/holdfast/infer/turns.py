@@ -13,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 
@@ -92,14 +92,23 @@ class Job:
         raise NotImplementedError
 
 
+class Copier(Protocol):
+    """Sends copies of answered rows to a challenger."""
+
+    def offer(self, batch: AnsweredBatch) -> None:
+        """Take the batch's rows, or count them as dropped; never waits, never raises."""
+
+
 class Lane:
     """The queue of one loaded model version."""
 
-    __slots__ = ("arm", "codec", "cost", "model", "pending", "retired", "rows")
+    __slots__ = ("arm", "codec", "copier", "cost", "model", "pending", "retired", "rows")
 
     def __init__(self, model: LoadedModel, checklist: Checklist) -> None:
         self.model = model
         self.arm = CHAMPION_ARM
+        self.copier: Copier | None = None
+        """Set while a challenger answers copies of this version's rows."""
         self.codec = RecordCodec(model.signature, checklist)
         self.pending: deque[Job] = deque()
         self.rows = 0
@@ -372,6 +381,8 @@ class TurnBatcher:
                 counts.batch(
                     lane.version, outcome.rows, lane.model.last_run_s, outcome.record_s, ended_s - deliver_s
                 )
+                if lane.copier is not None:
+                    lane.copier.offer(outcome)
                 if len(jobs) == 1:
                     counts.version(lane.version).queue_s.observe(max(began_s - jobs[0].arrived_s, 0.0))
                 else:

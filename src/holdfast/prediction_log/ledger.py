@@ -301,7 +301,7 @@ def verify_log(log_folder: Path) -> VerifyReport:
 
 
 def _duplicate_ids(log_folder: Path) -> list[tuple[str, int]]:
-    """Ids of several rows. Hashes first, so memory is 8 bytes per row and not the id."""
+    """Ids of several rows, copies aside. Hashes first, so memory is 8 bytes per row and not the id."""
     folder = predictions_folder(log_folder)
     if not DeltaTable.is_deltatable(str(folder)):
         return []
@@ -309,11 +309,11 @@ def _duplicate_ids(log_folder: Path) -> list[tuple[str, int]]:
         connection.register("predictions", dataset_of(DeltaTable(str(folder)), folder))
         connection.execute(
             "CREATE TEMP TABLE suspects AS SELECT hash(prediction_id) AS h FROM predictions "
-            "GROUP BY h HAVING count(*) > 1"
+            "WHERE arm IS DISTINCT FROM 'shadow' GROUP BY h HAVING count(*) > 1"
         )
         rows: list[tuple[str, int]] = connection.execute(
             "SELECT prediction_id, count(*) AS n FROM predictions "
-            "WHERE hash(prediction_id) IN (SELECT h FROM suspects) "
+            "WHERE hash(prediction_id) IN (SELECT h FROM suspects) AND arm IS DISTINCT FROM 'shadow' "
             "GROUP BY prediction_id HAVING n > 1 ORDER BY n DESC, prediction_id"
         ).fetchall()
     return rows

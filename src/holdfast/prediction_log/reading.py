@@ -31,6 +31,7 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     """How much the tables hold."""
 
     predictions: int
+    """Without the answers of a challenger to copies, which nobody saw (arm `shadow`)."""
     labels: int
     """Predictions and unknown ids that have a label now; one whose label was taken back has none."""
     label_revisions: int
@@ -133,9 +134,10 @@ class PredictionLog:
         found = self._sql(
             f"""
             WITH last AS (SELECT * FROM ({LAST_REVISIONS}) WHERE y IS NOT NULL),
-            ids AS (SELECT prediction_id, count(*) AS n FROM predictions
+            given AS (SELECT prediction_id FROM predictions WHERE arm IS DISTINCT FROM 'shadow'),
+            ids AS (SELECT prediction_id, count(*) AS n FROM given
                     WHERE prediction_id IN (SELECT prediction_id FROM last) GROUP BY prediction_id)
-            SELECT (SELECT count(*) FROM predictions) AS predictions,
+            SELECT (SELECT count(*) FROM given) AS predictions,
                    (SELECT count(*) FROM last) AS labels,
                    (SELECT count(*) FROM labels) AS label_revisions,
                    (SELECT coalesce(sum(n), 0)::BIGINT FROM ids) AS labelled,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from holdfast.rollout.exposure import most_share
-from holdfast.rollout.values import Comparison, Evidence, Plan, Standing, Terms
+from holdfast.rollout.values import Act, Clock, Comparison, Evidence, Plan, Standing, Terms
 
 
 def decide(terms: Terms, standing: Standing, evidence: Evidence) -> Plan:
@@ -25,12 +25,13 @@ def decide(terms: Terms, standing: Standing, evidence: Evidence) -> Plan:
     approved = is_approved(terms, evidence)
     allowed = most_share(terms, evidence, approved=approved)
 
-    def plan(act: str, clock: str, reason: str, share: float = 0.0) -> Plan:
+    def plan(act: Act, clock: Clock, reason: str, share: float = 0.0, subject: str = "") -> Plan:
         return Plan(
-            act=act,  # type: ignore[arg-type]  # literals below
+            act=act,
             reason=reason,
-            clock=clock,  # type: ignore[arg-type]  # literals below
+            clock=clock,
             share=share,
+            subject=subject,
             approved=approved,
             most_share=allowed,
         )
@@ -43,8 +44,9 @@ def decide(terms: Terms, standing: Standing, evidence: Evidence) -> Plan:
         return plan("expire", "time", "the deadline came without a decision")
     if standing.held:
         return plan("none", "time", "held; `holdfast rollout resume` lets it go on")
-    for reason in _odd(terms, evidence):
-        return plan("hold", "label-free", reason)
+    for subject, reason in _odd(terms, evidence):
+        if subject not in standing.accepted:
+            return plan("hold", "label-free", reason, subject=subject)
 
     shares = (0.0, *terms.ramp)
     following = min(share for share in shares if share > standing.share)
@@ -58,10 +60,15 @@ def decide(terms: Terms, standing: Standing, evidence: Evidence) -> Plan:
         if not approved:
             return plan("none", "labels", _missing(terms, evidence))
         if not standing.checked:
-            return plan("none", "time", "the labels approve it; a passed `holdfast check` or a waiver is missing")
+            return plan(
+                "none", "time", "the labels approve it; a passed `holdfast check` or a waiver is missing"
+            )
         if standing.kind == "first":
             return plan(
-                "hold", "labels", "the labels approve it; a person confirms with `holdfast rollout promote`"
+                "hold",
+                "labels",
+                "the labels approve it; a person confirms with `holdfast rollout promote`",
+                subject="confirmation",
             )
         return plan("promote", "labels", _approval(evidence))
     if following > allowed:
@@ -114,18 +121,23 @@ def _harmed(evidence: Evidence) -> Iterator[Comparison]:
             yield one
 
 
-def _odd(terms: Terms, evidence: Evidence) -> Iterator[str]:
+def _odd(terms: Terms, evidence: Evidence) -> Iterator[tuple[str, str]]:
     if evidence.ratio_evidence >= 1 / terms.alpha:
-        yield "the arms do not get the shares they should, so no comparison of them can be trusted"
+        yield "ratio", "the arms do not get the shares they should, so no comparison of them can be trusted"
     coverage = evidence.coverage
     if coverage is not None and (coverage.lower > 0 or coverage.upper < 0):
-        yield f"the arms' labels arrive differently by {_number(coverage.mean or 0.0)}: their losses cannot be compared"
+        by = _number(coverage.mean or 0.0)
+        yield "coverage", f"the arms' labels arrive differently by {by}: their losses cannot be compared"
     flips = evidence.flips
     if flips is not None and flips.lower > terms.max_flips:
-        yield f"at least {flips.lower:.1%} of the answers differ, more than max_flips {terms.max_flips:g}"
+        yield (
+            "flips",
+            f"at least {flips.lower:.1%} of the answers differ, more than max_flips {terms.max_flips:g}",
+        )
+    most = terms.max_volume_change
     for what, one in (("share of positives", evidence.volume), ("mean score", evidence.score)):
-        if one is not None and (one.lower > terms.max_volume_change or one.upper < -terms.max_volume_change):
-            yield f"the {what} moved by {_number(one.mean or 0.0)}, more than {terms.max_volume_change:g}"
+        if one is not None and (one.lower > most or one.upper < -most):
+            yield what, f"the {what} moved by {_number(one.mean or 0.0)}, more than {most:g}"
 
 
 def _missing(terms: Terms, evidence: Evidence) -> str:

@@ -64,9 +64,11 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     deadline_us: int
     checked: bool
     """A passed check, or a waiver, is there."""
+    accepted: tuple[str, ...] = ()
+    """Subjects after which a person let it go on."""
 
     @classmethod
-    def of(cls, rollout: Rollout, *, checked: bool) -> Standing:
+    def of(cls, rollout: Rollout, *, checked: bool, accepted: tuple[str, ...] = ()) -> Standing:
         """Of a rollout in the registry."""
         return cls(
             kind=rollout.kind,
@@ -77,6 +79,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
             phase_at_us=rollout.phase_at_us,
             deadline_us=rollout.deadline_us,
             checked=checked,
+            accepted=accepted,
         )
 
 
@@ -142,6 +145,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     act: Act
     reason: str
     clock: Clock
+    subject: str = ""
+    """With `hold`: what was odd."""
     share: float = 0.0
     """With `advance`: the next one."""
     approved: bool = False

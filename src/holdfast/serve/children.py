@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from holdfast.serve.control import Message, Reader, frame
 
@@ -28,6 +28,8 @@ class ChildSpec:
 
     name: str
     command: Sequence[str]
+    during: Literal["service", "rollout"] = "service"
+    """rollout: only while one is open."""
 
 
 @dataclass(slots=True)
@@ -66,14 +68,15 @@ class WorkerProcess:
             self.control.sendall(frame(message))
 
 
-def start_worker(index: int, listening: socket.socket) -> WorkerProcess:
-    """Start a worker on an inherited socket."""
+def start_worker(index: int, listening: socket.socket, copies: socket.socket) -> WorkerProcess:
+    """Start a worker on an inherited socket, with the end into which it may put copies."""
     ours, theirs = socket.socketpair()
     ours.settimeout(5.0)
     name = f"worker-{index}-{secrets.token_hex(4)}"
+    handed = (listening.fileno(), theirs.fileno(), copies.fileno())
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "holdfast.serve.worker", str(listening.fileno()), str(theirs.fileno())],
-        pass_fds=(listening.fileno(), theirs.fileno()),
+        [sys.executable, "-P", "-m", "holdfast.serve.worker", *map(str, handed)],
+        pass_fds=handed,
         stdin=subprocess.DEVNULL,
         # One that is still starting dies at once and lets go of the port; one that runs drains.
         preexec_fn=die_with_parent(),  # noqa: PLW1509 - no threads here

@@ -98,12 +98,29 @@ class Start(Message, frozen=True):
     """Where to listen for gRPC; "": nowhere."""
 
 
+class Challenger(msgspec.Struct, frozen=True):
+    """The challenger of a rollout, as a worker needs it."""
+
+    version: str
+    artifact: str
+    rollout: int
+    canary: bool
+    """False: it gets copies only."""
+    share: float
+    key: bytes
+    """Of the hash that assigns."""
+
+    def __repr__(self) -> str:
+        return f"Challenger(version={self.version!r}, canary={self.canary}, share={self.share})"
+
+
 class Route(Message, frozen=True):
     """To a worker: this version answers from now on."""
 
     generation: int
     version: str | None
     artifact: str
+    challenger: Challenger | None = None
 
 
 class Keys(Message, frozen=True):
@@ -136,7 +153,16 @@ class LoadFailed(Message, frozen=True):
     error: str
 
 
-Spoken = Start | Route | Keys | Drain | Loaded | LoadFailed | Hold | Release | Held | Released | Ask | Told
+class ChallengerFailed(Message, frozen=True):
+    """From a worker: the challenger could not be loaded; the champion answers everything."""
+
+    version: str
+    error: str
+
+
+_FromSupervisor = Start | Route | Keys | Drain | Hold | Release | Told
+_FromWorker = Loaded | LoadFailed | ChallengerFailed | Held | Released | Ask
+Spoken = _FromSupervisor | _FromWorker
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Spoken).decode
 

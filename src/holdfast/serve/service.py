@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from holdfast.clock import Clock
 from holdfast.errors import HoldfastError
@@ -13,6 +13,7 @@ from holdfast.infer import (
     CHAMPION_ARM,
     PINNED_ARM,
     AnsweredBatch,
+    Copier,
     DataPlane,
     Job,
     Lane,
@@ -33,6 +34,9 @@ from holdfast.serve.v2 import V2Codec
 from holdfast.serve.watch import Watch
 from holdfast.spec.checklist import Checklist
 from holdfast.telemetry import RouteCounts, ServiceCounts
+
+if TYPE_CHECKING:
+    from holdfast.serve.canary import Canary
 
 PREDICT: Final = "/predict"
 INFER: Final = "/v2/models/{model}/infer"
@@ -175,6 +179,12 @@ class Service:
         speed = checklist.speed
         self.batcher = TurnBatcher(plane, counts, speed.deadline_ms / 1000, speed.p99_ms / 1000)
         self.champion: Endpoint | None = None
+        self.canary: Canary | None = None
+        """Sends a share of the requests to a challenger, while a rollout asks for it."""
+        self.keeps_standby = False
+        """Whether the champion before this one stays loaded, so that going back takes no loading."""
+        self.standby: Endpoint | None = None
+        self._copier: Copier | None = None
         self.repository: object | None = None
         """Loads versions at run time, where there is a supervisor."""
         self._endpoints: dict[str, Endpoint] = {}
@@ -198,12 +208,35 @@ class Service:
         old = self.champion
         self.champion = endpoint = self._open(model)
         endpoint.lane.arm = CHAMPION_ARM
+        endpoint.lane.copier = self._copier
         self.generation = generation
         self.examples = examples
         self.counts.champion = model.version
         if old is not None and old is not endpoint:
             old.lane.arm = PINNED_ARM
-            self._close_unless_wanted(old)
+            old.lane.copier = None
+            if self.canary is not None and self.canary.endpoint is endpoint:
+                self.canary = None  # promoted: there is no other arm
+            before, self.standby = self.standby, old if self.keeps_standby else None
+            for one in (before, old):
+                if one is not None:
+                    self._close_unless_wanted(one)
+
+    def dismiss(self, endpoint: Endpoint) -> None:
+        """Keep a former champion loaded no longer, if it is still the one on standby."""
+        if self.standby is endpoint:
+            self.standby = None
+            self._close_unless_wanted(endpoint)
+
+    def set_copier(self, copier: Copier | None) -> None:
+        """Copy what the champion answers to a challenger, or no longer."""
+        self._copier = copier
+        if self.champion is not None:
+            self.champion.lane.copier = copier
+
+    def add(self, model: LoadedModel) -> Endpoint:
+        """Load a version beside the champion; `pin` it, or it closes with the next change."""
+        return self._open(model)
 
     def hold(self, model: LoadedModel | None, version: str = "") -> None:
         """Answer those who ask for this version by name, until it is released.
@@ -257,7 +290,8 @@ class Service:
         version = endpoint.lane.version
         replaced = self._endpoints.get(version) is not endpoint
         held = version in self._held and not replaced
-        if endpoint is self.champion or held or endpoint in self._pins or endpoint.lane.retired:
+        wanted = endpoint is self.champion or endpoint is self.standby or held or endpoint in self._pins
+        if wanted or endpoint.lane.retired:
             return
         if not replaced:
             del self._endpoints[version]
@@ -299,6 +333,10 @@ class Service:
             lane = endpoint.lane
             self.batcher.check(lane, arrived_s)
             records, alone = lane.codec.decode(body)
+            if self.canary is not None and records and self.canary.takes(lane.codec, records, None):
+                endpoint = self.canary.endpoint
+                lane, counts = endpoint.lane, endpoint.predict_counts
+                records, alone = lane.codec.decode(body)
             rows = len(records)
             if rows > self._max_rows:
                 raise TooManyRowsError(
@@ -352,6 +390,15 @@ class Service:
             lane = endpoint.lane
             self.batcher.check(lane, arrived_s)
             call = decode(endpoint)
+            if (
+                self.canary is not None
+                and version is None
+                and call.rows
+                and self.canary.takes(lane.codec, call.records, call.block)
+            ):
+                endpoint = self.canary.endpoint
+                lane, counts = endpoint.lane, endpoint.counts_of(route)
+                call = decode(endpoint)
             if not call.rows:
                 counts.observe(200, 0.0)
                 sink.respond(*call.encode_empty())

@@ -22,8 +22,9 @@ import msgspec
 from holdfast.clock import SystemClock
 from holdfast.errors import HoldfastError
 from holdfast.serve.admission import KeyEntry
+from holdfast.serve.challenger import ShadowProcess
 from holdfast.serve.children import Background, Backoff, ChildSpec, WorkerProcess, exit_text, start_worker
-from holdfast.serve.control import Drain, Keys, Loaded, LoadFailed, Route, Start
+from holdfast.serve.control import Challenger, ChallengerFailed, Drain, Keys, Loaded, LoadFailed, Route, Start
 from holdfast.serve.holdings import Holdings
 from holdfast.serve.preflight import check_deployment, only_one
 from holdfast.serve.rates import make_rates_file
@@ -75,6 +76,7 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._places: list[_Place] = []
         self._route = Route(-1, None, "")
+        self._rolls_out = False
         self._keys = Keys(())
         self._keys_seen: tuple[int, int] | None = None
         self._poll_at_s = 0.0
@@ -86,6 +88,7 @@ class Supervisor:
         self._grpc_address = ""
         self._reload_wanted = False
         self._holdings = Holdings(deployment, self._workers)
+        self._shadow = ShadowProcess()
 
     def run(self) -> int:
         """Serve; 0 after a drained end, 1 after a forced one or one without hope.
@@ -115,6 +118,7 @@ class Supervisor:
                 undo.callback(reserved.close)
                 self._grpc_address = f"{host}:{grpc_port}"
             undo.enter_context(self._handle_signals())
+            undo.callback(self._shadow.close)
             undo.callback(self._kill_all)
             (run_folder / "serve.json").write_bytes(
                 msgspec.json.encode(
@@ -154,10 +158,16 @@ class Supervisor:
         for place in self._places:
             self._tend(place, now_s)
         for child in self._background:
-            if self._announced:  # a keeper or monitor has nothing to do before there is a service
+            if child.spec.during == "rollout" and not self._rolls_out:
+                child.stop()
+            elif self._announced:  # a keeper or monitor has nothing to do before there is a service
                 said = child.keep_alive(now_s)
                 if said is not None:
                     self._say(said)
+        if self._announced:
+            said = self._shadow.tend(now_s)
+            if said is not None:
+                self._say(said)
         self._holdings.tend()
         if now_s >= self._poll_at_s:
             self._poll_at_s = now_s + ROUTE_POLL_S
@@ -194,7 +204,7 @@ class Supervisor:
             place.current = self._start(place)
 
     def _start(self, place: _Place) -> WorkerProcess:
-        worker = start_worker(place.index, place.listening)
+        worker = start_worker(place.index, place.listening, self._shadow.copies)
         self._selector.register(worker.control, selectors.EVENT_READ, (place, worker))
         deployment = self._deployment
         import holdfast
@@ -259,6 +269,11 @@ class Supervisor:
             place.was_ready = True
             self._say(f"worker {place.index}: version {message.version} cannot be loaded: {message.error}")
             self._resend_at_s = time.monotonic() + RELOAD_AFTER_FAILURE_S
+        elif isinstance(message, ChallengerFailed):
+            self._say(
+                f"worker {place.index}: the challenger, version {message.version}, cannot be loaded: "
+                f"{message.error}"
+            )
         else:
             self._holdings.hear(worker, message)
 
@@ -267,16 +282,29 @@ class Supervisor:
             table = registry.route()
             if table.generation == self._route.generation and table.champion == self._route.version:
                 return
-            folder = ""
-            if table.champion is not None:
-                version = registry.version(table.champion)
-                folder = str(self._deployment.artifacts_folder / version.sha256[:32])
+            folder = "" if table.champion is None else self._artifact(registry, table.champion)
+            challenger = None
+            if table.challenger is not None:
+                found = table.challenger
+                challenger = Challenger(
+                    found.version,
+                    self._artifact(registry, found.version),
+                    found.rollout,
+                    found.mode == "canary",
+                    found.share,
+                    found.assignment_key,
+                )
+            self._rolls_out = registry.rollouts.open() is not None
         except HoldfastError as error:
             self._say(f"the route table cannot be read: {error}")
             self._poll_at_s = time.monotonic() + 1.0
             return
-        self._route = Route(table.generation, table.champion, folder)
+        self._route = Route(table.generation, table.champion, folder, challenger)
         self._broadcast()
+        self._shadow.follow(self._deployment, challenger)
+
+    def _artifact(self, registry: Registry, version: str) -> str:
+        return str(self._deployment.artifacts_folder / registry.version(version).artifact_folder)
 
     def _broadcast(self) -> None:
         for place in self._places:
@@ -411,6 +439,7 @@ class Supervisor:
             self._bury(worker)
         for child in self._background:
             child.stop()
+        self._shadow.stop()
         processes = [child.process for child in self._background if child.process is not None]
         if forced or not self._wait_for(processes, BACKGROUND_STOP_S):
             forced = True
@@ -428,6 +457,7 @@ class Supervisor:
         return True
 
     def _kill_all(self) -> None:
+        self._shadow.kill()
         processes = [child.process for child in self._background if child.process is not None]
         for place in self._places:
             processes += [worker.process for worker in (place.current, *place.leaving) if worker is not None]

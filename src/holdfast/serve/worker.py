@@ -1,4 +1,7 @@
-"""One worker process: `python -m holdfast.serve.worker LISTEN_FD CONTROL_FD`, started by the supervisor."""
+"""One worker process, started by the supervisor.
+
+`python -m holdfast.serve.worker LISTEN_FD CONTROL_FD COPIES_FD`
+"""
 
 from __future__ import annotations
 
@@ -19,14 +22,16 @@ import uvloop
 
 from holdfast.clock import SystemClock
 from holdfast.errors import HoldfastError
-from holdfast.infer import DataPlane, LoadedModel, load_model, resident_bytes
-from holdfast.prediction_log import SpoolWriter
-from holdfast.privacy import PSEUDONYM_KEY_VARIABLE, open_redactor
+from holdfast.infer import CHALLENGER_ARM, PINNED_ARM, LoadedModel, load_model, resident_bytes
+from holdfast.privacy import PSEUDONYM_KEY_VARIABLE
 from holdfast.serve.admission import Admission
 from holdfast.serve.app import make_app
 from holdfast.serve.connection_state import WorkerState
+from holdfast.serve.canary import Canary
 from holdfast.serve.consent import ConsentBook
 from holdfast.serve.control import (
+    Challenger,
+    ChallengerFailed,
     Drain,
     Keys,
     Loaded,
@@ -39,10 +44,12 @@ from holdfast.serve.control import (
     receive_one,
 )
 from holdfast.serve.protocol import HotProtocol
+from holdfast.serve.copying import Copies
+from holdfast.serve.opening import open_plane
 from holdfast.serve.rates import RATES_FILE, RateSlots
 from holdfast.serve.repository import Repository
 from holdfast.serve.security import client_ca, make_tls, tls_pair
-from holdfast.serve.service import Service
+from holdfast.serve.service import Endpoint, Service
 from holdfast.serve.sockets import open_no_more
 from holdfast.serve.tokens import TokenVerifier
 from holdfast.serve.uvicorn_settings import uvicorn_config
@@ -76,9 +83,14 @@ class Worker:
         start: the supervisor's first message.
         listening: the socket inherited from the supervisor.
         control: to the supervisor; its end means that the supervisor is gone.
+        copies: to the challenger's own process, where there is one.
     """
 
-    def __init__(self, start: Start, listening: socket.socket, control: socket.socket) -> None:
+    def __init__(
+        self, start: Start, listening: socket.socket, control: socket.socket, copies: socket.socket
+    ) -> None:
+        self._copies = copies
+        self._challenger: Endpoint | None = None
         self._start = start
         self._checklist = start.checklist
         self._deployment = Deployment(Path(start.folder), start.checklist, start.checklist_hash)
@@ -104,6 +116,7 @@ class Worker:
         tokens = TokenVerifier(security, folder) if security.jwt_jwks else None
         admission = Admission(security, clock, slots, tokens)
         self._service = service = Service(self._checklist, plane, self._counts, clock, admission)
+        service.keeps_standby = self._checklist.rollout.standby.microseconds > 0
         service.watch = self._open_watch(clock)
         key = os.environ.get(PSEUDONYM_KEY_VARIABLE)
         service.consents = ConsentBook(folder, key.encode() if key else None, clock)
@@ -244,7 +257,9 @@ class Worker:
             route = await self._routes.get()
             while not self._routes.empty():
                 route = self._routes.get_nowait()  # only the latest counts
-            self._say(await self._load(route))
+            said = await self._load(route)
+            await self._follow_challenger(route.challenger)
+            self._say(said)
             self._answered_first_route.set()
 
     async def _load(self, route: Route) -> Message:
@@ -267,7 +282,54 @@ class Worker:
             logger.exception("a model version cannot be loaded")
             return LoadFailed(route.generation, route.version, f"{type(error).__name__}: {error}")
         service.install(model, route.generation, example_records(model, self._checklist))
+        standby = service.standby
+        if standby is not None:
+            standby_s = self._checklist.rollout.standby.seconds
+            asyncio.get_running_loop().call_later(standby_s, service.dismiss, standby)
         return Loaded(route.generation, route.version)
+
+    async def _follow_challenger(self, challenger: Challenger | None) -> None:
+        """Give the challenger its copies and its share, or take both away."""
+        service, before = self._service, self._challenger
+        copies = None if challenger is None else challenger.version
+        service.set_copier(
+            None if copies is None else Copies(self._copies, copies, self._counts.copy(copies))
+        )
+        if challenger is None or not challenger.canary:
+            service.canary = self._challenger = None
+        else:
+            endpoint = service.find(challenger.version)
+            if endpoint is None:
+                artifact = Path(challenger.artifact)
+                try:
+                    model = await asyncio.to_thread(self._load_and_warm, artifact, challenger.version)
+                except Exception as error:  # noqa: BLE001 - whatever its artifact does, the champion answers
+                    self._counts.copy(challenger.version).load_failures += 1
+                    service.canary = self._challenger = None
+                    if before is not None:
+                        service.unpin(before)
+                    self._say(ChallengerFailed(challenger.version, f"{type(error).__name__}: {error}"))
+                    return
+                endpoint = service.add(model)
+            if endpoint is not before:
+                service.pin(endpoint)
+                self._challenger = endpoint
+            else:
+                before = None
+            endpoint.lane.arm = CHALLENGER_ARM
+            place = (self._start.index, self._checklist.compute.cores)
+            service.canary = Canary(
+                endpoint,
+                challenger,
+                self._checklist.rollout.assign_by,
+                place=place,
+                counts=self._counts,
+                chance=random.Random().random,  # noqa: S311 - no secret
+            )
+        if before is not None:
+            if before is not service.champion:
+                before.lane.arm = PINNED_ARM
+            service.unpin(before)
 
     def _load_and_warm(self, artifact: Path, version: str) -> LoadedModel:
         compute = self._checklist.compute
@@ -327,32 +389,6 @@ class Worker:
             await asyncio.sleep(SNAPSHOT_S)
 
 
-def open_plane(deployment: Deployment, replica: str, clock: SystemClock) -> DataPlane:
-    """The data plane with the log that the checklist asks for.
-
-    Raises:
-        PseudonymKeyError: the log needs a key that the environment does not hold.
-        PredictionLogError: the log's folder cannot be written.
-    """
-    settings = deployment.checklist.logging
-    if not settings.enabled:
-        return DataPlane(None, None, clock)
-    synced = settings.durability == "synced"
-    privacy = deployment.checklist.privacy
-    redactor = open_redactor(privacy, deployment.folder, os.environ, clock, synced=synced)
-    writer = SpoolWriter(
-        deployment.log_folder,
-        deployment=deployment.name,
-        replica=replica,
-        clock=clock,
-        durability=settings.durability,
-        segment_bytes=round(settings.segment_mb * 1024 * 1024),
-        sampling_fraction=settings.sampling_fraction,
-        on_full=settings.on_full,
-    )
-    return DataPlane(writer, redactor, clock, synced=synced)
-
-
 def example_records(model: LoadedModel, checklist: Checklist) -> list[dict[str, Any]]:
     """Up to three records of the reference, for documentation; none of private data."""
     if checklist.privacy.sensitivity == "high" or checklist.privacy.fields or not model.examples:
@@ -371,6 +407,7 @@ def main(arguments: list[str]) -> int:
     logging.basicConfig(level=logging.WARNING, format="holdfast worker: %(levelname)s %(name)s: %(message)s")
     listening = socket.socket(fileno=int(arguments[0]))
     control = socket.socket(fileno=int(arguments[1]))
+    copies = socket.socket(fileno=int(arguments[2]))
     try:
         start = receive_one(control)
     except EOFError:
@@ -379,15 +416,15 @@ def main(arguments: list[str]) -> int:
         return 1
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(start, listening, control))
+            runner.run(_run(start, listening, control, copies))
     except HoldfastError as error:
         print(f"holdfast worker: {error}", file=sys.stderr, flush=True)  # noqa: T201 - the process's own last word
         return 2
     return 0
 
 
-async def _run(start: Start, listening: socket.socket, control: socket.socket) -> None:
-    await Worker(start, listening, control).run()
+async def _run(start: Start, listening: socket.socket, control: socket.socket, copies: socket.socket) -> None:
+    await Worker(start, listening, control, copies).run()
 
 
 if __name__ == "__main__":

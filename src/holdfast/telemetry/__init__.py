@@ -1,13 +1,14 @@
 """The service's own metrics: counted in the worker, summed over workers off the path of a request."""
 
 from holdfast.telemetry.access import Access, AccessLog
-from holdfast.telemetry.counts import Histogram, RouteCounts, ServiceCounts
+from holdfast.telemetry.counts import CopyCounts, Histogram, RouteCounts, ServiceCounts
 from holdfast.telemetry.snapshots import read_all, retire, write_snapshot
 from holdfast.telemetry.traces import Traces
 
 __all__ = [
     "Access",
     "AccessLog",
+    "CopyCounts",
     "Histogram",
     "RouteCounts",
     "ServiceCounts",

@@ -88,6 +88,31 @@ class LogCounts(msgspec.Struct):
     labels: int = 0
 
 
+class CopyCounts(msgspec.Struct):
+    """Rows copied to a challenger: every one is answered, failed, dropped, or still waiting."""
+
+    version: str
+    copied: int = 0
+    """Handed to the queue."""
+    dropped: int = 0
+    """Not, or out of it again, since it was full."""
+    answered: int = 0
+    failed: int = 0
+    starts: int = 0
+    """Lives of the challenger's own process; each but the first follows a death."""
+    load_failures: int = 0
+    """Times that a worker could not load the challenger."""
+
+    def add(self, other: CopyCounts) -> None:
+        """Add another process's counts."""
+        self.copied += other.copied
+        self.dropped += other.dropped
+        self.answered += other.answered
+        self.failed += other.failed
+        self.starts += other.starts
+        self.load_failures += other.load_failures
+
+
 class ServiceCounts(msgspec.Struct):
     """Everything one worker counts. Numbers only ever grow, except the gauges."""
 
@@ -95,6 +120,9 @@ class ServiceCounts(msgspec.Struct):
     versions: dict[str, VersionCounts] = msgspec.field(default_factory=dict)
     refusals: dict[str, int] = msgspec.field(default_factory=dict)
     log: LogCounts = msgspec.field(default_factory=LogCounts)
+    copies: dict[str, CopyCounts] = msgspec.field(default_factory=dict)
+    units: dict[str, int] = msgspec.field(default_factory=dict)
+    """Units that an arm got, by `rollout share arm`; each unit once."""
     access_lost: int = 0
     """Requests without a line in the access log."""
     queued_rows: int = 0
@@ -120,6 +148,18 @@ class ServiceCounts(msgspec.Struct):
         if found is None:
             found = self.versions[version] = VersionCounts(version)
         return found
+
+    def copy(self, version: str) -> CopyCounts:
+        """The counts of copies to a challenger."""
+        found = self.copies.get(version)
+        if found is None:
+            found = self.copies[version] = CopyCounts(version)
+        return found
+
+    def unit(self, rollout: int, share: float, arm: str) -> None:
+        """Count one unit of assignment."""
+        key = f"{rollout} {share:g} {arm}"
+        self.units[key] = self.units.get(key, 0) + 1
 
     def batch(
         self, version: str, rows: int, run_s: float, record_s: float = 0.0, encode_s: float = 0.0
@@ -156,6 +196,10 @@ class ServiceCounts(msgspec.Struct):
             ours.queue_s.add(theirs.queue_s)
             ours.record_s.add(theirs.record_s)
             ours.encode_s.add(theirs.encode_s)
+        for copies in other.copies.values():
+            self.copy(copies.version).add(copies)
+        for key, number in other.units.items():
+            self.units[key] = self.units.get(key, 0) + number
         for reason, number in other.refusals.items():
             self.refusals[reason] = self.refusals.get(reason, 0) + number
         self.log.served += other.log.served

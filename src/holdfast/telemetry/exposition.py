@@ -157,6 +157,16 @@ class _Counts(Collector):
             _add(record, values, counts.record_s)
             _add(encode, values, counts.encode_s)
         yield from (rows, failures, batch, run, queue, record, encode)
+        copies = CounterMetricFamily(
+            "holdfast_shadow_rows",
+            "Rows copied to a challenger, by what became of them; nobody sees its answers.",
+            labels=["model", "version", "outcome"],
+        )
+        for one in self._counts.copies.values():
+            for outcome in ("copied", "dropped", "answered", "failed"):
+                copies.add_metric([self._model, one.version, outcome], getattr(one, outcome))
+        if self._counts.copies:
+            yield copies
 
     def _log(self) -> Iterator[Metric]:
         rows = CounterMetricFamily(

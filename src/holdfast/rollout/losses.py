@@ -1,0 +1,99 @@
+"""What a wrong answer is: losses in [0, 1] of answers beside labels, as texts or numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.artifact import Signature
+from holdfast.prediction_log import label_text
+from holdfast.spec.checklist import Checklist
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """The loss of one deployment.
+
+    Two classes: a false positive and a false negative cost what [monitoring] states, in units of the dearer
+    one; where nothing is stated, both cost 1. More classes: 1 for a wrong one. Regression: the absolute error
+    in units of loss_scale, at most 1.
+    """
+
+    task: str
+    positive: str
+    truthy: bool
+    """The classes are 0 and 1, so labels may say true and false."""
+    false_positive: float
+    false_negative: float
+    scale: float
+
+    @classmethod
+    def of(cls, signature: Signature, checklist: Checklist) -> Losses:
+        """For a model with this signature."""
+        monitoring = checklist.monitoring
+        dearest = max(monitoring.cost_false_positive, monitoring.cost_false_negative)
+        known = {label_text(name) for name in signature.classes}
+        return cls(
+            task=signature.task,
+            positive=label_text(signature.positive_class) or "",
+            truthy="1" in known,
+            false_positive=monitoring.cost_false_positive / dearest if dearest else 1.0,
+            false_negative=monitoring.cost_false_negative / dearest if dearest else 1.0,
+            scale=checklist.rollout.loss_scale,
+        )
+
+    def loss(self, answers: Sequence[Any], labels: Sequence[Any]) -> Floats:
+        """NaN where there is no label, or none that can be read."""
+        if self.task == "regression":
+            distance = np.abs(numbers(answers) - numbers(labels)) / self.scale
+            return np.minimum(distance, 1.0)
+        said, true = self._texts(answers), self._texts(labels)
+        wrong: Floats = (said != true).astype(np.float64)
+        if self.task == "binary":
+            wrong *= np.where(said == self.positive, self.false_positive, self.false_negative)
+        wrong[np.array([one is None for one in labels], dtype=bool)] = np.nan
+        return wrong
+
+    def flips(self, ours: Sequence[Any], theirs: Sequence[Any]) -> Floats:
+        """1 where two answers differ; regression: their distance in units of loss_scale, at most 1."""
+        if self.task == "regression":
+            return np.minimum(np.abs(numbers(ours) - numbers(theirs)) / self.scale, 1.0)
+        differ: Floats = (self._texts(ours) != self._texts(theirs)).astype(np.float64)
+        return differ
+
+    def volume(self, ours: Sequence[Any], theirs: Sequence[Any]) -> Floats:
+        """Difference of positives; regression: of the answers in units of loss_scale, in [-1, 1]."""
+        if self.task == "regression":
+            return np.clip((numbers(ours) - numbers(theirs)) / self.scale, -1.0, 1.0)
+        if self.task != "binary":
+            return np.zeros(len(ours))
+        return self._positives(ours) - self._positives(theirs)
+
+    def _positives(self, answers: Sequence[Any]) -> Floats:
+        positive: Floats = (self._texts(answers) == self.positive).astype(np.float64)
+        return positive
+
+    def _texts(self, values: Sequence[Any]) -> NDArray[Any]:
+        texts = [None if one is None else label_text(one) for one in values]
+        if self.truthy:
+            words = {"true": "1", "false": "0"}
+            texts = [None if one is None else words.get(one, one) for one in texts]
+        return np.array(texts, dtype=object)
+
+
+def numbers(values: Sequence[Any]) -> Floats:
+    """As floats; NaN for what is none."""
+
+    def number(value: Any) -> float:
+        try:
+            return float("nan") if value is None else float(value)
+        except (TypeError, ValueError):
+            return float("nan")
+
+    return np.array([number(value) for value in values])

@@ -1,0 +1,106 @@
+"""The supervisor's side of a challenger's own process: started with a rollout, restarted when it dies."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import socket
+import subprocess
+import sys
+import time
+
+from holdfast.serve.children import Backoff, die_with_parent, exit_text
+from holdfast.serve.control import Challenger
+from holdfast.spec import Deployment
+from holdfast.telemetry import retire
+
+STOP_S = 5.0
+
+
+class ShadowProcess:
+    """Owns the socket of copies all the time, and a process at its other end while there is a challenger."""
+
+    def __init__(self) -> None:
+        self.copies, self._reading = make_pair()
+        self.process: subprocess.Popen[bytes] | None = None
+        self._deployment: Deployment | None = None
+        self._challenger: Challenger | None = None
+        self._replica = ""
+        self._backoff = Backoff(longest_s=10.0)
+        self._born_s = self._start_at_s = 0.0
+
+    def follow(self, deployment: Deployment, challenger: Challenger | None) -> None:
+        """From now on this one; the one before ends first."""
+        before, self._challenger = self._challenger, challenger
+        self._deployment = deployment
+        if before is None or challenger is None or before.version != challenger.version:
+            self.stop()
+            self._backoff = Backoff(longest_s=10.0)
+            self._start_at_s = 0.0
+
+    def tend(self, now_s: float) -> str | None:
+        """Start it if it is time; returns what to tell the operator, if anything."""
+        said = None
+        challenger, deployment = self._challenger, self._deployment
+        if self.process is not None and self.process.poll() is not None:
+            code = self.process.returncode
+            self._bury()
+            if challenger is not None:
+                wait_s = self._backoff.next_s(now_s - self._born_s)
+                self._start_at_s = now_s + wait_s
+                said = (
+                    f"the shadow of version {challenger.version} ended ({exit_text(code)}); callers are not "
+                    f"touched; starting it again in {wait_s:.1f} s"
+                )
+        if challenger is not None and deployment is not None and self.process is None:
+            if now_s < self._start_at_s:
+                return said
+            self._born_s = now_s
+            self._replica = f"shadow-{challenger.version}-{secrets.token_hex(4)}"
+            end = self._reading.fileno()
+            place = [str(end), str(deployment.folder), challenger.version, challenger.artifact, self._replica]
+            self.process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "holdfast.serve.shadow", *place],
+                pass_fds=(end,),
+                stdin=subprocess.DEVNULL,
+                preexec_fn=die_with_parent(),  # noqa: PLW1509 - no threads here
+            )
+        return said
+
+    def stop(self) -> None:
+        """End the process, by force if it does not care."""
+        if self.process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            self.process.terminate()
+        end_s = time.monotonic() + STOP_S
+        while self.process.poll() is None and time.monotonic() < end_s:
+            time.sleep(0.01)
+        self.kill()
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self.process is not None:
+            if self.process.poll() is None:
+                self.process.kill()
+            self.process.wait()
+            self._bury()
+
+    def close(self) -> None:
+        """Give the socket back."""
+        self.copies.close()
+        self._reading.close()
+
+    def _bury(self) -> None:
+        self.process = None
+        if self._deployment is not None:
+            retire(self._deployment.run_folder, self._replica)
+
+
+def make_pair() -> tuple[socket.socket, socket.socket]:
+    """The workers' end and the challenger's: messages arrive whole."""
+    kind = socket.SOCK_SEQPACKET if sys.platform.startswith("linux") else socket.SOCK_DGRAM
+    ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
+    for one in (ours, theirs):
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+    return ours, theirs

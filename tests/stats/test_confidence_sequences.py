@@ -76,7 +76,13 @@ def test_the_price_of_looking_at_all_times_is_at_most_twice_the_width(n: int) ->
     assert 1.2 < (bounds.upper - bounds.lower) / once < 2.0
 
 
+def test_counts_stand_for_values() -> None:
+    values, counts = np.array([0.0, 0.3, 1.0]), np.array([5, 3, 2])
+    assert betting_bounds(values, counts=counts) == betting_bounds(np.repeat(values, counts))
+
+
 def test_no_values_say_nothing() -> None:
+    assert betting_bounds(np.array([0.5]), counts=np.array([0])).upper == 1.0
     assert betting_bounds(np.empty(0)).lower == 0.0
     assert betting_bounds(np.empty(0), low=-1).upper == 1.0
     assert betting_bounds(np.zeros(5)).lower == 0.0

@@ -33,7 +33,12 @@ class MeanBounds:
 
 
 def betting_bounds(
-    values: NDArray[Any], alpha: float = 0.05, *, low: float = 0.0, high: float = 1.0
+    values: NDArray[Any],
+    alpha: float = 0.05,
+    *,
+    low: float = 0.0,
+    high: float = 1.0,
+    counts: NDArray[Any] | None = None,
 ) -> MeanBounds:
     """Bounds of the mean after these values, at a time chosen in any way, from the capital of gamblers.
 
@@ -50,6 +55,7 @@ def betting_bounds(
         alpha: chance that the mean is ever outside, over both sides.
         low: smallest possible value.
         high: largest possible value.
+        counts: how often each value was seen; None: once.
 
     Returns:
         The whole range where there is nothing to say, as for no values. Cost: 80 passes over the different
@@ -74,7 +80,7 @@ def betting_bounds(
             "no such error rate", where="alpha", expected="0 < alpha < 1", received=str(alpha)
         )
     x = (np.asarray(values, dtype=np.float64) - low) / (high - low)
-    if not len(x):
+    if not len(x) or (counts is not None and not counts.sum()):
         return MeanBounds(0, float("nan"), low, high)
     if not (np.isfinite(x).all() and x.min() >= 0 and x.max() <= 1):
         raise StatisticsError(
@@ -82,11 +88,15 @@ def betting_bounds(
             expected=f"numbers from {low:g} to {high:g}",
             next_step="Clip the loss to its bound",
         )
-    points, counts = np.unique(x, return_counts=True)
-    width, mean = high - low, float(x.mean())
+    if counts is None:
+        points, counts = np.unique(x, return_counts=True)
+    else:
+        points = x
+    n = int(counts.sum())
+    width, mean = high - low, float(points @ counts) / n
     lower = _lower_bound(points, counts, alpha, mean)
     upper = 1.0 - _lower_bound(1.0 - points, counts, alpha, 1.0 - mean)
-    return MeanBounds(len(x), low + width * mean, low + width * lower, low + width * upper)
+    return MeanBounds(n, low + width * mean, low + width * lower, low + width * upper)
 
 
 def log_capital(

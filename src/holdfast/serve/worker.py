@@ -26,8 +26,8 @@ from holdfast.infer import CHALLENGER_ARM, PINNED_ARM, LoadedModel, load_model, 
 from holdfast.privacy import PSEUDONYM_KEY_VARIABLE
 from holdfast.serve.admission import Admission
 from holdfast.serve.app import make_app
-from holdfast.serve.connection_state import WorkerState
 from holdfast.serve.canary import Canary
+from holdfast.serve.connection_state import WorkerState
 from holdfast.serve.consent import ConsentBook
 from holdfast.serve.control import (
     Challenger,
@@ -43,9 +43,9 @@ from holdfast.serve.control import (
     frame,
     receive_one,
 )
-from holdfast.serve.protocol import HotProtocol
 from holdfast.serve.copying import Copies
 from holdfast.serve.opening import open_plane
+from holdfast.serve.protocol import HotProtocol
 from holdfast.serve.rates import RATES_FILE, RateSlots
 from holdfast.serve.repository import Repository
 from holdfast.serve.security import client_ca, make_tls, tls_pair

@@ -46,6 +46,11 @@ class LogEvidence:
         self._maturity_us = maturity_us
         self._baseline = baseline
 
+    @property
+    def has_answers(self) -> bool:
+        """Whether anything was ever answered with a prediction, so that there is something to compare."""
+        return "prediction" in self._log.schema().names
+
     def pairs(self, rollout: Rollout, fields: tuple[str, ...], now_us: int) -> Pairs:
         """Rows that both versions answered since the rollout started, in order of time."""
         slices = self._slice_columns(fields)

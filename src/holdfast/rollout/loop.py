@@ -146,6 +146,8 @@ class RolloutLoop:
         if not anew and self._judged is not None and self._judged[0] == rollout.number:
             return self._judged[1], self._judged[2]
         log = self._log_of(rollout)
+        if not log.has_answers:
+            return None, 0.0
         watermark_us = now_us
         if self._deployment.checklist.predictions.time_field:
             watermark_us = log.newest_us(rollout.started_at_us) or now_us

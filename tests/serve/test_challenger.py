@@ -1,0 +1,186 @@
+"""A challenger beside the champion: real processes, real load, and a challenger that misbehaves."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+from live_service import linear_signature
+from prometheus_client.parser import text_string_to_metric_families
+from serve_process import ServeProcess, Traffic, children, make_deployment, promote
+
+from holdfast.artifact import Execution, store_artifact
+from holdfast.clock import SystemClock
+from holdfast.prediction_log import PredictionLog
+from holdfast.registry import Registry
+from holdfast.spec import Deployment
+
+TWO = "[compute]\ncores = 2\n"
+MISBEHAVING = """
+import os, time
+import numpy as np
+
+def slow(columns):
+    time.sleep(0.2)
+    return 7.0 * columns["x"][:, :1]
+
+def dying(columns):
+    if columns["x"][:, 0].max() >= 50:  # of callers; the model's own examples are small
+        os._exit(9)
+    return 7.0 * columns["x"][:, :1]
+"""
+
+
+def add_python(deployment: Deployment, function: str) -> str:
+    target = f"misbehaving:{function}"
+    artifact = store_artifact(
+        deployment.artifacts_folder,
+        runtime="python",
+        model=msgspec.json.encode({"callable": target}),
+        signature=linear_signature(),
+        execution=Execution(python_target=target),
+        warmup={"a": [1.0, 2.0], "b": [0.5, -1.0]},
+    )
+    with Registry.open(deployment.registry_url, SystemClock()) as registry:
+        return registry.add_version(
+            name="demo", sha256=artifact.sha256, created_at_us=0, created_by="test", metadata={}
+        ).version
+
+
+def start(deployment: Deployment, challenger: str) -> int:
+    with Registry.open(deployment.registry_url, SystemClock()) as registry:
+        return registry.rollouts.start(
+            challenger, kind="update", baseline={}, assignment_key=os.urandom(16), deadline_us=2**60,
+            earliest_decision_us=0, reason="test", actor="test", checklist_hash="", report={},
+        ).number  # fmt: skip
+
+
+def advance(deployment: Deployment, number: int, share: float) -> None:
+    with Registry.open(deployment.registry_url, SystemClock()) as registry:
+        registry.rollouts.advance(number, share, reason="test", actor="test")
+
+
+def end(deployment: Deployment, number: int) -> None:
+    with Registry.open(deployment.registry_url, SystemClock()) as registry:
+        registry.rollouts.end(number, "rolled back", reason="test", actor="test")
+
+
+def shadow_rows(service: ServeProcess, version: str) -> dict[str, float]:
+    return {
+        sample.labels["outcome"]: sample.value
+        for family in text_string_to_metric_families(service.ask("GET", "/metrics")[1])
+        for sample in family.samples
+        if sample.name == "holdfast_shadow_rows_total" and sample.labels["version"] == version
+    }
+
+
+def test_a_slow_and_a_dying_challenger_in_shadow_touch_no_caller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "misbehaving.py").write_text(MISBEHAVING)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "code"))
+    deployment = make_deployment(tmp_path / "d", "[rollout]\nshadow_queue_mb = 0.001\n")
+    slow, dying = add_python(deployment, "slow"), add_python(deployment, "dying")
+    with ServeProcess(tmp_path / "d") as service, Traffic(service.port, callers=2) as traffic:
+        number = start(deployment, slow)
+        service.wait_for(lambda: shadow_rows(service, slow).get("answered", 0) > 2)
+        service.wait_for(lambda: shadow_rows(service, slow)["dropped"] > 50)
+        end(deployment, number)
+        start(deployment, dying)
+        service.wait_for(lambda: f"the shadow of version {dying} ended" in service.log.read_text())
+        asked = traffic.answered
+        service.wait_for(lambda: traffic.answered > asked + 100)
+        traffic.stop()
+        assert traffic.unanswered == []
+        assert traffic.refused == []
+        assert traffic.versions == {"1"}
+        counted = shadow_rows(service, slow)
+    # Each row copied was answered, failed, dropped later, or waited when its process was told to end.
+    assert counted["copied"] >= counted["answered"]
+    assert not [pid for pid, _ in children(service.process.pid)]
+
+
+def test_a_shadow_answers_copies_under_the_ids_of_the_rows_copied(tmp_path: Path) -> None:
+    deployment = make_deployment(tmp_path)
+    with ServeProcess(tmp_path) as service, Traffic(service.port, callers=1) as traffic:
+        start(deployment, "2")
+        service.wait_for(lambda: shadow_rows(service, "2").get("answered", 0) > 50)
+        traffic.stop()
+        assert traffic.versions == {"1"}
+    from holdfast.prediction_log import settle
+
+    settle(deployment, clock=SystemClock())
+    log = PredictionLog(deployment)
+    pairs = log.query(
+        "SELECT a.prediction AS champion, b.prediction AS challenger, b.model_version FROM predictions a "
+        "JOIN predictions b ON a.prediction_id = b.prediction_id "
+        "WHERE a.arm = 'champion' AND b.arm = 'shadow'"
+    ).read_all().to_pylist()  # fmt: skip
+    assert len(pairs) > 50
+    assert all(row["challenger"] == row["champion"] / 2 * 5 for row in pairs)
+    assert {row["model_version"] for row in pairs} == {"2"}
+    assert log.verify().duplicate_id_count == 0
+    assert log.count().predictions == traffic.answered
+
+
+def test_a_canary_is_sticky_follows_within_a_second_and_leaves_within_a_second(tmp_path: Path) -> None:
+    deployment = make_deployment(tmp_path, TWO + '[rollout]\nassign_by = "a"\n')
+    with ServeProcess(tmp_path) as service:
+
+        def answered_by(value: int) -> str:
+            status, body = service.ask("POST", "/predict", {"a": value, "b": 0})
+            assert status == 200
+            assert body["prediction"] == {"1": 2.0, "2": 5.0}[body["model_version"]] * value
+            version: str = body["model_version"]
+            return version
+
+        number = start(deployment, "2")
+        assert {answered_by(value) for value in range(20)} == {"1"}
+        advance(deployment, number, 0.5)
+        began_s = time.monotonic()
+        while "2" not in {answered_by(value) for value in range(20)}:
+            assert time.monotonic() - began_s < 5
+        service.wait_for(lambda: answered_by(3) == answered_by(3))
+        time.sleep(1.0)
+        first = [answered_by(value) for value in range(60)]
+        assert first == [answered_by(value) for value in range(60)]
+        assert 15 < first.count("2") < 45
+        advance(deployment, number, 0.8)
+        time.sleep(1.0)
+        more = [answered_by(value) for value in range(60)]
+        assert all(later == "2" for early, later in zip(first, more, strict=True) if early == "2")
+        end(deployment, number)
+        time.sleep(1.0)
+        assert {answered_by(value) for value in range(60)} == {"1"}
+    from holdfast.prediction_log import settle
+
+    settle(deployment, clock=SystemClock())
+    arms = PredictionLog(deployment).query(
+        "SELECT DISTINCT arm, model_version FROM predictions WHERE arm <> 'shadow' ORDER BY arm"
+    )
+    assert [tuple(row.values()) for row in arms.read_all().to_pylist()] == [
+        ("challenger", "2"),
+        ("champion", "1"),
+    ]
+
+
+@pytest.mark.slow
+def test_fifty_changes_of_the_champion_under_load_fail_and_mix_up_nothing(tmp_path: Path) -> None:
+    deployment = make_deployment(tmp_path, TWO)
+    with ServeProcess(tmp_path) as service, Traffic(service.port, callers=3) as traffic:
+        for change in range(50):
+            version = "2" if change % 2 == 0 else "1"
+            promote(deployment, version)
+            time.sleep(0.25)
+        service.wait_for(lambda: service.ask("POST", "/predict", {"a": 1, "b": 0})[1]["model_version"] == "1")
+        traffic.stop()
+        assert traffic.unanswered == []
+        assert traffic.refused == []
+        assert traffic.not_accepted == 0
+        assert traffic.versions == {"1", "2"}
+        changes = service.log.read_text().count("answers")
+    assert changes > 30  # of each worker; several changes within one poll are one

@@ -1,0 +1,137 @@
+"""Copies on their way to a challenger's process, and who is assigned to it."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from live_service import linear_model
+
+from holdfast.artifact.packing import Table
+from holdfast.infer import AnsweredBatch, Block
+from holdfast.serve.canary import is_assigned
+from holdfast.serve.challenger import make_pair
+from holdfast.serve.copying import RECEIVE_BYTES, Copies, copy_of, read_copy
+from holdfast.serve.shadow import Waiting
+from holdfast.telemetry import CopyCounts
+
+
+def batch_of(block: Block) -> AnsweredBatch:
+    answer: Any = None
+    batch = AnsweredBatch(linear_model("1"), answer, [f"id-{row}" for row in range(block.rows)], block.rows)
+    batch.block = block
+    return batch
+
+
+def table(rows: int) -> Block:
+    return Block(rows, Table(("a", "b"), np.arange(2.0 * rows).reshape(2, rows)))
+
+
+def test_a_copy_holds_what_was_asked_whatever_its_types() -> None:
+    block = Block(
+        2,
+        {
+            "age": np.array([3, 4]),
+            "income": np.array([1.5, np.nan]),
+            "city": ["north", None],
+            "image": np.arange(8, dtype=np.float32).reshape(2, 2, 2),
+            "words": [np.array(["a", "b"], dtype=object), ["c", "d"]],
+        },
+        ids=[None, "own"],
+        times_us=[None, 7],
+        context={"shop": ["x", "y"]},
+    )
+    from msgspec.msgpack import encode
+
+    copy, back = read_copy(encode(copy_of(block, ["made", "own"], "2")))
+    assert (copy.version, back.rows, back.ids, back.times_us) == ("2", 2, ["made", "own"], [None, 7])
+    for name in ("age", "income", "image"):
+        np.testing.assert_array_equal(back.columns[name], block.columns[name])
+        assert np.asarray(back.columns[name]).dtype == np.asarray(block.columns[name]).dtype
+    assert back.columns["city"] == ["north", None]
+    assert back.columns["words"] == [["a", "b"], ["c", "d"]]
+    assert back.context["shop"] == ["x", "y"]
+
+
+def test_a_large_batch_arrives_in_parts_and_whole() -> None:
+    ours, theirs = make_pair()
+    counts = CopyCounts("2")
+    Copies(ours, "2", counts).offer(batch_of(table(4000)))
+    found: list[str] = []
+    values: list[float] = []
+    while len(found) < 4000:
+        copy, block = read_copy(theirs.recv(RECEIVE_BYTES))
+        found += copy.ids
+        values += np.asarray(block.columns["b"]).tolist()
+    assert found == [f"id-{row}" for row in range(4000)]
+    assert values == [4000.0 + row for row in range(4000)]
+    assert (counts.copied, counts.dropped) == (4000, 0)
+    ours.close()
+    theirs.close()
+
+
+def test_a_full_queue_drops_and_counts_and_never_waits() -> None:
+    ours, theirs = make_pair()
+    counts = CopyCounts("2")
+    copies = Copies(ours, "2", counts)
+    for _ in range(5000):
+        copies.offer(batch_of(table(10)))
+    assert counts.dropped > 0
+    assert counts.copied + counts.dropped == 50_000
+    received = 0
+    theirs.settimeout(0)
+    try:
+        while True:
+            received += read_copy(theirs.recv(RECEIVE_BYTES))[0].rows
+    except BlockingIOError:
+        pass
+    assert received == counts.copied
+    theirs.close()
+    copies.offer(batch_of(table(10)))  # nobody reads any more
+    assert counts.copied + counts.dropped == 50_010
+    ours.close()
+
+
+def test_what_cannot_be_copied_is_dropped_and_harms_nobody() -> None:
+    ours, theirs = make_pair()
+    counts = CopyCounts("2")
+    strange: Any = {"a": [object()]}
+    Copies(ours, "2", counts).offer(batch_of(Block(1, strange)))
+    assert (counts.copied, counts.dropped) == (0, 1)
+    for one in (ours, theirs):
+        one.close()
+    assert isinstance(ours, socket.socket)
+
+
+def test_waiting_copies_are_bounded_in_bytes() -> None:
+    waiting = Waiting(most_bytes=10)
+    assert waiting.put(b"12345678")
+    assert not waiting.put(b"123")
+    assert waiting.get(0.0) == b"12345678"
+    assert waiting.put(b"123")
+    assert waiting.get(0.0) == b"123"
+    assert waiting.get(0.0) is None
+
+
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.5])
+def test_the_share_of_units_is_kept(share: float) -> None:
+    n = 20_000
+    found = sum(is_assigned(b"k" * 16, f"customer-{unit}", share) for unit in range(n))
+    assert abs(found - n * share) < 5 * (n * share * (1 - share)) ** 0.5
+
+
+@given(st.text(), st.floats(0, 1), st.floats(0, 1))
+def test_a_unit_stays_with_the_challenger_while_the_share_grows(unit: str, a: float, b: float) -> None:
+    small, large = sorted((a, b))
+    assert not is_assigned(b"k" * 16, unit, small) or is_assigned(b"k" * 16, unit, large)
+
+
+def test_another_rollout_assigns_other_units() -> None:
+    units = [f"{unit}" for unit in range(2000)]
+    first = [is_assigned(b"a" * 16, unit, 0.5) for unit in units]
+    second = [is_assigned(b"b" * 16, unit, 0.5) for unit in units]
+    assert 0.4 < sum(x == y for x, y in zip(first, second, strict=True)) / 2000 < 0.6

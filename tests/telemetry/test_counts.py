@@ -105,3 +105,22 @@ def test_the_exposition_has_base_units_totals_and_cumulative_buckets() -> None:
     assert buckets[-1] == 4
     assert {sample.labels["model"] for sample in latency} == {'quo"ted'}
     assert families["holdfast_workers"].samples[0].value == 2
+
+
+def test_two_threads_of_one_process_may_show_its_counts_at_once(tmp_path: Path) -> None:
+    failures: list[Exception] = []
+
+    def show() -> None:
+        try:
+            for _ in range(300):
+                write_snapshot(tmp_path, "worker", ServiceCounts(queued_rows=3))
+        except OSError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=show) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert read_all(tmp_path).queued_rows == 3

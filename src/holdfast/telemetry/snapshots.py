@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from pathlib import Path
 from typing import Final
 
@@ -76,6 +77,7 @@ def _read_retired(folder: Path) -> _Retired:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    temporary = path.with_suffix(f".{os.getpid()}.part")
+    # A thread writes while the loop answers /metrics; each has a file of its own.
+    temporary = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.part")
     temporary.write_bytes(content)
     temporary.replace(path)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import beside_serve  # noqa: F401 - finds the next two
 import numpy as np
 import pytest
 from live_service import linear_model

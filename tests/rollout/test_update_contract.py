@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import beside_serve  # noqa: F401 - finds the next one
 import msgspec
 import numpy as np
 import pytest

@@ -32,6 +32,7 @@ def table(rows: int) -> Block:
 
 
 def test_a_copy_holds_what_was_asked_whatever_its_types() -> None:
+    words: Any = [np.array(["a", "b"], dtype=object), ["c", "d"]]
     block = Block(
         2,
         {
@@ -39,7 +40,7 @@ def test_a_copy_holds_what_was_asked_whatever_its_types() -> None:
             "income": np.array([1.5, np.nan]),
             "city": ["north", None],
             "image": np.arange(8, dtype=np.float32).reshape(2, 2, 2),
-            "words": [np.array(["a", "b"], dtype=object), ["c", "d"]],
+            "words": words,
         },
         ids=[None, "own"],
         times_us=[None, 7],

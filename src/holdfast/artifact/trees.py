@@ -56,7 +56,7 @@ def histogram_gradient_boosting(model: Any) -> ModelProto:
         ConversionError: a loss whose link function is unknown.
     """
     trees = [
-        _histogram_tree(predictor, target)
+        histogram_tree(predictor, target)
         for stage in model._predictors  # noqa: SLF001 - no public access to the trees
         for target, predictor in enumerate(stage)
     ]
@@ -89,7 +89,8 @@ def class_names(classes: Any) -> tuple[str | int, ...]:
     return tuple(str(name) for name in array)
 
 
-def _histogram_tree(predictor: Any, target: int) -> Tree:
+def histogram_tree(predictor: Any, target: int) -> Tree:
+    """One fitted tree of scikit-learn's histogram gradient boosting."""
     nodes = predictor.nodes
     tree = Tree(target)
     for node in nodes:
@@ -141,7 +142,7 @@ def ensemble_model(
     element = TensorProto.FLOAT if float_type == "float32" else TensorProto.DOUBLE
     dtype = np.dtype(float_type)
     nodes: list[NodeProto] = [
-        _ensemble_node(trees, n_targets, dtype, rule),
+        ensemble_node(trees, n_targets, dtype, rule),
         helper.make_node("Add", ["raw", "base"], ["sum"]),
     ]
     initializers = [numpy_helper.from_array(np.asarray(baseline, dtype=dtype).reshape(1, -1), "base")]
@@ -196,7 +197,7 @@ def _class_tensor(classes: tuple[str | int, ...]) -> Any:
     return numpy_helper.from_array(np.asarray([str(name) for name in classes], dtype=object), "class_names")
 
 
-def _ensemble_node(trees: Sequence[Tree], n_targets: int, dtype: np.dtype[Any], rule: Rule) -> NodeProto:
+def ensemble_node(trees: Sequence[Tree], n_targets: int, dtype: np.dtype[Any], rule: Rule) -> NodeProto:
     """The operator wants inner nodes and leaves in separate tables, each numbered over all trees."""
     from onnx import helper, numpy_helper
 

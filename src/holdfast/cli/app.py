@@ -36,6 +36,9 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
         "holdfast.cli.rollout",
         "Start, watch, hold, promote or roll back a challenger; show what is routed.",
     ),
+    "check": ("holdfast.cli.checking", "Prove the checklist line by line, before release."),
+    "loadtest": ("holdfast.cli.load_test", "Load a service over the wire and report its latencies."),
+    "compress": ("holdfast.cli.compressing", "Make a version smaller and faster, within an allowed loss."),
     "serve": ("holdfast.cli.service", "Answer predictions over HTTP."),
     "keep": (
         "holdfast.cli.service",

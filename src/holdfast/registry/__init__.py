@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from holdfast.registry.api_keys import SCOPES, ApiKey, NewKey, Scope, key_hash, new_secret
@@ -21,15 +22,24 @@ from holdfast.registry.values import (
 )
 
 if TYPE_CHECKING:
+    from holdfast.registry.candidate import Candidate
     from holdfast.registry.registration import Judgement, register_model
+    from holdfast.registry.variants import prepare_variant, register_variant, stored_reference
+
+_LAZY = {
+    "Candidate": "candidate",
+    "Judgement": "registration",
+    "prepare_variant": "variants",
+    "register_model": "registration",
+    "register_variant": "variants",
+    "stored_reference": "variants",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in {"Judgement", "register_model"}:
+    if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from holdfast.registry import registration
-
-    return getattr(registration, name)
+    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
 
 
 __all__ = [
@@ -37,6 +47,7 @@ __all__ = [
     "ApiKey",
     "AuditEntry",
     "AuditReport",
+    "Candidate",
     "ChallengerRoute",
     "Decision",
     "Evidence",
@@ -55,5 +66,8 @@ __all__ = [
     "UnknownVersionError",
     "key_hash",
     "new_secret",
+    "prepare_variant",
     "register_model",
+    "register_variant",
+    "stored_reference",
 ]

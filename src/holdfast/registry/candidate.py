@@ -127,9 +127,9 @@ def _from_graph(
 ) -> Candidate:
     graph = read_graph(source.model, where=source.where, largest_mb=checklist.compute.model_size_mb)
     inputs = graph_inputs(graph, reference)
-    runtime = _open(graph, source.where)
+    runtime = open_usual(graph, source.where)
     signature = _describe(graph, inputs, runtime, reference, wanted, known_classes=graph.classes)
-    runtime, execution, found = _measured(graph, runtime, signature, reference, source.where)
+    runtime, execution, found = measured_execution(graph, runtime, signature, reference, source.where)
     return Candidate(
         runtime,
         signature,
@@ -203,7 +203,7 @@ def _from_estimator(
         ignored = () if reference is None else tuple(n for n in reference.input_names if n not in taken.names)
         inputs = Inputs(taken.columns, conversion.inputs, ignored)
         try:
-            runtime = _open(graph, where)
+            runtime = open_usual(graph, where)
             signature = _describe(
                 graph, inputs, runtime, reference, wanted, known_classes=estimator.classes or graph.classes
             )
@@ -223,7 +223,7 @@ def _from_estimator(
             refused.append((conversion.how, str(failure.received or failure.what)))
             continue
         if parity is None or parity.within:
-            runtime, execution, found = _measured(graph, runtime, signature, reference, where)
+            runtime, execution, found = measured_execution(graph, runtime, signature, reference, where)
             how = f"converted to ONNX with {conversion.how}"
             notes = (how, *_parity_note(parity), *found, *_ignored(inputs))
             return Candidate(
@@ -252,7 +252,8 @@ def _ignored(inputs: Inputs) -> tuple[str, ...]:
     return ("the model does not take these columns of the reference: " + ", ".join(inputs.ignored),)
 
 
-def _open(graph: Graph, where: str) -> OnnxRuntime:
+def open_usual(graph: Graph, where: str) -> OnnxRuntime:
+    """Run a graph in the usual way for its operators."""
     return OnnxRuntime(graph.model, where=where, execution=_usual(graph))
 
 
@@ -260,7 +261,7 @@ def _usual(graph: Graph) -> Execution:
     return Execution(row_multiple=2 if graph.batch_sensitive else 1)
 
 
-def _measured(
+def measured_execution(
     graph: Graph, runtime: OnnxRuntime, signature: Signature, reference: Reference | None, where: str
 ) -> tuple[OnnxRuntime, Execution, tuple[str, ...]]:
     """Find another way to run if on this machine a row's answer depends on the rows beside it."""

@@ -97,7 +97,7 @@ def register_model(
     table = None if reference is None else Reference.read(reference, label=labels, time=time)
     candidate = prepare(opened, table, deployment.checklist)
     try:
-        version = _add(
+        version = add_candidate(
             deployment, registry, candidate, table, actor=actor or _user(), now_us=clock.now_us(), judge=judge
         )
     finally:
@@ -113,7 +113,7 @@ def register_model(
     return registry.version(version.version)
 
 
-def _add(
+def add_candidate(
     deployment: Deployment,
     registry: Registry,
     candidate: Candidate,
@@ -121,8 +121,9 @@ def _add(
     *,
     actor: str,
     now_us: int,
-    judge: Callable[[Signature, Answer], Judgement] | None,
+    judge: Callable[[Signature, Answer], Judgement] | None = None,
 ) -> ModelVersion:
+    """Store a prepared model with its reference, its card and what was measured of it."""
     checklist = deployment.checklist
     private = checklist.privacy.sensitivity == "high"
     if reference is not None:

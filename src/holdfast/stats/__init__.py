@@ -31,6 +31,7 @@ from holdfast.stats.label_shift import (
     shares_by_confusion,
     shares_by_likelihood,
 )
+from holdfast.stats.loss_bounds import LossBound, loss_bound
 from holdfast.stats.loss_model import LossModel
 from holdfast.stats.measures import (
     chi_square,
@@ -54,6 +55,7 @@ from holdfast.stats.mixtures import (
 from holdfast.stats.onset import OnsetEstimate, Shape, change_shape, estimate_onset
 from holdfast.stats.paired import Paired, average_precision, paired_area, paired_bootstrap, paired_mean
 from holdfast.stats.quality import Z95, Estimate, area_under_curve, mean_estimate
+from holdfast.stats.quantiles import quantile_estimate, quantile_ranks
 from holdfast.stats.regions import Region, expected_truth, find_regions
 from holdfast.stats.scaling import Scaling, log_odds, scale_log_odds, scale_number, scale_temperature
 from holdfast.stats.scan import (
@@ -89,6 +91,7 @@ __all__ = [
     "DomainShift",
     "Estimate",
     "LabelShift",
+    "LossBound",
     "LossModel",
     "MeanBounds",
     "NumericBins",
@@ -136,6 +139,7 @@ __all__ = [
     "log_capital",
     "log_mixture",
     "log_odds",
+    "loss_bound",
     "mean_estimate",
     "natural_spread",
     "paired_area",
@@ -146,6 +150,8 @@ __all__ = [
     "population_stability_index",
     "quantile_bounds",
     "quantile_bounds_of_counts",
+    "quantile_estimate",
+    "quantile_ranks",
     "rows_to_decide",
     "sample_ratio_evidence",
     "scale_log_odds",

@@ -1,0 +1,74 @@
+"""The same numbers, or nearly: a slimmer graph, and weights of half the size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+
+import numpy as np
+
+from holdfast.compress.candidates import Candidate, NotTried, Original
+
+_SMALLEST = 256
+"""Values of a tensor that is worth a conversion of its own."""
+
+
+def slimmed(original: Original) -> Iterator[Candidate | NotTried]:
+    """Constants folded, dead and doubled nodes removed, by onnxslim."""
+    if find_spec("onnxslim") is None:
+        yield NotTried("slim", "onnxslim is not installed: pip install 'holdfast[compress]'")
+        return
+    import onnxslim
+
+    slim = onnxslim.slim(original.proto(), skip_fusion_patterns=None)
+    yield Candidate("slim", "graph simplified by onnxslim", slim.SerializeToString())
+
+
+def half_weights(original: Original) -> Iterator[Candidate | NotTried]:
+    """Weights stored as float16 and widened when the model is loaded: half the file, the same speed.
+
+    A processor without float16 arithmetic would be slower with everything in it, so the sums stay float32.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    proto = original.proto()
+    casts, changed = [], 0
+    for tensor in list(proto.graph.initializer):
+        if tensor.data_type != TensorProto.FLOAT:
+            continue
+        values = numpy_helper.to_array(tensor)
+        if values.size < _SMALLEST or not bool((np.abs(values) < np.finfo(np.float16).max).all()):
+            continue
+        half = numpy_helper.from_array(values.astype(np.float16), f"{tensor.name}_half")
+        proto.graph.initializer.remove(tensor)
+        proto.graph.initializer.append(half)
+        casts.append(helper.make_node("Cast", [half.name], [tensor.name], to=TensorProto.FLOAT))
+        changed += 1
+    if not changed:
+        yield NotTried("float16 weights", "there is no large float32 tensor")
+        return
+    nodes = [*casts, *proto.graph.node]
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
+    yield Candidate(
+        "float16 weights", "weights stored as float16, sums in float32", proto.SerializeToString()
+    )
+
+
+def half_arithmetic(original: Original) -> Iterator[Candidate | NotTried]:
+    """Everything in float16, inputs and outputs as before; measured, since few processors gain."""
+    if find_spec("onnxconverter_common") is None:
+        yield NotTried("float16", "onnxconverter-common is not installed: pip install 'holdfast[compress]'")
+        return
+    if not any(node.op_type in {"MatMul", "Gemm", "Conv"} for node in original.proto().graph.node):
+        yield NotTried("float16", "there is no matrix product or convolution")
+        return
+    import warnings
+
+    from onnxconverter_common import float16
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        half = float16.convert_float_to_float16(original.proto(), keep_io_types=True)
+    yield Candidate("float16", "sums in float16", half.SerializeToString())
+    yield NotTried("bfloat16", "onnxruntime has no bfloat16 matrix product for this processor")

@@ -1,0 +1,87 @@
+"""The search for the highest rate, on services that are functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from holdfast.loadtest import Lag, LoadReport, Percentile, search_rate, shortfall
+from holdfast.spec import Speed
+
+
+def report(
+    rate: float, p99: float | None, *, failed: int = 0, wrong: int = 0, bottleneck: str | None = None
+) -> LoadReport:
+    return LoadReport(
+        url="http://here",
+        protocol="json",
+        arrivals="poisson",
+        rate_per_s=rate,
+        seconds=1.0,
+        warmup_s=0.0,
+        requests=1000,
+        answered=1000 - failed,
+        answered_in_all=1000 - failed,
+        answered_per_s=rate,
+        failed={"status 503": failed} if failed else {},
+        percentiles=(Percentile(0.5, 1.0, 1.0, 1.0), Percentile(0.99, p99, p99, p99)),
+        max_ms=p99,
+        checked=10,
+        wrong=wrong,
+        lag=Lag(0, 0, 0, 0),
+        connections=1,
+        processes=1,
+        bottleneck=bottleneck,
+        histogram="",
+    )
+
+
+def queue(capacity: float) -> Callable[[float], LoadReport]:
+    """The 99th percentile of a queue with one server: it grows without bound towards its capacity."""
+    return lambda rate: report(rate, 1e6 if rate >= capacity else 4605 / (capacity - rate))
+
+
+@pytest.mark.parametrize("start", [10.0, 900.0, 50_000.0])
+def test_the_highest_rate_is_found_from_wherever_the_search_begins(start: float) -> None:
+    # 4605 / (1000 - r) = 10 ms at r = 539.5.
+    found = search_rate(queue(1000), Speed(p99_ms=10), start_per_s=start)
+    assert found.rate_per_s is not None
+    assert 539.5 / 1.1 <= found.rate_per_s <= 539.5
+    assert found.confirmations == 3
+    assert "p99" in found.stopped_by
+
+
+def test_a_rate_that_is_not_confirmed_is_given_up_for_a_lower_one() -> None:
+    tried: dict[float, int] = {}
+
+    def flaky(rate: float) -> LoadReport:
+        tried[rate] = tried.get(rate, 0) + 1
+        return report(rate, 1.0 if rate <= 100 or (rate <= 200 and tried[rate] == 1) else 99.0)
+
+    found = search_rate(flaky, Speed(p99_ms=10), start_per_s=200)
+    assert found.rate_per_s is not None
+    assert found.rate_per_s <= 100
+
+
+def test_a_service_that_keeps_no_rate_gets_none() -> None:
+    found = search_rate(lambda rate: report(rate, 99.0), Speed(p99_ms=10), start_per_s=8)
+    assert found.rate_per_s is None
+
+
+def test_a_rate_at_which_the_generator_was_too_slow_never_counts() -> None:
+    found = search_rate(
+        lambda rate: report(rate, 1.0, bottleneck="too slow" if rate > 300 else None),
+        Speed(p99_ms=10),
+        start_per_s=100,
+    )
+    assert found.rate_per_s is not None
+    assert found.rate_per_s <= 300
+    assert "too slow" in found.stopped_by
+
+
+def test_failures_and_wrong_answers_break_the_promise_too() -> None:
+    assert shortfall(report(1, 1.0), Speed(p99_ms=10)) is None
+    assert "503" in str(shortfall(report(1, 1.0, failed=5), Speed(p99_ms=10)))
+    assert "wrong" in str(shortfall(report(1, 1.0, wrong=1), Speed(p99_ms=10)))
+    assert "none" in str(shortfall(report(1, None), Speed(p99_ms=10)))

@@ -32,7 +32,7 @@ def test_an_upper_bound_of_the_truth_can_pass_and_cannot_fail() -> None:
 
 
 def test_one_fail_outweighs_all_and_no_line_is_unknown() -> None:
-    lines = {v: Line(line="a", asked=1, measured=1, verdict=v) for v in ("pass", "fail", "unknown")}  # type: ignore[arg-type]
+    lines = {v: Line(line="a", asked=1, measured=1, verdict=v) for v in ("pass", "fail", "unknown")}
     assert overall([lines["pass"], lines["unknown"], lines["fail"]]) == "fail"
     assert overall([lines["pass"], lines["unknown"]]) == "unknown"
     assert overall([lines["pass"]]) == "pass"

@@ -32,6 +32,7 @@ def report(
         lag=Lag(0, 0, 0, 0),
         connections=1,
         processes=1,
+        generator_cpu_s=0.1,
         bottleneck=bottleneck,
         histogram="",
     )

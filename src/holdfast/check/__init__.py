@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from holdfast.check.errors import CheckError
     from holdfast.check.lines import CheckReport, LastRelease, Line, Verdict
     from holdfast.check.live import Effort
+    from holdfast.check.proposals import Proposal, Suggested, suggest
     from holdfast.check.running import EVIDENCE_KIND, check_deployment, check_invalid
 
 _HOMES = {
@@ -19,10 +20,13 @@ _HOMES = {
     "Facts": "conflicts",
     "LastRelease": "lines",
     "Line": "lines",
+    "Proposal": "proposals",
+    "Suggested": "proposals",
     "Verdict": "lines",
     "check_deployment": "running",
     "check_invalid": "running",
     "find_conflicts": "conflicts",
+    "suggest": "proposals",
 }
 
 __all__ = [
@@ -34,10 +38,13 @@ __all__ = [
     "Facts",
     "LastRelease",
     "Line",
+    "Proposal",
+    "Suggested",
     "Verdict",
     "check_deployment",
     "check_invalid",
     "find_conflicts",
+    "suggest",
 ]
 
 

@@ -180,8 +180,8 @@ class LiveCheck:
             measured=round(alone.value * 1000, 4),
             interval=_rounded((alone.low * 1000, alone.high * 1000)),
             verdict="fail",
-            advice="one request at a time takes as long at the median, so no rate keeps it; nearest possible, "
-            f"and only without load: {path.split('.')[1]} = {least}",
+            advice="one request at a time takes as long at the median, so no rate keeps it; nearest "
+            f"possible, and only without load: {path.split('.')[1]} = {least}",
         )
 
     def _qps(self, report: LoadReport) -> Line:

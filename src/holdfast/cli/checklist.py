@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from holdfast.cli.options import print_json
 from holdfast.errors import HoldfastError
-from holdfast.spec import Question, json_schema, parse_checklist, questions, render_checklist, validate_answer
+from holdfast.spec import (
+    Checklist,
+    Question,
+    json_schema,
+    parse_checklist,
+    questions,
+    render_checklist,
+    validate_answer,
+)
+
+if TYPE_CHECKING:
+    from holdfast.check import Proposal, Suggested
 
 
 class FileExistsAlreadyError(HoldfastError):
@@ -29,14 +41,35 @@ class FileExistsAlreadyError(HoldfastError):
     metavar="SECTION.KEY=VALUE",
     help="Answer one question on the command line, such as --set speed.p99_ms=50. Repeatable.",
 )
+@click.option(
+    "--model",
+    "model_file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A model file, whose size proposes answers; it is not run.",
+)
+@click.option(
+    "--reference",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Parquet or CSV, whose columns propose answers: times, people, what must not be logged.",
+)
 @click.option("--force", is_flag=True, help="Replace an existing holdfast.toml.")
 @click.option("--json", "as_json", is_flag=True, help="Print the path and the answers as JSON.")
 def init_command(
-    folder: Path, name: str | None, *, yes: bool, settings: tuple[str, ...], force: bool, as_json: bool
+    folder: Path,
+    name: str | None,
+    model_file: Path | None,
+    reference: Path | None,
+    *,
+    yes: bool,
+    settings: tuple[str, ...],
+    force: bool,
+    as_json: bool,
 ) -> None:
     """Write a commented checklist, holdfast.toml, into FOLDER by asking its questions.
 
-    Every question has a default; press Enter to take it. --yes asks nothing, for scripts.
+    Every question has a default; press Enter to take it. --yes asks nothing, for scripts. With --model and
+    --reference some defaults are proposed from them, with the reason. Answers that fight each
+    other are named.
     """
     path = folder / "holdfast.toml"
     if path.exists() and not force:
@@ -50,24 +83,62 @@ def init_command(
     if name is not None:
         answers["model.name"] = name
     interactive = not yes and sys.stdin.isatty()
+    suggested = _suggested(model_file, reference, answers)
+    proposed = {} if suggested is None else {one.path: one for one in suggested.proposals}
     for question in asked:
         if question.path in answers or not question.applies(answers):
             continue
         default = folder.resolve().name if question.path == "model.name" else question.default
+        proposal = proposed.get(question.path)
         if interactive:
-            answers[question.path] = _ask(question, default, answers)
+            answers[question.path] = _ask(question, default, answers, proposal)
         elif question.path == "model.name":
             answers[question.path] = default
+    _take_proposals(proposed, answers, asked if interactive else [])
     text = render_checklist(answers, full=True)
-    parse_checklist(text, source=str(path))
+    checklist = parse_checklist(text, source=str(path))
+    warnings = _conflicts(checklist, suggested)
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     if as_json:
-        print_json({"path": str(path), "answers": answers})
+        reasons = {path: one.reason for path, one in proposed.items()}
+        print_json({"path": str(path), "answers": answers, "proposed": reasons, "conflicts": warnings})
         return
+    for one in proposed.values():
+        if answers.get(one.path) == one.value:
+            click.echo(f"{one.path} = {one.value}: {one.reason}")
+    for line in (*warnings, *(() if suggested is None else suggested.notes)):
+        click.secho(line, fg="yellow" if line in warnings else None)
     click.echo(f"Wrote {path}.")
     place = "" if folder == Path() else f" -C {shlex.quote(str(folder))}"
     click.echo(f"Next: holdfast register MODEL --reference FILE{place}")
+
+
+def _suggested(model_file: Path | None, reference: Path | None, answers: dict[str, Any]) -> Suggested | None:
+    if model_file is None and reference is None:
+        return None
+    from holdfast.check import suggest
+
+    return suggest(model_file, reference, int(answers.get("compute.cores", 1)))
+
+
+def _take_proposals(
+    proposed: dict[str, Proposal], answers: dict[str, Any], asked: Sequence[Question]
+) -> None:
+    """Those that were no question, and that do not go against what was answered."""
+    paths = {question.path for question in asked}
+    for path, proposal in proposed.items():
+        unwanted = path == "security.auth" and answers.get("privacy.sensitivity", "high") != "high"
+        if path not in answers and path not in paths and not unwanted:
+            answers[path] = proposal.value
+
+
+def _conflicts(checklist: Checklist, suggested: Suggested | None) -> list[str]:
+    from holdfast.check import Facts, find_conflicts
+
+    model_mb = None if suggested is None else suggested.model_mb
+    found = find_conflicts(Facts(checklist, model_mb))
+    return [f"{' and '.join(conflict.keys)}: {conflict.text}" for conflict in found]
 
 
 def _from_flags(settings: tuple[str, ...]) -> dict[str, Any]:
@@ -80,10 +151,13 @@ def _from_flags(settings: tuple[str, ...]) -> dict[str, Any]:
     return answers
 
 
-def _ask(question: Question, default: Any, answers: dict[str, Any]) -> Any:
+def _ask(question: Question, default: Any, answers: dict[str, Any], proposal: Proposal | None = None) -> Any:
     click.echo()
     click.secho(question.text, bold=True)
     click.secho(f"  {question.explanation}", dim=True)
+    if proposal is not None:
+        default = proposal.value
+        click.secho(f"  proposed: {proposal.reason}", fg="cyan")
     if question.choices:
         click.echo(f"  one of: {', '.join(question.choices)}")
     while True:

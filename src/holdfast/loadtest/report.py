@@ -73,6 +73,8 @@ class LoadReport(msgspec.Struct, frozen=True, kw_only=True):
     lag: Lag
     connections: int
     processes: int
+    generator_cpu_s: float
+    """Processor time of all generating processes."""
     bottleneck: str | None
     """Why the latencies speak of the generator rather than of the service; None: they do not."""
     histogram: str

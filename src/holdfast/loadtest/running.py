@@ -108,6 +108,7 @@ def run_load(
         lag=lag,
         connections=sum(one.opened for one in outcomes),
         processes=len(outcomes),
+        generator_cpu_s=sum(one.cpu_s for one in outcomes),
         bottleneck=None if load.closed_loop else find_bottleneck(lag, p99),
         histogram=histogram,
     )

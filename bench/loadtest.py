@@ -1,0 +1,194 @@
+"""What `holdfast loadtest` sees of a stall that a closed loop hides, and its ceiling on one core against wrk.
+
+    uv run python bench/loadtest.py [stall] [ceiling] [--out bench/results/loadtest.json]
+
+stall: a server that stands still for 200 ms in every second. A fifth of its callers arrive then, evenly, so
+the share that waits longer than x ms is (200 - x) / 1000 and the 99th percentile is 190 ms.
+
+ceiling: a server that answers a constant without reading the request, on one core; the client has the other.
+Both clients send a JSON body of one row of 20 numbers. Where the server is the limit, the rate says nothing
+of the client, so the requests per second of its processor time are compared too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import resource
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from holdfast.check.running import machine
+from holdfast.loadtest import (
+    Load,
+    Requests,
+    Target,
+    made_up_rows,
+    make_requests,
+    run_load,
+    with_reference_run,
+)
+
+ROOT = Path(__file__).parents[1]
+CONNECTIONS = 64
+ROW = [round(float(np.sin(i)) * 2, 4) for i in range(20)]
+BODY = json.dumps(
+    {"inputs": [{"name": "x", "shape": [1, 20], "datatype": "FP32", "data": ROW}]}, separators=(",", ":")
+)
+
+CONSTANT = """
+import asyncio, os, socket, sys, uvloop
+os.sched_setaffinity(0, {int(sys.argv[2])})
+BODY = b'{"model_name":"m","outputs":[{"name":"y","shape":[1,1],"datatype":"FP32","data":[0.5]}]}'
+HEAD = b"HTTP/1.1 200 OK\\r\\ncontent-type: application/json\\r\\ncontent-length: %d\\r\\n\\r\\n"
+ANSWER = HEAD % len(BODY) + BODY
+class Constant(asyncio.Protocol):
+    def connection_made(self, transport):
+        self.write = transport.write
+    def data_received(self, data):
+        self.write(ANSWER)
+async def main():
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Constant, "127.0.0.1", int(sys.argv[1]), backlog=1024)
+    await server.serve_forever()
+uvloop.run(main())
+"""
+
+
+def stall() -> dict[str, Any]:
+    sys.path.insert(0, str(ROOT / "tests" / "loadtest"))
+    from stalling import stalling_server
+
+    with stalling_server(stall_s=0.2, period_s=1.0) as url:
+        target = Target(url, "double")
+        signature = target.signature()
+        rows = made_up_rows(signature, 16, np.random.default_rng(0))
+        requests = with_reference_run(make_requests(target, signature, rows, (1,) * 16))
+        opened = run_load(requests, Load(rate_per_s=200, seconds=10, warmup_s=1))
+        closed = run_load(
+            requests, Load(rate_per_s=20_000, seconds=10, warmup_s=1, closed_loop=True, connections=1)
+        )
+    found = {"right_p99_ms": 190.0}
+    for name, report in (("open", opened), ("closed", closed)):
+        p99 = report.percentile(0.99)
+        found |= {f"{name}_p99_ms": p99.ms, f"{name}_interval_ms": [p99.low_ms, p99.high_ms]}
+        found |= {f"{name}_p50_ms": report.percentile(0.5).ms, f"{name}_requests": report.answered}
+    return found
+
+
+@contextmanager
+def constant_server(core: int) -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = subprocess.Popen([sys.executable, "-c", CONSTANT, str(port), str(core)])
+    try:
+        for _ in range(100):
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                time.sleep(0.05)
+        yield port
+    finally:
+        process.kill()
+        process.wait()
+
+
+def ceiling(seconds: float = 4.0) -> dict[str, Any]:
+    cores = sorted(os.sched_getaffinity(0))
+    server_core, client_core = cores[0], cores[-1]
+    rounds: list[dict[str, float]] = []
+    with constant_server(server_core) as port, tempfile.TemporaryDirectory() as folder:
+        for _ in range(3):
+            rounds.append(
+                wrk(port, client_core, Path(folder), seconds) | holdfast(port, client_core, seconds)
+            )
+            print("   ", rounds[-1], flush=True)
+    middle = {name: float(np.median([one[name] for one in rounds])) for name in rounds[0]}
+    return middle | {
+        "ratio_of_rates": middle["holdfast_per_s"] / middle["wrk_per_s"],
+        "ratio_per_cpu_second": middle["holdfast_per_cpu_s"] / middle["wrk_per_cpu_s"],
+        "wanted": 0.3,
+    }
+
+
+def wrk(port: int, core: int, folder: Path, seconds: float) -> dict[str, float]:
+    script = folder / "post.lua"
+    script.write_text(
+        f"wrk.method = 'POST'\nwrk.body = '{BODY}'\nwrk.headers['content-type'] = 'application/json'\n"
+    )
+    program = shutil.which("wrk")
+    if program is None:
+        raise SystemExit("wrk is not installed")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    place = f"http://127.0.0.1:{port}/v2/models/m/infer"
+    how = ["-t1", f"-c{CONNECTIONS}", f"-d{seconds:.0f}s", "-s", str(script)]
+    done = subprocess.run(
+        ["taskset", "-c", str(core), program, *how, place],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)
+    total = re.search(r"(\d+) requests in", done.stdout)
+    if rate is None or total is None:
+        raise SystemExit(done.stdout)
+    return {"wrk_per_s": float(rate[1]), "wrk_per_cpu_s": int(total[1]) / spent}
+
+
+def holdfast(port: int, core: int, seconds: float) -> dict[str, float]:
+    """As many as it can: everything is due at once, so that each answer is followed by the next request."""
+    target = Target(f"http://127.0.0.1:{port}", "m")
+    requests = Requests(target, (target.request(BODY.encode()),), (1,))
+    load = Load(
+        rate_per_s=100_000,
+        seconds=seconds,
+        warmup_s=0,
+        arrivals="constant",
+        connections=CONNECTIONS,
+        processes=1,
+        timeout_s=60,
+        cpus=(core,),
+    )
+    report = run_load(requests, load)
+    # Offered more than it can send, it ends late, and its last request is its latest.
+    wall_s = seconds + (report.max_ms or 0.0) / 1000
+    return {
+        "holdfast_per_s": report.answered / wall_s,
+        "holdfast_per_cpu_s": report.answered / report.generator_cpu_s,
+    }
+
+
+PARTS = {"stall": stall, "ceiling": ceiling}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", default=list(PARTS))
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    results: dict[str, Any] = {"machine": machine()}
+    for name in given.parts:
+        results[name] = PARTS[name]()
+        print(name, json.dumps(results[name], indent=1))
+    if given.out:
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+        given.out.write_text(json.dumps(results, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -85,33 +85,34 @@ def replace_dense(proto: ModelProto, changes: list[tuple[Dense, list[NDArray[Any
     """The graph with layers replaced by a product of factors and a bias, without constants nobody uses."""
     from onnx import helper, numpy_helper
 
-    for number, (layer, factors, bias) in enumerate(changes):
+    for layer, factors, bias in changes:
         at = list(proto.graph.node).index(layer.nodes[0])
         for node in layer.nodes:
             proto.graph.node.remove(node)
+        _drop_unused(proto)
         made, name = [], layer.input
         for index, factor in enumerate(factors):
-            weight = f"holdfast_weight_{number}_{index}"
-            proto.graph.initializer.append(
-                numpy_helper.from_array(np.ascontiguousarray(factor, np.float32), weight)
-            )
-            product = f"holdfast_product_{number}_{index}"
+            weight, product = f"{layer.output}_weight_{index}", f"{layer.output}_product_{index}"
+            values = np.ascontiguousarray(factor, np.float32)
+            proto.graph.initializer.append(numpy_helper.from_array(values, weight))
             made.append(helper.make_node("MatMul", [name, weight], [product]))
             name = product
-        proto.graph.initializer.append(
-            numpy_helper.from_array(bias.astype(np.float32), f"holdfast_bias_{number}")
-        )
-        made.append(helper.make_node("Add", [name, f"holdfast_bias_{number}"], [layer.output]))
+        added = f"{layer.output}_bias"
+        proto.graph.initializer.append(numpy_helper.from_array(bias.astype(np.float32), added))
+        made.append(helper.make_node("Add", [name, added], [layer.output]))
         nodes = [*list(proto.graph.node)[:at], *made, *list(proto.graph.node)[at:]]
         del proto.graph.node[:]
         proto.graph.node.extend(nodes)
+    del proto.graph.value_info[:]
+    encoded: bytes = proto.SerializeToString()
+    return encoded
+
+
+def _drop_unused(proto: ModelProto) -> None:
     used = {name for node in proto.graph.node for name in node.input}
     kept = [tensor for tensor in proto.graph.initializer if tensor.name in used]
     del proto.graph.initializer[:]
     proto.graph.initializer.extend(kept)
-    del proto.graph.value_info[:]
-    encoded: bytes = proto.SerializeToString()
-    return encoded
 
 
 def pruned(original: Original) -> Iterator[Candidate | NotTried]:

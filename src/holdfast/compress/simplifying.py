@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from holdfast.compress.candidates import Candidate, NotTried, Original
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 _SMALLEST = 256
 """Values of a tensor that is worth a conversion of its own."""
@@ -69,6 +73,29 @@ def half_arithmetic(original: Original) -> Iterator[Candidate | NotTried]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        half = float16.convert_float_to_float16(original.proto(), keep_io_types=True)
+        half = float16.convert_float_to_float16(_without_idle_casts(original.proto()), keep_io_types=True)
     yield Candidate("float16", "sums in float16", half.SerializeToString())
     yield NotTried("bfloat16", "onnxruntime has no bfloat16 matrix product for this processor")
+
+
+def _without_idle_casts(proto: ModelProto) -> ModelProto:
+    """Casts of a float32 input to float32 confuse the converter, which then forgets the input's own cast."""
+    from onnx import TensorProto, helper
+
+    floats = {v.name for v in proto.graph.input if v.type.tensor_type.elem_type == TensorProto.FLOAT}
+    outputs = {value.name for value in proto.graph.output}
+    idle = {
+        node.output[0]: node
+        for node in proto.graph.node
+        if node.op_type == "Cast"
+        and node.input[0] in floats
+        and node.output[0] not in outputs
+        and helper.get_node_attr_value(node, "to") == TensorProto.FLOAT
+    }
+    for node in proto.graph.node:
+        for index, name in enumerate(node.input):
+            if name in idle:
+                node.input[index] = idle[name].input[0]
+    for node in idle.values():
+        proto.graph.node.remove(node)
+    return proto

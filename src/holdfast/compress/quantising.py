@@ -54,6 +54,8 @@ def _all(original: Original, folder: Path) -> Iterator[Candidate | NotTried]:
     except Exception as error:  # noqa: BLE001 - the quantiser raises whatever it meets
         yield NotTried("dynamic int8", _first_line(error))
 
+    per_channel = True
+
     def static(only: list[str] | None, without: list[str]) -> bytes:
         quantize_static(
             str(prepared),
@@ -61,7 +63,7 @@ def _all(original: Original, folder: Path) -> Iterator[Candidate | NotTried]:
             _Reader(original.feeds, original.rows),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(_OPERATORS),
-            per_channel=True,
+            per_channel=per_channel,
             weight_type=QuantType.QInt8,
             activation_type=QuantType.QUInt8,
             nodes_to_quantize=only,
@@ -70,13 +72,17 @@ def _all(original: Original, folder: Path) -> Iterator[Candidate | NotTried]:
         )
         return target.read_bytes()
 
+    how = "weights and inputs in int8, calibrated on the reference"
     try:
-        yield Candidate(
-            "static int8", "weights and inputs in int8, calibrated on the reference", static(None, [])
-        )
-    except Exception as error:  # noqa: BLE001 - see above
-        yield NotTried("static int8", _first_line(error))
-        return
+        yield Candidate("static int8", f"{how}, per channel", static(None, []))
+    except Exception:  # noqa: BLE001 - see above
+        # onnxruntime 1.32 cannot quantise the bias of a Gemm per channel.
+        per_channel = False
+        try:
+            yield Candidate("static int8", f"{how}, per tensor, as this graph allows", static(None, []))
+        except Exception as error:  # noqa: BLE001 - see above
+            yield NotTried("static int8", _first_line(error))
+            return
     names = _operators(prepared)
     if not 2 <= len(names) <= _MOST_LOOKED_AT:
         return

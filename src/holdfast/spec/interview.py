@@ -54,6 +54,12 @@ _ASKED: Final[tuple[tuple[str, str, str, tuple[str, str] | None], ...]] = (
         None,
     ),
     (
+        "compute.accelerator",
+        "Does anything but the processor run the model?",
+        "none is right for trees and small networks; cuda or tensorrt for images and speech on a server.",
+        None,
+    ),
+    (
         "speed.deadline_ms",
         "After how many ms is an answer worth nothing?",
         "What would come later is refused at once. Speech: 500 ms in all, of which the model may spend 300.",
@@ -68,8 +74,14 @@ _ASKED: Final[tuple[tuple[str, str, str, tuple[str, str] | None], ...]] = (
     (
         "speed.qps",
         "How many queries per second must it sustain, at the busiest?",
-        "A large web shop: 1000. A camera over a factory's line: 5.",
+        "A large web shop: 1000. A camera over a factory's line: 5. Add the growth until you look again.",
         _REALTIME,
+    ),
+    (
+        "logging.sampling_fraction",
+        "Which share of the predictions is logged?",
+        "1 finds the row of every label: fraud is rare. 0.1 may do for a million photographs a day.",
+        None,
     ),
     (
         "logging.durability",

@@ -4,11 +4,12 @@
     uv run python bench/soak.py --requests 20000 --json
 
 Clients speak every protocol on kept connections: single records, lists, protocol v2 as JSON and as binary
-tensors, v1 and MLflow's, alone and pipelined; some send nonsense, some are cut off in the middle of a request
-or leave before they have read their answer, and the champion is swapped between two versions all the time.
-Each row is unlike every other, so an answer that belongs to another row is seen. In the end each answered row
-is run again, offline and all in one array, on the version that answered it, and must have the same bits; each
-answered prediction id must be in the log, once. Exit code 1 if anything is wrong, mixed up or lost.
+tensors, to the champion and to a version by name, v1 and MLflow's, alone and pipelined, and gRPC; some send
+nonsense, some are cut off in the middle of a request or leave before they have read their answer, and the
+champion is swapped between two versions all the time. Each row is unlike every other, so an answer that belongs
+to another row is seen. In the end each answered row is run again, offline and all in one array, on the version
+that answered it, and must have the same bits; each answered prediction id must be in the log, once. Exit code 1
+if anything is wrong, mixed up or lost.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ import numpy as np
 NAME = "soak"
 WEIGHTS = {"1": (2.0, 0.25), "2": (-3.0, 0.5)}
 CONNECTIONS = 48
+GRPC_CLIENTS = 8
 SWAP_EVERY_S = 0.7
 GRAPH = """
 <ir_version: 9, opset_import: ["": 18]>
@@ -148,6 +150,22 @@ def ask_binary(soak: Soak) -> tuple[bytes, Any]:
     return request(f"/v2/models/{NAME}/infer", head + raw, length), check
 
 
+def ask_pinned(soak: Soak) -> tuple[bytes, Any]:
+    rows = soak.new_rows(soak.chance.randrange(1, 4))
+    version = soak.chance.choice(list(WEIGHTS))
+    tensor = {"name": "x", "shape": [len(rows), 2], "datatype": "FP32", "data": [list(row) for row in rows]}
+
+    def check(status: int, _: dict[str, str], content: bytes) -> None:
+        answer = expect(status, 200, content)
+        if answer["model_version"] != version:
+            soak.faults.append(f"version {version} was asked for, {answer['model_version']} answered")
+        ids = answer["parameters"]["prediction_ids"].split(",")
+        soak.heard(rows, answer["outputs"][0]["data"], version, ids)
+
+    path = f"/v2/models/{NAME}/versions/{version}/infer"
+    return request(path, json.dumps({"inputs": [tensor]}).encode()), check
+
+
 def ask_v1(soak: Soak) -> tuple[bytes, Any]:
     rows = soak.new_rows(soak.chance.randrange(1, 4))
 
@@ -193,6 +211,7 @@ ASK = (
     + [ask_list] * 3
     + [ask_v2] * 3
     + [ask_binary] * 3
+    + [ask_pinned] * 2
     + [ask_v1, ask_mlflow]
     + [ask_nonsense] * 2
 )
@@ -243,6 +262,50 @@ async def client(soak: Soak) -> None:
                 await writer.wait_closed()
 
 
+async def grpc_client(soak: Soak, address: str) -> None:
+    """Raw tensors over gRPC, now and then to a version by name."""
+    import grpc
+
+    from holdfast.serve.grpc_messages import SERVICE, message_class
+
+    async with grpc.aio.insecure_channel(address) as channel:
+        call = channel.unary_unary(
+            f"/{SERVICE}/ModelInfer",
+            request_serializer=message_class("ModelInferRequest").SerializeToString,
+            response_deserializer=message_class("ModelInferResponse").FromString,
+        )
+        while soak.left > 0:
+            soak.left -= 1
+            rows = soak.new_rows(soak.chance.randrange(1, 6))
+            version = soak.chance.choice(["", "", *WEIGHTS])
+            asked = message_class("ModelInferRequest")(model_name=NAME, model_version=version)
+            asked.inputs.add(name="x", datatype="FP32", shape=[len(rows), 2])
+            asked.raw_input_contents.append(np.array(rows, "<f4").tobytes())
+            try:
+                answer = await call(asked, timeout=60)
+            except grpc.aio.AioRpcError as error:
+                soak.faults.append(f"gRPC: {error.code()}: {error.details()}"[:300])
+                continue
+            soak.seen["gRPC"] += 1
+            if version not in {"", answer.model_version}:
+                soak.faults.append(f"version {version} was asked for, {answer.model_version} answered")
+            values = np.frombuffer(answer.raw_output_contents[0], "<f4").tolist()
+            ids = answer.parameters["prediction_ids"].string_param.split(",")
+            soak.heard(rows, values, answer.model_version, ids)
+
+
+async def load_all(soak: Soak) -> None:
+    """Both versions answer by name, whoever is champion."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", soak.port)
+    for version in WEIGHTS:
+        body = json.dumps({"parameters": {"version": version}}).encode()
+        writer.write(request(f"/v2/repository/models/{NAME}/load", body))
+        status, _, content = await response(reader)
+        if status != 200:
+            raise RuntimeError(f"version {version} is not loaded: {content[:300]!r}")
+    writer.close()
+
+
 def make_deployment(folder: Path) -> Any:
     import onnx.parser
 
@@ -253,7 +316,7 @@ def make_deployment(folder: Path) -> Any:
 
     folder.mkdir(parents=True)
     (folder / "holdfast.toml").write_text(
-        f'[model]\nname = "{NAME}"\n[target]\nport = 0\n[compute]\ncores = 2\n'
+        f'[model]\nname = "{NAME}"\n[target]\nport = 0\ngrpc_port = 0\n[compute]\ncores = 2\n'
         "[speed]\np99_ms = 20000\ndeadline_ms = 30000\n"
     )
     signature = Signature(
@@ -347,7 +410,10 @@ def run(folder: Path, requests: int, seed: int) -> dict[str, Any]:
         began = time.monotonic()
 
         async def clients() -> None:
-            await asyncio.gather(*(client(soak) for _ in range(CONNECTIONS)))
+            await load_all(soak)
+            address = json.loads((deployment.run_folder / "serve.json").read_text())["grpc"]
+            spoken = [grpc_client(soak, address) for _ in range(GRPC_CLIENTS)]
+            await asyncio.gather(*spoken, *(client(soak) for _ in range(CONNECTIONS)))
 
         try:
             asyncio.run(clients())

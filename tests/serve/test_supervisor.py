@@ -65,6 +65,12 @@ def test_sigterm_under_load_answers_every_accepted_request_and_logs_it(tmp_path:
     assert ledger.served == ledger.spooled == traffic.answered
 
 
+def test_the_first_worker_waits_for_no_library_of_numbers() -> None:
+    without = "import sys; sys.modules['numpy'] = sys.modules['sqlalchemy'] = None"
+    program = f"{without}; import holdfast.serve.supervisor"
+    assert subprocess.run([sys.executable, "-P", "-c", program], check=False).returncode == 0
+
+
 def test_a_killed_worker_is_replaced_and_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
     make_deployment(tmp_path, TWO)
     with ServeProcess(tmp_path) as service, Traffic(service.port, callers=4) as traffic:

@@ -12,7 +12,6 @@ import time
 from holdfast.serve.children import Backoff, die_with_parent, exit_text
 from holdfast.serve.control import Challenger
 from holdfast.spec import Deployment
-from holdfast.telemetry import retire
 
 STOP_S = 5.0
 
@@ -94,6 +93,9 @@ class ShadowProcess:
     def _bury(self) -> None:
         self.process = None
         if self._deployment is not None:
+            # Loads numpy, for which the first worker need not wait.
+            from holdfast.telemetry import retire
+
             retire(self._deployment.run_folder, self._replica)
 
 

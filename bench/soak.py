@@ -8,8 +8,8 @@ tensors, to the champion and to a version by name, v1 and MLflow's, alone and pi
 nonsense, some are cut off in the middle of a request or leave before they have read their answer, and the
 champion is swapped between two versions all the time. Each row is unlike every other, so an answer that
 belongs to another row is seen. In the end each answered row is run again, offline and all in one array, on
-the version that answered it, and must have the same bits; each answered prediction id must be in the log, once.
-Exit code 1 if anything is wrong, mixed up or lost.
+the version that answered it, and must have the same bits; each answered prediction id must be in the log,
+once. Exit code 1 if anything is wrong, mixed up or lost.
 """
 
 from __future__ import annotations

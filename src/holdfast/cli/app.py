@@ -40,6 +40,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "loadtest": ("holdfast.cli.load_test", "Load a service over the wire and report its latencies."),
     "compress": ("holdfast.cli.compressing", "Make a version smaller and faster, within an allowed loss."),
     "serve": ("holdfast.cli.service", "Answer predictions over HTTP."),
+    "ui": ("holdfast.cli.pages", "Show the dashboard of a deployment folder, read-only."),
+    "report": ("holdfast.cli.pages", "Write the diagnosis as HTML or PDF, for e-mail and audits."),
     "keep": (
         "holdfast.cli.service",
         "Move spooled records into the log's tables (serve runs this by itself).",

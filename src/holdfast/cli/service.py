@@ -48,7 +48,8 @@ def serve_command(
         if not no_monitor:
             background.append(ChildSpec("monitor", [*this, "monitor", "--follow", "--quiet", *place]))
     background.append(ChildSpec("rollout", [*this, "rollout", "run", "--quiet", *place], during="rollout"))
-    raise SystemExit(serve(deployment, background=background))
+    dashboard = [*this, "ui", *place, "--socket"]
+    raise SystemExit(serve(deployment, background=background, dashboard=dashboard))
 
 
 @click.command("keep")

@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     )
     from holdfast.monitor.errors import MonitorError
     from holdfast.monitor.frames import diagnose
+    from holdfast.monitor.history import ColumnHistory, History, read_history
     from holdfast.monitor.service import Monitor
 
 _HOMES = {
+    "ColumnHistory": "history",
+    "History": "history",
     "Coverage": "diagnosis",
     "Diagnosis": "diagnosis",
     "FeatureFinding": "diagnosis",
@@ -26,18 +29,22 @@ _HOMES = {
     "QualityChange": "diagnosis",
     "WindowEvidence": "diagnosis",
     "diagnose": "frames",
+    "read_history": "history",
 }
 
 __all__ = [
+    "ColumnHistory",
     "Coverage",
     "Diagnosis",
     "FeatureFinding",
+    "History",
     "Monitor",
     "MonitorError",
     "Onset",
     "QualityChange",
     "WindowEvidence",
     "diagnose",
+    "read_history",
 ]
 
 

@@ -80,6 +80,8 @@ class Settings:
     notes: tuple[str, ...] = ()
     clock_fault: str = ""
     """Rows dated by a wrong clock, which no window holds, in words."""
+    tested: Callable[[Sequence[Tests], Sequence[Tests], Sequence[int]], None] | None = None
+    """Told of all tests of P(x) and of P(y|x), and of the windows that the latter were made on."""
 
 
 def judge(reference: ReferenceModel, windows: Sequence[WindowProfile], settings: Settings) -> Diagnosis:
@@ -99,6 +101,8 @@ def judge(reference: ReferenceModel, windows: Sequence[WindowProfile], settings:
     calendar = Calendar.of(reference.windows, windows, timed=reference.timed)
     all_data = data_tests(reference, windows, replace(budget, factor=factor), calendar) if windows else []
     all_concept = concept_tests(reference, labelled, budget, calendar.at(with_labels))
+    if settings.tested is not None:
+        settings.tested(all_data, all_concept, with_labels)
     evidence = _window_evidence(
         held, with_labels, again, data=all_data, concept=all_concept, settings=settings, task=reference.task
     )

@@ -20,6 +20,7 @@ from holdfast.monitor.costing import ErrorCosts
 from holdfast.monitor.diagnosis import Coverage, Diagnosis
 from holdfast.monitor.errors import MonitorError
 from holdfast.monitor.explaining import LARGEST_SAMPLE, Explainer
+from holdfast.monitor.history import Recorder, write_history
 from holdfast.monitor.judge import Settings, judge
 from holdfast.monitor.log_rows import OUTPUTS, Translation, read_reference
 from holdfast.monitor.profile_store import ProfileStore
@@ -341,7 +342,8 @@ class Monitor:
             notes.append(
                 "The reference spans fewer than 5 windows: natural variation between windows is not known."
             )
-        return judge(
+        recorder = Recorder()
+        diagnosis = judge(
             reference,
             profiles,
             Settings(
@@ -355,8 +357,14 @@ class Monitor:
                 unaccounted=ledger.unaccounted,
                 notes=tuple(notes),
                 clock_fault=new.strays,
+                tested=recorder.tested,
             ),
         )
+        history = recorder.history(
+            reference, profiles, model_version=version, show_time=iso_utc, outputs=OUTPUTS
+        )
+        write_history(self._deployment.monitor_folder, history)
+        return diagnosis
 
     def _remember(self, version: str, diagnosis: Diagnosis) -> None:
         """Evidence is stored once for each thing that is newly known."""

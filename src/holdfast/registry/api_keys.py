@@ -16,7 +16,7 @@ from holdfast.registry import audit
 from holdfast.registry.database import api_keys_table, reading, writing
 from holdfast.registry.errors import RegistryError, UnknownKeyError
 
-Scope = Literal["predict", "label", "read", "admin"]
+Scope = Literal["predict", "label", "read", "rows", "admin"]
 SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 PREFIX: Final = "hfk_"
 _SECRET_BYTES: Final = 32

@@ -91,6 +91,12 @@ def append(
     return sealed
 
 
+def length(connection: sa.Connection) -> int:
+    """The number of the last entry; 0 where there is none."""
+    last = connection.execute(sa.select(sa.func.max(audit_table.c.number))).scalar_one()
+    return last or 0
+
+
 class Audit:
     """The audit of a registry."""
 
@@ -107,12 +113,13 @@ class Audit:
                 connection, self._clock.now_us(), actor=actor, action=action, target=target, detail=detail
             )
 
-    def entries(self, limit: int | None = None) -> list[AuditEntry]:
-        """Oldest first; with a limit, the newest so many."""
+    def entries(self, limit: int | None = None, *, begins: str = "") -> list[AuditEntry]:
+        """Oldest first; with a limit, the newest so many; of actions whose name begins so."""
         with reading(self._engine) as connection:
+            wanted = audit_table.c.action.startswith(begins, autoescape=True)
             if limit is None:
-                return list(_read(connection))
-            newest = sa.select(audit_table).order_by(audit_table.c.number.desc()).limit(limit)
+                return [entry for entry in _read(connection) if entry.action.startswith(begins)]
+            newest = sa.select(audit_table).where(wanted).order_by(audit_table.c.number.desc()).limit(limit)
             rows = connection.execute(newest).mappings()
             return [AuditEntry(**dict(row)) for row in rows][::-1]
 

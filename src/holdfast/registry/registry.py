@@ -293,6 +293,24 @@ class Registry:
         identity = int(inserted[0]) if inserted is not None else 0
         return Evidence(id=identity, version=found.version, kind=kind, payload=dict(payload), at_us=moment)
 
+    def evidence_kinds(self, version: str) -> list[str]:
+        """The kinds of evidence that there are about a version, sorted."""
+        kinds = sa.select(evidence_table.c.kind).distinct().order_by(evidence_table.c.kind)
+        with reading(self._engine) as connection:
+            number = int(self._find(connection, version).version)
+            return list(connection.execute(kinds.where(evidence_table.c.version == number)).scalars())
+
+    def can_roll_back(self) -> bool:
+        """Whether there is a champion to go back to."""
+        with reading(self._engine) as connection:
+            return len(_champions(connection)) > 1
+
+    def stamp(self) -> tuple[int, int, int]:
+        """Changes whenever evidence, the route or the audit does; costs three look-ups."""
+        with reading(self._engine) as connection:
+            evidence = connection.execute(sa.select(sa.func.max(evidence_table.c.id))).scalar_one()
+            return evidence or 0, _route(connection).generation, audit.length(connection)
+
     def evidence(
         self, version: str | None = None, kind: str | None = None, limit: int | None = None
     ) -> list[Evidence]:

@@ -4,19 +4,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from holdfast.serve.admission import Admission, KeyEntry
     from holdfast.serve.children import ChildSpec
     from holdfast.serve.errors import ExposureError, ListenError, ServeError
     from holdfast.serve.supervisor import serve
 
 _HOMES = {
+    "Admission": "admission",
     "ChildSpec": "children",
     "ExposureError": "errors",
+    "KeyEntry": "admission",
     "ListenError": "errors",
     "ServeError": "errors",
     "serve": "supervisor",
 }
 
-__all__ = ["ChildSpec", "ExposureError", "ListenError", "ServeError", "serve"]
+__all__ = ["Admission", "ChildSpec", "ExposureError", "KeyEntry", "ListenError", "ServeError", "serve"]
 
 
 def __getattr__(name: str) -> Any:

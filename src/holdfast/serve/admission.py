@@ -15,10 +15,10 @@ from holdfast.serve.rates import SLOTS, RateGate, RateSlots
 from holdfast.serve.tokens import TokenVerifier
 from holdfast.spec.checklist import Security
 
-Scope = Literal["predict", "label", "read", "admin"]
+Scope = Literal["predict", "label", "read", "rows", "admin"]
 _PREFIX: Final = b"hfk_"
 _ID_DIGITS: Final = 12
-_ALL: Final = frozenset({"predict", "label", "read", "admin"})
+_ALL: Final = frozenset({"predict", "label", "read", "rows", "admin"})
 _OF_CHECKLIST: Final = frozenset({"predict", "label", "read"})
 """What a key from the checklist may do: what every key could before there were scopes."""
 _FIRST_TOKEN_SLOT: Final = SLOTS // 2
@@ -122,6 +122,11 @@ class Admission:
             )
             for entry in entries
         }
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Of the callers that keys let in now, as they stand in `Grant.name`."""
+        return frozenset(grant.name for _, grant in (*self._grants.values(), *self._of_checklist))
 
     def forget_tokens(self) -> None:
         """Tokens seen before must be verified again: the provider's keys have changed."""

@@ -32,9 +32,12 @@ from holdfast.telemetry import read_all, write_snapshot
 if TYPE_CHECKING:
     from starlette.websockets import WebSocket
 
+    from holdfast.serve.forwarding import Forwarder
     from holdfast.serve.websocket import Streams
 
 STREAM: Final = "/v2/models/{model}/stream"
+PAGES: Final = "/ui/"
+"""The dashboard's paths. It asks for a key by itself, with a form."""
 _OPEN: Final = frozenset({"/livez", "/readyz", "/v2/health/live", "/v2/health/ready", "/ping", "/health"})
 _ANYONE_KNOWN: Final[frozenset[str]] = frozenset()
 _SCOPES: Final = {
@@ -75,7 +78,9 @@ class _FutureSink(Sink):
             self.future.set_exception(error)
 
 
-def make_app(service: Service, *, version: str, run_folder: Path, replica: str, workers: int) -> Starlette:
+def make_app(
+    service: Service, *, version: str, run_folder: Path, replica: str, workers: int, dashboard: str = ""
+) -> Starlette:
     """The app of one worker.
 
     Args:
@@ -84,8 +89,10 @@ def make_app(service: Service, *, version: str, run_folder: Path, replica: str, 
         run_folder: where the workers' counts are.
         replica: this worker's name there.
         workers: of the whole service, for `/metrics`.
+        dashboard: path of the socket at which pages are had; "": there are none.
     """
     routes = _Routes(service, version=version, run_folder=run_folder, replica=replica, workers=workers)
+    routes.dashboard = dashboard
 
     async def on_http_error(request: Request, error: Exception) -> Response:
         """Starlette's own 404 and 405 in our words."""
@@ -119,12 +126,15 @@ class _Routes:
         self._replica = replica
         self._workers = workers
         self._streams: Streams | None = None
+        self._forwarder: Forwarder | None = None
+        self.dashboard = ""
 
     def table(self) -> list[BaseRoute]:
         model, pinned = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
         repository = RepositoryRoutes(self._service)
         return [
-            Route("/", self._counted("/", self._home)),
+            Route("/", self._root),
+            Route(f"{PAGES}{{rest:path}}", self._counted(PAGES, self._pages), methods=["GET", "POST"]),
             Route(PREDICT, self._guarded(PREDICT, self._hot), methods=["POST"]),
             Route(f"{model}/infer", self._guarded(PREDICT, self._hot), methods=["POST"]),
             Route(f"{pinned}/infer", self._guarded(PREDICT, self._hot), methods=["POST"]),
@@ -170,7 +180,7 @@ class _Routes:
 
         async def guarded(request: Request) -> Response:
             try:
-                if request.url.path not in _OPEN:
+                if route != PAGES and request.url.path not in _OPEN:
                     authorization = request.headers.get("authorization")
                     request.state.grant = self._service.authorise(
                         authorization.encode("latin-1") if authorization else None, scopes
@@ -246,6 +256,21 @@ class _Routes:
         grant = request.state.grant
         await asyncio.to_thread(book.record, statements, "anybody" if grant is None else grant.name)
         return json_response({"accepted": len(statements)})
+
+    async def _root(self, request: Request) -> Response:
+        """The dashboard for browsers, the service in short for programs."""
+        if self.dashboard and "text/html" in request.headers.get("accept", ""):
+            return await self._counted(PAGES, self._pages)(request)
+        return await self._counted("/", self._home)(request)
+
+    async def _pages(self, request: Request) -> Response:
+        if not self.dashboard:
+            raise RouteNotFoundError("this service runs without its dashboard", where=request.url.path[:200])
+        if self._forwarder is None:
+            from holdfast.serve.forwarding import Forwarder
+
+            self._forwarder = Forwarder(self.dashboard, lambda: self._service.draining)
+        return await self._forwarder.forward(request)
 
     async def _home(self, _: Request) -> Response:
         champion = self._service.champion

@@ -96,6 +96,8 @@ class Start(Message, frozen=True):
     """Loaded before it listens."""
     grpc_address: str = ""
     """Where to listen for gRPC; "": nowhere."""
+    dashboard: str = ""
+    """Path of the dashboard's socket; "": there is none."""
 
 
 class Challenger(msgspec.Struct, frozen=True):

@@ -25,6 +25,7 @@ from holdfast.serve.admission import KeyEntry
 from holdfast.serve.challenger import ShadowProcess
 from holdfast.serve.children import Background, Backoff, ChildSpec, WorkerProcess, exit_text, start_worker
 from holdfast.serve.control import Challenger, ChallengerFailed, Drain, Keys, Loaded, LoadFailed, Route, Start
+from holdfast.serve.dashboard import DashboardProcess
 from holdfast.serve.holdings import Holdings
 from holdfast.serve.preflight import check_deployment, only_one
 from holdfast.serve.rates import make_rates_file
@@ -65,12 +66,19 @@ class Supervisor:
         deployment: what to serve.
         background: commands to run beside the workers.
         say: prints one line for the operator.
+        dashboard: command that answers requests for pages, see `DashboardProcess`.
     """
 
     def __init__(
-        self, deployment: Deployment, background: Sequence[ChildSpec], say: Callable[[str], None]
+        self,
+        deployment: Deployment,
+        background: Sequence[ChildSpec],
+        say: Callable[[str], None],
+        dashboard: Sequence[str] = (),
     ) -> None:
         self._deployment = deployment
+        self._dashboard = DashboardProcess(dashboard)
+        self._dashboard_path = ""
         self._background = [Background(spec) for spec in background]
         self._say = say
         self._selector = selectors.DefaultSelector()
@@ -117,6 +125,7 @@ class Supervisor:
                 reserved, grpc_port = reserve_port(target.host, target.grpc_port)
                 undo.callback(reserved.close)
                 self._grpc_address = f"{host}:{grpc_port}"
+            self._dashboard_path = undo.enter_context(self._dashboard.listen())
             undo.enter_context(self._handle_signals())
             undo.callback(self._shadow.close)
             undo.callback(self._kill_all)
@@ -168,6 +177,9 @@ class Supervisor:
             said = self._shadow.tend(now_s)
             if said is not None:
                 self._say(said)
+        said = self._dashboard.tend()
+        if said is not None:
+            self._say(said)
         self._holdings.tend()
         if now_s >= self._poll_at_s:
             self._poll_at_s = now_s + ROUTE_POLL_S
@@ -219,6 +231,7 @@ class Supervisor:
                 holdfast.__version__,
                 self._holdings.holds,
                 self._grpc_address,
+                self._dashboard_path,
             )
         )
         worker.send(self._keys)
@@ -415,6 +428,7 @@ class Supervisor:
                 place.leaving.append(place.current)
             place.current = None
             place.start_at_s = 0.0
+        self._dashboard.stop()
         for child in self._background:
             child.stop()
 
@@ -437,10 +451,11 @@ class Supervisor:
                 worker.process.kill()
                 worker.process.wait()
             self._bury(worker)
+        self._dashboard.stop()
         for child in self._background:
             child.stop()
         self._shadow.stop()
-        processes = [child.process for child in self._background if child.process is not None]
+        processes = self._background_processes()
         if forced or not self._wait_for(processes, BACKGROUND_STOP_S):
             forced = True
             self._kill_all()
@@ -456,9 +471,13 @@ class Supervisor:
             self._listen(0.05)
         return True
 
+    def _background_processes(self) -> list[Any]:
+        processes = [self._dashboard.process, *(child.process for child in self._background)]
+        return [process for process in processes if process is not None]
+
     def _kill_all(self) -> None:
         self._shadow.kill()
-        processes = [child.process for child in self._background if child.process is not None]
+        processes = self._background_processes()
         for place in self._places:
             processes += [worker.process for worker in (place.current, *place.leaving) if worker is not None]
         for process in processes:
@@ -467,7 +486,9 @@ class Supervisor:
                 process.wait()
 
 
-def serve(deployment: Deployment, *, background: Sequence[ChildSpec] = ()) -> int:
+def serve(
+    deployment: Deployment, *, background: Sequence[ChildSpec] = (), dashboard: Sequence[str] = ()
+) -> int:
     """Serve a deployment until SIGTERM or SIGINT, then drain.
 
     Prints one line when the service answers (URL, version, workers) and one line per event after that.
@@ -475,6 +496,8 @@ def serve(deployment: Deployment, *, background: Sequence[ChildSpec] = ()) -> in
     Args:
         deployment: with `[compute] cores` workers; `[target] port` 0 takes a free port.
         background: commands that run as long as the service does, restarted when they end.
+        dashboard: command that answers requests for pages, started by the first of them with the number of
+            its listening socket as last argument; none: the service has no pages.
 
     Returns:
         0 after a drained end, 1 after a forced one (a second signal) or if the workers cannot start.
@@ -484,7 +507,7 @@ def serve(deployment: Deployment, *, background: Sequence[ChildSpec] = ()) -> in
         ListenError: the address is taken.
         ServeError: the folder is being served already.
     """
-    return Supervisor(deployment, background, _say).run()
+    return Supervisor(deployment, background, _say, dashboard).run()
 
 
 def _say(line: str) -> None:

@@ -126,6 +126,7 @@ class Worker:
             run_folder=self._deployment.run_folder,
             replica=self._start.replica,
             workers=self._checklist.compute.cores,
+            dashboard=self._start.dashboard,
         )
         self._config = uvicorn_config(app, service)
         self._tls = make_tls(security, folder)

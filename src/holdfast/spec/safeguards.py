@@ -226,8 +226,8 @@ class Security(Section, frozen=True):
         Meta(
             min_length=1,
             description=(
-                "The claim that holds a token's scopes, as words or as a list: predict, label, read, admin,"
-                " each also as holdfast:predict and so on. Default scope: where OAuth 2.0 puts them."
+                "The claim that holds a token's scopes, as words or as a list: predict, label, read, rows,"
+                " admin, each also as holdfast:predict and so on. Default scope: where OAuth 2.0 puts them."
             ),
         ),
     ] = "scope"
@@ -240,6 +240,15 @@ class Security(Section, frozen=True):
             )
         ),
     ] = field(default_factory=lambda: Duration(600_000_000))
+    session: Annotated[
+        Duration,
+        Meta(
+            description=(
+                "How long the dashboard stays open after a key was given there. Default 1h: a work session; "
+                "then the key is asked for again."
+            )
+        ),
+    ] = field(default_factory=lambda: Duration(3_600_000_000))
     no_auth_reason: Annotated[
         str,
         Meta(

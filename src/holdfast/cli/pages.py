@@ -1,0 +1,81 @@
+"""`holdfast ui` and `holdfast report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from holdfast.cli.options import folder_option, json_option, open_deployment, print_json
+from holdfast.clock import SystemClock
+
+
+@click.command("ui")
+@folder_option
+@click.option(
+    "--port",
+    default=8090,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    help="Port on loopback; 0 takes a free one.",
+)
+@click.option("--open", "open_browser", is_flag=True, help="Open it in the browser.")
+@click.option("--socket", "descriptor", type=int, hidden=True)
+def ui_command(folder: Path, port: int, descriptor: int | None, *, open_browser: bool) -> None:
+    """Show the dashboard of a deployment folder, read-only, until Ctrl-C.
+
+    A running service has it at its own address, where decisions can be made too.
+    """
+    from holdfast.ui import serve_dashboard
+    from holdfast.ui.server import IDLE_S, inherited_socket, own_group_ignores_interrupt
+
+    deployment = open_deployment(folder)
+    if descriptor is not None:
+        own_group_ignores_interrupt()
+        serve_dashboard(
+            deployment,
+            SystemClock(),
+            listening=inherited_socket(descriptor),
+            read_only=False,
+            idle_s=IDLE_S,
+        )
+        return
+    from holdfast.serve.sockets import open_sockets
+
+    (listening,), found = open_sockets("127.0.0.1", port, 1)
+    listening.listen()
+    address = f"http://127.0.0.1:{found}/ui/"
+
+    def ready() -> None:
+        click.echo(f"holdfast: the dashboard of {deployment.name} at {address}, read-only; Ctrl-C stops it")
+        if open_browser:
+            click.launch(address)
+
+    serve_dashboard(deployment, SystemClock(), listening=listening, read_only=True, on_ready=ready)
+
+
+@click.command("report")
+@click.argument("targets", nargs=-1, type=click.Path(path_type=Path, dir_okay=False))
+@folder_option
+@json_option
+def report_command(targets: tuple[Path, ...], folder: Path, *, as_json: bool) -> None:
+    """Write the diagnosis to TARGETS: .html is one self-contained page, .pdf needs holdfast[pdf].
+
+    --json prints everything that the dashboard's pages say, raw rows and live traffic apart.
+    """
+    from holdfast.registry import Registry
+    from holdfast.ui import make_report, write_report
+    from holdfast.ui.facts import Facts
+
+    if not targets and not as_json:
+        raise click.UsageError("Name a file that ends in .html or .pdf, or ask for --json.")
+    deployment = open_deployment(folder)
+    clock = SystemClock()
+    with Registry.open(deployment.registry_url, clock) as registry:
+        report = make_report(Facts(deployment, registry, clock))
+    for target in targets:
+        write_report(report, target)
+        if not as_json:
+            click.echo(f"Wrote {target}.")
+    if as_json:
+        print_json(report)

@@ -1,0 +1,102 @@
+"""The checklist page: what was asked, what was measured, and when it was last proven."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from holdfast.registry import Evidence
+from holdfast.spec import Deployment, as_answers, as_document
+from holdfast.ui.facts import CHECK, Facts
+
+_SECRET = frozenset({"api_key_hashes"})
+
+
+class CheckLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a check."""
+
+    line: str
+    asked: Any = None
+    measured: Any = None
+    interval: Any = None
+    verdict: str = "unknown"
+    """`pass`, `fail` or `unknown`."""
+    advice: str = ""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """One key of the checklist with its value as text."""
+
+    section: str
+    key: str
+    value: str
+    is_default: bool
+
+
+class ChecklistPage(msgspec.Struct, frozen=True, kw_only=True):
+    """The page."""
+
+    check: Evidence | None
+    version: str | None
+    lines: tuple[CheckLine, ...]
+    same_checklist: bool
+    """Whether the check was of the checklist in force."""
+    checklist_hash: str
+    answers: tuple[Answer, ...]
+
+
+def make_checklist(facts: Facts) -> ChecklistPage:
+    """Read the page: the newest check of the champion, else of any version."""
+    champion = facts.champion()
+    found = (None if champion is None else facts.newest(CHECK, champion)) or facts.newest(CHECK)
+    lines: tuple[CheckLine, ...] = ()
+    if found is not None:
+        lines = tuple(_line(one) for one in found.payload.get("lines", ()) if isinstance(one, dict))
+    deployment = facts.deployment
+    return ChecklistPage(
+        check=found,
+        version=None if found is None else found.version,
+        lines=tuple(sorted(lines, key=lambda one: ("fail", "unknown", "pass").index(one.verdict))),
+        same_checklist=found is not None and found.payload.get("checklist_hash") == deployment.checklist_hash,
+        checklist_hash=deployment.checklist_hash,
+        answers=tuple(answers(deployment)),
+    )
+
+
+def _line(said: dict[str, Any]) -> CheckLine:
+    verdict = said.get("verdict")
+    return CheckLine(
+        line=str(said.get("line", "")),
+        asked=said.get("asked"),
+        measured=said.get("measured"),
+        interval=said.get("interval"),
+        verdict=verdict if verdict in {"pass", "fail"} else "unknown",
+        advice=str(said.get("advice") or ""),
+    )
+
+
+def answers(deployment: Deployment) -> list[Answer]:
+    """Every key of the checklist; hashes of keys are counted, not shown."""
+    checklist = deployment.checklist
+    mine = as_answers(checklist)
+    return [
+        Answer(
+            section,
+            key,
+            f"{len(value)} keys" if key in _SECRET else _text(value),
+            f"{section}.{key}" not in mine,
+        )
+        for section, keys in as_document(checklist).items()
+        for key, value in keys.items()
+    ]
+
+
+def _text(value: Any) -> str:
+    if value is None or value == "":
+        return "unset"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict | list):
+        return msgspec.json.encode(value).decode() if value else "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,187 @@
+"""The drift pages: every column through time, and one column in full."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import msgspec
+
+from holdfast.monitor import ColumnHistory, Diagnosis, FeatureFinding, History
+from holdfast.ui.errors import PageNotFoundError
+from holdfast.ui.facts import Facts, StoredDiagnosis
+
+_RECENT = 7
+"""Windows over which the strongest evidence decides the order of columns that are in no alarm."""
+
+
+class DriftRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One column of the table."""
+
+    name: str
+    role: str
+    numeric: bool
+    finding: FeatureFinding | None
+    """Where it is in alarm."""
+    evidence: tuple[float, ...]
+    """By window, of data or concept drift, whichever is stronger."""
+    recent_data: float
+    """The strongest of the newest windows, relative to the alarm at 1."""
+    recent_concept: float | None
+    outside: float
+    """Share of rows of the last window that are missing, unseen or out of range."""
+    outside_reference: float
+
+
+class Drift(msgspec.Struct, frozen=True, kw_only=True):
+    """The page."""
+
+    stored: StoredDiagnosis | None
+    history: History | None
+    rows: tuple[DriftRow, ...]
+    """What matters first."""
+
+
+class Cell(msgspec.Struct, frozen=True):
+    """One cell of a distribution."""
+
+    name: str
+    reference: float
+    """Share of rows."""
+    window: float
+    outside: bool
+
+
+class ColumnPage(msgspec.Struct, frozen=True, kw_only=True):
+    """One column in one window."""
+
+    column: ColumnHistory
+    history: History
+    finding: FeatureFinding | None
+    window: int
+    cells: tuple[Cell, ...]
+    outside: tuple[float, ...]
+    """Share of missing, unseen and out-of-range values by window."""
+    onset: tuple[float, float, float] | None
+    earlier: str | None
+    later: str | None
+
+
+def make_drift(facts: Facts) -> Drift:
+    """Read the table."""
+    version = facts.champion()
+    stored, history = facts.diagnosis(version), facts.history(version)
+    if history is None:
+        return Drift(stored=stored, history=None, rows=())
+    findings = {} if stored is None else {one.name: one for one in stored.diagnosis.features}
+    rows = [_row(column, findings.get(column.name)) for column in history.columns]
+    rows.sort(key=_importance)
+    return Drift(stored=stored, history=history, rows=tuple(rows))
+
+
+def _row(column: ColumnHistory, finding: FeatureFinding | None) -> DriftRow:
+    recent = [value for value in column.concept[-_RECENT:] if value is not None]
+    if not recent:  # labels come late: the newest that there are
+        recent = [value for value in column.concept if value is not None][-_RECENT:]
+    shares = _outside(column)
+    return DriftRow(
+        name=column.name,
+        role=column.role,
+        numeric=column.numeric,
+        finding=finding,
+        evidence=tuple(
+            max(data, concept or 0.0) for data, concept in zip(column.data, column.concept, strict=True)
+        ),
+        recent_data=max(column.data[-_RECENT:], default=0.0),
+        recent_concept=max(recent, default=None),
+        outside=shares[-1] if shares else 0.0,
+        outside_reference=_share(column.reference[-column.outside :], column.reference),
+    )
+
+
+def _importance(row: DriftRow) -> tuple[bool, float, float, str]:
+    """In alarm first, by strength; then by recent evidence."""
+    strength = 0.0 if row.finding is None else row.finding.log_e
+    return row.finding is None, -strength, -max(row.recent_data, row.recent_concept or 0.0), row.name
+
+
+def _share(some: tuple[int, ...], of: tuple[int, ...]) -> float:
+    total = sum(of)
+    return sum(some) / total if total else 0.0
+
+
+def _outside(column: ColumnHistory) -> tuple[float, ...]:
+    return tuple(_share(counts[-column.outside :], counts) for counts in column.counts)
+
+
+def make_column(facts: Facts, name: str, window: int | None) -> ColumnPage:
+    """Read one column.
+
+    Args:
+        facts: of the deployment.
+        name: of the column.
+        window: its number in the history; None: the last.
+
+    Raises:
+        PageNotFoundError: there is no such column, or nothing is judged yet.
+    """
+    version = facts.champion()
+    history = facts.history(version)
+    if history is None or not history.starts:
+        raise PageNotFoundError(
+            "no window is judged yet", next_step="holdfast monitor judges the closed ones"
+        )
+    names = [one.name for one in history.columns]
+    if name not in names:
+        raise PageNotFoundError("there is no such column", where=name[:80])
+    column = history.columns[names.index(name)]
+    last = len(history.starts) - 1
+    number = last if window is None else min(max(window, 0), last)
+    stored = facts.diagnosis(version)
+    diagnosis = None if stored is None else stored.diagnosis
+    finding = None
+    if diagnosis is not None:
+        finding = next((one for one in diagnosis.features if one.name == name), None)
+    counts = column.counts[number]
+    inner = len(column.cells) - column.outside
+    cells = tuple(
+        Cell(cell, before / max(sum(column.reference), 1), now / max(sum(counts), 1), place >= inner)
+        for place, (cell, before, now) in enumerate(zip(column.cells, column.reference, counts, strict=True))
+    )
+    place = names.index(name)
+    return ColumnPage(
+        column=column,
+        history=history,
+        finding=finding,
+        window=number,
+        cells=cells,
+        outside=_outside(column),
+        onset=None if diagnosis is None else onset_places(diagnosis, history),
+        earlier=names[place - 1] if place else None,
+        later=names[place + 1] if place + 1 < len(names) else None,
+    )
+
+
+def onset_places(diagnosis: Diagnosis, history: History) -> tuple[float, float, float] | None:
+    """Where the beginning of the change lies in a picture of all windows, 0 to 1."""
+    since = diagnosis.since
+    if since is None or not history.starts:
+        return None
+    places = []
+    for text in (since.earliest, since.estimate, since.latest):
+        found = _place(text, history)
+        if found is None:
+            return None
+        places.append(found)
+    return places[0], places[1], places[2]
+
+
+def _place(text: str, history: History) -> float | None:
+    """By the number of the window: windows are drawn equally wide."""
+    try:
+        moment = datetime.fromisoformat(text)
+        for number, start in enumerate(history.starts):
+            if datetime.fromisoformat(start) >= moment:
+                return number / len(history.starts)
+    except ValueError:
+        return None
+    return 1.0

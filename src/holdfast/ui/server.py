@@ -1,0 +1,86 @@
+"""The dashboard as a process: behind the service's workers, or by itself on a folder."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import socket
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import uvicorn
+
+from holdfast.clock import Clock
+from holdfast.registry import Registry
+from holdfast.spec import Deployment
+from holdfast.ui.app import make_dashboard
+
+IDLE_S: Final = 1800.0
+"""A dashboard that nobody has looked at for so long ends; the next look starts it again."""
+_MOST_CONNECTIONS: Final = 256
+
+
+class _Server(uvicorn.Server):
+    """Ends when nobody has looked for long, and tells open streams when it ends."""
+
+    idle_s: float | None = None
+    last_s: float = 0.0
+
+    async def on_tick(self, counter: int) -> bool:
+        if self.server_state.tasks or self.server_state.connections:
+            self.last_s = time.monotonic()
+        if self.idle_s is not None and time.monotonic() - self.last_s > self.idle_s:
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+
+def serve_dashboard(
+    deployment: Deployment,
+    clock: Clock,
+    *,
+    listening: socket.socket,
+    read_only: bool,
+    idle_s: float | None = None,
+    on_ready: Callable[[], Any] = lambda: None,
+) -> None:
+    """Answer requests for pages until SIGTERM or Ctrl-C.
+
+    Args:
+        deployment: whose pages these are.
+        clock: for sessions, ages and entries.
+        listening: the socket to accept from; it is closed at the end.
+        read_only: whether nothing can be changed from the pages.
+        idle_s: end after so long without a request; None: never.
+        on_ready: called when requests are answered.
+    """
+    logging.basicConfig(
+        level=logging.WARNING, format="holdfast dashboard: %(levelname)s %(name)s: %(message)s"
+    )
+    server: _Server | None = None
+
+    def ending() -> bool:
+        return server is not None and server.should_exit
+
+    with Registry.open(deployment.registry_url, clock) as registry:
+        app = make_dashboard(deployment, registry, clock, read_only=read_only, ending=ending)
+        config = uvicorn.Config(
+            app, log_config=None, access_log=False, lifespan="off", ws="none", server_header=False,
+            proxy_headers=False, timeout_graceful_shutdown=2, limit_concurrency=_MOST_CONNECTIONS,
+        )  # fmt: skip
+        server = _Server(config)
+        server.idle_s, server.last_s = idle_s, time.monotonic()
+        on_ready()
+        with contextlib.suppress(KeyboardInterrupt):
+            server.run(sockets=[listening])
+
+
+def inherited_socket(descriptor: int) -> socket.socket:
+    """The listening socket that whoever started this process opened."""
+    return socket.socket(fileno=descriptor)
+
+
+def own_group_ignores_interrupt() -> None:
+    """Ctrl-C reaches the whole group; behind a service its supervisor decides."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,274 @@
+"""Every page and act in a real browser against a real service, in which every text tries to become markup."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from hostile_score import CATEGORIES, NUMBER, WORD
+from hostile_ward import FIRST_ID, post
+from playwright.sync_api import Browser, Page, expect
+from watched_ward import chromium, running_ward
+
+from holdfast.clock import SystemClock
+from holdfast.demo.service import ServiceProcess
+from holdfast.prediction_log import PredictionLog, settle
+from holdfast.registry import AuditEntry, Registry
+from holdfast.spec import Deployment
+
+browser = chromium
+ward = running_ward
+SHOTS = Path(__file__).parents[2] / "build" / "screenshots"
+PAGES = {
+    "overview": "/ui/",
+    "drift": "/ui/drift",
+    "column": f"/ui/column?name={quote(NUMBER)}",
+    "category": f"/ui/column?name={quote(WORD)}&window=12",
+    "diagnosis": "/ui/diagnosis",
+    "versions": "/ui/versions",
+    "predictions": "/ui/predictions",
+    "prediction": f"/ui/prediction?id={quote(FIRST_ID)}",
+    "review": "/ui/review",
+    "checklist": "/ui/checklist",
+    "error": "/ui/prediction?id=nothing",
+}
+SCREENS: dict[str, tuple[Literal["light", "dark"], int, int]] = {
+    "desktop-light": ("light", 1280, 900),
+    "desktop-dark": ("dark", 1280, 900),
+    "phone-light": ("light", 390, 844),
+    "phone-dark": ("dark", 390, 844),
+}
+DARK = frozenset({"overview", "drift", "diagnosis", "predictions"})
+"""Between them they hold every colour."""
+Ward = tuple[Deployment, ServiceProcess]
+
+
+class Visit:
+    """A page of the dashboard, and what went wrong on it."""
+
+    def __init__(self, page: Page, address: str) -> None:
+        self.page = page
+        self.address = address
+        self.faults: list[str] = []
+        page.on("pageerror", lambda error: self.faults.append(str(error)))
+        page.on("console", lambda message: self._heard(message.type, message.text))
+        page.expose_function("pwned", lambda number: self.faults.append(f"script {number} of the data ran"))
+
+    def _heard(self, kind: str, text: str) -> None:
+        if kind == "error" and "404 (Not Found)" not in text:
+            self.faults.append(text)
+
+    def go(self, path: str) -> Page:
+        self.page.goto(self.address + path)
+        return self.page
+
+
+@pytest.fixture
+def visit(browser: Browser, ward: Ward) -> Iterator[Visit]:
+    context = browser.new_context(
+        viewport={"width": 1280, "height": 900}, timezone_id="Asia/Tokyo", locale="en-GB"
+    )
+    page = context.new_page()
+    found = Visit(page, f"http://127.0.0.1:{ward[1].port}")
+    yield found
+    context.close()
+    assert found.faults == []
+
+
+def audit_of(ward: Ward, action: str) -> list[AuditEntry]:
+    with Registry.open(ward[0].registry_url, SystemClock()) as registry:
+        return registry.audit.entries(100, begins=action)
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+def test_every_page_is_free_of_serious_findings_fits_the_screen_and_runs_nothing_of_the_data(
+    screen: str, browser: Browser, ward: Ward
+) -> None:
+    scheme, width, height = SCREENS[screen]
+    context = browser.new_context(
+        viewport={"width": width, "height": height},
+        color_scheme=scheme,
+        timezone_id="Europe/Berlin",
+        locale="en-GB",
+    )
+    found = Visit(context.new_page(), f"http://127.0.0.1:{ward[1].port}")
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    for name, path in PAGES.items():
+        if screen == "phone-dark" and name not in DARK:
+            continue
+        page = found.go(path)
+        page.screenshot(path=SHOTS / f"{name}-{screen}.png", full_page=True)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, name
+        assert page.locator("body.scripted").count() == 1, name
+        # Names, roles and structure are the same on all screens; colours differ between light and dark.
+        rules = {"desktop-light": {}, "desktop-dark": {"runOnly": ["color-contrast"]}}.get(screen)
+        if rules is None or (rules and name not in DARK):
+            continue
+        violations = Axe().run(page, options=rules).response["violations"]
+        serious = [one for one in violations if one["impact"] in {"serious", "critical"}]
+        assert serious == [], (
+            name,
+            [(one["id"], [node["html"] for node in one["nodes"]][:3]) for one in serious],
+        )
+    context.close()
+    assert found.faults == []
+
+
+def test_the_first_page_says_what_has_changed_and_shows_live_numbers(visit: Visit, ward: Ward) -> None:
+    page = visit.go("/")
+    expect(page.locator("h1")).to_contain_text("drift")
+    expect(page.locator("#live")).to_contain_text("Live")
+    post(
+        ward[1],
+        "/predict",
+        [
+            {"prediction_id": f"late{n}", "at": "2026-05-01T00:00:00Z", NUMBER: 0.1, WORD: "'south'"}
+            for n in range(3)
+        ],
+    )
+    expect(page.locator('[data-number="over"]')).to_contain_text("last", timeout=8000)
+    expect(page.locator('[data-number="p99"]')).to_contain_text("ms", timeout=8000)
+
+
+def test_times_are_in_the_viewers_zone_with_utc_when_pointed_at(visit: Visit) -> None:
+    time = visit.go("/ui/versions").locator("time").first
+    stamp = time.get_attribute("datetime")
+    assert stamp is not None
+    assert (time.get_attribute("title") or "").endswith("UTC")
+    assert (
+        visit.page.evaluate("new Date(document.querySelector('time').dateTime).getTimezoneOffset()") == -540
+    )
+    assert "UTC" not in (time.text_content() or "")
+
+
+def test_the_switch_of_light_and_dark_stays(visit: Visit) -> None:
+    page = visit.go("/ui/")
+    page.get_by_role("button", name="Switch to dark").click()
+    assert page.locator("html").get_attribute("data-theme") == "dark"
+    visit.go("/ui/drift")
+    assert page.locator("html").get_attribute("data-theme") == "dark"
+
+
+def test_the_slider_goes_through_time_by_keyboard(visit: Visit) -> None:
+    page = visit.go(PAGES["column"])
+    slider = page.locator("#window")
+    last = int(slider.get_attribute("max") or 0)
+    expect(page.locator("label[for=window]")).to_contain_text(f"Window {last + 1} of")
+    slider.focus()
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("label[for=window]")).to_contain_text(f"Window {last} of")
+    assert f"window={last - 1}" in page.url
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("label[for=window]")).to_contain_text(f"Window {last - 1} of")
+
+
+def test_remarks_stand_in_the_audit_and_a_snooze_shows_on_the_first_page(visit: Visit, ward: Ward) -> None:
+    page = visit.go("/ui/diagnosis")
+    page.fill("#text", "<script>pwned(4)</script> on it")
+    page.get_by_role("button", name="Acknowledge").click()
+    expect(page.locator("section[aria-labelledby=remarks]")).to_contain_text(
+        "<script>pwned(4)</script> on it"
+    )
+    page.get_by_role("button", name="Snooze").click()
+    page.wait_for_url("**/ui/diagnosis#remarks")
+    expect(visit.go("/ui/").locator(".verdict")).to_contain_text("snoozed until")
+    acts = [entry.action for entry in audit_of(ward, "diagnosis.")]
+    assert acts == ["diagnosis.acknowledge", "diagnosis.snooze"]
+
+
+def test_a_promotion_and_a_rollback_need_a_reason_and_reach_the_service(visit: Visit, ward: Ward) -> None:
+    page = visit.go("/ui/versions")
+    page.get_by_text("Promote version 2").first.click()
+    page.get_by_role("button", name="Promote version 2").click()
+    assert page.evaluate("document.activeElement.id") == "why2"  # the browser asks for the reason
+    page.fill("#why2", "judged better <i>by hand</i>")
+    page.get_by_role("button", name="Promote version 2").click()
+    expect(page.locator("section[aria-labelledby=decisions]")).to_contain_text("judged better <i>by hand</i>")
+    assert page.locator("h2 .badge.good").text_content() == "champion"
+    page.get_by_text("Roll back to the champion before").click()
+    page.fill("#back", "worse after all")
+    page.get_by_role("button", name="Roll back").click()
+    expect(page.locator("section[aria-labelledby=decisions]")).to_contain_text("worse after all")
+    assert [entry.actor for entry in audit_of(ward, "rollback")] == ["dashboard"]
+
+
+def test_the_log_is_searched_by_id_and_slice_and_each_view_is_audited(visit: Visit, ward: Ward) -> None:
+    before = len(audit_of(ward, "read.rows"))
+    page = visit.go("/ui/predictions")
+    page.fill("#id", FIRST_ID)
+    page.get_by_role("button", name="Search").click()
+    expect(page.locator("#rows")).to_have_text("1 prediction")
+    page.get_by_role("link", name=re.compile("pwned")).click()
+    expect(page.locator("h1")).to_contain_text(FIRST_ID)
+    visit.go(f"/ui/predictions?column={quote('input_' + WORD)}&value={quote(CATEGORIES[1])}&labelled=no")
+    expect(page.locator("#rows")).to_contain_text("prediction")
+    assert page.get_by_role("cell", name="'south'").count() > 0
+    assert page.get_by_role("cell", name="<b>north</b>").count() == 0
+    visit.go("/ui/predictions?since=yesterday")
+    expect(page.get_by_role("alert")).to_contain_text("not a time")
+    views = audit_of(ward, "read.rows")[before:]
+    assert [entry.target.split()[1] for entry in views] == [
+        "search",
+        "search",
+        "prediction",
+        "search",
+        "search",
+    ]
+    assert FIRST_ID not in str([entry.detail for entry in views])
+
+
+def test_labels_are_given_by_keyboard_and_reach_the_log(visit: Visit, ward: Ward) -> None:
+    page = visit.go("/ui/review")
+    expect(page.locator("#left")).to_contain_text("1 of")
+    labelled = page.locator("#queue > li.at h2").text_content()
+    page.keyboard.press("2")
+    expect(page.locator("#left")).to_contain_text("2 of")
+    page.keyboard.press("s")
+    expect(page.locator("#left")).to_contain_text("3 of")
+    page.keyboard.press("b")
+    expect(page.locator("#left")).to_contain_text("2 of")
+    settle(ward[0], SystemClock())
+    stored = (
+        PredictionLog(ward[0])
+        .query("SELECT prediction_id, y FROM labels WHERE replica LIKE 'review%'")
+        .read_all()
+    )
+    assert stored.to_pylist() == [{"prediction_id": labelled, "y": "1"}]
+
+
+def test_every_link_and_control_is_reached_by_keyboard(visit: Visit) -> None:
+    page = visit.go("/ui/")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    reached = set()
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.outerHTML"))
+    wanted = page.evaluate(
+        "[...document.querySelectorAll('a[href], button:not([hidden])')].map(one => one.outerHTML)"
+    )
+    assert set(wanted) - reached <= {wanted[0]}
+
+
+def test_pages_work_without_any_script(browser: Browser, ward: Ward) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"http://127.0.0.1:{ward[1].port}{PAGES['column']}&window=3")
+    expect(page.locator("label[for=window]")).to_contain_text("Window 4 of")
+    page.goto(f"http://127.0.0.1:{ward[1].port}/ui/review")
+    assert page.locator("#queue > li").count() > 5
+    assert page.locator("#queue > li").nth(4).is_visible()
+    context.close()
+
+
+def test_the_browser_is_asked_for_nothing_from_elsewhere(visit: Visit) -> None:
+    asked: list[str] = []
+    visit.page.on("request", lambda request: asked.append(request.url))
+    for path in PAGES.values():
+        visit.go(path)
+    assert {url.split("/")[2] for url in asked} == {visit.address.removeprefix("http://")}

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import os
+import subprocess
+import sys
+import threading
 import time
 from pathlib import Path
+from typing import Self
 
 import msgspec
 import pytest
+import serve_process
 from live_service import linear_signature
 from prometheus_client.parser import text_string_to_metric_families
 from serve_process import ServeProcess, Traffic, children, make_deployment, promote
@@ -30,7 +37,7 @@ def slow(columns):
 def dying(columns):
     if columns["x"][:, 0].max() >= 50:  # of callers; the model's own examples are small
         os._exit(9)
-    return {"y": 7.0 * columns["x"][:, :1]}
+    return {"y": 2.0 * columns["x"][:, :1]}
 """
 
 
@@ -175,7 +182,7 @@ def test_fifty_changes_of_the_champion_under_load_fail_and_mix_up_nothing(tmp_pa
         for change in range(50):
             version = "2" if change % 2 == 0 else "1"
             promote(deployment, version)
-            time.sleep(0.25)
+            time.sleep(0.21)  # a poll of the route table is due each 0.2 s
         service.wait_for(lambda: service.ask("POST", "/predict", {"a": 1, "b": 0})[1]["model_version"] == "1")
         traffic.stop()
         assert traffic.unanswered == []
@@ -184,3 +191,88 @@ def test_fifty_changes_of_the_champion_under_load_fail_and_mix_up_nothing(tmp_pa
         assert traffic.versions == {"1", "2"}
         changes = service.log.read_text().count("answers")
     assert changes > 30  # of each worker; several changes within one poll are one
+
+
+def holdfast(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "holdfast", *arguments, "-C", str(folder)],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+class Labelled:
+    """One caller whose every answer gets its true label, 2 a, at once."""
+
+    def __init__(self, port: int) -> None:
+        self.failures: list[object] = []
+        self._port = port
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(30)
+
+    def _run(self) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=15)
+        number = 0
+        while not self._stop.is_set():
+            number += 1
+            name, value = f"row-{number}", float(number % 60)
+            for path, body in (
+                ("/predict", {"prediction_id": name, "a": value, "b": 0.0}),
+                ("/labels", {"prediction_id": name, "label": 2 * value}),
+            ):
+                connection.request("POST", path, json.dumps(body), {"content-type": "application/json"})
+                response = connection.getresponse()
+                answer = json.loads(response.read())
+                if response.status != 200:
+                    self.failures.append(answer)
+            time.sleep(0.001)
+        connection.close()
+
+
+@pytest.mark.slow
+def test_the_policy_sends_a_dying_challenger_back_and_promotes_a_good_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "misbehaving.py").write_text(MISBEHAVING)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "code"))
+    command = "import sys; from holdfast.cli import main; main(['serve', '--no-monitor', '-C', sys.argv[1]])"
+    monkeypatch.setattr(serve_process, "SERVE", command)
+    folder = tmp_path / "d"
+    toml = (
+        '[monitoring]\nlabel_delay = "1s"\n[rollout]\nshadow = "1s"\nstep = "1s"\nramp = [0.3, 1.0]\n'
+        'label_interval = "1s"\nloss_scale = 1000.0\nmax_flips = 1.0\nmax_volume_change = 1.0\n'
+        "max_crashes = 1\nmargin = 0.05\n"
+    )
+    deployment = make_deployment(folder, toml, (2.0, 2.001))
+    dying = add_python(deployment, "dying")
+    with (
+        Registry.open(deployment.registry_url, SystemClock()) as registry,
+        ServeProcess(folder) as service,
+        Labelled(service.port) as caller,
+    ):
+        said = holdfast(folder, "rollout", "start", dying, "--waive", "a test")
+        assert "Earliest decision: " in said
+        service.wait_for(lambda: registry.rollouts.open() is None)
+        first = registry.rollouts.all()[0]
+        assert first.phase == "rolled back"
+        assert "process died" in first.reason
+        holdfast(folder, "rollout", "start", "2", "--waive", "a test")
+        service.wait_for(lambda: registry.rollouts.open() is None, 60)
+        assert [one.action for one in registry.rollouts.steps(2)] == ["start", "advance", "promote"]
+        service.wait_for(lambda: service.ask("POST", "/predict", {"a": 1, "b": 0})[1]["model_version"] == "2")
+        holdfast(folder, "rollout", "rollback", "--reason", "complaints")
+        began_s = time.monotonic()
+        service.wait_for(lambda: service.ask("POST", "/predict", {"a": 1, "b": 0})[1]["model_version"] == "1")
+        assert time.monotonic() - began_s < 5  # 0.2 s on a quiet machine
+        assert caller.failures == []
+        assert registry.audit.verify().ok

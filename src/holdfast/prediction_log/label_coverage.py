@@ -34,7 +34,7 @@ _PER_PREDICTION: Final = """
                greatest(0, coalesce(epoch_us(first_at), {now_us}) - epoch_us(time)) AS delay_us,
                {now_us} - epoch_us(time) >= {maturity_us} AS mature
         FROM predictions p LEFT JOIN came ON came.prediction_id = p.prediction_id
-        WHERE epoch_us(time) <= {now_us}
+        WHERE epoch_us(time) <= {now_us} AND arm IS DISTINCT FROM 'shadow'
     )
     SELECT delay_us // 1000000 AS delay_s, arrived, mature, delay_us <= {maturity_us} AS in_time,
            count(*) AS n, count(*) FILTER (has_label) AS labelled

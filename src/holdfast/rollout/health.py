@@ -41,17 +41,17 @@ class Counted(msgspec.Struct, frozen=True, kw_only=True):
 
     champion: ArmCounts = ArmCounts()
     challenger: ArmCounts = ArmCounts()
-    starts: int = 0
+    deaths: int = 0
     load_failures: int = 0
     dropped: int = 0
 
     def since(self, base: Counted) -> Counted:
         """What came after."""
-        restarted = base.starts > self.starts
+        restarted = base.deaths > self.deaths
         return Counted(
             champion=self.champion.since(base.champion),
             challenger=self.challenger.since(base.challenger),
-            starts=self.starts if restarted else self.starts - base.starts,
+            deaths=self.deaths if restarted else self.deaths - base.deaths,
             load_failures=max(self.load_failures - (0 if restarted else base.load_failures), 0),
             dropped=max(self.dropped - (0 if restarted else base.dropped), 0),
         )
@@ -70,7 +70,7 @@ def count(counts: ServiceCounts, rollout: Rollout) -> Counted:
     return Counted(
         champion=_requests(counts, theirs) if rollout.phase == "canary" else _runs(counts, theirs),
         challenger=_requests(counts, ours) if rollout.phase == "canary" else _runs(counts, ours),
-        starts=0 if copies is None else copies.starts,
+        deaths=0 if copies is None else copies.deaths,
         load_failures=0 if copies is None else copies.load_failures,
         dropped=0 if copies is None else copies.dropped,
     )

@@ -123,13 +123,11 @@ class RolloutLoop:
                 memory.canary_since_us = rollout.phase_at_us
         new = counted.since(memory.base)
         judged, rate = self._look(rollout, memory, now_us, anew=labels)
-        # The first life is no death: it is in the base only if the shadow was up before the first look.
-        deaths = counted.starts - max(memory.base.starts, 1) if rollout.phase == "shadow" else new.starts
         return Evidence(
             now_us=now_us,
             champion=health(new.champion, self._terms, len(memory.slices)),
             challenger=health(new.challenger, self._terms, len(memory.slices)),
-            crashes=max(deaths, 0),
+            crashes=new.deaths,
             load_failures=new.load_failures if rollout.phase == "canary" else 0,
             copies_dropped=new.dropped,
             ratio_evidence=ratio_evidence(counts, rollout),

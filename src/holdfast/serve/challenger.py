@@ -26,6 +26,7 @@ class ShadowProcess:
         self._challenger: Challenger | None = None
         self._replica = ""
         self._backoff = Backoff(longest_s=10.0)
+        self._died = False
         self._born_s = self._start_at_s = 0.0
 
     def follow(self, deployment: Deployment, challenger: Challenger | None) -> None:
@@ -36,6 +37,7 @@ class ShadowProcess:
             self.stop()
             self._backoff = Backoff(longest_s=10.0)
             self._start_at_s = 0.0
+            self._died = False
 
     def tend(self, now_s: float) -> str | None:
         """Start it if it is time; returns what to tell the operator, if anything."""
@@ -45,6 +47,7 @@ class ShadowProcess:
             code = self.process.returncode
             self._bury()
             if challenger is not None:
+                self._died = True
                 wait_s = self._backoff.next_s(now_s - self._born_s)
                 self._start_at_s = now_s + wait_s
                 said = (
@@ -57,7 +60,8 @@ class ShadowProcess:
             self._born_s = now_s
             self._replica = f"shadow-{challenger.version}-{secrets.token_hex(4)}"
             end = self._reading.fileno()
-            place = [str(end), str(deployment.folder), challenger.version, challenger.artifact, self._replica]
+            place = [str(end), str(deployment.folder), challenger.version, challenger.artifact]
+            place += [self._replica, str(int(self._died))]
             self.process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "holdfast.serve.shadow", *place],
                 pass_fds=(end,),

@@ -115,6 +115,13 @@ class Background:
             )
         return said
 
+    def rest(self) -> None:
+        """Ask it to end, since nothing is to do for it; that it then ends is no news."""
+        self.stop()
+        if self.process is not None and self.process.poll() is not None:
+            self.process = None
+            self._start_at_s = 0.0
+
     def stop(self) -> None:
         """Ask it to end."""
         if self.process is not None:

@@ -1,4 +1,4 @@
-"""The challenger's own process: `python -m holdfast.serve.shadow FD FOLDER VERSION ARTIFACT REPLICA`.
+"""The challenger's own process: `python -m holdfast.serve.shadow FD FOLDER VERSION ARTIFACT REPLICA DEATHS`.
 
 It answers copies of the traffic; its answers go to the log, under the ids of the rows copied, and to nobody.
 Whatever it does, slow, fail or die, the workers only ever see a queue that is full.
@@ -115,7 +115,7 @@ def main(arguments: list[str]) -> int:
     folder, version, artifact, replica = Path(arguments[1]), arguments[2], Path(arguments[3]), arguments[4]
     counts = ServiceCounts()
     copies = counts.copy(version)
-    copies.starts = 1
+    copies.deaths = int(arguments[5])  # 1 if this life follows a death
     try:
         deployment = Deployment.open(folder, os.environ)
         write_snapshot(deployment.run_folder, replica, counts)

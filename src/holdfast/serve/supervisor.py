@@ -168,7 +168,7 @@ class Supervisor:
             self._tend(place, now_s)
         for child in self._background:
             if child.spec.during == "rollout" and not self._rolls_out:
-                child.stop()
+                child.rest()
             elif self._announced:  # a keeper or monitor has nothing to do before there is a service
                 said = child.keep_alive(now_s)
                 if said is not None:

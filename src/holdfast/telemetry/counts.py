@@ -98,8 +98,8 @@ class CopyCounts(msgspec.Struct):
     """Not, or out of it again, since it was full."""
     answered: int = 0
     failed: int = 0
-    starts: int = 0
-    """Lives of the challenger's own process; each but the first follows a death."""
+    deaths: int = 0
+    """Of the challenger's own process, as counted by the life that follows."""
     load_failures: int = 0
     """Times that a worker could not load the challenger."""
 
@@ -109,7 +109,7 @@ class CopyCounts(msgspec.Struct):
         self.dropped += other.dropped
         self.answered += other.answered
         self.failed += other.failed
-        self.starts += other.starts
+        self.deaths += other.deaths
         self.load_failures += other.load_failures
 
 

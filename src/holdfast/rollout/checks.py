@@ -33,7 +33,10 @@ def require_check(registry: Registry, version: str, checklist_hash: str, waived:
         raise UncheckedError(
             f"version {version} is not ready: {lacks}",
             expected='evidence of kind "check" with verdict "pass"',
-            next_step="Run `holdfast check`, or say why not with --waive REASON, which stays in the audit",
+            next_step=(
+                f"Run `holdfast check --version {version}`, or say why not with --waive REASON, which stays "
+                "in the audit"
+            ),
         )
 
 

@@ -16,27 +16,31 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """N rows that both versions answered, in order of time. All arrays have N values."""
+    """Rows that both versions answered, as N groups of equal rows. All arrays have N values."""
 
+    counts: NDArray[np.int64]
+    """Rows in each group."""
     flips: Floats
     """1 where the answers differ; regression: their distance in units of loss_scale, at most 1."""
     volume: Floats
     """Challenger's minus champion's positive answer, in [-1, 1]."""
-    score: Floats | None
-    """Difference of scores in [-1, 1]; None where there are none."""
     mature: NDArray[np.bool_]
     """Old enough to count, with or without a label."""
     loss: Floats
     """Difference of losses in [-1, 1]; NaN without a label in time."""
+    score: tuple[Floats, NDArray[np.int64]] | None = None
+    """Differences of scores in [-1, 1] and how many rows have each; None where there are none."""
     slices: dict[str, NDArray[Any]] = field(default_factory=dict)
     """By field: text of its value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """Mature rows that callers got from one version: losses in [0, 1], NaN without a label in time."""
+    """Mature rows that callers got from one version, in groups."""
 
     loss: Floats
+    """In [0, 1]; NaN without a label in time."""
+    counts: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,52 +58,51 @@ class Judged:
     labelled: int
 
 
-def judge(
-    terms: Terms, pairs: Pairs, champion: Arm | None, challenger: Arm | None, slices: list[tuple[str, str]]
-) -> Judged:
+def judge(terms: Terms, pairs: Pairs, arms: tuple[Arm, Arm] | None, slices: list[tuple[str, str]]) -> Judged:
     """Bounds for everything that was seen.
 
     Args:
         terms: of the rollout.
         pairs: rows that both answered.
-        champion: rows that the champion answered to callers while the challenger had a share; None in shadow.
-        challenger: rows that the challenger answered to callers.
+        arms: rows that champion and challenger answered to callers since the challenger has a share; None in
+            shadow.
         slices: (field, value) pairs to watch, fixed at the start so that alpha can be split.
     """
     shares = Shares.of(terms.alpha, len(slices))
-    admitted = pairs.mature
-    loss = pairs.loss[admitted]
-    known = np.isfinite(loss)
+    mature = pairs.mature
+    loss, counts = pairs.loss[mature], pairs.counts[mature]
     found = []
     for name, value in slices:
-        here = loss[pairs.slices[name][admitted] == value] if name in pairs.slices else loss[:0]
-        found.append(compare(f"{name} = {value}", here, shares.guardrail))
-    arms = coverage = None
-    if champion is not None and challenger is not None and len(challenger.loss):
-        arms = compare_arms("arms", challenger.loss, champion.loss, shares.guardrail)
-        coverage = _difference(
-            "coverage",
-            np.isfinite(challenger.loss).astype(float),
-            np.isfinite(champion.loss).astype(float),
-            terms.alpha,
-        )
+        here = np.zeros(len(loss), dtype=bool)
+        if name in pairs.slices:
+            here = pairs.slices[name][mature] == value
+        found.append(compare(f"{name} = {value}", loss[here], counts[here], shares.guardrail))
+    between = coverage = None
+    if arms is not None and arms[1].counts.sum():
+        theirs, ours = arms
+        between = _difference("arms", _labelled(ours), _labelled(theirs), shares.guardrail)
+        coverage = _difference("coverage", _covered(ours), _covered(theirs), terms.alpha)
     return Judged(
-        flips=compare("flips", pairs.flips, terms.alpha, low=0.0),
-        volume=compare("volume", pairs.volume, terms.alpha),
-        score=None if pairs.score is None else compare("score", pairs.score, terms.alpha),
-        quality=compare("loss", loss, shares.quality),
+        flips=compare("flips", pairs.flips, pairs.counts, terms.alpha, low=0.0),
+        volume=compare("volume", pairs.volume, pairs.counts, terms.alpha),
+        score=None if pairs.score is None else compare("score", *pairs.score, terms.alpha),
+        quality=compare("loss", loss, counts, shares.quality),
         slices=tuple(found),
-        arms=arms,
+        arms=between,
         coverage=coverage,
-        admitted=int(admitted.sum()),
-        labelled=int(known.sum()),
+        admitted=int(counts.sum()),
+        labelled=int(counts[np.isfinite(loss)].sum()),
     )
 
 
-def compare(name: str, differences: Floats, error: float, *, low: float = -1.0) -> Comparison:
+def compare(
+    name: str, differences: Floats, counts: NDArray[np.int64], error: float, *, low: float = -1.0
+) -> Comparison:
     """Bounds of a mean difference, each side wrong with at most this chance; NaNs are left out."""
-    known = differences[np.isfinite(differences)]
-    bounds = betting_bounds(known, min(2 * error, 0.999), low=low, high=1.0)
+    known = np.isfinite(differences)
+    bounds = betting_bounds(
+        differences[known], min(2 * error, 0.999), low=low, high=1.0, counts=counts[known]
+    )
     return Comparison(
         name=name,
         n=bounds.n,
@@ -109,14 +112,19 @@ def compare(name: str, differences: Floats, error: float, *, low: float = -1.0) 
     )
 
 
-def compare_arms(name: str, ours: Floats, theirs: Floats, error: float) -> Comparison:
-    """Bounds of the difference of two arms' mean losses; NaNs are left out."""
-    return _difference(name, ours[np.isfinite(ours)], theirs[np.isfinite(theirs)], error)
+def _labelled(arm: Arm) -> Arm:
+    known = np.isfinite(arm.loss)
+    return Arm(arm.loss[known], arm.counts[known])
 
 
-def _difference(name: str, ours: Floats, theirs: Floats, error: float) -> Comparison:
-    """Each arm has half of the chance."""
-    a, b = betting_bounds(ours, error), betting_bounds(theirs, error)
+def _covered(arm: Arm) -> Arm:
+    return Arm(np.isfinite(arm.loss).astype(np.float64), arm.counts)
+
+
+def _difference(name: str, ours: Arm, theirs: Arm, error: float) -> Comparison:
+    """Of two arms' means; each arm has half of the chance."""
+    a = betting_bounds(ours.loss, error, counts=ours.counts)
+    b = betting_bounds(theirs.loss, error, counts=theirs.counts)
     return Comparison(
         name=name,
         n=a.n + b.n,

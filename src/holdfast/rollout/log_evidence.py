@@ -1,9 +1,13 @@
-"""Answers and labels of a rollout, from the prediction log."""
+"""Answers and labels of a rollout, from the prediction log.
+
+The log counts equal rows itself, so what is read does not grow with the traffic: two answers, a label and the
+slices of a classifier; for numbers the losses, rounded to a hundredth of a per cent of loss_scale.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -15,8 +19,10 @@ from holdfast.rollout.losses import Losses, numbers
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_LABELS_IN_TIME = """
-    SELECT p.prediction_id, arg_max(l.y, l.observed_at) AS y
+_DIGITS: Final = 4
+"""Of losses between numbers, 5e-5 from the truth at most: a hundredth of the default margin."""
+_LABELS_IN_TIME: Final = """
+    SELECT p.prediction_id, arg_max(l.y, (l.observed_at, l.revision, l.sequence)) AS y
     FROM mine p JOIN labels l ON p.prediction_id = l.prediction_id
     WHERE l.observed_at <= p.time + to_microseconds({maturity})
     GROUP BY p.prediction_id
@@ -52,57 +58,38 @@ class LogEvidence:
         return "prediction" in self._log.schema().names
 
     def pairs(self, rollout: Rollout, fields: tuple[str, ...], now_us: int) -> Pairs:
-        """Rows that both versions answered since the rollout started, in order of time."""
+        """Rows that both versions answered since the rollout started."""
         slices = self._slice_columns(fields)
         also = "".join(f', p."{one}"' for one in slices.values())
-        known = _LABELS_IN_TIME.format(maturity=self._maturity_us)
-        since = f"logged_at >= make_timestamptz({rollout.started_at_us})"
-        if rollout.kind == "first":
-            table = self._read(
-                f"""
-                WITH mine AS (SELECT * FROM predictions WHERE arm = 'champion'
-                              AND model_version = '{int(rollout.challenger)}' AND {since}),
-                known AS ({known})
-                SELECT p.time, p.prediction_id, p.prediction AS ours, k.y {also}
-                FROM mine p LEFT JOIN known k ON p.prediction_id = k.prediction_id
-                ORDER BY p.time, p.prediction_id
-                """  # noqa: S608 - whole numbers, and names of columns that are there
-            )
-            baseline = self._baseline
-            said = [baseline] * table.num_rows
-            if isinstance(baseline, Mapping):
-                here = np.array([one in baseline for one in table["prediction_id"].to_pylist()], dtype=bool)
-                table = table.filter(here)
-                said = [baseline[one] for one in table["prediction_id"].to_pylist()]
-            return self._pairs(table, said, slices, now_us)
+        both = self._both(rollout, also, now_us)
+        ours, theirs = "ours", "theirs"
+        if self._losses.task == "regression":
+            # The loss itself and the difference of the answers take the place of the answers and the label.
+            scale = float(self._losses.scale)
+            distance = f"round(greatest(-1, least(1, (ours - theirs) / {scale})), 2)"
+            loss = f"round({_capped('ours', 'y', scale)} - {_capped('theirs', 'y', scale)}, {_DIGITS})"
+            ours, theirs, y = loss, distance, "NULL"
+        else:
+            y = "y"
+        names = "".join(f', "{one}"' for one in slices.values())
         table = self._read(
-            f"""
-            WITH mine AS (SELECT * FROM predictions WHERE arm = 'champion'
-                          AND model_version = '{int(rollout.champion or 0)}' AND {since}),
-            copies AS (SELECT prediction_id, any_value(prediction) AS prediction, any_value(score) AS score
-                       FROM predictions WHERE arm = 'shadow'
-                       AND model_version = '{int(rollout.challenger)}' GROUP BY prediction_id),
-            known AS ({known})
-            SELECT p.time, p.prediction AS theirs, p.score AS their_score, c.prediction AS ours,
-                   c.score AS our_score, k.y {also}
-            FROM mine p JOIN copies c ON p.prediction_id = c.prediction_id
-            LEFT JOIN known k ON p.prediction_id = k.prediction_id ORDER BY p.time, p.prediction_id
-            """  # noqa: S608 - as above
+            f"WITH {both} SELECT {ours} AS a, {theirs} AS b, {y} AS y, mature {names}, count(*) AS n "  # noqa: S608 - whole numbers, and names of columns that are there
+            "FROM both_ GROUP BY ALL"
         )
-        return self._pairs(table, table["theirs"].to_pylist(), slices, now_us)
-
-    def _pairs(self, table: pa.Table, theirs: list[Any], slices: dict[str, str], now_us: int) -> Pairs:
-        ours, labels = table["ours"].to_pylist(), table["y"].to_pylist()
-        score = None
-        if "our_score" in table.column_names:
-            score = numbers(table["our_score"].to_pylist()) - numbers(table["their_score"].to_pylist())
-            score = np.clip(score, -1.0, 1.0) if np.isfinite(score).any() else None
+        a, b, labels = (table[name].to_pylist() for name in ("a", "b", "y"))
+        if self._losses.task == "regression":
+            loss_, volume = numbers(a), numbers(b)
+            flips = np.abs(volume)
+        else:
+            loss_ = self._losses.loss(a, labels) - self._losses.loss(b, labels)
+            flips, volume = self._losses.flips(a, b), self._losses.volume(a, b)
         return Pairs(
-            flips=self._losses.flips(ours, theirs),
-            volume=self._losses.volume(ours, theirs),
-            score=score,
-            mature=_times_us(table) + self._maturity_us <= now_us,
-            loss=self._losses.loss(ours, labels) - self._losses.loss(theirs, labels),
+            counts=np.array(table["n"].to_pylist(), dtype=np.int64),
+            flips=flips,
+            volume=volume,
+            mature=np.array(table["mature"].to_pylist(), dtype=bool),
+            loss=loss_,
+            score=self._scores(both) if rollout.kind == "update" else None,
             slices={
                 field: np.array(
                     [None if one is None else label_text(one) for one in table[column].to_pylist()],
@@ -112,9 +99,52 @@ class LogEvidence:
             },
         )
 
+    def _both(self, rollout: Rollout, also: str, now_us: int) -> str:
+        """The query's first part: one row for each row that both answered, in the view `both_`."""
+        answering = rollout.champion if rollout.kind == "update" else rollout.challenger
+        start = f"""
+            mine AS (SELECT * FROM predictions WHERE arm = 'champion'
+                     AND model_version = '{int(answering or 0)}'
+                     AND logged_at >= make_timestamptz({rollout.started_at_us})),
+            known AS ({_LABELS_IN_TIME.format(maturity=self._maturity_us)})"""  # noqa: S608 - whole numbers
+        mature = f"p.time <= make_timestamptz({now_us - self._maturity_us}) AS mature"
+        labelled = "LEFT JOIN known k ON p.prediction_id = k.prediction_id"
+        if rollout.kind == "update":
+            return f"""{start},
+            copies AS (SELECT prediction_id, any_value(prediction) AS prediction, any_value(score) AS score
+                       FROM predictions WHERE arm = 'shadow'
+                       AND model_version = '{int(rollout.challenger)}' GROUP BY prediction_id),
+            both_ AS (SELECT c.prediction AS ours, p.prediction AS theirs, c.score - p.score AS score, k.y,
+                      {mature} {also}
+                      FROM mine p JOIN copies c ON p.prediction_id = c.prediction_id {labelled})"""  # noqa: S608 - as above
+        if isinstance(self._baseline, Mapping):
+            rows = ", ".join(f"({_text(name)}, {_text(said)})" for name, said in self._baseline.items())
+            said, joined = "today.answer", "JOIN today ON p.prediction_id = today.id"
+            start += f", today AS (SELECT * FROM (VALUES {rows}) AS t(id, answer))"  # noqa: S608 - quoted texts
+        else:
+            said, joined = _text(self._baseline), ""
+        if self._losses.task == "regression":
+            said = f"TRY_CAST({said} AS DOUBLE)"
+        return f"""{start},
+            both_ AS (SELECT p.prediction AS ours, {said} AS theirs, NULL AS score, k.y, {mature} {also}
+                      FROM mine p {joined} {labelled})"""  # noqa: S608 - quoted texts
+
+    def _scores(self, both: str) -> tuple[Any, Any] | None:
+        table = self._read(
+            f"WITH {both} SELECT round(greatest(-1, least(1, score)), 3) AS d, count(*) AS n "  # noqa: S608 - as above
+            "FROM both_ WHERE score IS NOT NULL GROUP BY d"
+        )
+        if not table.num_rows:
+            return None
+        return numbers(table["d"].to_pylist()), np.array(table["n"].to_pylist(), dtype=np.int64)
+
     def arms(self, rollout: Rollout, since_us: int, now_us: int) -> tuple[Arm, Arm]:
         """Mature rows that callers got from champion and challenger since the challenger has a share."""
         found = []
+        said, y = "p.prediction", "k.y"
+        if self._losses.task == "regression":
+            said = f"round({_capped('p.prediction', 'k.y', float(self._losses.scale))}, {_DIGITS})"
+            y = "NULL"
         for arm, version in (("champion", rollout.champion), ("challenger", rollout.challenger)):
             table = self._read(
                 f"""
@@ -123,11 +153,14 @@ class LogEvidence:
                               AND logged_at >= make_timestamptz({since_us})
                               AND time <= make_timestamptz({now_us - self._maturity_us})),
                 known AS ({_LABELS_IN_TIME.format(maturity=self._maturity_us)})
-                SELECT p.prediction AS said, k.y FROM mine p
-                LEFT JOIN known k ON p.prediction_id = k.prediction_id
+                SELECT {said} AS said, {y} AS y, count(*) AS n FROM mine p
+                LEFT JOIN known k ON p.prediction_id = k.prediction_id GROUP BY ALL
                 """  # noqa: S608 - as above
             )
-            found.append(Arm(self._losses.loss(table["said"].to_pylist(), table["y"].to_pylist())))
+            answers = table["said"].to_pylist()
+            regression = self._losses.task == "regression"
+            loss = numbers(answers) if regression else self._losses.loss(answers, table["y"].to_pylist())
+            found.append(Arm(loss, np.array(table["n"].to_pylist(), dtype=np.int64)))
         return found[0], found[1]
 
     def rows_per_s(self, since_us: int, until_us: int) -> float:
@@ -174,7 +207,11 @@ class LogEvidence:
         return self._log.query(sql).read_all()
 
 
-def _times_us(table: pa.Table) -> Any:
-    import pyarrow as pa
+def _text(value: Any) -> str:
+    return "'" + str(value).replace("'", "''") + "'"
 
-    return table["time"].cast(pa.int64()).to_numpy()
+
+def _capped(answer: str, label: str, scale: float) -> str:
+    """The loss of a number in SQL; NULL without a label that is one (`least` would make it 1)."""
+    number = f"TRY_CAST({label} AS DOUBLE)"
+    return f"(CASE WHEN {number} IS NOT NULL THEN least(1, abs({answer} - {number}) / {scale}) END)"

@@ -28,6 +28,9 @@ POLICY = "policy"
 EVIDENCE = "rollout"
 """Kind of the evidence that is left with the challenger at the end."""
 
+LARGEST_DUTY = 0.1
+"""Share of the time that reading the log may take."""
+
 
 class Memory(msgspec.Struct, kw_only=True):
     """What the loop needs to go on after a restart; stands in the registry."""
@@ -104,9 +107,11 @@ class RolloutLoop:
         while not stop.is_set():
             began_s = self._clock.monotonic_s()
             labels = began_s >= labels_at_s
-            if labels:
-                labels_at_s = began_s + settings.label_interval.seconds
             found = self.run_once(labels=labels)
+            if labels:  # a long log takes a tenth of the time at most, and of the keeper's
+                ended_s = self._clock.monotonic_s()
+                pause_s = max(settings.label_interval.seconds, (ended_s - began_s) / LARGEST_DUTY)
+                labels_at_s = began_s + pause_s
             if found is None:
                 return
             if found[1].plan.act != "none":
@@ -151,10 +156,9 @@ class RolloutLoop:
             watermark_us = log.newest_us(rollout.started_at_us) or now_us
         fields = tuple(dict.fromkeys(field for field, _ in memory.slices))
         pairs = log.pairs(rollout, fields, watermark_us)
-        champion = challenger = None
-        if memory.canary_since_us is not None:
-            champion, challenger = log.arms(rollout, memory.canary_since_us, watermark_us)
-        judged = judge(self._terms, pairs, champion, challenger, memory.slices)
+        since_us = memory.canary_since_us
+        arms = None if since_us is None else log.arms(rollout, since_us, watermark_us)
+        judged = judge(self._terms, pairs, arms, memory.slices)
         rate = log.rows_per_s(rollout.started_at_us, now_us)
         self._judged = (rollout.number, judged, rate)
         return judged, rate

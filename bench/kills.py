@@ -194,27 +194,29 @@ def run(folder: Path, n: int, seed: int) -> dict[str, Any]:
 
 
 def make_deployment(folder: Path) -> None:
-    import numpy as np
-    import pyarrow as pa
-    from sklearn.linear_model import LogisticRegression
+    """One model version: a graph of two nodes, as the model is not what is tested here."""
+    import onnx
+    from onnx import TensorProto, helper
 
     from holdfast.clock import SystemClock
     from holdfast.registry import Registry, register_model
     from holdfast.spec import Deployment
 
     (folder / "holdfast.toml").write_text(CHECKLIST)
-    x = np.random.default_rng(0).normal(size=(400, 2))
-    y = (x.sum(axis=1) > 0).astype(int)
+    column = [TensorProto.FLOAT, ["N", 1]]
+    graph = helper.make_graph(
+        [helper.make_node("Add", ["a", "b"], ["sum"]), helper.make_node("Sigmoid", ["sum"], ["p"])],
+        "kills",
+        [helper.make_tensor_value_info(name, *column) for name in "ab"],
+        [helper.make_tensor_value_info("p", *column)],
+    )
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8),
+        folder / "kills.onnx",
+    )
     deployment = Deployment.open(folder, {})
     with Registry.open(deployment.registry_url, SystemClock()) as registry:
-        register_model(
-            deployment,
-            registry,
-            LogisticRegression().fit(x, y),
-            reference=pa.table({"a": x[:, 0], "b": x[:, 1], "y": y}),
-            labels="y",
-            clock=SystemClock(),
-        )
+        register_model(deployment, registry, folder / "kills.onnx", clock=SystemClock())
 
 
 def ask(service: Service, name: str, stop: threading.Event, acknowledged: Acknowledged) -> None:

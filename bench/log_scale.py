@@ -103,14 +103,16 @@ def make_log(log: Path, rows: int) -> list[str]:
     import numpy as np
     import pyarrow as pa
 
-    from holdfast.prediction_log.folders import labels_folder, ledger_folder, predictions_folder
+    from holdfast.clock import SystemClock
+    from holdfast.prediction_log.places import LogPlace
     from holdfast.prediction_log.schema import LABELS, LEDGER, PREDICTIONS, TIME
     from holdfast.prediction_log.tables import LogTable
 
     random = np.random.default_rng(0)
-    predictions = LogTable.open_or_create(predictions_folder(log), PREDICTIONS)
-    labels = LogTable.open_or_create(labels_folder(log), LABELS)
-    ledger = LogTable.open_or_create(ledger_folder(log), LEDGER)
+    place, clock = LogPlace.of(log), SystemClock()
+    predictions = LogTable.open_or_create(place.predictions, PREDICTIONS, clock)
+    labels = LogTable.open_or_create(place.labels, LABELS, clock)
+    ledger = LogTable.open_or_create(place.ledger, LEDGER, clock)
     t0_us = 1_780_000_000_000_000
     pseudonyms = pa.array([random.bytes(16).hex() for _ in range(SUBJECTS)])
     texts = [pseudonyms[7].as_py(), "only in the records of one"]

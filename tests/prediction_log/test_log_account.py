@@ -12,7 +12,7 @@ from log_records import T0_US, ids_of, new_writer, redacted
 from holdfast.clock import ManualClock
 from holdfast.prediction_log import Keeper, read_account
 from holdfast.prediction_log.account import Accountant
-from holdfast.prediction_log.folders import predictions_folder
+from holdfast.prediction_log.places import LogPlace
 from holdfast.telemetry import ServiceCounts
 from holdfast.telemetry.exposition import exposition
 
@@ -28,7 +28,7 @@ def test_the_account_says_what_the_ledger_proves(tmp_path: Path) -> None:
     assert read_account(tmp_path) is None
     fill(tmp_path)
     clock = ManualClock(T0_US)
-    accountant = Accountant(tmp_path, clock)
+    accountant = Accountant(LogPlace.of(tmp_path), clock)
     account = accountant.take_if_due()
     assert account is not None
     assert account == read_account(tmp_path)
@@ -43,9 +43,9 @@ def test_missing_rows_raise_the_alarm_once_and_stand_in_the_metrics(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     fill(tmp_path)
-    DeltaTable(str(predictions_folder(tmp_path))).delete("sequence < 7")
+    DeltaTable(str(tmp_path / "predictions")).delete("sequence < 7")
     clock = ManualClock(T0_US)
-    accountant = Accountant(tmp_path, clock)
+    accountant = Accountant(LogPlace.of(tmp_path), clock)
     with caplog.at_level(logging.ERROR, "holdfast.keeper"):
         for _ in range(2):
             account = accountant.take_if_due()

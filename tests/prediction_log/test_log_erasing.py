@@ -27,7 +27,7 @@ from holdfast.prediction_log import (
     search_bytes,
 )
 from holdfast.prediction_log.erasing import pending_requests
-from holdfast.prediction_log.folders import predictions_folder, spool_folder
+from holdfast.prediction_log.folders import spool_folder
 from holdfast.prediction_log.lease import Lease
 from holdfast.prediction_log.scanning import OpenSegment, summarise
 from holdfast.prediction_log.segments import list_segments
@@ -233,11 +233,11 @@ def test_any_record_can_be_blanked_without_a_trace_of_damage(at: int, n: int, na
 def test_erased_ids_are_known_by_a_hash_that_differs_between_logs(tmp_path: Path) -> None:
     digests = []
     for name in ("one", "other"):
-        erased = ErasedIds(tmp_path / name)
+        erased = ErasedIds(tmp_path / name, ManualClock(T0_US))
         assert "p" not in erased
         erased.add(["p", "q"], T0_US)
         erased.add(["p"], T0_US)
-        again = ErasedIds(tmp_path / name)
+        again = ErasedIds(tmp_path / name, ManualClock(T0_US))
         assert "p" in again
         assert "r" not in again
         assert len(again) == 2
@@ -278,8 +278,8 @@ def test_a_table_can_still_be_read_and_written_by_others_afterwards(tmp_path: Pa
 
     _, subject, _ = fill(tmp_path)
     erase(tmp_path, ManualClock(T0_US), subjects=[subject])
-    assert pl.read_delta(str(predictions_folder(tmp_path))).height == 6
-    table = DeltaTable(str(predictions_folder(tmp_path)))
+    assert pl.read_delta(str(tmp_path / "predictions")).height == 6
+    table = DeltaTable(str(tmp_path / "predictions"))
     rows = table.to_pyarrow_dataset()
     assert rows.to_table(filter=pc.field("prediction_id") == "visit0-00001").num_rows == 1
     assert duckdb.execute("SELECT count(*) FROM rows WHERE model_version = '1'").fetchall() == [(6,)]

@@ -18,7 +18,6 @@ from log_records import T0_US, ids_of, new_writer, redacted
 
 from holdfast.clock import ManualClock, SystemClock
 from holdfast.prediction_log import Keeper, KeeperReport, Label, PredictionLog, SpoolWriter
-from holdfast.prediction_log.folders import labels_folder, ledger_folder, predictions_folder
 from holdfast.prediction_log.segments import list_segments, spool_folder
 from holdfast.spec import Deployment
 
@@ -79,9 +78,9 @@ def test_a_second_pass_does_nothing(tmp_path: Path) -> None:
     fill(tmp_path)
     keeper = Keeper(tmp_path, ManualClock(T0_US))
     keeper.run_once()
-    version = DeltaTable(predictions_folder(tmp_path)).version()
+    version = DeltaTable(tmp_path / "predictions").version()
     assert keeper.run_once() == KeeperReport(lease=True)
-    assert DeltaTable(predictions_folder(tmp_path)).version() == version
+    assert DeltaTable(tmp_path / "predictions").version() == version
 
 
 def test_rows_of_a_living_writer_are_committed_and_its_segment_is_kept(tmp_path: Path) -> None:
@@ -260,7 +259,7 @@ def test_every_file_of_the_tables_is_on_the_disk_before_a_segment_goes(
 
     def on_step(step: str) -> None:
         if step == "tables synced":
-            tables = [predictions_folder(tmp_path), labels_folder(tmp_path), ledger_folder(tmp_path)]
+            tables = [tmp_path / "predictions", tmp_path / "labels", tmp_path / "ledger"]
             needed.append({path for table in tables for path in [table, *table.rglob("*")]})
             assert needed[-1] <= synced
 
@@ -369,10 +368,10 @@ def test_upkeep_keeps_the_table_in_few_files_and_loses_nothing(tmp_path: Path) -
     for part in range(30):
         writer.append(redacted(ids_of(f"p{part}", 2)))
         keeper.run_once()
-    delta = DeltaTable(predictions_folder(tmp_path))
+    delta = DeltaTable(tmp_path / "predictions")
     assert len(delta.file_uris()) <= 10
     assert len(stored_ids(tmp_path)) == 60
-    assert list((predictions_folder(tmp_path) / "_delta_log").glob("*.checkpoint.parquet"))
+    assert list((tmp_path / "predictions" / "_delta_log").glob("*.checkpoint.parquet"))
 
 
 def test_a_long_backlog_is_tidied_up_within_the_pass(tmp_path: Path) -> None:
@@ -482,7 +481,7 @@ def test_reports_are_plain_data(tmp_path: Path) -> None:
 def test_the_ledger_table_holds_one_entry_per_segment(tmp_path: Path) -> None:
     writer = fill(tmp_path)
     Keeper(tmp_path, ManualClock(T0_US)).run_once()
-    rows = DeltaTable(ledger_folder(tmp_path)).to_pyarrow_table().sort_by("number").to_pylist()
+    rows = DeltaTable(tmp_path / "ledger").to_pyarrow_table().sort_by("number").to_pylist()
     assert [row["number"] for row in rows] == list(range(len(rows)))
     assert {row["replica"] for row in rows} == {writer.replica}
     assert [row["closed"] for row in rows] == ["rotated"] * (len(rows) - 1) + ["ended"]

@@ -17,7 +17,6 @@ from deltalake import DeltaTable
 
 from holdfast.clock import SystemClock
 from holdfast.prediction_log import Keeper, PredictionLog
-from holdfast.prediction_log.folders import predictions_folder
 
 WRITER = """
 import os, sys, time
@@ -96,7 +95,7 @@ def test_no_acknowledged_row_is_lost_or_doubled_over_twenty_kills(tmp_path: Path
             lines = running[place].kill()
             acknowledged += lines if kinds[place] is WRITER else []
             running[place] = Process(kinds[place], tmp_path)
-            DeltaTable(predictions_folder(tmp_path)).to_pyarrow_dataset().count_rows()  # readable after each
+            DeltaTable(tmp_path / "predictions").to_pyarrow_dataset().count_rows()  # readable after each
     finally:
         for kind, process in zip(kinds, running, strict=True):
             lines = process.kill()

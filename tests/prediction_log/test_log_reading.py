@@ -31,9 +31,8 @@ from holdfast.prediction_log import (
     label_text,
     settle,
 )
-from holdfast.prediction_log.datasets import dataset_of
-from holdfast.prediction_log.folders import labels_folder, predictions_folder
 from holdfast.prediction_log.lease import Lease
+from holdfast.prediction_log.places import TablePlace
 from holdfast.prediction_log.schema import PREDICTIONS
 from holdfast.prediction_log.tables import LogTable
 
@@ -246,10 +245,10 @@ def test_the_tables_open_without_holdfast(tmp_path: Path) -> None:
     writer.append(redacted(ids_of("a", 3)))
     writer.append_labels([Label("a-00000", 1, T0_US)])
     keep(tmp_path)
-    frame = pl.read_delta(str(predictions_folder(tmp_path)))
+    frame = pl.read_delta(str(tmp_path / "predictions"))
     assert sorted(frame["prediction_id"]) == ids_of("a", 3)
-    assert pl.read_delta(str(labels_folder(tmp_path))).height == 1
-    files = str(predictions_folder(tmp_path) / "*.parquet")
+    assert pl.read_delta(str(tmp_path / "labels")).height == 1
+    files = str(tmp_path / "predictions" / "*.parquet")
     assert duckdb.read_parquet(files).count("*").fetchall() == [(3,)]
 
 
@@ -349,8 +348,8 @@ def test_rows_missing_from_the_table_are_named(tmp_path: Path) -> None:
     writer.append(redacted(ids_of("a", 10)))
     writer.append_labels([Label(f"a-{row:05d}", 1, T0_US) for row in range(4)])
     keep(tmp_path)
-    DeltaTable(predictions_folder(tmp_path)).delete("sequence IN (3, 4, 8)")
-    DeltaTable(labels_folder(tmp_path)).delete("sequence = 0")
+    DeltaTable(tmp_path / "predictions").delete("sequence IN (3, 4, 8)")
+    DeltaTable(tmp_path / "labels").delete("sequence = 0")
     verified = PredictionLog(tmp_path).verify()
     assert not verified.ok
     assert [(hole.table, hole.first, hole.last, hole.rows) for hole in verified.holes] == [
@@ -369,7 +368,7 @@ def test_rows_that_are_there_twice_are_named(tmp_path: Path) -> None:
     writer = new_writer(tmp_path)
     writer.append(redacted(ids_of("a", 10)))
     keep(tmp_path)
-    folder = predictions_folder(tmp_path)
+    folder = tmp_path / "predictions"
     rows = DeltaTable(folder).to_pyarrow_table().sort_by("sequence").slice(2, 3)
     write_deltalake(folder, rows, mode="append")
     verified = PredictionLog(tmp_path).verify()
@@ -384,12 +383,12 @@ def test_arrow_reads_the_tables_without_the_interpreter_so_that_ending_while_it_
     tmp_path: Path,
 ) -> None:
     folder = tmp_path / "a folder, 100 %"
-    table = LogTable.open_or_create(folder, PREDICTIONS)
+    table = LogTable.open_or_create(TablePlace(str(folder)), PREDICTIONS, ManualClock(T0_US))
     files = table.dataset().filesystem
     # With a PyFileSystem a reader thread needs the interpreter, and a process hung or crashed while it ended.
     assert isinstance(files, pfs.SubTreeFileSystem)
     assert isinstance(files.base_fs, pfs.LocalFileSystem)
-    assert dataset_of(DeltaTable(str(folder)), folder).count_rows() == 0
+    assert TablePlace(str(folder)).dataset(DeltaTable(str(folder))).count_rows() == 0
 
 
 def test_a_folder_may_have_any_name(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ slowly = settings(deadline=None, max_examples=60)
 texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=12)
 words = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True)
 BY_PATTERN = {
+    "logging.tables": st.sampled_from(["", "s3://predictions/fraud", "s3://abc"]),
     "model.name": st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,20}", fullmatch=True),
     "training.trainer": st.sampled_from(["", "shop.train:run"]),
     "logging.path": words.map(lambda word: f"logs/{word}"),

@@ -44,6 +44,8 @@ def faults(**sections: Mapping[str, object]) -> list[str]:
         ("logging", {"path": "../log"}, "logging.path"),
         ("logging", {"path": "./artifacts"}, "logging.path"),
         ("logging", {"path": "."}, "logging.path"),
+        ("logging", {"tables": "s3://key:secret@predictions/fraud"}, "logging.tables"),
+        ("logging", {"tables": "https://example.org/fraud"}, "logging.tables"),
         ("logging", {"context_fields": ["shop", "shop"]}, "logging.context_fields[1]"),
         ("logging", {"context_fields": ["prediction_id"]}, "logging.context_fields[0]"),
         ("privacy", {"subject_field": "who", "consent_field": "who"}, "privacy.consent_field"),

@@ -30,7 +30,7 @@ def _open_settled(folder: Path) -> PredictionLog:
     """The log with everything spooled up to now in its tables."""
     deployment = open_deployment(folder)
     settle(deployment, clock=SystemClock())
-    return PredictionLog(deployment.log_folder)
+    return PredictionLog(deployment)
 
 
 def _note_reading(folder: Path, command: str, **detail: object) -> None:

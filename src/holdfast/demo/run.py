@@ -255,7 +255,7 @@ class _Run:
         from holdfast.prediction_log import PredictionLog, settle
 
         settle(deployment, self.clock)
-        log = PredictionLog(deployment.log_folder)
+        log = PredictionLog(deployment)
         stored: Any = log.predictions(columns=["prediction_id"]).read_all()
         held = set(stored["prediction_id"].to_pylist())
         self.unaccounted = sum(one not in held for one in self.ids) + log.ledger().unaccounted

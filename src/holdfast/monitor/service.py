@@ -88,7 +88,7 @@ class Monitor:
         self._clock = clock
         self._explain = explain
         self._options = options
-        self._log = PredictionLog(deployment.log_folder)
+        self._log = PredictionLog(deployment)
         self._fitted: tuple[str, Translation, Explainer] | None = None
         self._explained: tuple[Diagnosis, Diagnosis] | None = None
 

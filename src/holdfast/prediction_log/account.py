@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 
 from holdfast.clock import Clock
 from holdfast.prediction_log.folders import account_file
+
+if TYPE_CHECKING:
+    from holdfast.prediction_log.places import LogPlace
 
 _log: Final = logging.getLogger("holdfast.keeper")
 _EVERY_S: Final = 60.0
@@ -35,11 +38,11 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     """Share of the rows served that can still be read."""
 
     @classmethod
-    def of(cls, log_folder: Path, clock: Clock) -> Self:
+    def of(cls, place: LogPlace, clock: Clock) -> Self:
         """Taken now; about a second for 10 million rows."""
         from holdfast.prediction_log.ledger import read_ledger
 
-        ledger = read_ledger(log_folder)
+        ledger = read_ledger(place)
         names = [name for name in cls.__struct_fields__ if name != "at_us"]
         return cls(at_us=clock.now_us(), **{name: getattr(ledger, name) for name in names})
 
@@ -55,8 +58,8 @@ def read_account(log_folder: Path) -> Account | None:
 class Accountant:
     """Takes the account now and then, and raises the alarm when rows are unaccounted for."""
 
-    def __init__(self, log_folder: Path, clock: Clock) -> None:
-        self._log_folder = log_folder
+    def __init__(self, place: LogPlace, clock: Clock) -> None:
+        self._place = place
         self._clock = clock
         self._due_s = clock.monotonic_s()
         self._alarmed = 0
@@ -66,8 +69,8 @@ class Accountant:
         began_s = self._clock.monotonic_s()
         if began_s < self._due_s:
             return None
-        account = Account.of(self._log_folder, self._clock)
-        path = account_file(self._log_folder)
+        account = Account.of(self._place, self._clock)
+        path = account_file(self._place.folder)
         partial = path.with_suffix(".partial")
         partial.write_bytes(msgspec.json.encode(account))
         partial.replace(path)

@@ -14,9 +14,11 @@ from typing import Any, Final
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.fs as pfs
 import pyarrow.parquet as pq
 
 from holdfast.prediction_log.errors import PredictionLogError
+from holdfast.prediction_log.places import file_system, is_remote, reaching
 
 _SHORTEST_BYTES: Final = 4
 _BATCH_ROWS: Final = 65_536
@@ -32,8 +34,10 @@ class Found(msgspec.Struct, frozen=True):
     """Of a Parquet file, when the text stands in its decoded values only."""
 
 
-def search_bytes(folder: Path, texts: Iterable[str]) -> list[Found]:
+def search_bytes(folder: Path | str, texts: Iterable[str]) -> list[Found]:
     """Every file under the folder that holds one of the texts as UTF-8, as it is or inside a Parquet column.
+
+    `s3://bucket/prefix` is searched as a folder is; each object is read whole, once.
 
     Raw bytes are searched first; the values of a Parquet file are compressed, so they are decoded, column by
     column, and searched as well. About 16 s of one core
@@ -47,9 +51,35 @@ def search_bytes(folder: Path, texts: Iterable[str]) -> list[Found]:
         raise PredictionLogError("the text to search for is too short", expected="4 bytes or more")
     # One automaton for all of them (RE2): the time does not grow with their number, as with Python's `re`.
     pattern = "|".join("".join(f"\\x{byte:02x}" for byte in needle) for needle in needles)
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    if isinstance(folder, str) and is_remote(folder):
+        return _search_objects(folder, pattern)
+    files = [path for path in sorted(Path(folder).rglob("*")) if path.is_file()]
     with ThreadPoolExecutor(_THREADS) as threads:
         return list(chain.from_iterable(threads.map(partial(_in_file, pattern), files)))
+
+
+def _search_objects(url: str, pattern: str) -> list[Found]:
+    files, prefix = file_system(url)
+    with reaching(url):
+        listed = files.get_file_info(pfs.FileSelector(prefix, allow_not_found=True, recursive=True))
+        paths = sorted(one.path for one in listed if one.type is pfs.FileType.File)
+        with ThreadPoolExecutor(_THREADS) as threads:
+            return list(chain.from_iterable(threads.map(partial(_in_object, files, pattern), paths)))
+
+
+def _in_object(files: Any, pattern: str, path: str) -> list[Found]:
+    """What an object holds; one that a running service has removed meanwhile holds nothing."""
+    try:
+        with files.open_input_file(path) as file:
+            content = file.read_buffer()
+    except FileNotFoundError:
+        return []
+    name = f"s3://{path}"
+    if content.size and _matches(content, pattern):
+        return [Found(name, None)]
+    if path.endswith(".parquet"):
+        return [Found(name, column) for column in _in_columns(pa.BufferReader(content), pattern)]
+    return []
 
 
 def _in_file(pattern: str, path: Path) -> list[Found]:
@@ -78,7 +108,7 @@ def _matches(buffer: pa.Buffer, pattern: str) -> bool:
     return bool(pc.match_substring_regex(whole, pattern)[0].as_py())
 
 
-def _in_columns(path: Path, pattern: str) -> list[str]:
+def _in_columns(path: Path | pa.BufferReader, pattern: str) -> list[str]:
     names: dict[str, None] = {}
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(_BATCH_ROWS):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -16,30 +15,43 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from numpy.typing import NDArray
 
-from holdfast.prediction_log.datasets import dataset_of
-from holdfast.prediction_log.folders import erased_folder
+from holdfast.clock import Clock
+from holdfast.prediction_log.places import Log, LogPlace
 from holdfast.prediction_log.schema import ERASED
 from holdfast.prediction_log.tables import LogTable
 
 _DIGEST_BYTES: Final = 16
+_SUBJECT: Final = "\0subject\0"
+"""Before a subject, so that none is taken for a prediction id."""
 
 
 class ErasedIds:
-    """The erased ids of one log; about 100 bytes of memory each.
+    """The erased ids of one log; about 150 bytes of memory each.
 
-    Reads the table once, at construction: make a new one where newer erasures matter.
+    Reads the table at construction and in `refresh`.
     """
 
-    def __init__(self, log_folder: Path) -> None:
-        self._folder = erased_folder(log_folder)
+    def __init__(self, log: Log, clock: Clock) -> None:
+        self._clock = clock
+        self._place = LogPlace.of(log).erased
         self._key = b""
-        self._digests: frozenset[bytes] = frozenset()
-        if DeltaTable.is_deltatable(str(self._folder)):
-            delta = DeltaTable(str(self._folder))
+        self._version = -1
+        self._digests: dict[bytes, int] = {}
+        self.refresh()
+
+    def refresh(self) -> bool:
+        """Learn of newer erasures; cheap when there are none. Returns whether there were."""
+        if not self._place.exists():
+            return False
+        delta = self._place.open()
+        if delta.version() != self._version:
+            self._version = delta.version()
             self._key = _key(delta)
-            self._digests = frozenset(
-                dataset_of(delta, self._folder).to_table(["digest"])["digest"].to_pylist()
-            )
+            rows = self._place.dataset(delta).to_table(["digest", "erased_at"])
+            times = rows["erased_at"].cast(pa.int64()).to_pylist()
+            self._digests = dict(zip(rows["digest"].to_pylist(), times, strict=True))
+            return True
+        return False
 
     def __len__(self) -> int:
         return len(self._digests)
@@ -53,14 +65,25 @@ class ErasedIds:
 
     def add(self, prediction_ids: Iterable[str], now_us: int) -> None:
         """Remember these ids; those that are known already are not entered again."""
-        table = LogTable.open_or_create(self._folder, ERASED)
+        table = LogTable.open_or_create(self._place, ERASED, self._clock)
         self._key = self._key or table.id.encode()
-        fresh = sorted({_digest(self._key, name) for name in prediction_ids} - self._digests)
+        fresh = sorted({_digest(self._key, name) for name in prediction_ids} - self._digests.keys())
         if fresh:
             table.append(
                 pa.table({"digest": fresh, "erased_at": pa.array([now_us] * len(fresh))}).cast(ERASED), {}
             )
-            self._digests = self._digests.union(fresh)
+            self._digests |= dict.fromkeys(fresh, now_us)
+
+    def add_subjects(self, subjects: Iterable[str], now_us: int) -> None:
+        """Remember that these were erased, for keepers of other machines that hold rows of them."""
+        self.add([_SUBJECT + subject for subject in subjects], now_us)
+
+    def covers(self, subject: str | None, logged_at_us: int) -> bool:
+        """Whether a row about this subject had been logged when the subject was erased."""
+        if subject is None or not self._digests:
+            return False
+        erased_at_us = self._digests.get(_digest(self._key, _SUBJECT + subject))
+        return erased_at_us is not None and logged_at_us <= erased_at_us
 
 
 def _key(delta: DeltaTable) -> bytes:

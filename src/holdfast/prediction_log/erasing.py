@@ -114,6 +114,13 @@ class Eraser:
     """Carries out requests with the tables of the keeper that has the lease.
 
     Everything that was spooled before must be in the tables already.
+
+    Args:
+        log_folder: with spool and requests.
+        tables: of the log.
+        clock: for the report.
+        on_step: called after each step.
+        is_shared: keepers of other machines commit to the same tables; they learn whom to forget from there.
     """
 
     def __init__(
@@ -122,7 +129,10 @@ class Eraser:
         tables: LogTables,
         clock: Clock,
         on_step: Callable[[str], None],
+        *,
+        is_shared: bool = False,
     ) -> None:
+        self._is_shared = is_shared
         self._log_folder = log_folder
         self._tables = tables
         self._clock = clock
@@ -135,6 +145,8 @@ class Eraser:
         ids = sorted({*found["prediction_id"].to_pylist(), *request.prediction_ids} - {None})
         request = self._keep_found(request, found, ids)
         self._tables.erased_ids.add(ids, self._clock.now_us())
+        if self._is_shared:
+            self._tables.erased_ids.add_subjects(request.subjects, request.requested_at_us)
         self._step("erased ids noted")
         of_ids = pds.field("prediction_id").isin(pa.array(ids, pa.string()))
         has_labels = note_removed(self._tables.labels, of_ids, "erased labels", self._tables.ledger)
@@ -151,7 +163,7 @@ class Eraser:
         self._step("predictions erased")
         files_removed = self._tables.predictions.forget_history() + self._tables.labels.forget_history()
         self._step("history erased")
-        spool_records, unreadable = self._blank_spool(request)
+        spool_records, unreadable = self.blank_spool(frozenset(request.subjects))
         self._step("spool erased")
         report = ErasureReport(
             request_id=request.request_id,
@@ -183,13 +195,23 @@ class Eraser:
         _write(_request_path(self._log_folder, request.request_id), msgspec.json.encode(request))
         return request
 
-    def _blank_spool(self, request: ErasureRequest) -> tuple[int, list[str]]:
-        subjects = frozenset(request.subjects)
+    def blank_spool(self, subjects: frozenset[str] = frozenset()) -> tuple[int, list[str]]:
+        """Overwrite committed records about these subjects, and about all that the tables know as erased.
+
+        Returns:
+            Records overwritten, and segments that a newer holdfast wrote.
+        """
+        erased = self._tables.erased_ids
 
         def is_meant(block: PredictionBlock | LabelBlock) -> bool:
-            if isinstance(block, PredictionBlock) and not subjects.isdisjoint(block.subject or ()):
-                return True
-            return any(name in self._tables.erased_ids for name in block.prediction_ids)
+            if isinstance(block, PredictionBlock):
+                if not subjects.isdisjoint(block.subject or ()):
+                    return True
+                if self._is_shared and any(
+                    erased.covers(one, block.logged_at_us) for one in block.subject or ()
+                ):
+                    return True
+            return any(name in erased for name in block.prediction_ids)
 
         blanked, unreadable = 0, []
         for ref in list_segments(spool_folder(self._log_folder)):

@@ -17,5 +17,9 @@ class LogFormatError(PredictionLogError):
     """A spool was written by a version of holdfast that this one does not know."""
 
 
+class TableBusyError(PredictionLogError):
+    """Another machine commits to the same table on an object store; trying again helps."""
+
+
 class KeeperBehindError(PredictionLogError):
     """Another keeper holds the lease and has not committed what was spooled within the time allowed."""

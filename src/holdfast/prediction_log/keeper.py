@@ -23,12 +23,12 @@ import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
+from deltalake.exceptions import CommitFailedError
 
 from holdfast.clock import Clock
 from holdfast.prediction_log import proof
@@ -36,9 +36,8 @@ from holdfast.prediction_log.account import Accountant
 from holdfast.prediction_log.arrow_rows import label_table, prediction_tables
 from holdfast.prediction_log.blocks import LabelBlock, PredictionBlock
 from holdfast.prediction_log.erasing import Eraser, ErasureRequest, pending_requests
-from holdfast.prediction_log.errors import LogFormatError
+from holdfast.prediction_log.errors import LogFormatError, TableBusyError
 from holdfast.prediction_log.folders import (
-    log_folder_of,
     retention_file,
     retention_request,
     spool_folder,
@@ -46,6 +45,7 @@ from holdfast.prediction_log.folders import (
 from holdfast.prediction_log.frames import Damage
 from holdfast.prediction_log.lease import Lease
 from holdfast.prediction_log.log_tables import LogTables
+from holdfast.prediction_log.places import Log, LogPlace
 from holdfast.prediction_log.retaining import Retention, RetentionReport, retain, write_report
 from holdfast.prediction_log.scanning import OpenSegment, SegmentSummary, decode, summarise
 from holdfast.prediction_log.schema import fit
@@ -58,6 +58,11 @@ _log: Final = logging.getLogger("holdfast.keeper")
 _LONGEST_PAUSE_S: Final = 30.0
 _RETENTION_EVERY_S: Final = 3600.0
 _ROUNDS_BETWEEN_LARGE: Final = 20
+_LOOK_EVERY_S: Final = 30.0
+"""How often an idle keeper looks for what other machines have committed, erasures above all."""
+_TRIES_BESIDE_OTHERS: Final = 20
+_BETWEEN_TRIES_S: Final = 0.25
+"""Of one erasure, while keepers of other machines commit to the same tables."""
 
 
 def _ignore(_: object) -> None:
@@ -145,7 +150,7 @@ class Keeper:
 
     def __init__(
         self,
-        log: Deployment | Path,
+        log: Log,
         clock: Clock,
         *,
         batch_bytes: int = 8 * 1024 * 1024,
@@ -155,7 +160,8 @@ class Keeper:
         retains: bool = True,
         on_step: Callable[[str], None] | None = None,
     ) -> None:
-        self._log_folder = log_folder_of(log)
+        self._place = LogPlace.of(log)
+        self._log_folder = self._place.folder
         self._clock = clock
         self._batch_bytes = batch_bytes
         self._interval_s = 1.0 if interval_s is None else interval_s
@@ -168,10 +174,11 @@ class Keeper:
         self._upkeep_commits = upkeep_commits
         self._step = on_step or _ignore
         self._lease = Lease(self._log_folder)
-        self._accountant = Accountant(self._log_folder, clock)
+        self._accountant = Accountant(self._place, clock)
         self._tables: LogTables | None = None
         self._progress: dict[str, _Progress] = {}
         self._retention_due_s = clock.monotonic_s() if retains else math.inf
+        self._look_due_s = clock.monotonic_s()
 
     def run_once(self) -> KeeperReport:
         """Commit what is in the spool now, then let go of the lease (unless `run` holds it).
@@ -226,6 +233,7 @@ class Keeper:
         self._progress.clear()
 
     def _pass(self) -> KeeperReport:
+        opened_now = self._tables is None
         tables = self._open_tables()
         versions = [table.version for table in tables.all]
         tally = _Tally()
@@ -237,6 +245,13 @@ class Keeper:
         segments = list_segments(spool)
         # What is there now, no more: writers that are faster must not keep a pass from ending.
         left = sum(_size_bytes(ref) - self._progress_of(ref.name, tables).offset for ref in segments)
+        erased_elsewhere = False
+        if self._place.is_shared and (
+            left > 0 or requests or retention_wanted or self._clock.monotonic_s() >= self._look_due_s
+        ):
+            erased_elsewhere = tables.refresh() or (opened_now and len(tables.erased_ids) > 0)
+            self._look_due_s = self._clock.monotonic_s() + _LOOK_EVERY_S
+            versions = [table.version for table in tables.all]
         while True:
             batch = self._read(segments, tables, tally)
             self._step("read")
@@ -249,6 +264,8 @@ class Keeper:
             left -= batch.bytes
             if left <= 0 or batch.bytes < self._batch_bytes:
                 break
+        if erased_elsewhere:
+            Eraser(self._log_folder, tables, self._clock, self._step, is_shared=True).blank_spool()
         self._erase(requests, tables, tally)
         if self._clock.monotonic_s() >= self._retention_due_s or retention_wanted:
             self._retain(tables, tally)
@@ -273,7 +290,7 @@ class Keeper:
 
     def _open_tables(self) -> LogTables:
         if self._tables is None:
-            self._tables = LogTables.open(self._log_folder)
+            self._tables = LogTables.open(self._place, self._clock)
         return self._tables
 
     def _progress_of(self, segment: str, tables: LogTables) -> _Progress:
@@ -305,7 +322,7 @@ class Keeper:
 
     def _commit(self, batch: _Batch, tables: LogTables, tally: _Tally) -> None:
         if batch.predictions:
-            rows = self._fitted_predictions(batch, tables, tally)
+            rows = self._without_erased_subjects(self._fitted_predictions(batch, tables, tally), tables)
             offsets = {segment: batch.read_to[segment] for segment in sorted(batch.prediction_segments)}
             tables.predictions.append(rows, offsets)
             tally.commits += 1
@@ -333,6 +350,15 @@ class Keeper:
         if found:
             self._step("refused labels noted")
         return labels.filter(pc.invert(refused))
+
+    def _without_erased_subjects(self, rows: pa.Table, tables: LogTables) -> pa.Table:
+        """The rows but for those of subjects that were erased on another machine after they were spooled."""
+        if not self._place.is_shared or not len(tables.erased_ids) or "subject" not in rows.column_names:
+            return rows
+        times = rows["logged_at"].cast(pa.int64()).to_pylist()
+        gone = pa.array(map(tables.erased_ids.covers, rows["subject"].to_pylist(), times), pa.bool_())
+        note_ranges(proof.ranges_by_replica(rows.filter(gone).to_batches()), "erased", tables.ledger)
+        return rows.filter(pc.invert(gone))
 
     @staticmethod
     def _fitted_predictions(batch: _Batch, tables: LogTables, tally: _Tally) -> pa.Table:
@@ -371,9 +397,17 @@ class Keeper:
     def _erase(self, requests: list[ErasureRequest], tables: LogTables, tally: _Tally) -> None:
         if not requests:
             return
-        eraser = Eraser(self._log_folder, tables, self._clock, self._step)
+        eraser = Eraser(self._log_folder, tables, self._clock, self._step, is_shared=self._place.is_shared)
         for request in requests:
-            eraser.carry_out(request)
+            for left in reversed(range(_TRIES_BESIDE_OTHERS)):
+                try:
+                    eraser.carry_out(request)
+                    break
+                except (TableBusyError, CommitFailedError):  # of another machine: begin again with its rows
+                    if not self._place.is_shared or not left:
+                        raise
+                    self._clock.sleep_s(_BETWEEN_TRIES_S)
+                    tables.refresh()
             tally.erasures += 1
 
     def _retain(self, tables: LogTables, tally: _Tally) -> None:
@@ -390,7 +424,10 @@ class Keeper:
             return table.version
         rare = self._upkeep_commits * _ROUNDS_BETWEEN_LARGE
         large = table.version // rare != version_before // rare
-        table.compact(LARGE_FILE_BYTES if large else SMALL_FILE_BYTES)
+        try:
+            table.compact(LARGE_FILE_BYTES if large else SMALL_FILE_BYTES)
+        except TableBusyError:
+            return table.version  # another machine tidies up
         self._step("compacted")
         table.checkpoint()
         self._step("checkpointed")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -10,6 +9,7 @@ import numpy as np
 
 from holdfast.clock import Clock
 from holdfast.prediction_log.ledger import read_ledger
+from holdfast.prediction_log.places import Log
 from holdfast.prediction_log.reading import PredictionLog
 from holdfast.spec import Deployment
 from holdfast.stats import ArrivalCurve, arrival_curve
@@ -99,7 +99,7 @@ class LabelReport(msgspec.Struct, frozen=True, kw_only=True):
     as_of_us: int
 
 
-def label_report(log: Deployment | Path, clock: Clock, *, maturity_s: float | None = None) -> LabelReport:
+def label_report(log: Log, clock: Clock, *, maturity_s: float | None = None) -> LabelReport:
     """Coverage and delay of the labels, by the Kaplan-Meier estimate (`stats.arrival_curve`).
 
     Where the checklist names a time field the newest time in the log is now: the data may be a replay. Memory
@@ -143,7 +143,7 @@ def label_report(log: Deployment | Path, clock: Clock, *, maturity_s: float | No
         corrected=changes["corrected"],
         taken_back=changes["taken_back"],
         unknown=counts.unknown_labels,
-        refused=read_ledger(stored.folder).labels_refused,
+        refused=read_ledger(stored.place).labels_refused,
         quantiles_s={f"{share:g}": curve.quantile(share) for share in _QUANTILES},
         curve=_points(curve, float(delay_s.max()) if len(delay_s) else 0.0),
         as_of_us=now_us,

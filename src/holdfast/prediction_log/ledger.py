@@ -12,7 +12,6 @@ import contextlib
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -22,14 +21,9 @@ from deltalake import DeltaTable
 
 from holdfast.prediction_log import proof
 from holdfast.prediction_log.blocks import Counters
-from holdfast.prediction_log.datasets import dataset_of
 from holdfast.prediction_log.errors import LogFormatError
-from holdfast.prediction_log.folders import (
-    labels_folder,
-    ledger_folder,
-    predictions_folder,
-    spool_folder,
-)
+from holdfast.prediction_log.folders import spool_folder
+from holdfast.prediction_log.places import Log, LogPlace, TablePlace
 from holdfast.prediction_log.querying import connect
 from holdfast.prediction_log.scanning import OpenSegment, SegmentSummary, summarise
 from holdfast.prediction_log.schema import REMOVALS, TableName
@@ -179,20 +173,20 @@ class _Reading:
     table; and rows written after the look at the spool are cut off by the counters seen there.
     """
 
-    def __init__(self, log_folder: Path) -> None:
-        self.log_folder = log_folder
+    def __init__(self, place: LogPlace) -> None:
+        self.place = place
         self.accounts: dict[str, _Account] = defaultdict(_Account)
         self.torn_records = 0
         self.torn_bytes = 0
         self.unreadable: list[str] = []
         summaries = self._read_spool()
         self._read_ledger_table({summary.ref.name for summary in summaries})
-        self._read_table("predictions", predictions_folder(log_folder), summaries)
-        self._read_table("labels", labels_folder(log_folder), summaries)
+        self._read_table("predictions", place.predictions, summaries)
+        self._read_table("labels", place.labels, summaries)
 
     def _read_spool(self) -> list[SegmentSummary]:
         summaries = []
-        for ref in list_segments(spool_folder(self.log_folder)):
+        for ref in list_segments(spool_folder(self.place.folder)):
             with contextlib.suppress(FileNotFoundError), OpenSegment(ref) as segment:
                 try:
                     summary = summarise(segment)
@@ -208,7 +202,7 @@ class _Reading:
         return summaries
 
     def _read_ledger_table(self, in_spool: set[str]) -> None:
-        for row in _batches(ledger_folder(self.log_folder), None):
+        for row in _batches(self.place.ledger, None):
             for entry in row.to_pylist():
                 account = self.accounts[entry["replica"]]
                 if entry["entry"] != "segment":
@@ -220,10 +214,10 @@ class _Reading:
                     self.torn_records += entry["torn_records"]
                     self.torn_bytes += entry["torn_bytes"]
 
-    def _read_table(self, table: TableName, folder: Path, summaries: list[SegmentSummary]) -> None:
+    def _read_table(self, table: TableName, place: TablePlace, summaries: list[SegmentSummary]) -> None:
         known = set(self.accounts)
-        delta = DeltaTable(str(folder)) if DeltaTable.is_deltatable(str(folder)) else None
-        found = {} if delta is None else proof.ranges_by_replica(_delta_batches(delta, folder))
+        delta = place.open() if place.exists() else None
+        found = {} if delta is None else proof.ranges_by_replica(_delta_batches(delta, place))
         for replica, parts in found.items():
             account = self.accounts[replica]
             if replica not in known:  # it began after the look at the spool: its rows are all that is known
@@ -255,24 +249,25 @@ class _Reading:
         )
 
 
-def _delta_batches(delta: DeltaTable, folder: Path) -> Iterator[pa.RecordBatch]:
-    dataset: pds.Dataset = dataset_of(delta, folder)
+def _delta_batches(delta: DeltaTable, place: TablePlace) -> Iterator[pa.RecordBatch]:
+    dataset: pds.Dataset = place.dataset(delta)
     yield from dataset.to_batches(columns=["replica", "sequence"], batch_size=_BATCH_ROWS)
 
 
-def _batches(folder: Path, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
-    if DeltaTable.is_deltatable(str(folder)):
-        yield from dataset_of(DeltaTable(str(folder)), folder).to_batches(columns=columns)
+def _batches(place: TablePlace, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
+    if place.exists():
+        yield from place.dataset(place.open()).to_batches(columns=columns)
 
 
-def read_ledger(log_folder: Path) -> Ledger:
+def read_ledger(log: Log) -> Ledger:
     """The account as of now. Reads two columns of the tables: about a second for 10 million rows."""
-    return _Reading(log_folder).ledger()
+    return _Reading(LogPlace.of(log)).ledger()
 
 
-def verify_log(log_folder: Path) -> VerifyReport:
+def verify_log(log: Log) -> VerifyReport:
     """Prove the ledger: look for every sequence number, and at every id."""
-    reading = _Reading(log_folder)
+    place = LogPlace.of(log)
+    reading = _Reading(place)
     ledger = reading.ledger()
     holes: list[Hole] = []
     twice: list[Hole] = []
@@ -281,7 +276,7 @@ def verify_log(log_folder: Path) -> VerifyReport:
         for table in tables:
             holes += [Hole(table, replica, first, after - 1) for first, after in account.holes(table)]
             twice += [Hole(table, replica, first, after - 1) for first, after in account.repeated(table)]
-    ids = _duplicate_ids(log_folder)
+    ids = _duplicate_ids(place.predictions)
     return VerifyReport(
         ok=not holes
         and not twice
@@ -300,13 +295,12 @@ def verify_log(log_folder: Path) -> VerifyReport:
     )
 
 
-def _duplicate_ids(log_folder: Path) -> list[tuple[str, int]]:
+def _duplicate_ids(place: TablePlace) -> list[tuple[str, int]]:
     """Ids of several rows, copies aside. Hashes first, so memory is 8 bytes per row and not the id."""
-    folder = predictions_folder(log_folder)
-    if not DeltaTable.is_deltatable(str(folder)):
+    if not place.exists():
         return []
     with connect() as connection:
-        connection.register("predictions", dataset_of(DeltaTable(str(folder)), folder))
+        connection.register("predictions", place.dataset(place.open()))
         connection.execute(
             "CREATE TEMP TABLE suspects AS SELECT hash(prediction_id) AS h FROM predictions "
             "WHERE arm IS DISTINCT FROM 'shadow' GROUP BY h HAVING count(*) > 1"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Self
 
+from holdfast.clock import Clock
 from holdfast.prediction_log.erased_ids import ErasedIds
-from holdfast.prediction_log.folders import labels_folder, ledger_folder, predictions_folder
+from holdfast.prediction_log.places import LogPlace
 from holdfast.prediction_log.schema import LABELS, LEDGER, PREDICTIONS
 from holdfast.prediction_log.tables import LogTable
 
@@ -22,14 +22,20 @@ class LogTables:
     erased_ids: ErasedIds
 
     @classmethod
-    def open(cls, log_folder: Path) -> Self:
+    def open(cls, place: LogPlace, clock: Clock) -> Self:
         """The tables of this log; those that are missing are made."""
         return cls(
-            LogTable.open_or_create(predictions_folder(log_folder), PREDICTIONS),
-            LogTable.open_or_create(labels_folder(log_folder), LABELS),
-            LogTable.open_or_create(ledger_folder(log_folder), LEDGER),
-            ErasedIds(log_folder),
+            LogTable.open_or_create(place.predictions, PREDICTIONS, clock),
+            LogTable.open_or_create(place.labels, LABELS, clock),
+            LogTable.open_or_create(place.ledger, LEDGER, clock),
+            ErasedIds(place, clock),
         )
+
+    def refresh(self) -> bool:
+        """See what keepers of other machines have committed; whether there were erasures among it."""
+        for table in self.all:
+            table.refresh()
+        return self.erased_ids.refresh()
 
     @property
     def all(self) -> tuple[LogTable, LogTable, LogTable]:

@@ -15,16 +15,13 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pds
-from deltalake import DeltaTable
 
-from holdfast.prediction_log.datasets import dataset_of
 from holdfast.prediction_log.errors import PredictionLogError
 from holdfast.prediction_log.exporting import ExportFormat, export_batches
-from holdfast.prediction_log.folders import labels_folder, log_folder_of, predictions_folder
 from holdfast.prediction_log.ledger import Ledger, VerifyReport, read_ledger, verify_log
+from holdfast.prediction_log.places import Log, LogPlace
 from holdfast.prediction_log.querying import BATCH_ROWS, DEFAULT_MEMORY_MB, LAST_REVISIONS, connect, query
 from holdfast.prediction_log.schema import LABELS, PREDICTIONS, TIME
-from holdfast.spec import Deployment
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,8 +46,8 @@ class PredictionLog:
         log: the deployment, or the log's folder. It need not exist yet: an empty log reads as empty.
     """
 
-    def __init__(self, log: Deployment | Path) -> None:
-        self.folder = log_folder_of(log)
+    def __init__(self, log: Log) -> None:
+        self.place = LogPlace.of(log)
 
     def predictions(
         self,
@@ -180,17 +177,17 @@ class PredictionLog:
 
     def ledger(self) -> Ledger:
         """What became of every row served, from spool and tables; right while the service runs."""
-        return read_ledger(self.folder)
+        return read_ledger(self.place)
 
     def verify(self) -> VerifyReport:
         """Prove that nothing is missing and nothing is there twice; looks at every row."""
-        return verify_log(self.folder)
+        return verify_log(self.place)
 
     def _dataset(self, table: str) -> Any:
-        folder = (predictions_folder if table == "predictions" else labels_folder)(self.folder)
-        if not DeltaTable.is_deltatable(str(folder)):
+        place = self.place.predictions if table == "predictions" else self.place.labels
+        if not place.exists():
             return pds.dataset((PREDICTIONS if table == "predictions" else LABELS).empty_table())
-        return dataset_of(DeltaTable(str(folder)), folder)
+        return place.dataset(place.open())
 
     def _sql(self, query: str) -> pa.RecordBatchReader:
         connection = connect()

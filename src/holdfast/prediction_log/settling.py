@@ -14,14 +14,12 @@ from holdfast.prediction_log.erasing import ErasureReport, read_report, write_re
 from holdfast.prediction_log.errors import KeeperBehindError, PredictionLogError
 from holdfast.prediction_log.folders import (
     erasures_folder,
-    labels_folder,
-    log_folder_of,
-    predictions_folder,
     retention_file,
     retention_request,
     spool_folder,
 )
 from holdfast.prediction_log.keeper import Keeper, KeeperReport
+from holdfast.prediction_log.places import Log, LogPlace
 from holdfast.prediction_log.retaining import RetentionReport
 from holdfast.prediction_log.scanning import OpenSegment, SegmentSummary, summarise
 from holdfast.prediction_log.schema import LABELS, PREDICTIONS
@@ -32,7 +30,7 @@ from holdfast.spec import Deployment
 _POLL_S: Final = 0.05
 
 
-def settle(log: Deployment | Path, clock: Clock, *, timeout_s: float = 30.0) -> KeeperReport:
+def settle(log: Log, clock: Clock, *, timeout_s: float = 30.0) -> KeeperReport:
     """Return once every record spooled before the call is in the tables.
 
     Commits them itself if no keeper is alive; otherwise waits until the one that is has committed them.
@@ -40,17 +38,17 @@ def settle(log: Deployment | Path, clock: Clock, *, timeout_s: float = 30.0) -> 
     Raises:
         KeeperBehindError: it had not within `timeout_s`.
     """
-    log_folder = log_folder_of(log)
-    wanted = [_summary for _summary in _summaries(log_folder) if _summary.rows or _summary.labels]
+    place = LogPlace.of(log)
+    wanted = [_summary for _summary in _summaries(place.folder) if _summary.rows or _summary.labels]
     deadline_s = clock.monotonic_s() + timeout_s
     while True:
         report = Keeper(log, clock, retains=False).run_once()
-        if report.lease or not _missing(wanted, log_folder):
+        if report.lease or not _missing(wanted, place, clock):
             return report
         if clock.monotonic_s() >= deadline_s:
             raise KeeperBehindError(
                 "the running keeper has not committed everything that is in the spool",
-                where=str(spool_folder(log_folder)),
+                where=str(spool_folder(place.folder)),
                 expected=f"within {timeout_s:g} s",
                 next_step="Look at the keeper's output: is its disk full?",
             )
@@ -58,7 +56,7 @@ def settle(log: Deployment | Path, clock: Clock, *, timeout_s: float = 30.0) -> 
 
 
 def erase(
-    log: Deployment | Path,
+    log: Log,
     clock: Clock,
     *,
     subjects: Sequence[str] = (),
@@ -85,7 +83,7 @@ def erase(
     """
     if not subjects and not prediction_ids:
         raise PredictionLogError("nothing to erase", expected="a subject or a prediction id")
-    log_folder = log_folder_of(log)
+    log_folder = LogPlace.of(log).folder
     request = write_request(log_folder, clock, subjects, prediction_ids)
     deadline_s = clock.monotonic_s() + timeout_s
     while True:
@@ -109,7 +107,7 @@ def retain_now(log: Deployment, clock: Clock, *, timeout_s: float = 600.0) -> Re
     Raises:
         KeeperBehindError: the keeper that is alive had not done it in time; it will.
     """
-    log_folder = log_folder_of(log)
+    log_folder = LogPlace.of(log).folder
     log_folder.mkdir(parents=True, exist_ok=True)
     retention_request(log_folder).touch()
     deadline_s = clock.monotonic_s() + timeout_s
@@ -137,13 +135,13 @@ def _summaries(log_folder: Path) -> list[SegmentSummary]:
     return found
 
 
-def _missing(wanted: list[SegmentSummary], log_folder: Path) -> list[SegmentSummary]:
+def _missing(wanted: list[SegmentSummary], place: LogPlace, clock: Clock) -> list[SegmentSummary]:
     """Segments of which a record that was seen is neither in the tables nor gone with its segment."""
     waiting = [summary for summary in wanted if summary.ref.path.exists()]
     if not waiting:
         return []
-    predictions = LogTable.open_or_create(predictions_folder(log_folder), PREDICTIONS)
-    labels = LogTable.open_or_create(labels_folder(log_folder), LABELS)
+    predictions = LogTable.open_or_create(place.predictions, PREDICTIONS, clock)
+    labels = LogTable.open_or_create(place.labels, LABELS, clock)
     return [
         summary
         for summary in waiting

@@ -7,9 +7,7 @@ would be gone with the next vacuum.
 from __future__ import annotations
 
 import msgspec
-from deltalake import DeltaTable
 
-from holdfast.prediction_log.folders import labels_folder, log_folder_of, predictions_folder
 from holdfast.prediction_log.reading import PredictionLog
 from holdfast.prediction_log.schema import TableName
 
@@ -54,10 +52,10 @@ def read_snapshot(log: PredictionLog) -> Snapshot:
 
 
 def _state(log: PredictionLog, table: TableName) -> TableState:
-    folder = (predictions_folder if table == "predictions" else labels_folder)(log_folder_of(log.folder))
+    place = log.place.predictions if table == "predictions" else log.place.labels
     query = f"SELECT replica, max(sequence) AS newest, count(*) AS rows FROM {table} GROUP BY replica"  # noqa: S608 - one of two names
     found = log.query(query).read_all().to_pylist()
-    version = DeltaTable(str(folder)).version() if DeltaTable.is_deltatable(str(folder)) else None
+    version = place.open().version() if place.exists() else None
     return TableState(
         version=version,
         rows=sum(row["rows"] for row in found),

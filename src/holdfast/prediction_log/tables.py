@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, Self
 
 import pyarrow as pa
@@ -16,9 +16,12 @@ from deltalake import (
     WriterProperties,
     write_deltalake,
 )
+from deltalake.exceptions import CommitFailedError
 
-from holdfast.prediction_log.datasets import dataset_of
+from holdfast.clock import Clock
 from holdfast.prediction_log.disk import SyncedFiles
+from holdfast.prediction_log.errors import TableBusyError
+from holdfast.prediction_log.places import TablePlace, reaching
 
 _CONFIGURATION: Final = {
     # The keeper commits about once a second: an hour of small commits is enough for readers
@@ -28,6 +31,9 @@ _CONFIGURATION: Final = {
     "delta.checkpointInterval": "100",
 }
 _LOG_RETENTION: Final = "delta.logRetentionDuration"
+_REWRITE: Final = "rewrite"
+"""The application transaction by which machines take turns."""
+_LONGEST_REWRITE_MS: Final = 600_000
 _PLAIN: Final = ColumnProperties(dictionary_enabled=False)
 _REWRITING: Final = WriterProperties(
     compression="SNAPPY",
@@ -48,21 +54,30 @@ class LogTable:
     keepers cannot both append the same records, with or without a lease.
     """
 
-    def __init__(self, folder: Path, delta: DeltaTable) -> None:
+    def __init__(self, place: TablePlace, delta: DeltaTable, clock: Clock) -> None:
+        self._clock = clock
         self._delta = delta
-        self._folder = folder
-        self._files = (
-            SyncedFiles(folder),
-            SyncedFiles(folder / "_delta_log", changing=frozenset({"_last_checkpoint"})),
-        )
+        self._place = place
+        self._files: tuple[SyncedFiles, ...] = ()
+        if place.folder is not None:
+            self._files = (
+                SyncedFiles(place.folder),
+                SyncedFiles(place.folder / "_delta_log", changing=frozenset({"_last_checkpoint"})),
+            )
         self.schema: pa.Schema = pa.schema(delta.schema().to_arrow())
 
     @classmethod
-    def open_or_create(cls, folder: Path, schema: pa.Schema) -> Self:
-        """The table in this folder; an empty one is made if there is none."""
-        if not DeltaTable.is_deltatable(str(folder)):
-            DeltaTable.create(str(folder), schema, mode="ignore", configuration=_CONFIGURATION)
-        return cls(folder, DeltaTable(str(folder)))
+    def open_or_create(cls, place: TablePlace, schema: pa.Schema, clock: Clock) -> Self:
+        """The table in this place; an empty one is made if there is none. The clock is for taking turns."""
+        if not place.exists():
+            place.create(schema, _CONFIGURATION)
+        return cls(place, place.open(), clock)
+
+    def refresh(self) -> None:
+        """Move the snapshot to the newest version, whoever made it."""
+        with reaching(self._place.url):
+            self._delta.update_incremental()
+        self.schema = pa.schema(self._delta.schema().to_arrow())
 
     def committed(self, segment: str) -> int | None:
         """Offset in the segment up to which the table holds its records; None: nothing yet."""
@@ -94,10 +109,18 @@ class LogTable:
         self.replace(predicate, self.schema.empty_table())
 
     def replace(self, predicate: str, rows: pa.Table | pa.RecordBatchReader) -> None:
-        """Put these rows in the place of those for which the predicate holds; it must hold for them too."""
-        write_deltalake(
-            self._delta, rows, mode="overwrite", predicate=predicate, writer_properties=_REWRITING
-        )
+        """Put these rows in the place of those for which the predicate holds; it must hold for them too.
+
+        Raises:
+            TableBusyError: on an object store, others have committed since the snapshot, or are rewriting.
+        """
+        seen = self.version
+        with self._turn_to_rewrite():
+            if self._place.folder is None and self.version != seen + 1:
+                raise TableBusyError("another machine has committed meanwhile", where=self._place.url)
+            write_deltalake(
+                self._delta, rows, mode="overwrite", predicate=predicate, writer_properties=_REWRITING
+            )
 
     @property
     def size_bytes(self) -> int:
@@ -112,17 +135,53 @@ class LogTable:
 
     def compact(self, target_bytes: int) -> None:
         """Merge files smaller than this into files of about this size. Rewrites at most that much twice."""
-        self._delta.optimize.compact(target_size=target_bytes, max_concurrent_tasks=1)
+        with self._turn_to_rewrite():
+            self._delta.optimize.compact(target_size=target_bytes, max_concurrent_tasks=1)
+
+    @contextlib.contextmanager
+    def _turn_to_rewrite(self) -> Iterator[None]:
+        """Keep other machines from putting files in the place of others meanwhile; alone if it is a folder.
+
+        The Delta library lets two compactions of the same files both commit, and every row is there twice. So
+        a turn is taken first, by a commit of an application transaction, of which it lets only one through.
+        Its number is twice the time in milliseconds, one more when it is given back; who died with it
+        loses it after ten minutes.
+
+        Raises:
+            TableBusyError: another machine has the turn, or took it at this moment.
+        """
+        if self._place.folder is not None:
+            yield
+            return
+        self.refresh()
+        now_ms = self._clock.now_us() // 1000
+        held = self._delta.transaction_version(_REWRITE) or 1
+        if held % 2 == 0 and now_ms < held // 2 + _LONGEST_REWRITE_MS:
+            raise TableBusyError("another machine is rewriting files of the table", where=self._place.url)
+        turn = 2 * max(now_ms, held // 2 + 1)
+        try:
+            self.append(self.schema.empty_table(), {_REWRITE: turn})
+        except CommitFailedError as error:
+            raise TableBusyError("another machine was faster", where=self._place.url) from error
+        try:
+            yield
+        finally:
+            self.append(self.schema.empty_table(), {_REWRITE: turn + 1})
 
     def checkpoint(self) -> None:
         """Write the state as one file and drop log entries older than it that nobody reads any more."""
         self._delta.create_checkpoint()
         self._delta.cleanup_metadata()
 
-    def vacuum(self, *, keep_hours: int = _KEEP_REMOVED_FILES_HOURS) -> int:
-        """Delete files that no snapshot needs, also those of keepers that died; returns how many."""
+    def vacuum(self, *, keep_hours: int = _KEEP_REMOVED_FILES_HOURS, also_unknown: bool = True) -> int:
+        """Delete files that no snapshot needs; returns how many.
+
+        Args:
+            keep_hours: age from which a file is deleted.
+            also_unknown: those too that no version of the table names: of keepers that died.
+        """
         removed: list[str] = self._delta.vacuum(
-            retention_hours=keep_hours, enforce_retention_duration=False, dry_run=False, full=True
+            retention_hours=keep_hours, enforce_retention_duration=False, dry_run=False, full=also_unknown
         )
         return len(removed)
 
@@ -130,9 +189,14 @@ class LogTable:
         """Delete all that only older versions need, their commits and statistics too; returns the data files.
 
         Afterwards no file holds a value that the newest version does not, and the table cannot be read as of
-        an earlier moment. A reader that began before may fail and must open the table again.
+        an earlier moment. A reader that began before may fail and must open the table again. On an object
+        store, files that a keeper uploaded and never committed go when they are an hour old.
         """
-        removed = self.vacuum(keep_hours=0)
+        if self._place.folder is None:
+            # A file that no version knows may be one that another machine is about to commit.
+            removed = self.vacuum(keep_hours=0, also_unknown=False) + self.vacuum()
+        else:
+            removed = self.vacuum(keep_hours=0)
         self._delta.alter.set_table_properties({_LOG_RETENTION: "interval 0 seconds"})
         self.checkpoint()
         self._delta.alter.set_table_properties({_LOG_RETENTION: _CONFIGURATION[_LOG_RETENTION]})
@@ -145,10 +209,13 @@ class LogTable:
         return str(self._delta.metadata().id)
 
     def sync(self) -> None:
-        """Return once all that was committed is on the disk; the Delta library leaves that to the kernel."""
+        """Return once all that was committed is on the disk; the Delta library leaves that to the kernel.
+
+        An object store has it on its disks when it has answered.
+        """
         for files in self._files:
             files.sync()
 
     def dataset(self) -> Any:
         """The snapshot as a pyarrow data set."""
-        return dataset_of(self._delta, self._folder)
+        return self._place.dataset(self._delta)

@@ -22,6 +22,10 @@ _GENERALISE = Meta(
     ),
     extra={"words": 'one of "width N", "prefix N", "year", "month", "day", "hour"'},
 )
+_TABLES = Meta(
+    pattern=r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9!_.*'()=-]+)*/?)?$",
+    extra={"words": "a bucket and a prefix, such as s3://predictions/fraud, without credentials"},
+)
 _REGION = Meta(pattern=r"^[A-Z]{2}$", extra={"words": "a country as two capital letters, such as GB"})
 
 
@@ -86,6 +90,19 @@ class Logging(Section, frozen=True):
             ),
         ),
     ] = "log"
+    tables: Annotated[
+        str,
+        _TABLES,
+        Meta(
+            description=(
+                "Bucket and prefix on S3-compatible storage for the log's tables, shared by all machines of "
+                "the deployment; its credentials come from the environment (AWS_ACCESS_KEY_ID and so "
+                'on) and nowhere else. The spool stays in `path`. Default "": tables are in `path` too, '
+                "and need no network."
+            ),
+            examples=["s3://predictions/fraud"],
+        ),
+    ] = ""
     context_fields: Annotated[
         tuple[Annotated[str, Meta(min_length=1)], ...],
         Meta(

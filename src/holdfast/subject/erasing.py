@@ -77,6 +77,8 @@ def erase_subject(
         Path(found.path).relative_to(deployment.folder).as_posix()
         for found in search_bytes(deployment.folder, texts)
     }
+    if deployment.checklist.logging.tables:
+        left |= {found.path for found in search_bytes(deployment.checklist.logging.tables, texts)}
     nonce = secrets.token_hex(16)
     trained, judged, by_file = _versions_with(registry, removed)
     said = {"request_id": report.request_id, "at": iso_utc(clock.now_us())}

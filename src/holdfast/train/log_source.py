@@ -55,7 +55,7 @@ def read_log(
         if missing:
             raise DataSetError(
                 f"the log has no values of the input {missing[0]!r}",
-                where=str(log.folder),
+                where=log.place.tables,
                 expected=", ".join(name.removeprefix(INPUT) for name in present if name.startswith(INPUT)),
                 next_step="Was it dropped or encrypted by [privacy]? Then no model can learn from it",
             )

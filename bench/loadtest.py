@@ -1,6 +1,6 @@
 """What `holdfast loadtest` sees of a stall that a closed loop hides, and its ceiling on one core against wrk.
 
-    uv run python bench/loadtest.py [stall] [ceiling] [--out bench/results/loadtest.json]
+    uv run python bench/loadtest.py [stall] [ceiling] [pairs] [--out bench/results/loadtest.json]
 
 stall: a server that stands still for 200 ms in every second. A fifth of its callers arrive then, evenly, so
 the share that waits longer than x ms is (200 - x) / 1000 and the 99th percentile is 190 ms.
@@ -8,6 +8,9 @@ the share that waits longer than x ms is (200 - x) / 1000 and the 99th percentil
 ceiling: a server that answers a constant without reading the request, on one core; the client has the other.
 Both clients send a JSON body of one row of 20 numbers. Where the server is the limit, the rate says nothing
 of the client, so the requests per second of its processor time are compared too.
+
+pairs: ten pairs of loads of the same rate on one holdfast service. How often do the 95 % intervals of two
+loads have a value in common, as the evidence of two checks on one machine should?
 """
 
 from __future__ import annotations
@@ -29,17 +32,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.linear_model import LogisticRegression
 
 from holdfast.check.running import machine
+from holdfast.clock import SystemClock
 from holdfast.loadtest import (
     Load,
     Requests,
     Target,
     made_up_rows,
     make_requests,
+    reference_requests,
     run_load,
+    running_service,
     with_reference_run,
 )
+from holdfast.registry import Registry, register_model
+from holdfast.spec import Deployment
 
 ROOT = Path(__file__).parents[1]
 CONNECTIONS = 64
@@ -173,7 +182,59 @@ def holdfast(port: int, core: int, seconds: float) -> dict[str, float]:
     }
 
 
-PARTS = {"stall": stall, "ceiling": ceiling}
+def pairs(count: int = 10, seconds: float = 2.5) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="holdfast-pairs-") as name:
+        folder = Path(name) / "sums"
+        deployment = _deployment(folder)
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "holdfast", "serve", "-C", str(folder), "--no-monitor"],
+            stdout=subprocess.DEVNULL,
+        )
+        try:
+            for _ in range(200):
+                if (deployment.run_folder / "serve.json").exists():
+                    break
+                time.sleep(0.05)
+            time.sleep(4)
+            with Registry.open(deployment.registry_url, SystemClock()) as registry:
+                version = registry.version("1")
+            target = Target(running_service(deployment), deployment.name)
+            requests = with_reference_run(reference_requests(deployment, version, target))
+            loads = [
+                run_load(requests, Load(rate_per_s=300, seconds=seconds, warmup_s=0.5, seed=seed))
+                for seed in range(2 * count)
+            ]
+        finally:
+            process.terminate()
+            process.wait()
+    found: dict[str, Any] = {"pairs": count, "wanted": 0.9}
+    for q in (0.5, 0.99):
+        both = [(a.percentile(q), b.percentile(q)) for a, b in zip(loads[::2], loads[1::2], strict=True)]
+        agree = [
+            (a.low_ms or 0) <= (b.high_ms or 1e9) and (b.low_ms or 0) <= (a.high_ms or 1e9) for a, b in both
+        ]
+        found[f"p{q * 100:g}_agree"] = sum(agree) / count
+        found[f"p{q * 100:g}_ms"] = [round(one.percentile(q).ms or -1, 3) for one in loads]
+    found["bottlenecks"] = sum(one.bottleneck is not None for one in loads)
+    return found
+
+
+def _deployment(folder: Path) -> Deployment:
+    import pyarrow as pa
+
+    folder.mkdir()
+    (folder / "holdfast.toml").write_text('[model]\nname = "sums"\n[target]\nport = 0\n')
+    deployment = Deployment.open(folder, {})
+    rng = np.random.default_rng(0)
+    names = [f"f{i}" for i in range(20)]
+    table = pa.table({name: rng.normal(size=500).astype(np.float32) for name in names})
+    model = LogisticRegression().fit(np.stack(table.columns, axis=1), rng.integers(0, 2, 500))
+    with Registry.open(deployment.registry_url, SystemClock()) as registry:
+        register_model(deployment, registry, model, reference=table, clock=SystemClock())
+    return deployment
+
+
+PARTS = {"stall": stall, "ceiling": ceiling, "pairs": pairs}
 
 
 def main() -> None:

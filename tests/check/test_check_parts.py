@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from holdfast.check import Facts, find_conflicts
 from holdfast.check.confines import Confines, Usage
 from holdfast.check.lines import Line, judge_at_most, overall
+from holdfast.cli import main
 from holdfast.spec import parse_checklist
 
 
@@ -99,3 +101,29 @@ def test_answers_that_fight_each_other_are_named(
 def test_the_defaults_fight_nobody() -> None:
     checklist = parse_checklist('[model]\nname = "fraud"', source="here")
     assert find_conflicts(Facts(checklist, 10.0, "onnx")) == []
+
+
+def test_a_safeguard_weakened_without_a_reason_is_a_line_that_fails(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "holdfast.toml").write_text(
+        '[model]\nname = "triage"\n[security]\nauth = "keys"\n[privacy]\nsensitivity = "high"\n'
+        '[privacy.actions]\nsensitive = "keep"\n'
+    )
+    with pytest.raises(SystemExit) as ended:
+        main(["check", "-C", str(tmp_path), "--json"])
+    assert ended.value.code == 1
+    (line,) = json.loads(capsys.readouterr().out)["lines"]
+    assert line["line"] == "privacy.actions.sensitive"
+    assert line["verdict"] == "fail"
+    assert "weakened_reason" in line["advice"]
+
+
+def test_without_a_version_there_is_nothing_to_check(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "holdfast.toml").write_text('[model]\nname = "triage"\n')
+    with pytest.raises(SystemExit) as ended:
+        main(["check", "-C", str(tmp_path)])
+    assert ended.value.code == 1
+    assert "holdfast register" in capsys.readouterr().err

@@ -11,6 +11,7 @@ from typing import Final
 
 from holdfast.artifact import open_artifact
 from holdfast.check.batch import batch_lines
+from holdfast.check.clear_text import clear_text_line
 from holdfast.check.confines import Confines
 from holdfast.check.errors import CheckError
 from holdfast.check.lines import CheckReport, LastRelease, Line, overall
@@ -85,7 +86,7 @@ def check_invalid(name: str, error: ChecklistError, clock: Clock) -> CheckReport
     """
     lines = [
         Line(
-            line=fault.where or "holdfast.toml",
+            line=(fault.where or "holdfast.toml").rpartition("$.")[2],
             asked=fault.expected,
             measured=fault.received or fault.what,
             verdict="fail",
@@ -167,6 +168,9 @@ def _live(scratch: Scratch, confines: Confines, how: _How) -> Iterator[Line]:
         line = log_line(scratch, service, live.answered, how.clock)
         if line is not None:
             yield line
+        hidden = clear_text_line(scratch)
+        if hidden is not None:
+            yield hidden
 
 
 def _is_override(name: str) -> bool:

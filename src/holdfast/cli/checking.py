@@ -77,11 +77,12 @@ def _print_report(report: CheckReport) -> None:
 
     before = report.last_release
     table = Table(header_style="bold", box=None, pad_edge=False)
-    columns = ["line", "asked", "measured", "95 % interval", "verdict"]
+    columns = ["line", "asked", "measured (interval)", "verdict"]
     if before is not None:
         columns.append(f"version {before.version} had")
     for column in columns:
-        table.add_column(column)
+        # A key is copied into the checklist, so it stays in one piece.
+        table.add_column(column, no_wrap=column in {"line", "verdict"}, overflow="fold")
     for line in report.lines:
         interval = (
             "" if line.interval is None else f"{_shown(line.interval[0])} to {_shown(line.interval[1])}"

@@ -7,6 +7,7 @@ from holdfast.loadtest.report import Lag, LoadReport, Percentile
 from holdfast.loadtest.running import Load, run_load
 from holdfast.loadtest.search import SearchReport, search_rate, shortfall
 from holdfast.loadtest.sources import (
+    asked_rows,
     log_times,
     reference_requests,
     request_sizes,
@@ -37,6 +38,7 @@ __all__ = [
     "SearchReport",
     "Target",
     "UnreachableError",
+    "asked_rows",
     "constant_arrivals",
     "draw_curve",
     "log_times",

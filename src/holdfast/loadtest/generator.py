@@ -291,7 +291,7 @@ async def _run(plan: Plan) -> Outcome:
 
 
 def main(path: str) -> None:
-    """Carry a plan out; the outcome goes to standard output as MessagePack."""
+    """Carry a plan out."""
     plan = msgspec.msgpack.decode(Path(path).read_bytes(), type=Plan)
     if plan.cpu is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {plan.cpu})
@@ -301,7 +301,7 @@ def main(path: str) -> None:
         outcome = asyncio.run(_run(plan))
     else:
         outcome = uvloop.run(_run(plan))
-    sys.stdout.buffer.write(msgspec.msgpack.encode(outcome))
+    Path(plan.report_file).write_bytes(msgspec.msgpack.encode(outcome))
 
 
 if __name__ == "__main__":

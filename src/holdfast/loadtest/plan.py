@@ -47,6 +47,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """`.npy` to write, float64: seconds from the intended send time to the end of the answer; NaN: none."""
     outcome_file: str
     """`.npy` to write, int16."""
+    report_file: str
+    """To write last, MessagePack: an `Outcome`."""
     cpu: int | None = None
     """Core to stay on; None: any."""
     closed_loop: bool = False

@@ -155,6 +155,7 @@ def _generate(
     running = []
     for number in range(processes):
         part = {name: folder / f"{number}-{name}" for name in ("arrivals", "choices", "latency", "outcome")}
+        report_file = folder / f"{number}.report"
         files = {name: str(path) + ".npy" for name, path in part.items()}
         np.save(files["arrivals"], arrivals[number::processes])
         np.save(files["choices"], choices[number::processes])
@@ -171,6 +172,7 @@ def _generate(
             keep_every=keep_every,
             latency_file=files["latency"],
             outcome_file=files["outcome"],
+            report_file=str(report_file),
             cpu=load.cpus[number % len(load.cpus)] if load.cpus else None,
             closed_loop=load.closed_loop,
         )
@@ -179,31 +181,31 @@ def _generate(
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "holdfast.loadtest.generator", str(path)],
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )
-        running.append((process, files))
+        running.append((process, files, report_file))
     outcomes = []
     latency = np.full(len(arrivals), np.nan)
     outcome = np.zeros(len(arrivals), dtype=np.int16)
     longest_s = _START_S + load.warmup_s + load.seconds + load.timeout_s + 60
     try:
-        for number, (process, files) in enumerate(running):
+        for number, (process, files, report_file) in enumerate(running):
             try:
-                output, errors = process.communicate(timeout=longest_s)
+                _, errors = process.communicate(timeout=longest_s)
             except subprocess.TimeoutExpired:
                 process.kill()
-                output, errors = process.communicate()
-            if process.returncode:
+                _, errors = process.communicate()
+            if process.returncode or not report_file.exists():
                 raise LoadTestError(
                     "a generating process failed",
                     received=(errors.decode(errors="replace").strip().splitlines() or ["no message"])[-1],
                 )
-            outcomes.append(msgspec.msgpack.decode(output, type=Outcome))
+            outcomes.append(msgspec.msgpack.decode(report_file.read_bytes(), type=Outcome))
             latency[number::processes] = np.load(files["latency"])
             outcome[number::processes] = np.load(files["outcome"])
     finally:
-        for process, _ in running:
+        for process, _, _ in running:
             if process.poll() is None:
                 process.kill()
                 process.wait()

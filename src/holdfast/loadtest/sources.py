@@ -64,6 +64,17 @@ def reference_rows(
     }
 
 
+def asked_rows(
+    deployment: Deployment, version: ModelVersion, signature: Signature, rows: int = _REQUESTS, seed: int = 0
+) -> dict[str, NDArray[Any]]:
+    """The rows that `reference_requests` asks, by column.
+
+    Raises:
+        LoadTestError: the version has no reference.
+    """
+    return reference_rows(deployment, version, signature, rows, np.random.default_rng(seed))
+
+
 def reference_requests(
     deployment: Deployment,
     version: ModelVersion,
@@ -89,7 +100,7 @@ def reference_requests(
     artifact = open_artifact(deployment.artifacts_folder / version.artifact_folder)
     signature = artifact.signature
     sizes = sizes or (rows_per_request,) * _REQUESTS
-    rows = reference_rows(deployment, version, signature, sum(sizes), np.random.default_rng(seed))
+    rows = asked_rows(deployment, version, signature, sum(sizes), seed)
     requests = make_requests(target, signature, rows, sizes)
     if target.protocol == "predict":
         return requests

@@ -84,10 +84,10 @@ def _print_report(report: CheckReport) -> None:
         # A key is copied into the checklist, so it stays in one piece.
         table.add_column(column, no_wrap=column in {"line", "verdict"}, overflow="fold")
     for line in report.lines:
-        interval = (
-            "" if line.interval is None else f"{_shown(line.interval[0])} to {_shown(line.interval[1])}"
-        )
-        cells = [line.line, _shown(line.asked), _shown(line.measured), interval]
+        measured = _shown(line.measured)
+        if line.interval is not None:
+            measured += f" ({_shown(line.interval[0])} to {_shown(line.interval[1])})"
+        cells = [line.line, _shown(line.asked), measured]
         row = [*map(Text, cells), Text(line.verdict, style=_STYLES[line.verdict])]
         if before is not None:
             row.append(Text(_shown(before.measured.get(line.line))))

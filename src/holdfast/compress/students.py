@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from holdfast.artifact import Signature, Tensor, numpy_dtype
 from holdfast.artifact.trees import ML_OPSET, OPSET, Tree, ensemble_node, histogram_tree
 from holdfast.compress.candidates import Candidate, Feeds, NotTried, Original, open_session
+from holdfast.compress.report import FELT_BYTES
 
 if TYPE_CHECKING:
     from onnx import NodeProto, TensorProto
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 _NETWORKS: Final = ((32,), (64, 64), (256, 128))
 _TREES: Final = ((50, 8), (150, 16))
 """Trees and leaves of each."""
-_MOST_ROWS: Final = 20_000
+_MOST_ROWS: Final = 12_000
 _MOST_FEATURES: Final = 2048
 _MOST_OUTPUTS: Final = 64
 _CLIP: Final = 1e-4
@@ -67,6 +68,8 @@ def distilled(original: Original) -> Iterator[Candidate | NotTried]:
 
 def _obstacle(original: Original) -> str | None:
     signature = original.signature
+    if len(original.model) < FELT_BYTES:
+        return f"the original has only {len(original.model)} bytes, fewer than any student"
     if not all(tensor.dtype.startswith(_NUMBERS) for tensor in signature.inputs):
         return "an input is text"
     if any(size < 0 for tensor in signature.inputs for size in tensor.shape[1:]):
@@ -153,7 +156,8 @@ def _network(original: Original, lesson: _Lesson, sizes: tuple[int, ...]) -> byt
     student = MLPRegressor(
         hidden_layer_sizes=sizes,
         early_stopping=True,
-        max_iter=80,
+        max_iter=50,
+        n_iter_no_change=5,
         random_state=original.seed,
         learning_rate_init=2e-3,
         batch_size=256,

@@ -182,7 +182,7 @@ def holdfast(port: int, core: int, seconds: float) -> dict[str, float]:
     }
 
 
-def pairs(count: int = 10, seconds: float = 2.5) -> dict[str, Any]:
+def pairs(count: int = 10, seconds: float = 1.5) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="holdfast-pairs-") as name:
         folder = Path(name) / "sums"
         deployment = _deployment(folder)

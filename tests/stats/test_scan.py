@@ -151,3 +151,12 @@ def test_sums_of_different_shapes_are_refused() -> None:
     one = np.ones((2, 2))
     with pytest.raises(ValueError, match="different shapes"):
         Sums(one, one, one, one, np.ones((2, 1)))
+
+
+def test_doubt_does_not_shrink_when_windows_are_pooled() -> None:
+    one = np.ones((32, 1))
+    sums = Sums(one * 10, one * 0, one * 100, one * 0, one * 100)
+    z = scan(sums, np.array([0.0]), doubt=one * 10)
+    # sum 10 s, variance 100 s + (10 s)^2 for s windows.
+    for position, scale in enumerate(SCALES):
+        assert z[-1, 0, position] == pytest.approx(10 * scale / np.sqrt(100 * scale + 100 * scale**2))

@@ -25,6 +25,8 @@ LEAST_CELL_ROWS: Final = 30
 """A cell that the reference hardly filled has no expectation to compare with."""
 SLOPE: Final = "slope"
 _LEAST_SLOPE_CELLS: Final = 3
+DOUBT: Final = 0.3
+"""From some hundred rare events trees and scores learn a steep rise to about a third."""
 TAIL_SHARE: Final = 0.005
 """Share of regression residuals cut on each side: one wild price must not raise an alarm."""
 
@@ -211,6 +213,19 @@ class ConceptModel:
         else:
             variance, third = profiles[:, 2 + 3 * view], profiles[:, 3 + 3 * view]
         return Sums(profiles[:, 1 + 3 * view], weight * seen.mean, variance, third, weight)
+
+    def doubt(self, profiles: NDArray[np.float64], view: int = 0) -> NDArray[np.float64]:
+        """`[W, tests]`, by how much expectations may be wrong because a cell holds other rows than it did.
+
+        Rows of a cell that move within it, to where positives are expected more often, are expected as the
+        reference leads to extrapolate. Of what the expectation moved by so, `DOUBT` may be wrong.
+        """
+        if self.task == "regression":
+            return np.zeros((len(profiles), len(self.tests)))
+        moved = profiles[:, 2 + 3 * view] - profiles[:, 0] * self.views[view].variance
+        # With its sign, so that what moves to and fro by chance cancels when windows are pooled.
+        result: NDArray[np.float64] = DOUBT * moved
+        return result
 
     def slope_sums(self, profiles: NDArray[np.float64], view: int = 0) -> tuple[Sums, NDArray[np.float64]]:
         """What windows contribute to the slopes, and the variance of their expectations for a unit weight.

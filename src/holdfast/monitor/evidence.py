@@ -255,6 +255,7 @@ def concept_tests(
                     None if before is None else _choose(model.sums(before, view), chosen),
                     budget=budget,
                     calendar=calendar,
+                    doubt=model.doubt(current, view)[:, chosen],
                 )
                 for view in range(len(model.views))
             ]
@@ -283,7 +284,9 @@ def _slopes(
     sums, error = model.slope_sums(current, view)
     own = None if before is None else model.slope_sums(before, view)[0]
     plan = _Plan("slopes", list(model.slopes), error, np.zeros(len(model.slopes)))
-    return _family(plan, sums, own, budget=budget, calendar=calendar)
+    # The cells' errors have one cause, so they add up as the residuals do.
+    doubt = model.doubt(current, view) @ model.directions
+    return _family(plan, sums, own, budget=budget, calendar=calendar, doubt=doubt)
 
 
 def _agreed(views: Sequence[Tests]) -> Tests:
@@ -293,7 +296,15 @@ def _agreed(views: Sequence[Tests]) -> Tests:
     return Tests(last.family, last.names, last.single, strength, last.shift)
 
 
-def _family(plan: _Plan, sums: Sums, own: Sums | None, *, budget: Budget, calendar: Calendar) -> Tests:
+def _family(
+    plan: _Plan,
+    sums: Sums,
+    own: Sums | None,
+    *,
+    budget: Budget,
+    calendar: Calendar,
+    doubt: NDArray[np.float64] | None = None,
+) -> Tests:
     spread = usual = season_error = None
     if own is not None:
         usual = own.weight.mean(axis=0)
@@ -313,7 +324,9 @@ def _family(plan: _Plan, sums: Sums, own: Sums | None, *, budget: Budget, calend
     limits = _limits(plan.family, plan.total or len(plan.names), budget)
     strength = np.zeros(sums.observed.shape)
     single = strength
-    scanned = scan_by_scale(sums, plan.error, spread, plan.step, usual_weight=usual, season=season_error)
+    scanned = scan_by_scale(
+        sums, plan.error, spread, plan.step, usual_weight=usual, season=season_error, doubt=doubt
+    )
     for position, (values, pool) in enumerate(scanned):
         weight = np.maximum(pool.weight, 1e-9)
         change = np.abs(pool.observed - pool.expected) / weight

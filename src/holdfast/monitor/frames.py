@@ -20,6 +20,7 @@ from holdfast.monitor.diagnosis import Diagnosis
 from holdfast.monitor.errors import MonitorError
 from holdfast.monitor.explaining import Explainer
 from holdfast.monitor.judge import Settings, judge
+from holdfast.monitor.kinds import OwnColumns, free_texts, measured
 from holdfast.monitor.profiling import profiles
 from holdfast.monitor.reference import ReferenceModel
 from holdfast.monitor.rows import Rows
@@ -69,6 +70,7 @@ def diagnose(
     currency: str = "EUR",
     explain: bool | None = None,
     options: bool = False,
+    columns: OwnColumns | None = None,
 ) -> Diagnosis:
     """Has the data drifted, has the concept, since when, and in which columns?
 
@@ -94,6 +96,8 @@ def diagnose(
             a classifier to tell the rows apart, without an alarm or labels too.
         options: whether to try, on the labelled rows since the change, what could be done about it: leave it,
             recalibrate, move the threshold, retrain, wait for labels (some more seconds).
+        columns: further columns to be judged: by name, a function of the Arrow table that gives one value a
+            row. Moments are judged by hour, weekday and age, free text by its length and its signs.
 
     Returns:
         The verdict; print it, or take `.to_json()`.
@@ -112,7 +116,9 @@ def diagnose(
     budget = FalseAlarmBudget.parse(false_alarms) if isinstance(false_alarms, str) else false_alarms
     delay = Duration.parse(label_delay) if isinstance(label_delay, str) else label_delay
     notes = _Notes()
-    streams = open_streams(reference, current) if target is None and explain is not True else None
+    streams = (
+        open_streams(reference, current) if target is None and explain is not True and not columns else None
+    )
     if streams is not None:
         return _diagnose_streams(
             *streams,
@@ -129,6 +135,11 @@ def diagnose(
         _require(name, role, old, new)
     old, old_time = _by_time(old, time, "reference")
     new, new_time = _by_time(new, time, "current")
+    texts = [name for name in free_texts(old) if name not in {target, prediction, score, time}]
+    old, new = (
+        measured(table, texts, time, moments, columns or {})
+        for table, moments in ((old, old_time), (new, new_time))
+    )
     inputs = _inputs(old, new, {target, time} - {None}, notes)
     targets = read_targets(old, new, target=target, prediction=prediction, score=score, inputs=inputs)
     for line in targets.notes:

@@ -78,6 +78,7 @@ def scan(
     *,
     usual_weight: NDArray[np.float64] | None = None,
     season: SeasonalError | None = None,
+    doubt: Matrix | None = None,
 ) -> NDArray[np.float64]:
     """Standard normal values for each window, test and scale.
 
@@ -90,6 +91,8 @@ def scan(
         usual_weight: `[K]`, mean weight of the windows that `spread` was found on. Variation between windows
             counts for more in a larger window, where sampling counts for less. None: windows are as large.
         season: the uncertainty of the season that was added to the expectations.
+        doubt: `[W, K]`, by how much the expectation itself may be wrong, as a standard deviation; alike in
+            all windows, so that pooling does not make it small. None: not at all.
 
     Returns:
         `[W, K, S]`. A window that pools fewer windows than the scale asks for stands for what there is.
@@ -102,7 +105,9 @@ def scan(
         3.0
     """
     values = np.empty((*sums.observed.shape, len(SCALES)))
-    scanned = scan_by_scale(sums, reference_error, spread, step, usual_weight=usual_weight, season=season)
+    scanned = scan_by_scale(
+        sums, reference_error, spread, step, usual_weight=usual_weight, season=season, doubt=doubt
+    )
     for position, (z, _) in enumerate(scanned):
         values[:, :, position] = z
     return values
@@ -116,6 +121,7 @@ def scan_by_scale(
     *,
     usual_weight: NDArray[np.float64] | None = None,
     season: SeasonalError | None = None,
+    doubt: Matrix | None = None,
 ) -> Iterator[tuple[NDArray[np.float64], Sums]]:
     """`scan`, one scale after the other: the values `[W, K]` and the pooled sums, for a year of windows.
 
@@ -137,6 +143,8 @@ def scan_by_scale(
         if season is not None:
             for shape, uncertainty in zip(season.shapes.T, season.variance, strict=True):
                 total = total + pooled(sums.weight * shape[:, None], scale) ** 2 * uncertainty
+        if doubt is not None:
+            total = total + pooled(doubt, scale) ** 2
         inflation = np.divide(total, sampling, out=np.ones_like(total), where=sampling > 0)
         # A beta-binomial's third cumulant: sampling and an uncertain expectation skew the same way.
         third = third * inflation * (2 * inflation - 1)

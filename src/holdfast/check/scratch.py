@@ -82,7 +82,10 @@ def scratch_copy(
 
 
 def _changed(deployment: Deployment) -> tuple[Checklist, tuple[str, ...]]:
-    """The checklist of the copy: on loopback and any port, telling nobody, with files at absolute paths."""
+    """The checklist of the copy: on loopback and any port, writing to and telling nobody else.
+
+    Files are named by their absolute paths.
+    """
     checklist, folder = deployment.checklist, deployment.folder
     security, privacy = checklist.security, checklist.privacy
     said = ["on a free port of 127.0.0.1"]
@@ -94,12 +97,16 @@ def _changed(deployment: Deployment) -> tuple[Checklist, tuple[str, ...]]:
         said.append("without TLS, as a check has no client certificate")
     elif security.tls_certificate:
         said.append("with TLS, whose certificate is not verified by the load")
+    if checklist.logging.tables:
+        said.append("with the log's tables beside it instead of in the bucket")
     tls = "" if security.tls_client_ca else security.tls_certificate
     replace = msgspec.structs.replace
     changed = replace(
         checklist,
         target=replace(checklist.target, host="127.0.0.1", port=0, grpc_port=None),
         alerts=Alerts(),
+        logging=replace(checklist.logging, tables=""),
+        training=replace(checklist.training, triggers=()),
         security=replace(
             security,
             api_key_hashes=(),

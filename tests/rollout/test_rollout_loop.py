@@ -227,3 +227,32 @@ def test_answers_of_people_are_a_baseline_and_may_not_change_underway(world: Wor
 def test_a_baseline_that_says_nothing_is_refused(world: World, text: str) -> None:
     with pytest.raises(RolloutError, match=r"constant:ANSWER, or answers:FILE"):
         world.start("1", baseline=text)
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [('slices = ["shop"]', "nobody would see it"), ('assign_by = "customer"', "no such field to assign by")],
+)
+def test_what_could_not_be_watched_or_assigned_stops_the_start(world: World, key: str, message: str) -> None:
+    path = world.deployment.folder / "holdfast.toml"
+    path.write_text(path.read_text().replace("[rollout]", f"[rollout]\n{key}"))
+    world.deployment = Deployment.open(world.deployment.folder, {})
+    world.answer(10)
+    with pytest.raises(RolloutError, match=message):
+        world.start()
+    assert world.registry.rollouts.open() is None
+
+
+@pytest.mark.parametrize("world", [(2.0, 2.5)], indirect=True)
+def test_slices_are_fixed_at_the_start_and_watched(world: World) -> None:
+    path = world.deployment.folder / "holdfast.toml"
+    path.write_text(path.read_text().replace("[rollout]", '[rollout]\nslices = ["b"]'))
+    world.deployment = Deployment.open(world.deployment.folder, {})
+    world.answer(10)
+    rollout = world.start()
+    world.answer(2000)
+    world.clock.advance_s(70)
+    report = world.look()
+    assert [one.name for one in report.evidence.slices] == ["b = 0"]
+    assert report.evidence.slices[0].n == 2000
+    assert world.registry.rollouts.all()[rollout.number - 1].phase == "rolled back"

@@ -76,9 +76,12 @@ def start_rollout(
     log = LogEvidence(
         PredictionLog(deployment), Losses.of(signature, deployment.checklist), terms.maturity_us
     )
+    _check_assignment(deployment, {column.name for column in signature.columns})
     now_us = clock.now_us()
     logged = deployment.checklist.logging.enabled
     rate = log.rows_per_s(now_us - _RATE_US, now_us) if logged else 0.0
+    settings = deployment.checklist.rollout
+    slices = _slices(log, settings.slices, settings.most_slices) if settings.slices else []
     rollout = registry.rollouts.start(
         version,
         kind="first" if baseline else "update",
@@ -92,14 +95,42 @@ def start_rollout(
         report={},
         waived=waive,
     )
-    settings = deployment.checklist.rollout
-    slices = [
-        (field, value)
-        for field in (settings.slices if logged else ())
-        for value in log.frequent(field, settings.most_slices)
-    ]
     registry.rollouts.report(rollout.number, {}, {"slices": slices})
     return rollout, contract
+
+
+def _check_assignment(deployment: Deployment, inputs: set[str]) -> None:
+    field = deployment.checklist.rollout.assign_by
+    checklist = deployment.checklist
+    known = {
+        *inputs,
+        *checklist.logging.context_fields,
+        checklist.predictions.id_field,
+        checklist.privacy.subject_field,
+    }
+    if field and field not in known:
+        raise RolloutError(
+            "records have no such field to assign by",
+            where="rollout.assign_by",
+            expected="one of " + ", ".join(sorted(known - {""})),
+            received=repr(field),
+        )
+
+
+def _slices(log: LogEvidence, fields: tuple[str, ...], most: int) -> list[tuple[str, str]]:
+    """The values to watch; a slice that cannot be watched stops the start, since it would go unseen."""
+    found = []
+    for field in fields:
+        values = log.frequent(field, most)
+        if not values:
+            raise RolloutError(
+                "the log holds no values of a slice, so nobody would see it get worse",
+                where=f"rollout.slices: {field}",
+                expected="an input or context field that is logged as it is, and some traffic",
+                next_step="Wait for the champion's traffic, log the field, or take it out of slices",
+            )
+        found += [(field, value) for value in values]
+    return found
 
 
 def _keep(contract: Contract, version: str, waive: str) -> None:

@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Callable
 from typing import Any, Final
 
+import numpy as np
+
 from holdfast.infer import CHALLENGER_ARM, CHAMPION_ARM, Block, RecordCodec
 from holdfast.privacy.pseudonym import canonical_text
 from holdfast.serve.control import Challenger
@@ -75,11 +77,11 @@ class Canary:
         else:
             value = _first(block, name, codec.schema.id_field)
         route = self.route
-        if value is None or value == "":
+        if value is None or (isinstance(value, str) and not value):
             chosen = self._chance() < route.share
             self._counts.unit(route.rollout, route.share, CHALLENGER_ARM if chosen else CHAMPION_ARM)
             return chosen
-        place = _place(route.key, canonical_text(value))
+        place = _place(route.key, canonical_text(value) if np.ndim(value) == 0 else str(value))
         chosen = place < route.share * _HASH_END
         mine = place % self._workers == self._index
         if mine and place not in self._seen and len(self._seen) < MOST_UNITS:

@@ -87,6 +87,7 @@ class Shop:
     redactor: Any
     secrets: Secrets = field(default_factory=Secrets)
     environ: dict[str, str] = field(default_factory=dict)
+    model: Any = None
 
     def days(
         self,
@@ -96,6 +97,7 @@ class Shop:
         *,
         turned: bool = False,
         label_after_us: int = DAY_US,
+        score: bool = False,
         context: dict[str, list[Any]] | None = None,
     ) -> None:
         """Predictions of some days with their labels, in the log's tables."""
@@ -115,6 +117,7 @@ class Shop:
                 inputs=columns,
                 context={name: values[:per_day] for name, values in (context or {}).items()},
                 prediction=[0] * per_day,
+                score=self.scores(columns) if score else None,
             )
             writer.append(self.redactor.redact(record))
             writer.append_labels(
@@ -123,6 +126,13 @@ class Shop:
         writer.close()
         settle(self.deployment, self.clock)
         self.clock = ShopClock(START_US + (first + count) * DAY_US)
+
+    def scores(self, columns: dict[str, list[Any]]) -> list[float]:
+        """What the team's first model says."""
+        if self.model is None:
+            self.model = first_model()
+        found: list[float] = self.model.predict_proba(as_table(columns).to_pandas())[:, 1].tolist()
+        return found
 
     def train(self, asked: Asked | None = None) -> TrainReport:
         return train_challenger(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -333,6 +335,31 @@ def test_weights_by_shift_favour_rows_like_those_of_today(shop: Shop) -> None:
     train = build(shop).splits["train"].to_pandas()
     high, low = train[train.amount > 62].row_weight.mean(), train[train.amount < 50].row_weight.mean()
     assert high > 3 * low
+
+
+def test_croissant_has_what_1_1_requires_and_no_value_of_a_row(shop: Shop) -> None:
+    shop.days(0, 30)
+    built = build(shop)
+    text = (built.folder / "croissant.json").read_text()
+    document = json.loads(text)
+    assert document["conformsTo"] == "http://mlcommons.org/croissant/1.1"
+    for name in ("@context", "@type", "name", "description", "license", "url", "creator", "datePublished"):
+        assert document[name], name
+    for one in document["distribution"]:
+        path = built.folder / one["contentUrl"]
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == one["sha256"]
+    fields = {field["name"] for field in document["recordSet"][0]["field"]}
+    assert {"amount", "country", "items", "label", "time"} <= fields
+    assert "order-" not in text
+
+
+def test_the_reader_of_croissant_accepts_it_and_reads_its_rows(shop: Shop) -> None:
+    croissant = pytest.importorskip("mlcroissant")
+    shop.days(0, 30)
+    built = build(shop)
+    found = croissant.Dataset(jsonld=str(built.folder / "croissant.json"))
+    first = next(iter(found.records("train")))
+    assert first["train/amount"] == pytest.approx(built.splits["train"].column("amount")[0].as_py())
 
 
 def test_near_doubles_and_shared_subjects_across_splits_are_counted(shop: Shop) -> None:

@@ -42,15 +42,21 @@ def _secrets(deployment: Deployment) -> Secrets:
 @folder_option
 @click.option("--since", type=_Moment(), help="Learn from rows of this time and later (ISO 8601).")
 @click.option("--until", type=_Moment(), help="Leave out rows from this time on.")
+@click.option(
+    "--trigger",
+    type=click.Choice(["due", "alarm", "schedule", "quality", "labels"]),
+    help="Train only if this trigger holds; due: any of [training] triggers. Without it: by hand, now.",
+)
 @click.option("--from-diagnosis", type=int, metavar="ID", help="Do what this diagnosis found best.")
 @click.option("--keep-worse", is_flag=True, help="Register a challenger that is surely worse all the same.")
 @json_option
 @click.pass_context
-def train_command(
+def train_command(  # noqa: PLR0917 - click passes them by name
     context: click.Context,
     folder: Path,
     since: int | None,
     until: int | None,
+    trigger: str | None,
     from_diagnosis: int | None,
     *,
     keep_worse: bool,
@@ -63,12 +69,28 @@ def train_command(
     """
     if context.invoked_subcommand is not None:
         return
-    from holdfast.train import train_challenger
+    from holdfast.train import due, train_challenger
 
     deployment = open_deployment(folder)
     clock = SystemClock()
     with Registry.open(deployment.registry_url, clock) as registry:
-        asked = Asked(since_us=since, until_us=until, from_diagnosis=from_diagnosis, keep_worse=keep_worse)
+        words = "by hand"
+        if trigger is not None:
+            plan = due(deployment, registry, clock, None if trigger == "due" else (trigger,))
+            if not plan.train:
+                if as_json:
+                    print_json({"trained": False, "reason": plan.reason})
+                else:
+                    click.echo(f"Not trained: {plan.reason}.")
+                return
+            words = f"{plan.trigger}: {plan.reason}"
+        asked = Asked(
+            trigger=words,
+            since_us=since,
+            until_us=until,
+            from_diagnosis=from_diagnosis,
+            keep_worse=keep_worse,
+        )
         line = _ProgressLine(shown=not as_json and sys.stderr.isatty())
         try:
             report = train_challenger(
@@ -87,6 +109,134 @@ def train_command(
         print_json(report)
         return
     _print_report(deployment, report, folder)
+
+
+@train_command.command("replay")
+@folder_option
+@json_option
+def replay_command(folder: Path, *, as_json: bool) -> None:
+    """Play [training] triggers through the log, against never, monthly and at every window.
+
+    Retrained models are small boosted trees that stand in for the trainer, so numbers compare policies, not
+    models.
+    """
+    from holdfast.prediction_log import settle
+    from holdfast.train import replay
+
+    deployment = open_deployment(folder)
+    clock = SystemClock()
+    settle(deployment, clock)
+    with Registry.open(deployment.registry_url, clock) as registry:
+        found = replay(deployment, registry)
+    if as_json:
+        print_json(found)
+        return
+    click.echo(
+        f"{found.labelled} of {found.rows} predictions have a label, {found.since[:10]} to "
+        f"{found.until[:10]}, "
+        f"{found.windows} windows. Never: version {found.version}."
+    )
+    click.echo(f"Change: {found.change[:10] if found.change else 'none found'}. ", nl=False)
+    click.echo("Alarms: " + (", ".join(one[:10] for one in found.alarms) or "none") + ".")
+    rows = []
+    for one in found.policies:
+        late = "" if one.days_late is None else f"{one.days_late:g}"
+        quality = "" if one.quality is None else f"{one.quality:.4f}"
+        cost = f"{one.error_cost:g} + {one.training_cost:g}"
+        rows.append([one.policy, str(len(one.trainings)), late, quality, f"{one.mean_loss:.5g}", cost])
+    metric = found.policies[0].metric
+    print_table(
+        "",
+        ["policy", "trainings", "days late", metric, "loss", f"cost: errors + trainings ({found.currency})"],
+        rows,
+    )
+    for at, reason in zip(found.policies[0].trainings, found.policies[0].reasons, strict=True):
+        click.echo(f"checklist: trained {at[:10]}: {reason}")
+    for note in found.notes:
+        click.echo(f"Note: {note}")
+
+
+@train_command.command("sets")
+@folder_option
+@json_option
+def sets_command(folder: Path, *, as_json: bool) -> None:
+    """List the data sets, newest first, with their rows and the versions trained with them."""
+    from holdfast.train import read_manifest
+    from holdfast.train.manifest import MANIFEST_FILE
+
+    deployment = open_deployment(folder)
+    manifests = [read_manifest(path.parent) for path in deployment.datasets_folder.glob(f"*/{MANIFEST_FILE}")]
+    manifests.sort(key=lambda one: one.created_at, reverse=True)
+    with Registry.open(deployment.registry_url, SystemClock()) as registry:
+        users: dict[str, list[str]] = {}
+        for version in registry.versions():
+            users.setdefault(version.metadata.get("data_set", ""), []).append(version.version)
+    if as_json:
+        print_json([{"manifest": one, "versions": users.get(one.sha256, [])} for one in manifests])
+        return
+    rows = [
+        [
+            one.name[:12],
+            one.created_at[:19],
+            ", ".join(f"{split.rows} {name}" for name, split in one.splits.items()),
+            ", ".join(source.name for source in one.sources),
+            ", ".join(users.get(one.sha256, [])),
+            str(sum(erasure.rows for erasure in one.erasures)),
+        ]
+        for one in manifests
+    ]
+    print_table("", ["data set", "built (UTC)", "rows", "sources", "versions", "erased since"], rows)
+
+
+@train_command.command("rebuild")
+@click.argument("name")
+@folder_option
+@json_option
+def rebuild_command(name: str, folder: Path, *, as_json: bool) -> int:
+    """Build data set NAME (the beginning of its hash) again from its manifest, and compare the hashes.
+
+    Exit code 1 if they differ: rows were erased, have expired, or lost their consent.
+    """
+    from holdfast.train import find_manifest, rebuild_data_set
+
+    deployment = open_deployment(folder)
+    manifest = find_manifest(deployment.datasets_folder, name)
+    built = rebuild_data_set(deployment, manifest, clock=SystemClock(), secrets=_secrets(deployment))
+    same = built.manifest.sha256 == manifest.sha256
+    if as_json:
+        print_json(
+            {"same": same, "was": manifest.sha256, "is": built.manifest.sha256, "rows": built.manifest.rows}
+        )
+    elif same:
+        click.echo(f"The same data set: {manifest.sha256}, {manifest.rows} rows.")
+    else:
+        click.echo(
+            f"Another data set: {built.manifest.sha256}, {built.manifest.rows} rows of {manifest.rows}."
+        )
+    return 0 if same else 1
+
+
+@train_command.command("diagnoses")
+@folder_option
+@json_option
+def diagnoses_command(folder: Path, *, as_json: bool) -> None:
+    """List the stored diagnoses, newest first, with the numbers that --from-diagnosis takes."""
+    from holdfast.clock import iso_utc
+
+    deployment = open_deployment(folder)
+    with Registry.open(deployment.registry_url, SystemClock()) as registry:
+        found = registry.evidence(kind="diagnosis", limit=50)
+    lines = []
+    for one in found:
+        options = one.payload.get("options") or [{}]
+        best = f"{options[0].get('action', '')} {options[0].get('detail', '')}".strip()
+        since = (one.payload.get("since") or {}).get("estimate", "")
+        lines.append([str(one.id), iso_utc(one.at_us)[:19], one.version, one.payload["verdict"], since, best])
+    headings = ["id", "when", "version", "verdict", "since", "best option"]
+    if as_json:
+        print_json([dict(zip(headings, line, strict=True)) for line in lines])
+        return
+    print_table("", headings, lines)
 
 
 class _ProgressLine:

@@ -72,7 +72,8 @@ def scale_log_odds(odds: NDArray[Any], truth: NDArray[Any], weights: NDArray[Any
     if positives <= 0 or negatives <= 0:
         raise StatisticsError("scaling needs both classes among the labels")
     target = np.where(y > 0.5, (positives + 1) / (positives + 2), 1 / (negatives + 2))
-    at = np.array([1.0, 0.0])
+    # From a slope of nought the loss is steep and Newton is safe; from a sure score it would be flat.
+    at = np.array([0.0, np.log(positives / negatives)])
     design = np.stack([x, np.ones_like(x)], axis=1)
     loss = _loss(design, target, w, at)
     for _ in range(_STEPS):

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
         WorseError,
     )
     from holdfast.train.manifest import Manifest, find_manifest, read_manifest
+    from holdfast.train.policy import Plan, State, decide
+    from holdfast.train.replaying import PolicyOutcome, Replay, replay
     from holdfast.train.runs import Run, past_runs
+    from holdfast.train.triggering import due
 
 _HOMES = {
     "Asked": "challenging",
@@ -27,18 +30,25 @@ _HOMES = {
     "Difference": "comparing",
     "LeakageError": "errors",
     "Manifest": "manifest",
+    "Plan": "policy",
+    "PolicyOutcome": "replaying",
+    "Replay": "replaying",
     "Run": "runs",
     "Secrets": "building",
     "Slice": "comparing",
+    "State": "policy",
     "TrainError": "errors",
     "TrainReport": "challenging",
     "TrainerFailedError": "errors",
     "WorseError": "errors",
     "build_data_set": "building",
+    "decide": "policy",
+    "due": "triggering",
     "find_manifest": "manifest",
     "past_runs": "runs",
     "read_manifest": "manifest",
     "rebuild_data_set": "building",
+    "replay": "replaying",
     "train_challenger": "challenging",
 }
 
@@ -51,18 +61,25 @@ __all__ = [
     "Difference",
     "LeakageError",
     "Manifest",
+    "Plan",
+    "PolicyOutcome",
+    "Replay",
     "Run",
     "Secrets",
     "Slice",
+    "State",
     "TrainError",
     "TrainReport",
     "TrainerFailedError",
     "WorseError",
     "build_data_set",
+    "decide",
+    "due",
     "find_manifest",
     "past_runs",
     "read_manifest",
     "rebuild_data_set",
+    "replay",
     "train_challenger",
 ]
 

@@ -25,6 +25,7 @@ from holdfast.train.comparing import (
     COMPARISON,
     Answers,
     Comparison,
+    Difference,
     Truth,
     compare,
     main_metric,
@@ -323,7 +324,7 @@ class _Job:
             dataset=built.manifest.sha256,
             test_since=record.since or "",
             test_until=record.until or "",
-            notes=_notes(built.manifest, champion, record.since or ""),
+            notes=(*_mixed(overall, main), *_notes(built.manifest, champion, record.since or "")),
         )
 
     def _judgement(
@@ -378,6 +379,16 @@ def _trainer_words(recipe: Recipe) -> str:
         return "the champion, recalibrated"
     settings = recipe.settings
     return " ".join(settings.command) or settings.trainer or "ready made: boosted trees"
+
+
+def _mixed(overall: Mapping[str, Difference], main: str) -> tuple[str, ...]:
+    """What speaks against the verdict of the deciding metric."""
+    verdict = overall[main].verdict
+    if verdict == "not told apart":
+        return ()
+    opposite = "worse" if verdict == "better" else "better"
+    others = [name for name, one in overall.items() if one.verdict == opposite]
+    return (f"surely {opposite} in {', '.join(others)}",) if others else ()
 
 
 def _notes(manifest: Manifest, champion: _Champion | None, since: str) -> tuple[str, ...]:

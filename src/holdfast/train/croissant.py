@@ -24,6 +24,7 @@ _CONTEXT: Final[dict[str, Any]] = {
     "data": {"@id": "cr:data", "@type": "@json"},
     "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
     "dct": "http://purl.org/dc/terms/",
+    "equivalentProperty": "cr:equivalentProperty",
     "examples": {"@id": "cr:examples", "@type": "@json"},
     "extract": "cr:extract",
     "field": "cr:field",
@@ -45,6 +46,7 @@ _CONTEXT: Final[dict[str, Any]] = {
     "regex": "cr:regex",
     "repeated": "cr:repeated",
     "replace": "cr:replace",
+    "samplingRate": "cr:samplingRate",
     "sc": "https://schema.org/",
     "separator": "cr:separator",
     "source": "cr:source",
@@ -62,6 +64,7 @@ def croissant_bytes(manifest: Manifest, splits: dict[str, pa.Table]) -> bytes:
         "name": f"{manifest.deployment}-{manifest.name[:12]}",
         "description": f"Training data of {manifest.deployment}, built by {manifest.made_by}.",
         "version": "1.0.0",
+        "citeAs": f"{manifest.deployment}, data set {manifest.sha256}",
         "url": f"urn:sha256:{manifest.sha256}",
         "license": "; ".join(sorted({source.licence for source in manifest.sources})),
         "creator": {"@type": "Organization", "name": manifest.deployment},
@@ -95,7 +98,7 @@ def croissant_bytes(manifest: Manifest, splits: dict[str, pa.Table]) -> bytes:
                 "@id": f"{name}.parquet",
                 "name": f"{name}.parquet",
                 "contentUrl": f"{name}.parquet",
-                "encodingFormat": "application/vnd.apache.parquet",
+                "encodingFormat": "application/x-parquet",
                 "sha256": split.sha256,
             }
             for name, split in manifest.splits.items()

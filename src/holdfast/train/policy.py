@@ -1,0 +1,96 @@
+"""When to train: state and settings in, a plan out. The same policy runs live and in replay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from holdfast.spec.checklist import Training
+
+_DAY_US = 86_400_000_000
+BUDGET_US = 30 * _DAY_US
+"""The stretch that `[training] budget` speaks of."""
+
+Why = Literal["alarm", "schedule", "quality", "labels"]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What is known at a moment, times in microseconds since the epoch."""
+
+    now_us: int
+    trained_us: tuple[int, ...] = ()
+    """When earlier trainings were, oldest first; the model's own making is the first where it is known."""
+    alarm: bool = False
+    """Whether an alarm stands."""
+    alarm_since_us: int | None = None
+    """When the standing alarm was raised; one that is older than the last training started it, or did not."""
+    quality: float | None = None
+    """Of the newest mature rows, in the monitor's metric; None: not known."""
+    higher_is_better: bool = True
+    new_labels: int = 0
+    """Since the last training."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Whether to train now."""
+
+    train: bool
+    trigger: Why | None
+    reason: str
+    """In words, for people and for the audit."""
+
+
+def decide(state: State, settings: Training, triggers: tuple[str, ...] | None = None) -> Plan:
+    """The first trigger that holds, unless the cool-down or the budget forbids it.
+
+    Args:
+        state: what is known.
+        settings: `[training]`.
+        triggers: in place of the checklist's.
+    """
+    asked = settings.triggers if triggers is None else triggers
+    found = next((plan for name in asked if (plan := _holds(name, state, settings)) is not None), None)
+    if found is None:
+        return Plan(train=False, trigger=None, reason=_quiet(asked))
+    last = state.trained_us[-1] if state.trained_us else None
+    if last is not None and state.now_us - last < settings.cool_down.microseconds:
+        return Plan(
+            train=False, trigger=found.trigger, reason=f"{found.reason}; the cool-down has not passed"
+        )
+    recent = sum(state.now_us - one < BUDGET_US for one in state.trained_us)
+    if recent >= settings.budget:
+        return Plan(
+            train=False,
+            trigger=found.trigger,
+            reason=f"{found.reason}; the budget of {settings.budget} trainings in 30 days is spent",
+        )
+    return found
+
+
+def _holds(name: str, state: State, settings: Training) -> Plan | None:
+    last = state.trained_us[-1] if state.trained_us else None
+    if name == "alarm" and state.alarm:
+        return Plan(train=True, trigger="alarm", reason="an alarm stands")
+    if name == "schedule" and (last is None or state.now_us - last >= settings.schedule.microseconds):
+        return Plan(train=True, trigger="schedule", reason=f"{settings.schedule} have passed")
+    if name == "quality" and state.quality is not None and settings.least_quality is not None:
+        bad = (
+            state.quality < settings.least_quality
+            if state.higher_is_better
+            else state.quality > settings.least_quality
+        )
+        if bad:
+            side = "below" if state.higher_is_better else "above"
+            words = f"quality is {state.quality:.4g}, {side} {settings.least_quality:g}"
+            return Plan(train=True, trigger="quality", reason=words)
+    if name == "labels" and state.new_labels >= settings.new_labels:
+        return Plan(train=True, trigger="labels", reason=f"{state.new_labels} new labels have come")
+    return None
+
+
+def _quiet(asked: tuple[str, ...]) -> str:
+    if not asked:
+        return "no trigger is named in [training] triggers"
+    return "no trigger holds: " + ", ".join(asked)

@@ -1,0 +1,81 @@
+"""The policy: which trigger holds, and what keeps it from training."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from holdfast.spec import Duration
+from holdfast.spec.checklist import Training
+from holdfast.train import State, decide
+
+DAY_US = 86_400_000_000
+SETTINGS = Training(
+    triggers=("alarm", "schedule", "quality", "labels"),
+    schedule=Duration(30 * DAY_US),
+    least_quality=0.8,
+    new_labels=100,
+    cool_down=Duration(7 * DAY_US),
+    budget=2,
+)
+NOW = 1000 * DAY_US
+QUIET = State(now_us=NOW, trained_us=(NOW - 20 * DAY_US,), quality=0.9)
+
+
+@pytest.mark.parametrize(
+    ("change", "trigger"),
+    [
+        ({}, None),
+        ({"alarm": True}, "alarm"),
+        ({"trained_us": (NOW - 30 * DAY_US,)}, "schedule"),
+        ({"trained_us": ()}, "schedule"),
+        ({"quality": 0.79}, "quality"),
+        ({"quality": 0.81, "higher_is_better": False}, "quality"),
+        ({"new_labels": 100}, "labels"),
+        ({"alarm": True, "new_labels": 100}, "alarm"),
+    ],
+)
+def test_a_trigger_that_holds_trains_and_says_why(change: dict[str, object], trigger: str | None) -> None:
+    state = State(**{**{name: getattr(QUIET, name) for name in QUIET.__slots__}, **change})  # type: ignore[arg-type] # a table of states
+    plan = decide(state, SETTINGS)
+    assert (plan.train, plan.trigger) == (trigger is not None, trigger)
+    assert plan.reason
+
+
+def test_a_training_cools_down_and_the_budget_holds() -> None:
+    soon = State(now_us=NOW, trained_us=(NOW - 6 * DAY_US,), alarm=True)
+    assert "cool-down" in decide(soon, SETTINGS).reason
+    assert not decide(soon, SETTINGS).train
+    spent = State(now_us=NOW, trained_us=(NOW - 29 * DAY_US, NOW - 8 * DAY_US), alarm=True)
+    assert "budget of 2" in decide(spent, SETTINGS).reason
+    later = State(now_us=NOW, trained_us=(NOW - 31 * DAY_US, NOW - 8 * DAY_US), alarm=True)
+    assert decide(later, SETTINGS).train
+
+
+def test_without_triggers_nothing_is_ever_due() -> None:
+    state = State(now_us=NOW, alarm=True, new_labels=10**9)
+    assert not decide(state, Training()).train
+    assert decide(state, Training(), ("alarm",)).trigger == "alarm"
+
+
+@given(
+    days=st.lists(st.booleans(), min_size=1, max_size=120),
+    budget=st.integers(0, 5),
+    cool_down=st.integers(0, 20),
+)
+def test_trainings_never_exceed_the_budget_nor_come_within_the_cool_down(
+    days: list[bool], budget: int, cool_down: int
+) -> None:
+    settings = msgspec.structs.replace(
+        SETTINGS, triggers=("alarm",), budget=budget, cool_down=Duration(cool_down * DAY_US)
+    )
+    trained: list[int] = []
+    for day, alarm in enumerate(days):
+        if decide(State(now_us=day * DAY_US, trained_us=tuple(trained), alarm=alarm), settings).train:
+            trained.append(day * DAY_US)
+    for place, at in enumerate(trained):
+        assert sum(at - one < 30 * DAY_US for one in trained[: place + 1]) <= budget
+        if place:
+            assert at - trained[place - 1] >= cool_down * DAY_US

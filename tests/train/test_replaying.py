@@ -1,0 +1,94 @@
+"""The policy on history: it sees no future, and a world that turned costs more where nobody retrains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from shop import DAY_US, START_US, TOML, Shop, open_shop
+from sklearn.metrics import roc_auc_score
+
+from holdfast.clock import iso_utc
+from holdfast.prediction_log import PredictionLog
+from holdfast.train import Replay, TrainError, replay
+from holdfast.train.replaying import LARGEST_FIT, _newest
+
+KEYS = 'triggers = ["alarm"]\ncool_down = "5d"\ncost = 20.0\n'
+
+
+def alarm_at(shop: Shop, day: int, days: int) -> None:
+    """A diagnosis as the monitor stores it, its alarm raised on that day."""
+    windows = [
+        {"start": iso_utc(START_US + one * DAY_US), "end": iso_utc(START_US + (one + 1) * DAY_US),
+         "alarm": one >= day}
+        for one in range(days)
+    ]  # fmt: skip
+    at = iso_utc(START_US + (day - 1) * DAY_US)
+    since = {"earliest": at, "estimate": at, "latest": at}
+    shop.registry.attach_evidence(
+        "1", "diagnosis", {"verdict": "concept drift", "alarm": True, "since": since, "windows": windows}
+    )
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Shop]:
+    shop = open_shop(tmp_path / "shop", TOML + KEYS)
+    yield shop
+    shop.registry.close()
+
+
+def by_name(found: Replay) -> dict[str, Any]:
+    return {one.policy: one for one in found.policies}
+
+
+def test_retraining_on_the_alarm_beats_never_and_costs_less_than_always(shop: Shop) -> None:
+    shop.days(0, 6, score=True)
+    shop.days(6, 12, turned=True, score=True)
+    alarm_at(shop, day=7, days=18)
+    found = replay(shop.deployment, shop.registry)
+    assert (found.windows, found.rows, found.labelled, found.version) == (18, 3600, 3600, "1")
+    assert found.alarms == (iso_utc(START_US + 8 * DAY_US),)
+    assert found.change == iso_utc(START_US + 6 * DAY_US)
+    said = by_name(found)
+    assert said["never"].trainings == ()
+    assert said["never"].days_late is None
+    assert len(said["always"].trainings) == 18
+    assert said["always"].training_cost == 360.0
+    ours = said["checklist"]
+    assert ours.trainings[0] == iso_utc(START_US + 8 * DAY_US)
+    assert "an alarm stands" in ours.reasons[0]
+    assert 1 <= len(ours.trainings) <= 4
+    assert ours.days_late is not None
+    assert 2 <= ours.days_late <= 8
+    assert ours.quality > said["never"].quality + 0.05
+    assert ours.mean_loss < said["never"].mean_loss
+    table = PredictionLog(shop.deployment).joined().read_all()
+    area = roc_auc_score(table.column("y").to_numpy() == "1", table.column("score").to_numpy())
+    assert said["never"].quality == pytest.approx(area, abs=0.005)  # cut to 512 cells
+
+
+def test_no_policy_learns_from_labels_that_were_not_mature(shop: Shop) -> None:
+    shop.days(0, 5, score=True)
+    shop.days(5, 2, turned=True, score=True)
+    found = by_name(replay(shop.deployment, shop.registry))
+    # The turned days are younger than the label delay until the end: nobody can be right about them.
+    assert found["always"].quality < found["never"].quality + 0.05
+    assert found["always"].days_late is None
+
+
+def test_memory_holds_the_newest_rows_only() -> None:
+    history = np.empty((0, 2)), np.empty(0)
+    for day in range(30):
+        history = _newest(history, np.full((1000, 2), day), np.full(1000, day))
+    assert len(history[0]) == len(history[1]) == LARGEST_FIT
+    assert history[1].min() == 10
+
+
+def test_without_a_diagnosis_it_says_so_and_without_a_label_it_is_an_error(shop: Shop) -> None:
+    with pytest.raises(TrainError, match="no prediction yet"):
+        replay(shop.deployment, shop.registry)
+    shop.days(0, 3, score=True)
+    assert any("run holdfast monitor" in note for note in replay(shop.deployment, shop.registry).notes)

@@ -38,7 +38,7 @@ QUIET = State(now_us=NOW, trained_us=(NOW - 20 * DAY_US,), quality=0.9)
     ],
 )
 def test_a_trigger_that_holds_trains_and_says_why(change: dict[str, object], trigger: str | None) -> None:
-    state = State(**{**{name: getattr(QUIET, name) for name in QUIET.__slots__}, **change})  # type: ignore[arg-type] # a table of states
+    state = State(**{**{name: getattr(QUIET, name) for name in QUIET.__slots__}, **change})
     plan = decide(state, SETTINGS)
     assert (plan.train, plan.trigger) == (trigger is not None, trigger)
     assert plan.reason

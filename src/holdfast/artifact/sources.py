@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +25,8 @@ class OnnxSource:
 
     model: bytes = field(repr=False)
     where: str
+    null_texts: Mapping[str, str] = field(default_factory=dict)
+    """By text column: what the graph knows a missing value as. No graph says so itself; other columns: ""."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,8 @@ def open_source(source: object, *, trust_pickle: bool = False, trust_python: boo
         UntrustedSourceError: a pickle or a callable that nobody has agreed to run.
         ArtifactError: unknown, unreadable or not a model.
     """
+    if isinstance(source, OnnxSource):
+        return source
     if isinstance(source, str | Path):
         path = Path(source)
         if not path.exists() and isinstance(source, str) and _CALLABLE.match(source):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import msgspec
@@ -127,6 +127,11 @@ def _from_graph(
 ) -> Candidate:
     graph = read_graph(source.model, where=source.where, largest_mb=checklist.compute.model_size_mb)
     inputs = graph_inputs(graph, reference)
+    columns = tuple(
+        msgspec.structs.replace(one, null_text=source.null_texts.get(one.name, one.null_text))
+        for one in inputs.columns
+    )
+    inputs = replace(inputs, columns=columns)
     runtime = open_usual(graph, source.where)
     signature = _describe(graph, inputs, runtime, reference, wanted, known_classes=graph.classes)
     runtime, execution, found = measured_execution(graph, runtime, signature, reference, source.where)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
-from holdfast.artifact import Answer, Artifact, Reference, Signature, open_artifact
+from holdfast.artifact import Answer, Artifact, OnnxSource, Reference, Signature, open_artifact
 from holdfast.clock import Clock
 from holdfast.errors import HoldfastError
 from holdfast.prediction_log import settle
@@ -207,7 +207,7 @@ class _Job:
 
     def _challenge(self, run: Run, champion: _Champion | None, recipe: Recipe, built: Built) -> TrainReport:
         test = _reference_table(built)
-        model: str | bytes
+        model: str | OnnxSource
         if recipe.action == "recalibrate" and champion is not None:
             model, trained = self._recalibrated(champion, built)
         else:
@@ -280,7 +280,7 @@ class _Job:
             show_output=self.deployment.checklist.privacy.sensitivity != "high",
         )
 
-    def _recalibrated(self, champion: _Champion, built: Built) -> tuple[bytes, None]:
+    def _recalibrated(self, champion: _Champion, built: Built) -> tuple[OnnxSource, None]:
         """On train and dev together: two numbers need no early stopping."""
         import pyarrow as pa
 
@@ -294,7 +294,8 @@ class _Job:
             rows.column(LABEL).to_numpy(),
             rows.column(WEIGHT).to_numpy(),
         )
-        return model, None
+        nulls = {one.name: one.null_text for one in signature.columns}
+        return OnnxSource(model, f"version {champion.version.version}, recalibrated", nulls), None
 
     def _compared(
         self, built: Built, champion: _Champion | None, signature: Signature, answer: Answer

@@ -30,6 +30,7 @@ def trainer(shop: Shop, code: str, *, keys: str = "") -> None:
     shop.reopen(TOML + f'trainer = "mine:train"\n{keys}')
 
 
+@pytest.mark.slow
 def test_a_challenger_beats_a_champion_whose_world_has_turned(shop: Shop) -> None:
     shop.days(0, 10)
     shop.days(10, 30, turned=True)
@@ -61,6 +62,7 @@ def test_a_challenger_beats_a_champion_whose_world_has_turned(shop: Shop) -> Non
     assert acts[-1] == ("train", "2")
 
 
+@pytest.mark.slow
 def test_scores_of_the_challenger_are_calibrated_and_unseen_texts_are_answered(shop: Shop) -> None:
     shop.days(0, 40)
     report = shop.train(Asked(keep_worse=True))
@@ -75,6 +77,7 @@ def test_scores_of_the_challenger_are_calibrated_and_unseen_texts_are_answered(s
     assert 0 < strange[0] < 1
 
 
+@pytest.mark.slow
 def test_a_challenger_of_shuffled_labels_is_refused_and_leaves_nothing_behind(shop: Shop) -> None:
     shop.days(0, 30)
     trainer(
@@ -181,6 +184,7 @@ def test_a_command_reads_parquet_and_writes_a_model(shop: Shop) -> None:
     assert [one.version for one in shop.registry.versions()] == ["1"]
 
 
+@pytest.mark.slow
 def test_the_first_model_comes_from_a_described_file_and_is_judged_against_a_constant(tmp_path: Path) -> None:
     from test_building import history_file
 

@@ -274,7 +274,7 @@ def _print_report(deployment: Deployment, report: TrainReport, folder: Path) -> 
     if report.champion == report.version or report.champion is None:
         click.echo(f"It is the champion. Next: holdfast serve{place}")
     elif report.comparison.verdict == "better":
-        click.echo(f"Next: holdfast rollout promote {report.version}{place}")
+        click.echo(f"Next: holdfast rollout start {report.version}{place}")
     else:
         click.echo(f"The champion is still version {report.champion}.")
 

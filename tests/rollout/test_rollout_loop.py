@@ -18,7 +18,15 @@ from holdfast.infer import Block, DataPlane
 from holdfast.prediction_log import Keeper, Label, SpoolWriter
 from holdfast.privacy import Redactor
 from holdfast.registry import Registry, Rollout
-from holdfast.rollout import Report, RolloutError, RolloutLoop, UncheckedError, confirm, start_rollout
+from holdfast.rollout import (
+    Report,
+    RolloutError,
+    RolloutLoop,
+    UncheckedError,
+    confirm,
+    replay_rollout,
+    start_rollout,
+)
 from holdfast.spec import Deployment
 from holdfast.telemetry import ServiceCounts, write_snapshot
 
@@ -256,3 +264,21 @@ def test_slices_are_fixed_at_the_start_and_watched(world: World) -> None:
     assert [one.name for one in report.evidence.slices] == ["b = 0"]
     assert report.evidence.slices[0].n == 2000
     assert world.registry.rollouts.all()[rollout.number - 1].phase == "rolled back"
+
+
+@pytest.mark.parametrize("world", [(2.0, 2.05)], indirect=True)
+def test_a_replay_decides_as_the_policy_did_and_otherwise_under_other_terms(world: World) -> None:
+    rollout = world.start()
+    world.look()
+    world.answer(3000)
+    world.clock.advance_s(70)
+    assert world.look().plan.act == "roll back"
+    again = replay_rollout(world.deployment, world.registry, rollout.number, clock=world.clock, looks=10)
+    assert [one.plan.act for one in again] == ["roll back"]
+    assert again[0].at_us <= world.clock.now_us()
+    path = world.deployment.folder / "holdfast.toml"
+    path.write_text(path.read_text().replace('label_delay = "60s"', 'label_delay = "30d"'))
+    later = Deployment.open(world.deployment.folder, {})
+    assert replay_rollout(later, world.registry, rollout.number, clock=world.clock, looks=10) == []
+    with pytest.raises(RolloutError, match="there is no such rollout"):
+        replay_rollout(later, world.registry, 9, clock=world.clock, looks=10)

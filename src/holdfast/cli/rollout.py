@@ -140,6 +140,30 @@ def run(folder: Path, *, once: bool, quiet: bool, as_json: bool) -> None:
         click.echo("No rollout is open.")
 
 
+@rollout_command.command("replay")
+@click.argument("number", type=click.IntRange(1))
+@folder_option
+@click.option("--looks", default=100, show_default=True, type=click.IntRange(1, 10_000), help="How many.")
+@json_option
+def replay(number: int, folder: Path, looks: int, *, as_json: bool) -> None:
+    """Say what the policy would have done in rollout NUMBER under today's checklist. Nothing is changed.
+
+    Errors and latencies of then are not in the log, so this is about margin, alpha, label delay and slices.
+    """
+    from holdfast.rollout import replay_rollout
+
+    deployment = open_deployment(folder)
+    with _open_registry(deployment) as registry:
+        found = replay_rollout(deployment, registry, number, clock=SystemClock(), looks=looks)
+    if as_json:
+        print_json({"plans": found})
+        return
+    if not found:
+        click.echo("It would have waited until now.")
+    for one in found:
+        click.echo(f"{iso_utc(one.at_us)[:19]}  {one.plan.act}: {one.plan.reason}")
+
+
 @rollout_command.command("hold")
 @folder_option
 @_reason_option("held by hand")

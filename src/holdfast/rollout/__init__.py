@@ -23,9 +23,15 @@ from holdfast.rollout.values import (
 if TYPE_CHECKING:
     from holdfast.rollout.contract import Contract
     from holdfast.rollout.loop import RolloutLoop
+    from holdfast.rollout.replaying import replay_rollout
     from holdfast.rollout.starting import start_rollout
 
-_LAZY = {"Contract": "contract", "RolloutLoop": "loop", "start_rollout": "starting"}
+_LAZY = {
+    "Contract": "contract",
+    "RolloutLoop": "loop",
+    "replay_rollout": "replaying",
+    "start_rollout": "starting",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -55,6 +61,7 @@ __all__ = [
     "earliest_decision_us",
     "is_approved",
     "most_share",
+    "replay_rollout",
     "start_rollout",
     "terms_of",
 ]

@@ -105,7 +105,8 @@ class LogEvidence:
         start = f"""
             mine AS (SELECT * FROM predictions WHERE arm = 'champion'
                      AND model_version = '{int(answering or 0)}'
-                     AND logged_at >= make_timestamptz({rollout.started_at_us})),
+                     AND logged_at >= make_timestamptz({rollout.started_at_us})
+                     AND time <= make_timestamptz({now_us})),
             known AS ({_LABELS_IN_TIME.format(maturity=self._maturity_us)})"""  # noqa: S608 - whole numbers
         mature = f"p.time <= make_timestamptz({now_us - self._maturity_us}) AS mature"
         labelled = "LEFT JOIN known k ON p.prediction_id = k.prediction_id"

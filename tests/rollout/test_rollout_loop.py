@@ -282,3 +282,21 @@ def test_a_replay_decides_as_the_policy_did_and_otherwise_under_other_terms(worl
     assert replay_rollout(later, world.registry, rollout.number, clock=world.clock, looks=10) == []
     with pytest.raises(RolloutError, match="there is no such rollout"):
         replay_rollout(later, world.registry, 9, clock=world.clock, looks=10)
+
+
+def test_a_check_of_the_start_counts_though_the_service_overrides_its_port(world: World) -> None:
+    passed = {"verdict": "pass", "checklist_hash": world.deployment.checklist_hash}
+    world.registry.attach_evidence("2", "check", passed)
+    world.start(waive="")
+    world.look()
+    world.answer(3000)
+    world.clock.advance_s(100)
+    world.deployment = Deployment.open(world.deployment.folder, {"HOLDFAST_TARGET__PORT": "8123"})
+    assert world.deployment.checklist_hash != passed["checklist_hash"]
+    assert world.look().plan.act == "advance"
+    world.look()
+    counts = ServiceCounts()
+    counts.route("/predict", "2").observe(200, 0.001)
+    write_snapshot(world.deployment.run_folder, "worker", counts)
+    world.clock.advance_s(10)
+    assert world.look().plan.act == "promote"

@@ -85,7 +85,8 @@ class RolloutLoop:
         if memory.held_for and not rollout.held:
             memory.accepted.append(memory.held_for)
             memory.held_for = ""
-        lacks = what_lacks(self._registry, rollout.challenger, self._deployment.checklist_hash)
+        # Of the start: `serve --port` and the like override the checklist of this process alone.
+        lacks = what_lacks(self._registry, rollout.challenger, rollout.checklist_hash)
         standing = Standing.of(
             rollout, checked=lacks is None or bool(rollout.waived), accepted=tuple(memory.accepted)
         )

@@ -197,6 +197,46 @@ def test_a_promotion_and_a_rollback_need_a_reason_and_reach_the_service(visit: V
     assert [entry.actor for entry in audit_of(ward, "rollback")] == ["dashboard"]
 
 
+def test_a_rollout_is_held_resumed_and_taken_away_with_reasons(visit: Visit, ward: Ward) -> None:
+    with Registry.open(ward[0].registry_url, SystemClock()) as registry:
+        if registry.route().champion != "1":
+            registry.promote("1", reason="for this test", actor="test")
+        registry.rollouts.start(
+            "2",
+            kind="update",
+            baseline={},
+            assignment_key=bytes(16),
+            deadline_us=2**51,
+            earliest_decision_us=2**51,
+            reason="retrained",
+            actor="test",
+            checklist_hash="",
+            report={},
+        )
+    page = visit.go("/ui/versions")
+    expect(page.locator("#rollout")).to_contain_text("version 2 against 1")
+    page.locator("summary", has_text="Hold").click()
+    page.fill("#whyhold", "<b>the on-call asked</b>")
+    page.get_by_role("button", name="Hold the rollout").click()
+    expect(page.locator("#rollout")).to_contain_text("held")
+    page.locator("summary", has_text="Let it go on").click()
+    page.fill("#whyhold", "all clear")
+    page.get_by_role("button", name="Let it go on").click()
+    expect(page.locator("#rollout")).not_to_contain_text("held")
+    page.locator("summary", has_text="Take the challenger away").click()
+    page.fill("#whyback", "not today")
+    page.get_by_role("button", name="Take version 2 away").click()
+    expect(page.locator("#rollout")).to_contain_text("rolled back")
+    with Registry.open(ward[0].registry_url, SystemClock()) as registry:
+        steps = registry.rollouts.steps(1)
+        assert [(step.actor, step.reason) for step in steps[-3:]] == [
+            ("dashboard", "<b>the on-call asked</b>"),
+            ("dashboard", "all clear"),
+            ("dashboard", "not today"),
+        ]
+        assert registry.route().champion == "1"
+
+
 def test_the_log_is_searched_by_id_and_slice_and_each_view_is_audited(visit: Visit, ward: Ward) -> None:
     before = len(audit_of(ward, "read.rows"))
     page = visit.go("/ui/predictions")

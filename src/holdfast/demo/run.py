@@ -160,6 +160,7 @@ class _Run:
             with ExitStack() as running:
                 with self._phase("start", "Starting the service"):
                     running.enter_context(service)
+                self.screen.serving(f"http://{service.host}:{service.port}/")
                 self._play_weeks(deployment, registry, service)
                 with self._phase("stop", "Stopping the service"):
                     service.stop()

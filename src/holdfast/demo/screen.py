@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -39,6 +41,9 @@ class Screen(Protocol):
     def phase(self, text: str) -> None:
         """A new phase has begun."""
 
+    def serving(self, address: str) -> None:
+        """The service answers, and its dashboard can be looked at, until it is stopped."""
+
     def standing(self, standing: Standing) -> None:
         """A day has been played."""
 
@@ -59,6 +64,9 @@ class SilentScreen:
     """For `--headless`: shows nothing."""
 
     def phase(self, text: str) -> None:
+        """Nothing."""
+
+    def serving(self, address: str) -> None:
         """Nothing."""
 
     def standing(self, standing: Standing) -> None:
@@ -105,6 +113,14 @@ class LiveScreen:
         self._phase = text
         self._spinner.update(text=text)
 
+    def serving(self, address: str) -> None:
+        """Print the dashboard's address, and open it where a person sits before a screen."""
+        self._live.console.print(f"  Its dashboard, as long as it runs: [bold]{address}[/]")
+        if self._console.is_terminal and _has_display():
+            import webbrowser
+
+            webbrowser.open(address)
+
     def standing(self, standing: Standing) -> None:
         """Show the numbers of the day."""
         self._standing = standing
@@ -138,7 +154,7 @@ class LiveScreen:
             self._console.print(f"[red]{number} requests without a good answer ({kind})[/]")
         if report.folder:
             self._console.print(
-                f"The deployment is kept in {report.folder}. Try: holdfast monitor -C {report.folder}"
+                f"The deployment is kept in {report.folder}. Try: holdfast ui -C {report.folder}"
             )
 
     def __enter__(self) -> Self:
@@ -163,6 +179,13 @@ class LiveScreen:
         if self._diagnosis is not None:
             parts.append(_windows_table(self._diagnosis))
         return Group(*parts)
+
+
+def _has_display() -> bool:
+    """Whether a browser could open a window, rather than take the terminal over."""
+    return sys.platform in {"darwin", "win32"} or bool(
+        os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    )
 
 
 def _standing_line(now: Standing) -> Any:

@@ -54,28 +54,50 @@ class Actions:
         )
 
     def promote(self, viewer: Viewer, fields: dict[str, str]) -> None:
-        """Make a version the champion.
+        """Make a version the champion by hand, at once.
 
         Raises:
             FormError: there is no reason.
+            UncheckedError: its check has failed, and nobody has waived it.
             UnknownVersionError: there is no such version.
         """
-        self._registry.promote(
+        from holdfast.rollout import confirm
+
+        confirm(
+            self._deployment,
+            self._registry,
             fields.get("version", ""),
             reason=_reason(fields),
+            waive=fields.get("waive", "").strip()[:LONGEST_REASON],
             actor=viewer.name,
-            checklist_hash=self._deployment.checklist_hash,
         )
 
+    def hold(self, viewer: Viewer, fields: dict[str, str]) -> None:
+        """Hold the open rollout, or let it go on.
+
+        Raises:
+            FormError: there is no reason, or no rollout is open.
+        """
+        rollouts = self._registry.rollouts
+        rollout = rollouts.open()
+        if rollout is None:
+            raise FormError("no rollout is open", next_step="holdfast rollout start VERSION")
+        act = rollouts.resume if fields.get("act") == "resume" else rollouts.hold
+        act(rollout.number, reason=_reason(fields), actor=viewer.name)
+
     def roll_back(self, viewer: Viewer, fields: dict[str, str]) -> None:
-        """Make the champion before this one the champion again.
+        """Take the challenger of the open rollout away; without one, go back to the champion before.
 
         Raises:
             FormError: there is no reason.
             RegistryError: there was none before.
         """
+        rollout, reason = self._registry.rollouts.open(), _reason(fields)
+        if rollout is not None:
+            self._registry.rollouts.end(rollout.number, "rolled back", reason=reason, actor=viewer.name)
+            return
         self._registry.rollback(
-            reason=_reason(fields), actor=viewer.name, checklist_hash=self._deployment.checklist_hash
+            reason=reason, actor=viewer.name, checklist_hash=self._deployment.checklist_hash
         )
 
     def label(self, viewer: Viewer, fields: dict[str, str]) -> None:

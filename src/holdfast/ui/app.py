@@ -57,6 +57,8 @@ STATUS: Final[dict[type[HoldfastError], int]] = {
     PredictionLogError: 409,
 }
 """By class; everything else is 500."""
+_BY_NAME: Final = {"RolloutError": 409}
+"""Errors of rooms that are loaded with the first act that needs them."""
 _THEMES: Final = frozenset({"light", "dark"})
 Handler = Callable[[Request, Viewer], Response]
 
@@ -120,6 +122,7 @@ class _Dashboard:
                 Route("/ui/sign-out", self._form(self._sign_out), methods=["POST"]),
                 Route("/ui/remark", self._form(self._remark, "admin"), methods=["POST"]),
                 Route("/ui/promote", self._form(self._promote, "admin"), methods=["POST"]),
+                Route("/ui/hold", self._form(self._hold, "admin"), methods=["POST"]),
                 Route("/ui/roll-back", self._form(self._roll_back, "admin"), methods=["POST"]),
                 Route("/ui/label", self._form(self._label, "label"), methods=["POST"]),
                 Route("/ui/static/{name}", file_response),
@@ -383,6 +386,10 @@ class _Dashboard:
         self._actions.promote(viewer, fields)
         return "/ui/versions"
 
+    def _hold(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> str:  # noqa: ARG002 - of this shape
+        self._actions.hold(viewer, fields)
+        return "/ui/versions"
+
     def _roll_back(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> str:  # noqa: ARG002 - of this shape
         self._actions.roll_back(viewer, fields)
         return "/ui/versions"
@@ -394,7 +401,12 @@ class _Dashboard:
 
 def status_of(error: HoldfastError) -> int:
     """The HTTP status of an error, by its nearest listed class."""
-    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 500)
+    for kind in type(error).__mro__:
+        if kind in STATUS:
+            return STATUS[kind]
+        if kind.__name__ in _BY_NAME:
+            return _BY_NAME[kind.__name__]
+    return 500
 
 
 def _check_scope(viewer: Viewer, scope: str) -> None:

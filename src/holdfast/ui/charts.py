@@ -19,14 +19,15 @@ _MOST_POINTS: Final = 60
 Values = Sequence[float | None]
 
 
-def sparkline(values: Values, *, alarm: float = 1.0, label: str = "") -> Markup:
+def sparkline(values: Values, *, alarm: float = 1.0, name: str = "") -> Markup:
     """Evidence over time with the alarm's level; marks where it was reached.
 
     The scale is square root, up to the greater of four alarms and the largest value, so that what is near the
     alarm can be told from what is far beyond it.
     """
     blocks = _blocks(values)
-    top = max(4 * alarm, max((value for value in blocks if value is not None), default=0.0))
+    most = max((value for value in blocks if value is not None), default=0.0)
+    top = max(4 * alarm, most)
 
     def height(value: float) -> float:
         return HEIGHT - (HEIGHT - 6) * math.sqrt(max(value, 0.0) / top) - 3
@@ -37,7 +38,7 @@ def sparkline(values: Values, *, alarm: float = 1.0, label: str = "") -> Markup:
     return Markup(
         '<svg class="spark" viewBox="0 0 1000 100" preserveAspectRatio="none" role="img" aria-label="{}">'
         '<path class="level" d="M0 {:.1f}H1000"/><path class="line" d="{}"/><path class="mark" d="{}"/></svg>'
-    ).format(label, level, lines, marks)
+    ).format(f"Evidence for {name}, up to {most:.3g}", level, lines, marks)
 
 
 def evidence(

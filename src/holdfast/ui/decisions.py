@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
+
 import msgspec
 
 from holdfast.monitor import History
-from holdfast.registry import Decision, Evidence, ModelVersion, RouteTable
+from holdfast.registry import Decision, Evidence, ModelVersion, Rollout, RolloutStep, RouteTable
 from holdfast.stats import Estimate
 from holdfast.ui.facts import CHECK, COMPARISON, DIAGNOSIS, Facts, StoredDiagnosis
 from holdfast.ui.remarks import Remark, remarks, snoozed_until_us
 
 _CHANGES_SHOWN = 20
+_DIAGNOSES_READ = 8
+"""A diagnosis of hundreds of windows is 100 kB, and only those that changed the verdict are shown."""
 _SHOWN_ALREADY = frozenset({DIAGNOSIS, COMPARISON, CHECK})
 
 
@@ -58,12 +62,43 @@ class VersionsPage(msgspec.Struct, frozen=True, kw_only=True):
     """The champion first, then the newest."""
     decisions: tuple[Decision, ...]
     can_roll_back: bool
+    rollout: RolloutView | None
+    """The open one, else the last."""
+
+
+class Bounds(msgspec.Struct, frozen=True, kw_only=True):
+    """Challenger minus champion, with bounds that hold at all times."""
+
+    name: str
+    n: int
+    mean: float | None
+    lower: float
+    upper: float
+
+
+class RolloutView(msgspec.Struct, frozen=True, kw_only=True):
+    """A rollout with its evidence."""
+
+    rollout: Rollout
+    is_open: bool
+    ramp: tuple[float, ...]
+    """Shares of the requests that it goes through."""
+    margin: float
+    """By so much of the loss the challenger may be worse at most."""
+    steps: tuple[RolloutStep, ...]
+    """Newest first."""
+    bounds: tuple[Bounds, ...]
+    """The newest of each comparison that is made."""
+    narrowing: tuple[Bounds | None, ...]
+    """Of the quality, at each step and now, oldest first."""
+    says: str
+    """What the policy would do now, and why."""
 
 
 def make_diagnosis(facts: Facts) -> DiagnosisPage:
     """Read the diagnosis page."""
     champion = facts.champion()
-    every = facts.diagnoses(champion, _CHANGES_SHOWN)
+    every = facts.diagnoses(champion, _DIAGNOSES_READ)
     said = remarks(facts.registry, champion)
     changes = [
         one
@@ -123,8 +158,48 @@ def make_versions(facts: Facts) -> VersionsPage:
         route=route,
         cards=tuple(_card(facts, version) for version in versions),
         decisions=tuple(reversed(decisions)),
-        can_roll_back=registry.can_roll_back(),
+        can_roll_back=registry.can_roll_back() or registry.rollouts.open() is not None,
+        rollout=_rollout(facts),
     )
+
+
+_COMPARED = ("quality", "arms", "flips", "volume", "score", "coverage")
+
+
+def _rollout(facts: Facts) -> RolloutView | None:
+    rollouts = facts.registry.rollouts
+    shown = rollouts.open()
+    is_open = shown is not None
+    if shown is None:
+        ended = rollouts.all()
+        if not ended:
+            return None
+        shown = ended[-1]
+    steps = rollouts.steps(shown.number)
+    looks = [*(step.report for step in steps), shown.report]
+    evidence = shown.report.get("evidence") or {}
+    found = [_bounds(evidence.get(name)) for name in _COMPARED]
+    found += [_bounds(one) for one in evidence.get("slices", ())]
+    settings = facts.deployment.checklist.rollout
+    return RolloutView(
+        rollout=shown,
+        is_open=is_open,
+        ramp=tuple(settings.ramp),
+        margin=settings.margin,
+        steps=tuple(reversed(steps)),
+        bounds=tuple(one for one in found if one is not None),
+        narrowing=tuple(_bounds((look.get("evidence") or {}).get("quality")) for look in looks),
+        says=str((shown.report.get("plan") or {}).get("reason", "")),
+    )
+
+
+def _bounds(said: object) -> Bounds | None:
+    """A comparison of the rollout's report; None where it is not made yet."""
+    try:
+        found = msgspec.convert(said, Bounds)
+    except msgspec.ValidationError:
+        return None
+    return found if found.n and math.isfinite(found.lower) and math.isfinite(found.upper) else None
 
 
 def _card(facts: Facts, version: ModelVersion) -> VersionCard:

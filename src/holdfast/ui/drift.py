@@ -82,7 +82,7 @@ def _row(column: ColumnHistory, finding: FeatureFinding | None) -> DriftRow:
     recent = [value for value in column.concept[-_RECENT:] if value is not None]
     if not recent:  # labels come late: the newest that there are
         recent = [value for value in column.concept if value is not None][-_RECENT:]
-    shares = _outside(column)
+    last = column.counts[-1] if column.counts else ()
     return DriftRow(
         name=column.name,
         role=column.role,
@@ -93,7 +93,7 @@ def _row(column: ColumnHistory, finding: FeatureFinding | None) -> DriftRow:
         ),
         recent_data=max(column.data[-_RECENT:], default=0.0),
         recent_concept=max(recent, default=None),
-        outside=shares[-1] if shares else 0.0,
+        outside=_share(last[-column.outside :], last),
         outside_reference=_share(column.reference[-column.outside :], column.reference),
     )
 

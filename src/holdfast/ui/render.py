@@ -13,6 +13,7 @@ from markupsafe import Markup
 from holdfast.monitor import Diagnosis, FeatureFinding, History, WindowEvidence
 from holdfast.stats import Estimate
 from holdfast.ui import charts, words
+from holdfast.ui.decisions import Bounds
 from holdfast.ui.overview import quiet_days
 
 NAVIGATION: Final = (
@@ -48,6 +49,8 @@ def environment() -> jinja2.Environment:
         raw=words.raw,
         own_name=words.own_name,
     )
+    made.globals["estimated_of"] = _estimated_of
+    made.globals["narrowed"] = _narrowed
     made.filters["triple"] = _triple
     made.globals.update(labelled_shares=_labelled_shares, newest=_newest, beyond_columns=_beyond_columns)
     made.globals["style_of"] = _style_of
@@ -66,6 +69,21 @@ def _style_of(text: str) -> Markup:
 
 def _triple(estimate: Estimate | None) -> tuple[float, float, float] | None:
     return None if estimate is None else (estimate.value, estimate.low, estimate.high)
+
+
+def _narrowed(bounds: Sequence[Bounds | None]) -> list[tuple[float, float, float] | None]:
+    return [
+        None
+        if one is None
+        else (one.mean if one.mean is not None else (one.lower + one.upper) / 2, one.lower, one.upper)
+        for one in bounds
+    ]
+
+
+def _estimated_of(history: History, windows: Sequence[WindowEvidence]) -> list[Estimate | None]:
+    """The quality to be expected without labels, by window of the history."""
+    known = {window.start: window.estimated_quality for window in windows}
+    return [known.get(start) for start in history.starts]
 
 
 def _newest(windows: Sequence[WindowEvidence], history: History) -> Sequence[WindowEvidence]:

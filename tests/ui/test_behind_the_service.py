@@ -1,0 +1,87 @@
+"""The dashboard's process behind a service: started by the first page, replaced when it dies."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hostile_score import NUMBER, WORD
+from hostile_ward import make_ward, post
+
+from holdfast.demo.service import ServiceProcess
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
+    folder = tmp_path_factory.mktemp("behind")
+    os.environ["PYTHONPATH"] = str(Path(__file__).parent)
+    make_ward(folder)
+    with ServiceProcess(folder, "--no-monitor") as started:
+        yield started
+
+
+def dashboards(service: ServiceProcess) -> list[int]:
+    folder = str(service.log_file.parent)
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                command = (entry / "cmdline").read_bytes().decode().split("\0")
+            except OSError:
+                continue
+            if "ui" in command and "--socket" in command and folder in command:
+                found.append(int(entry.name))
+    return found
+
+
+def ask(service: ServiceProcess, path: str, accept: str) -> tuple[int, str]:
+    connection = http.client.HTTPConnection(service.host, service.port, timeout=30)
+    try:
+        connection.request("GET", path, headers={"accept": accept})
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        connection.close()
+
+
+def predict(service: ServiceProcess) -> None:
+    post(service, "/predict", {"at": "2026-01-01T00:00:00Z", NUMBER: 0.5, WORD: "'south'"})
+
+
+def test_programs_get_json_and_start_nothing_and_the_first_page_starts_the_process(
+    service: ServiceProcess,
+) -> None:
+    status, body = ask(service, "/", "*/*")
+    assert (status, body[0]) == (200, "{")
+    predict(service)
+    assert dashboards(service) == []
+    status, body = ask(service, "/", "text/html")
+    assert (status, "<!doctype html>" in body) == (200, True)
+    assert len(dashboards(service)) == 1
+
+
+def test_a_killed_dashboard_takes_no_prediction_with_it_and_is_replaced(service: ServiceProcess) -> None:
+    assert ask(service, "/ui/", "text/html")[0] == 200
+    (before,) = dashboards(service)
+    os.kill(before, signal.SIGKILL)
+    predict(service)
+    assert ask(service, "/ui/", "text/html")[0] == 200
+    assert dashboards(service) != [before]
+
+
+def test_an_open_stream_does_not_hold_up_the_end(service: ServiceProcess) -> None:
+    connection = http.client.HTTPConnection(service.host, service.port, timeout=30)
+    connection.request("GET", "/ui/live")
+    answer = connection.getresponse()
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert answer.read(14) == b"event: numbers"
+    began = time.monotonic()
+    assert service.stop() == 0
+    assert time.monotonic() - began < 10
+    connection.close()
+    assert dashboards(service) == []

@@ -262,12 +262,12 @@ def test_the_policy_sends_a_dying_challenger_back_and_promotes_a_good_one(
     ):
         said = holdfast(folder, "rollout", "start", dying, "--waive", "a test")
         assert "Earliest decision: " in said
-        service.wait_for(lambda: registry.rollouts.open() is None)
+        service.wait_for(lambda: registry.rollouts.open() is None, 90)
         first = registry.rollouts.all()[0]
         assert first.phase == "rolled back"
         assert "process died" in first.reason
         holdfast(folder, "rollout", "start", "2", "--waive", "a test")
-        service.wait_for(lambda: registry.rollouts.open() is None, 60)
+        service.wait_for(lambda: registry.rollouts.open() is None, 120)
         assert [one.action for one in registry.rollouts.steps(2)] == ["start", "advance", "promote"]
         service.wait_for(lambda: service.ask("POST", "/predict", {"a": 1, "b": 0})[1]["model_version"] == "2")
         holdfast(folder, "rollout", "rollback", "--reason", "complaints")

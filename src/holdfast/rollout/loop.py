@@ -28,7 +28,7 @@ POLICY = "policy"
 EVIDENCE = "rollout"
 """Kind of the evidence that is left with the challenger at the end."""
 
-LARGEST_DUTY = 0.1
+LARGEST_DUTY = 0.3
 """Share of the time that reading the log may take."""
 
 
@@ -109,7 +109,7 @@ class RolloutLoop:
             began_s = self._clock.monotonic_s()
             labels = began_s >= labels_at_s
             found = self.run_once(labels=labels)
-            if labels:  # a long log takes a tenth of the time at most, and of the keeper's
+            if labels:  # reading a long log may take this share of the time and no more
                 ended_s = self._clock.monotonic_s()
                 pause_s = max(settings.label_interval.seconds, (ended_s - began_s) / LARGEST_DUTY)
                 labels_at_s = began_s + pause_s

@@ -40,9 +40,9 @@ def test_a_stall_shows_in_the_99th_percentile_and_a_closed_loop_hides_it() -> No
     # waits longer than x ms is (200 - x) / 1000, so the 99th percentile is 190 ms.
     with stalling_server(stall_s=0.2, period_s=1.0) as url:
         requests = requests_to(url)
-        found = run_load(requests, Load(rate_per_s=150, seconds=3, warmup_s=0.2))
+        found = run_load(requests, Load(rate_per_s=200, seconds=2, warmup_s=0.2))
         hidden = run_load(
-            requests, Load(rate_per_s=3000, seconds=2, warmup_s=0.2, closed_loop=True, connections=1)
+            requests, Load(rate_per_s=3000, seconds=1, warmup_s=0.2, closed_loop=True, connections=1)
         )
     p99, closed = found.percentile(0.99), hidden.percentile(0.99)
     assert p99.ms is not None

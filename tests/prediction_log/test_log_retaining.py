@@ -10,7 +10,7 @@ import pytest
 from log_records import T0_US, ids_of, new_writer, redacted
 
 from holdfast.clock import ManualClock, SystemClock
-from holdfast.prediction_log import Keeper, Label, PredictionLog, retain_now
+from holdfast.prediction_log import Keeper, Label, PredictionLog, foresee_retention, retain_now, settle
 from holdfast.prediction_log.retaining import _field_of
 from holdfast.spec import Deployment
 
@@ -83,8 +83,12 @@ def test_age_removes_rows_and_labels_and_says_so(tmp_path: Path) -> None:
     for day in range(4):
         write_day(log, clock, day)
     clock.advance_s(-1)
+    settle(log, clock)
+    foreseen = foresee_retention(log, clock)
+    assert PredictionLog(log).count().predictions == 40
     report = retain_now(log, clock)
     assert (report.reason, report.predictions, report.labels) == ("age", 20, 2)
+    assert (foreseen.reason, foreseen.predictions, foreseen.labels) == ("age", 20, 2)
     assert PredictionLog(log).count().predictions == 20
 
 

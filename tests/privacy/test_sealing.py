@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -181,3 +185,48 @@ def test_the_newest_statement_counts_as_of_a_time(store: SubjectStore) -> None:
         store.record_consent(agreed=True, at_us=1, now_us=1, recorded_by="x")
     assert store.erase([ann], ["p9"]) == (0, 3)
     assert store.consents() == []
+
+
+def test_after_a_rotation_the_new_master_key_opens_and_the_old_one_does_nothing(
+    store: SubjectStore, tmp_path: Path
+) -> None:
+    keys = {name: store.data_key(MASTER, name, 0) for name in ("ann", "bob")}
+    with SubjectStore(tmp_path) as worker:
+        assert worker.find_data_key(MASTER, "ann") == keys["ann"]
+        assert store.rotate_master_key(MASTER, OTHER) == 2
+        assert {name: worker.find_data_key(OTHER, name) for name in keys} == keys
+    with SubjectStore(tmp_path) as behind:
+        for use in (behind.find_data_key, lambda key, name: behind.data_key(key, name, 0)):
+            with pytest.raises(MasterKeyError):
+                use(MASTER, "ann")
+        with pytest.raises(MasterKeyError):
+            behind.data_key(MASTER, "someone new", 0)
+    with pytest.raises(MasterKeyError):
+        store.rotate_master_key(MASTER, KEY.ljust(32)[:32])
+    assert store.rotate_master_key(OTHER, MASTER) == 2
+    assert store.find_data_key(MASTER, "bob") == keys["bob"]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from holdfast.privacy import subjects
+wrap, turns = subjects._wrap, iter(range(3))
+def wrap_and_die(*arguments):
+    if next(turns) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return wrap(*arguments)
+store = subjects.SubjectStore(Path(sys.argv[1]))
+subjects._wrap = wrap_and_die
+store.rotate_master_key(bytes(range(32)), bytes(range(1, 33)))
+"""
+
+
+def test_a_rotation_that_is_killed_in_the_middle_has_changed_nothing(tmp_path: Path) -> None:
+    with SubjectStore(tmp_path) as store:
+        keys = {f"s{i}": store.data_key(MASTER, f"s{i}", 0) for i in range(5)}
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False, env=dict(os.environ))
+    assert done.returncode == -signal.SIGKILL
+    with SubjectStore(tmp_path) as store:
+        assert {name: store.find_data_key(MASTER, name) for name in keys} == keys
+        assert store.rotate_master_key(MASTER, OTHER) == 5

@@ -19,6 +19,7 @@ from holdfast.prediction_log import (
     DEFAULT_MEMORY_MB,
     PredictionLog,
     VerifyReport,
+    foresee_retention,
     label_report,
     retain_now,
     settle,
@@ -159,20 +160,30 @@ def labels(folder: Path, maturity: str | None, *, as_json: bool) -> None:
 
 @log_command.command("retain")
 @folder_option
+@click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
 @json_option
-def retain(folder: Path, *, as_json: bool) -> None:
+def retain(folder: Path, *, dry_run: bool, as_json: bool) -> None:
     """Remove now what the checklist no longer keeps, and say what that was.
 
     The keeper does this by itself once an hour: [logging] retention_days, max_gb and class_retention_days.
     """
-    report = retain_now(open_deployment(folder), SystemClock())
+    deployment = open_deployment(folder)
+    if dry_run:
+        settle(deployment, clock=SystemClock())
+        report = foresee_retention(deployment, SystemClock())
+    else:
+        report = retain_now(deployment, SystemClock())
     if as_json:
         print_json(report)
         return
     reason = f" by {report.reason}" if report.reason else ""
-    click.echo(f"Removed{reason}: {report.predictions} predictions, {report.labels} labels.")
+    done = "Would remove" if dry_run else "Removed"
+    click.echo(f"{done}{reason}: {report.predictions} predictions, {report.labels} labels.")
     for column, n_values in report.values.items():
-        click.echo(f"Removed {n_values} values of {column}.")
+        click.echo(f"{done} {n_values} values of {column}.")
+    if dry_run:
+        click.echo(f"The tables have {report.bytes_before / 1e6:.1f} MB.")
+        return
     click.echo(
         f"The tables had {report.bytes_before / 1e6:.1f} MB and have {report.bytes_after / 1e6:.1f} MB."
     )

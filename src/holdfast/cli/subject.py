@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -11,15 +12,20 @@ from holdfast.cli.app import EXIT_ERROR
 from holdfast.cli.options import actor, folder_option, json_option, open_deployment, print_json
 from holdfast.clock import SystemClock, iso_utc, parse_time_us
 from holdfast.privacy import (
+    MASTER_KEY_VARIABLE,
     PSEUDONYM_KEY_VARIABLE,
+    MasterKeyError,
     PseudonymKeyError,
     SubjectStore,
     open_sealer,
+    read_master_key,
     subject_pseudonym,
 )
 from holdfast.registry import Registry
 from holdfast.spec import Deployment
 from holdfast.subject import erase_subject, export_subject, read_signing_key, verify_certificate
+
+_NEW_MASTER_KEY_VARIABLE: Final = "HOLDFAST_NEW_MASTER_KEY"
 
 
 def _pseudonym_key(_: Deployment) -> bytes:
@@ -122,7 +128,7 @@ def consent_command(
 
 @click.group("subject")
 def subject_command() -> None:
-    """Export what is held about a subject; verify the certificate of an erasure."""
+    """Export what is held about a subject, verify a certificate of erasure, rotate the master key."""
 
 
 @subject_command.command("export")
@@ -144,6 +150,40 @@ def export(subject: str, folder: Path) -> None:
             clock=clock,
         )
     print_json(held)
+
+
+@subject_command.command("rotate-key")
+@folder_option
+@json_option
+def rotate_key(folder: Path, *, as_json: bool) -> None:
+    """Wrap the keys of all subjects with a new master key: HOLDFAST_NEW_MASTER_KEY in place of the present.
+
+    All or none, whatever happens in the middle. Stop the service first and start it with the new key: a
+    worker that has the old one can open nothing afterwards. What is logged stays as it is.
+    """
+    deployment = open_deployment(folder)
+    file = deployment.checklist.privacy.master_key_file
+    old = read_master_key(os.environ, deployment.folder / file if file else None, needed_by="rotate-key")
+    fresh = os.environ.get(_NEW_MASTER_KEY_VARIABLE)
+    if fresh is None:
+        raise MasterKeyError(
+            "there is no new master key",
+            where=_NEW_MASTER_KEY_VARIABLE,
+            expected="64 hexadecimal digits",
+            next_step='python -c "import secrets; print(secrets.token_hex(32))" prints one',
+        )
+    new = read_master_key({MASTER_KEY_VARIABLE: fresh}, None, needed_by="rotate-key")
+    clock = SystemClock()
+    with (
+        Registry.open(deployment.registry_url, clock) as registry,
+        SubjectStore(deployment.folder, synced=True) as store,
+    ):
+        keys = store.rotate_master_key(old, new)
+        registry.audit.add(actor=actor(), action="rotate.master_key", detail={"keys": keys})
+    if as_json:
+        print_json({"keys": keys})
+    else:
+        click.echo(f"{keys} keys are under the new master key. Start the service with it; destroy the old.")
 
 
 @subject_command.command("verify")

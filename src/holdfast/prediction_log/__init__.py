@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from holdfast.prediction_log.querying import DEFAULT_MEMORY_MB
     from holdfast.prediction_log.reading import Counts, PredictionLog
     from holdfast.prediction_log.retaining import RetentionReport
-    from holdfast.prediction_log.settling import erase, retain_now, settle
+    from holdfast.prediction_log.settling import erase, foresee_retention, retain_now, settle
     from holdfast.prediction_log.snapshots import Snapshot, TableState, read_snapshot
 
 _LOADED_ON_FIRST_USE = {
@@ -52,6 +52,7 @@ _LOADED_ON_FIRST_USE = {
     "ReplicaLedger": "ledger",
     "VerifyReport": "ledger",
     "erase": "settling",
+    "foresee_retention": "settling",
     "label_report": "label_coverage",
     "log": "opening",
     "RetentionReport": "retaining",
@@ -91,6 +92,7 @@ __all__ = [
     "VerifyReport",
     "add_label_file",
     "erase",
+    "foresee_retention",
     "is_sampled",
     "label_report",
     "label_text",

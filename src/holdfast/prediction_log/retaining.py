@@ -120,6 +120,32 @@ def retain(
     )
 
 
+def foresee(tables: LogTables, retention: Retention, now_us: int) -> RetentionReport:
+    """What `retain` would remove at this moment; removes nothing, so `bytes_after` is `bytes_before`."""
+    size = _size_bytes(tables)
+    reason, cutoff_us = _cutoff(tables, retention, now_us, size)
+    predictions = labels = 0
+    if cutoff_us is not None:
+        old = pds.field("logged_at") < pa.scalar(cutoff_us, TIME)
+        predictions = tables.predictions.dataset().count_rows(filter=old)
+        labels = tables.labels.dataset().count_rows(filter=pds.field("revision") < cutoff_us)
+    values: dict[str, int] = {}
+    for days in sorted(set(retention.fields.values())):
+        names = [name for name, kept in retention.fields.items() if kept == days]
+        counts, _ = _expiring(tables.predictions, names, now_us - days * _DAY_US, kept_since_us=cutoff_us)
+        values |= counts
+    return RetentionReport(
+        done_at_us=now_us,
+        predictions=predictions,
+        labels=labels,
+        reason=reason if predictions or labels else "",
+        cutoff_us=cutoff_us,
+        values=values,
+        bytes_before=size,
+        bytes_after=size,
+    )
+
+
 def write_report(path: Path, report: RetentionReport) -> None:
     """Leave the report of the last time where everybody finds it."""
     partial = path.with_suffix(".partial")
@@ -152,13 +178,20 @@ def _oldest_kept_us(predictions: LogTable, share: float) -> int | None:
     return None if found is None or found[0] is None else int(found[0]) + 1
 
 
-def _expire_values(predictions: LogTable, names: list[str], cutoff_us: int) -> dict[str, int]:
-    """Make the values of these fields null in rows logged before the cutoff; how many, by column."""
-    columns = [column for column in predictions.schema.names if _field_of(column) in names]
+def _columns_of(predictions: LogTable, names: list[str]) -> list[str]:
+    return [column for column in predictions.schema.names if _field_of(column) in names]
+
+
+def _expiring(
+    predictions: LogTable, names: list[str], cutoff_us: int, *, kept_since_us: int | None = None
+) -> tuple[dict[str, int], int | None]:
+    """Values of these fields in rows logged before the cutoff, by column, and when the first was logged."""
+    columns = _columns_of(predictions, names)
     if not columns:
-        return {}
-    old = pds.field("logged_at") < pa.scalar(cutoff_us, TIME)
-    held = old & _any_valid(columns)
+        return {}, None
+    held = (pds.field("logged_at") < pa.scalar(cutoff_us, TIME)) & _any_valid(columns)
+    if kept_since_us is not None:
+        held &= pds.field("logged_at") >= pa.scalar(kept_since_us, TIME)
     counts: dict[str, int] = {}
     oldest_us: int | None = None
     for batch in predictions.dataset().to_batches(columns=["logged_at", *columns], filter=held):
@@ -169,8 +202,16 @@ def _expire_values(predictions: LogTable, names: list[str], cutoff_us: int) -> d
                 n_values = batch.num_rows - batch[column].null_count
                 if n_values:
                     counts[column] = counts.get(column, 0) + n_values
+    return counts, oldest_us
+
+
+def _expire_values(predictions: LogTable, names: list[str], cutoff_us: int) -> dict[str, int]:
+    """Make the values of these fields null in rows logged before the cutoff; how many, by column."""
+    counts, oldest_us = _expiring(predictions, names, cutoff_us)
     if oldest_us is None:
         return {}
+    columns = _columns_of(predictions, names)
+    old = pds.field("logged_at") < pa.scalar(cutoff_us, TIME)
     stretch = old & (pds.field("logged_at") >= pa.scalar(oldest_us, TIME))
     schema = predictions.schema
     rows = pa.RecordBatchReader.from_batches(

@@ -19,8 +19,9 @@ from holdfast.prediction_log.folders import (
     spool_folder,
 )
 from holdfast.prediction_log.keeper import Keeper, KeeperReport
+from holdfast.prediction_log.log_tables import LogTables
 from holdfast.prediction_log.places import Log, LogPlace
-from holdfast.prediction_log.retaining import RetentionReport
+from holdfast.prediction_log.retaining import Retention, RetentionReport, foresee
 from holdfast.prediction_log.scanning import OpenSegment, SegmentSummary, summarise
 from holdfast.prediction_log.schema import LABELS, PREDICTIONS
 from holdfast.prediction_log.segments import list_segments
@@ -125,6 +126,11 @@ def retain_now(log: Deployment, clock: Clock, *, timeout_s: float = 600.0) -> Re
                 next_step="Look at the keeper's output",
             )
         clock.sleep_s(_POLL_S)
+
+
+def foresee_retention(log: Deployment, clock: Clock) -> RetentionReport:
+    """What `retain_now` would remove of the rows that are in the tables; removes nothing."""
+    return foresee(LogTables.open(LogPlace.of(log), clock), Retention.of(log), clock.now_us())
 
 
 def _summaries(log_folder: Path) -> list[SegmentSummary]:

@@ -19,6 +19,7 @@ from holdfast.privacy.subjects import (
     Consent,
     MasterKeyError,
     SubjectStore,
+    read_master_key,
 )
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "open_redactor",
     "open_sealer",
     "pseudonym",
+    "read_master_key",
     "redact_text",
     "subject_pseudonym",
 ]

@@ -22,6 +22,8 @@ MASTER_KEY_VARIABLE: Final = "HOLDFAST_MASTER_KEY"
 SUBJECTS_FILE: Final = "subjects.db"
 KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
+_WITNESS: Final = "\0witness of the master key"
+"""The entry that tells which master key is in use, from the first rotation on."""
 _MOST_CACHED_KEYS: Final = 10_000
 _BUSY_TIMEOUT_S: Final = 15.0
 _SCHEMA: Final = """
@@ -137,6 +139,7 @@ class SubjectStore:
             try:
                 found = self._find(master_key, subject)
                 if found is None:
+                    self._find(master_key, _WITNESS)  # after a rotation no key is made under the old one
                     self._database.execute(
                         "INSERT INTO data_keys VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
                         (subject, _wrap(master_key, subject, os.urandom(KEY_BYTES)), now_us),
@@ -157,6 +160,38 @@ class SubjectStore:
         with self._lock:
             self._forget_destroyed()
             return self._keys.get(subject) or self._find(master_key, subject)
+
+    def rotate_master_key(self, old: bytes, new: bytes) -> int:
+        """Wrap every data key with another master key, all or none; returns how many.
+
+        One transaction: whatever dies in the middle, all keys are under the old one. Logged values are not
+        touched. A worker that still has the old master key can neither open nor make a key afterwards.
+
+        Raises:
+            MasterKeyError: the keys are not under the old master key; none is changed.
+        """
+        with self._lock:
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                rows = self._database.execute("SELECT subject, wrapped FROM data_keys").fetchall()
+                for subject, wrapped in rows:
+                    fresh = _wrap(new, subject, _unwrap(old, subject, wrapped))
+                    self._database.execute(
+                        "UPDATE data_keys SET wrapped = ? WHERE subject = ?", (fresh, subject)
+                    )
+                self._database.execute(
+                    "INSERT INTO data_keys VALUES (?, ?, 0) ON CONFLICT DO NOTHING",
+                    (_WITNESS, _wrap(new, _WITNESS, os.urandom(KEY_BYTES))),
+                )
+                self._database.execute("UPDATE erasures SET number = number + 1")
+            except BaseException:
+                self._database.execute("ROLLBACK")
+                raise
+            self._database.execute("COMMIT")
+            self._keys.clear()
+            self._database.execute("VACUUM")
+            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return sum(subject != _WITNESS for subject, _ in rows)
 
     def _find(self, master_key: bytes, subject: str) -> bytes | None:
         row = self._database.execute("SELECT wrapped FROM data_keys WHERE subject = ?", (subject,)).fetchone()

@@ -291,6 +291,8 @@ class Supervisor:
             self._holdings.hear(worker, message)
 
     def _poll_route(self, registry: Registry) -> None:
+        from sqlalchemy.exc import SQLAlchemyError  # loaded with the registry
+
         try:
             table = registry.route()
             if table.generation == self._route.generation and table.champion == self._route.version:
@@ -308,7 +310,7 @@ class Supervisor:
                     found.assignment_key,
                 )
             self._rolls_out = registry.rollouts.open() is not None
-        except HoldfastError as error:
+        except (HoldfastError, SQLAlchemyError) as error:
             self._say(f"the route table cannot be read: {error}")
             self._poll_at_s = time.monotonic() + 1.0
             return
@@ -326,6 +328,8 @@ class Supervisor:
 
     def _poll_keys(self, registry: Registry) -> None:
         """Tell the workers which keys are active, when that has changed."""
+        from sqlalchemy.exc import SQLAlchemyError  # loaded with the registry
+
         if self._deployment.checklist.security.auth == "none":
             return
         try:
@@ -344,8 +348,8 @@ class Supervisor:
                 for key in registry.api_keys.all()
                 if key.revoked_at_us is None
             )
-        except HoldfastError as error:
-            self._say(f"the API keys cannot be read: {error}")
+        except (HoldfastError, SQLAlchemyError) as error:
+            self._say(f"the API keys cannot be read, those known stay valid: {error}")
             return
         self._keys = Keys(entries)
         self._keys_seen = seen

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from holdfast.monitor import diagnose
 
@@ -178,7 +179,7 @@ def main(report: Callable[[str], None] = print) -> None:
     ]
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
     # Streams are independent: one process a core, each with one thread.
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
+    with ProcessPoolExecutor(os.cpu_count(), initializer=threadpool_limits, initargs=(1,)) as pool:
         waiting = [
             (f"{kind} {size:g}" if size else kind, [pool.submit(judge, kind, seed, size) for seed in seeds])
             for kind, size in chosen

@@ -40,6 +40,9 @@ BY_PATTERN = {
     "logging.tables": st.sampled_from(["", "s3://predictions/fraud", "s3://abc"]),
     "model.name": st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,20}", fullmatch=True),
     "training.trainer": st.sampled_from(["", "shop.train:run"]),
+    "training.command": st.just([]),  # instead of a trainer
+    "training.review_field": st.just(""),  # one of the context fields
+    "training.triggers": st.lists(st.sampled_from(["alarm", "schedule", "labels"]), max_size=3),
     "logging.path": words.map(lambda word: f"logs/{word}"),
     "target.host": st.sampled_from(["127.0.0.1", "::1", "localhost"]),
     "security.api_key_hashes": st.just([]),

@@ -167,7 +167,7 @@ def replay(deployment: Deployment, registry: Registry, *, memory_mb: int = 1024)
     """Play `[training]` through the log, beside three simple policies.
 
     A row teaches a model only once it is `label_delay` old, and each model is judged on rows that come after
-    it. The checklist's triggers `alarm` (after the first training) and `quality` read a window's labels at its
+    it. The triggers `alarm` (after the first training) and `quality` read a window's labels at its
     end: where `label_delay` is long against the window they fire up to that much too early.
 
     Args:

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 from live_service import Start, linear_model, mixed_model, starting
+
+from holdfast.infer import LoadedModel
 
 start = starting
 
@@ -157,3 +160,31 @@ def test_every_answered_row_is_counted_by_the_log_writer(start: Start) -> None:
     writer = server.service.plane.writer
     assert writer is not None
     assert (writer.served, writer.stored) == (8, 8)
+
+
+def test_names_that_json_must_escape_are_answered_like_any_others(start: Start) -> None:
+    model = mixed_model()
+    names = {"age": 'age "years"', "city": "city\\town", "income": "income\n€"}
+    replace = msgspec.structs.replace
+    columns = [replace(one, name=names[one.name]) for one in model.signature.columns]
+    inputs = [
+        replace(one, columns=tuple(names[name] for name in one.columns)) for one in model.signature.inputs
+    ]
+    signature = replace(
+        model.signature,
+        columns=tuple(columns),
+        inputs=tuple(inputs),
+        classes=('n"o', "y\\es"),
+        positive_class="y\\es",
+    )
+    examples = {names[name]: values for name, values in model.examples.items()}
+    server = start(LoadedModel("1", signature, model._runtime, examples=examples))
+    row = {names["age"]: 40, names["city"]: "atlantis", names["income"]: None}
+    status, body, _ = server.ask("POST", "/predict", row)
+    assert status == 200
+    assert body["score"] == pytest.approx(0.59868766, abs=1e-6)
+    assert (body["prediction"], list(body["probabilities"])) == ("y\\es", ['n"o', "y\\es"])
+    assert server.ask("POST", "/predict", [row, row])[0] == 200
+    status, body, _ = server.ask("POST", "/predict", {**row, names["age"]: "old"})
+    assert status == 422
+    assert names["age"] in body["where"]

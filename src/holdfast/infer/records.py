@@ -33,6 +33,7 @@ class RecordCodec:
         self._type: Any = schema.record_type()
         self._one = msgspec.json.Decoder(self._type).decode
         self._many = msgspec.json.Decoder(list[self._type]).decode  # type: ignore[name-defined]  # made at run time
+        self._plainly_named = schema.plainly_named
         self._positions = positions = {name: i for i, name in enumerate(schema.fields)}
         self._column_count = len(schema.columns)
         self._id_at = positions[schema.id_field]
@@ -58,6 +59,8 @@ class RecordCodec:
             MalformedBodyError: the body is no JSON object or list.
             InputError: a record does not fit; `where` is the path to the value.
         """
+        if not self._plainly_named:
+            return self._decode_slowly(body)
         try:
             if body[:1] == b"{":
                 records, alone = [self._one(body)], True

@@ -68,10 +68,16 @@ class RecordSchema:
         """Every name a record may hold."""
         return (*(column.name for column in self.columns), *self.reserved)
 
+    @property
+    def plainly_named(self) -> bool:
+        """Whether JSON writes every name as it is."""
+        return all(is_plain_name(name) for name in self.fields)
+
     def record_type(self) -> type[msgspec.Struct]:
         """A struct that decodes exactly the records that need no conversion.
 
-        Its attributes are `f0`, `f1`, ... in the order of `fields`.
+        Its attributes are `f0`, `f1`, ... in the order of `fields`. JSON is not read by it while a name
+        needs an escape there (see `plainly_named`).
         """
         columns = [(f"f{i}", _json_type(column)) for i, column in enumerate(self.columns)]
         start = len(columns)
@@ -83,10 +89,15 @@ class RecordSchema:
         return msgspec.defstruct(
             "Record",
             [*columns, *reserved],
-            rename={f"f{i}": name for i, name in enumerate(self.fields)},
+            rename={f"f{i}": name for i, name in enumerate(self.fields)} if self.plainly_named else None,
             forbid_unknown_fields=True,
             gc=False,
         )
+
+
+def is_plain_name(name: str) -> bool:
+    """Whether JSON writes the name as it is: without quotes, backslashes and control characters."""
+    return not any(character in '"\\' or character < " " for character in name)
 
 
 def is_integer(dtype: Dtype) -> bool:

@@ -10,6 +10,7 @@ import msgspec
 
 from holdfast.artifact.signature import Signature
 from holdfast.infer import AnsweredBatch
+from holdfast.infer.schema import is_plain_name
 
 _MOST_CLASSES_AS_STRUCT: Final = 128
 _PIECE_ROWS: Final = 64
@@ -49,7 +50,8 @@ class AnswerEncoder:
         if signature.positive_class in signature.classes:
             self._positive = signature.classes.index(signature.positive_class)
         self._probabilities: Callable[..., Any]
-        if len(set(names)) == len(names) <= _MOST_CLASSES_AS_STRUCT and names:
+        few = len(set(names)) == len(names) <= _MOST_CLASSES_AS_STRUCT
+        if names and few and all(map(is_plain_name, names)):
             self._probabilities = msgspec.defstruct(
                 "Probabilities",
                 [(f"p{i}", float) for i in range(len(names))],

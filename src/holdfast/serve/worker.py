@@ -277,12 +277,12 @@ class Worker:
                 if held
                 else await asyncio.to_thread(self._load_and_warm, Path(route.artifact), route.version)
             )
+            service.install(model, route.generation, example_records(model, self._checklist))
         except HoldfastError as error:
             return LoadFailed(route.generation, route.version, str(error))
         except Exception as error:
             logger.exception("a model version cannot be loaded")
             return LoadFailed(route.generation, route.version, f"{type(error).__name__}: {error}")
-        service.install(model, route.generation, example_records(model, self._checklist))
         standby = service.standby
         if standby is not None:
             standby_s = self._checklist.rollout.standby.seconds

@@ -14,7 +14,6 @@ from holdfast.monitor.diagnosis import (
     Coverage,
     Diagnosis,
     DriftKind,
-    DriftShape,
     FeatureFinding,
     Onset,
     QualityChange,
@@ -31,6 +30,7 @@ from holdfast.monitor.evidence import (
 )
 from holdfast.monitor.faults import find_fault, find_swaps
 from holdfast.monitor.features import Feature
+from holdfast.monitor.onset import first_window_of, known_by_heart, locate, shape_of, strongest_tests
 from holdfast.monitor.profiling import WindowProfile
 from holdfast.monitor.reference import METRICS, ReferenceModel, quality_of
 from holdfast.monitor.repeats import emptied, repeated_windows
@@ -39,22 +39,17 @@ from holdfast.monitor.seasons import Calendar
 from holdfast.monitor.words import advice_for, describe_concept, describe_data, describe_pair, summarise
 from holdfast.stats import (
     OnsetEstimate,
-    change_shape,
     chi_square,
     estimate_onset,
     label_shift_gain,
     population_stability_index,
 )
 
-_TESTS_FOR_ONSET: Final = 12
-"""Strongest tests whose windows are added up to find the onset."""
 _LASTING_WINDOWS: Final = 3
 _STRONG: Final = 1.3
 """An alarm of fewer windows counts, once it is over, only if it was so far beyond the threshold."""
 _ALMOST: Final = 0.999
 """What is left of an alarm that does not count."""
-_FAR_STRONGER: Final = 2.0
-"""The onset is that of one kind alone if its strongest value is so many times that of the other."""
 _LABEL_SHIFT_CELLS: Final = 8
 _GAIN_CELLS: Final = 16
 ROWS: Final = "rows"
@@ -110,7 +105,7 @@ def judge(reference: ReferenceModel, windows: Sequence[WindowProfile], settings:
     kinds, faults, hidden = _kinds(reference, windows, with_labels, data, concept)
     if hidden:
         concept = ()
-    found = _locate(data, concept, with_labels, len(windows))
+    found = locate(data, concept, with_labels, len(windows))
     if again:
         kinds = kinds if "data fault" in kinds else ("data fault", *kinds)
         if found is None:
@@ -122,7 +117,9 @@ def judge(reference: ReferenceModel, windows: Sequence[WindowProfile], settings:
     findings = [
         msgspec.structs.replace(
             found_in,
-            since=settings.show_time(windows[_began(found_in.name, data, concept, with_labels)].start),
+            since=settings.show_time(
+                windows[first_window_of(found_in.name, data, concept, with_labels)].start
+            ),
         )
         for found_in in findings
     ]
@@ -133,7 +130,7 @@ def judge(reference: ReferenceModel, windows: Sequence[WindowProfile], settings:
         findings.append(_of_rows(TIME, settings.clock_fault, None))
     quality = _quality(reference, windows, with_labels, found)
     coverage = _coverage(reference, held, settings)
-    shape = _shape(data, concept) if data or concept else None
+    shape = shape_of(data, concept) if data or concept else None
     verdict = " and ".join(kinds) or "healthy"
     alarm = bool(kinds)
     blind = reference.concept is None or not labelled
@@ -147,7 +144,7 @@ def judge(reference: ReferenceModel, windows: Sequence[WindowProfile], settings:
         notes.append(
             "Without mature labels a change of the mapping from x to y (concept drift) cannot be seen."
         )
-    if _known_by_heart(reference, concept, quality):
+    if known_by_heart(reference, concept, quality):
         notes.append(
             "The model has been worse than on the reference ever since the first labelled window. If the "
             "reference was used for training, that is no drift: compare with rows held out."
@@ -249,11 +246,11 @@ def _kinds(
         if fault is not None:
             faults[name] = fault
     broken = [name for name in faults if name not in reference.outputs]
-    began = min((_began(name, data, (), with_labels) for name in broken), default=None)
+    began = min((first_window_of(name, data, (), with_labels) for name in broken), default=None)
     echoes = {
         name
         for name in reference.outputs.intersection(moved)
-        if began is not None and _began(name, data, (), with_labels) >= began - 1
+        if began is not None and first_window_of(name, data, (), with_labels) >= began - 1
     }
     changed = any(tests.alarm.any() for tests in concept)
     kinds: list[DriftKind] = []
@@ -262,7 +259,7 @@ def _kinds(
     if any(name not in faults and name not in echoes for name in moved):
         kinds.append("data drift")
     if changed and echoes and began is not None:
-        first = with_labels[estimate_onset(_strongest(concept)).estimate]
+        first = with_labels[estimate_onset(strongest_tests(concept)).estimate]
         if first >= began - 1:
             return tuple(kinds), faults, True
     if changed:
@@ -364,98 +361,12 @@ def _window_evidence(
     return evidence
 
 
-def _strongest(families: Sequence[Tests], feature: str | None = None) -> NDArray[np.float64]:
-    """`[W, K]` single-window values of the tests in alarm, of one feature or all, strongest first."""
-    ranked = sorted(
-        (
-            (float(tests.strength[:, test].max()), tests, int(test))
-            for tests in families
-            for test in tests.in_alarm
-            if feature is None or tests.names[test][0] == feature
-        ),
-        key=lambda item: -item[0],
-    )[:_TESTS_FOR_ONSET]
-    return np.stack([tests.single[:, test] for _, tests, test in ranked], axis=1)
-
-
-def _locate(
-    data: Sequence[Tests], concept: Sequence[Tests], with_labels: Sequence[int], windows: int
-) -> OnsetEstimate | None:
-    """The onset of the kind that is far stronger, else the earlier, in numbers of all windows."""
-    weight = [
-        max((float(tests.strength.max(initial=0.0)) for tests in kind), default=0.0)
-        for kind in (data, concept)
-    ]
-    if weight[0] >= _FAR_STRONGER * weight[1]:
-        concept = ()
-    elif weight[1] >= _FAR_STRONGER * weight[0]:
-        data = ()
-    found: list[OnsetEstimate] = []
-    if any(tests.in_alarm.size for tests in data):
-        found.append(estimate_onset(_strongest(data)))
-    if any(tests.in_alarm.size for tests in concept):
-        inner = estimate_onset(_strongest(concept))
-        found.append(
-            OnsetEstimate(
-                with_labels[inner.earliest],
-                with_labels[inner.estimate],
-                with_labels[inner.latest],
-                None if inner.end is None else with_labels[inner.end],
-            )
-        )
-    if not found:
-        return None
-    first = min(found, key=lambda one: one.estimate)
-    return OnsetEstimate(first.earliest, first.estimate, min(first.latest, windows - 1), first.end)
-
-
-def _began(name: str, data: Sequence[Tests], concept: Sequence[Tests], with_labels: Sequence[int]) -> int:
-    """The window from which on one column, or "overall", has changed."""
-    feature = "" if name == "overall" else name
-    found = []
-    if any(tests.names[test][0] == feature for tests in data for test in tests.in_alarm):
-        found.append(estimate_onset(_strongest(data, feature)).estimate)
-    if any(tests.names[test][0] == feature for tests in concept for test in tests.in_alarm):
-        found.append(with_labels[estimate_onset(_strongest(concept, feature)).estimate])
-    return min(found)
-
-
-def _known_by_heart(
-    reference: ReferenceModel, concept: Sequence[Tests], quality: QualityChange | None
-) -> bool:
-    """Whether the model looks trained on the reference: worse than there from the first window on."""
-    if quality is None or quality.reference is None or quality.after is None:
-        return False
-    if not any(tests.in_alarm.size for tests in concept):
-        return False
-    onset = estimate_onset(_strongest(concept))
-    if onset.estimate > 0 or onset.end is not None:
-        return False
-    if reference.task == "regression":
-        return quality.after.low > quality.reference.high
-    return quality.after.high < quality.reference.low
-
-
 def _as_onset(found: OnsetEstimate, windows: Sequence[WindowProfile], settings: Settings) -> Onset:
     return Onset(
         settings.show_time(windows[found.earliest].start),
         settings.show_time(windows[found.estimate].start),
         settings.show_time(windows[found.latest].start),
     )
-
-
-def _shape(data: Sequence[Tests], concept: Sequence[Tests]) -> DriftShape:
-    families = max(
-        (data, concept),
-        key=lambda group: max((tests.strength.max(initial=0.0) for tests in group), default=0.0),
-    )
-    z = _strongest(families)
-    onset = estimate_onset(z)
-    if onset.end is not None:
-        return "recurring"
-    # The tests are added up as they moved together, so that noise of one weighs less.
-    direction = z[onset.estimate :].mean(axis=0)
-    return change_shape(z @ direction)
 
 
 def _findings(

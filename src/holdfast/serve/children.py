@@ -150,3 +150,17 @@ def exit_text(code: int) -> str:
         with contextlib.suppress(ValueError):
             return signal.Signals(-code).name
     return f"exit {code}"
+
+
+class Place:
+    """One worker's place: its socket, and who sits there."""
+
+    def __init__(self, index: int, listening: socket.socket) -> None:
+        self.index = index
+        self.listening = listening
+        self.current: WorkerProcess | None = None
+        self.leaving: list[WorkerProcess] = []
+        self.backoff = Backoff(longest_s=5.0)
+        self.start_at_s = 0.0
+        self.early_deaths = 0
+        self.was_ready = False

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+import msgspec
+
 from holdfast.clock import SystemClock
 from holdfast.errors import MissingExtraError
 from holdfast.serve.errors import ServeError
@@ -34,8 +36,19 @@ def check_deployment(deployment: Deployment) -> None:
 
 
 @contextlib.contextmanager
+def published(run_folder: Path, url: str, grpc: str | None, name: str) -> Iterator[None]:
+    """Say in the folder where the service is, as long as it is there."""
+    path = run_folder / "serve.json"
+    path.write_bytes(msgspec.json.encode({"url": url, "grpc": grpc, "pid": os.getpid(), "name": name}))
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
 def only_one(run_folder: Path) -> Iterator[None]:
-    """Hold the folder's lock; the kernel lets go of it however we end.
+    """Hold the folder's lock, with nobody's old counts in it; the kernel lets go of it however we end.
 
     Raises:
         ServeError: another supervisor serves this folder.
@@ -55,4 +68,6 @@ def only_one(run_folder: Path) -> Iterator[None]:
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()
+        for old in run_folder.glob("*.counts"):
+            old.unlink(missing_ok=True)
         yield

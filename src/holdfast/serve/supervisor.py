@@ -17,17 +17,22 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
 from holdfast.clock import SystemClock
 from holdfast.errors import HoldfastError
 from holdfast.serve.admission import KeyEntry
 from holdfast.serve.challenger import ShadowProcess
-from holdfast.serve.children import Background, Backoff, ChildSpec, WorkerProcess, exit_text, start_worker
+from holdfast.serve.children import (
+    Background,
+    ChildSpec,
+    Place,
+    WorkerProcess,
+    exit_text,
+    start_worker,
+)
 from holdfast.serve.control import Challenger, ChallengerFailed, Drain, Keys, Loaded, LoadFailed, Route, Start
 from holdfast.serve.dashboard import DashboardProcess
 from holdfast.serve.holdings import Holdings
-from holdfast.serve.preflight import check_deployment, only_one
+from holdfast.serve.preflight import check_deployment, only_one, published
 from holdfast.serve.rates import make_rates_file
 from holdfast.serve.sockets import open_sockets, reserve_port
 from holdfast.spec import Deployment
@@ -43,20 +48,6 @@ BACKGROUND_STOP_S: Final = 20.0
 RELOAD_AFTER_FAILURE_S: Final = 5.0
 MOST_EARLY_DEATHS: Final = 5
 """A worker that dies this often before it was ever ready will not get better by itself."""
-
-
-class _Place:
-    """One worker's place: its socket, and who sits there."""
-
-    def __init__(self, index: int, listening: socket.socket) -> None:
-        self.index = index
-        self.listening = listening
-        self.current: WorkerProcess | None = None
-        self.leaving: list[WorkerProcess] = []
-        self.backoff = Backoff(longest_s=5.0)
-        self.start_at_s = 0.0
-        self.early_deaths = 0
-        self.was_ready = False
 
 
 class Supervisor:
@@ -82,7 +73,7 @@ class Supervisor:
         self._background = [Background(spec) for spec in background]
         self._say = say
         self._selector = selectors.DefaultSelector()
-        self._places: list[_Place] = []
+        self._places: list[Place] = []
         self._route = Route(-1, None, "")
         self._rolls_out = False
         self._keys = Keys(())
@@ -110,14 +101,12 @@ class Supervisor:
         run_folder.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as undo:
             undo.enter_context(only_one(run_folder))
-            for old in run_folder.glob("*.counts"):
-                old.unlink(missing_ok=True)
             make_rates_file(run_folder)
             target = deployment.checklist.target
             sockets, port = open_sockets(target.host, target.port, deployment.checklist.compute.cores)
             for index, one in enumerate(sockets):
                 undo.callback(one.close)
-                self._places.append(_Place(index, one))
+                self._places.append(Place(index, one))
             scheme = "https" if deployment.checklist.security.tls_certificate else "http"
             host = f"[{target.host}]" if ":" in target.host.strip("[]") else target.host
             self._url = f"{scheme}://{host}:{port}"
@@ -129,17 +118,7 @@ class Supervisor:
             undo.enter_context(self._handle_signals())
             undo.callback(self._shadow.close)
             undo.callback(self._kill_all)
-            (run_folder / "serve.json").write_bytes(
-                msgspec.json.encode(
-                    {
-                        "url": self._url,
-                        "grpc": self._grpc_address or None,
-                        "pid": os.getpid(),
-                        "name": deployment.name,
-                    }
-                )
-            )
-            undo.callback((run_folder / "serve.json").unlink, missing_ok=True)
+            undo.enter_context(published(run_folder, self._url, self._grpc_address or None, deployment.name))
             for place in self._places:
                 place.current = self._start(place)
             # The workers load their libraries while we load the registry's.
@@ -192,7 +171,7 @@ class Supervisor:
             self._announce()
         self._listen(TICK_S)
 
-    def _tend(self, place: _Place, now_s: float) -> None:
+    def _tend(self, place: Place, now_s: float) -> None:
         for process in list(place.leaving):
             if process.process.poll() is not None:
                 self._bury(process)
@@ -215,7 +194,7 @@ class Supervisor:
         if place.current is None and now_s >= place.start_at_s and self._failed is None:
             place.current = self._start(place)
 
-    def _start(self, place: _Place) -> WorkerProcess:
+    def _start(self, place: Place) -> WorkerProcess:
         worker = start_worker(place.index, place.listening, self._shadow.copies)
         self._selector.register(worker.control, selectors.EVENT_READ, (place, worker))
         deployment = self._deployment
@@ -265,7 +244,7 @@ class Supervisor:
             for message in worker.reader.feed(data):
                 self._hear(place, worker, message)
 
-    def _hear(self, place: _Place, worker: WorkerProcess, message: Any) -> None:
+    def _hear(self, place: Place, worker: WorkerProcess, message: Any) -> None:
         if isinstance(message, Loaded):
             before = worker.version
             worker.generation, worker.version = message.generation, message.version

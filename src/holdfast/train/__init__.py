@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from holdfast.train.building import Built, Secrets, build_data_set, rebuild_data_set
+    from holdfast.train.building import Secrets, build_data_set, rebuild_data_set
     from holdfast.train.challenging import Asked, TrainReport, train_challenger
     from holdfast.train.comparing import Comparison, Difference, Slice
     from holdfast.train.data_set import DataSet
@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from holdfast.train.policy import Plan, State, decide
     from holdfast.train.replaying import PolicyOutcome, Replay, replay
     from holdfast.train.runs import Run, past_runs
+    from holdfast.train.storing import Built
     from holdfast.train.triggering import due
 
 _HOMES = {
     "Asked": "challenging",
-    "Built": "building",
+    "Built": "storing",
     "Comparison": "comparing",
     "DataSet": "data_set",
     "DataSetError": "errors",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,32 +12,22 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-import holdfast
-from holdfast.clock import Clock, iso_utc
+from holdfast.clock import Clock
 from holdfast.prediction_log import PredictionLog, Snapshot, read_snapshot
 from holdfast.privacy import SUBJECTS_FILE, Consent, Sealer, SubjectStore, consented
 from holdfast.spec import Deployment
 from holdfast.spec.checklist import Training
-from holdfast.train.croissant import CROISSANT_FILE, croissant_bytes
 from holdfast.train.errors import DataSetError
 from holdfast.train.file_source import FileSource, open_file_source
-from holdfast.train.log_source import CONTEXT, INPUT, newest_time_us, read_log
+from holdfast.train.log_source import CONTEXT, INPUT, now_of, read_log
 from holdfast.train.manifest import (
-    MANIFEST_FILE,
     SPLITS,
-    ConsentRecord,
     Manifest,
     Removed,
     Request,
     SourceRecord,
-    SplitRecord,
-    content_hash,
     file_hash,
-    manifest_bytes,
-    read_manifest,
 )
-from holdfast.train.overlapping import overlaps
-from holdfast.train.profiling import profile, suspicious
 from holdfast.train.rows import (
     ID,
     LABEL,
@@ -54,6 +42,7 @@ from holdfast.train.rows import (
     own_schema,
 )
 from holdfast.train.splitting import split_at_random, split_by_time
+from holdfast.train.storing import Built, Draft, store_data_set
 from holdfast.train.weighting import by_age, by_shift, for_immaturity, label_arrivals, scaled
 
 if TYPE_CHECKING:
@@ -70,15 +59,6 @@ class Secrets:
     sealer: Sealer | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Built:
-    """A data set in memory, and where its files lie."""
-
-    manifest: Manifest
-    splits: dict[str, pa.Table] = field(repr=False)
-    folder: Path
-
-
 @dataclass(slots=True)
 class _Counter:
     """Rows that are still in, and what took the others out."""
@@ -92,15 +72,6 @@ class _Counter:
         kept = self.table.filter(pa.array(chosen) if isinstance(chosen, np.ndarray) else chosen)
         self.removed.append(Removed(why, self.table.num_rows - kept.num_rows))
         self.table = kept
-
-
-def now_of(deployment: Deployment, log: PredictionLog, clock: Clock) -> int:
-    """Now, in the time of the rows: the newest prediction's, where rows carry their own time."""
-    if deployment.checklist.predictions.time_field:
-        newest = newest_time_us(log)
-        if newest is not None:
-            return newest + 1
-    return clock.now_us()
 
 
 def build_data_set(
@@ -250,7 +221,20 @@ class _Build:
         self._check(splits)
         splits["train"] = self._weighed(splits["train"], pa.concat_tables(unlabelled))
         self.removed += counter.removed
-        return self._store(splits, tuple(sources), folder)
+        draft = Draft(
+            deployment=self.deployment,
+            request=self.request,
+            plan=self.plan,
+            sources=tuple(sources),
+            splits=splits,
+            removed=tuple(self.removed),
+            notes=tuple(self.notes),
+            statements=len(self.statements),
+            refused_rows=self.refused,
+            files_kept=self.secrets.sealer is None,
+            clock=self.clock,
+        )
+        return store_data_set(draft, folder)
 
     # Sources
 
@@ -502,92 +486,6 @@ class _Build:
         place = train.column_names.index(WEIGHT)
         return train.set_column(place, WEIGHT, pa.array(scaled(np.asarray(weights, dtype=np.float64))))
 
-    # Files
-
-    def _store(
-        self, splits: dict[str, pa.Table], sources: tuple[SourceRecord, ...], folder: Path | None
-    ) -> Built:
-        sha256 = content_hash(splits)
-        root = self.deployment.datasets_folder if folder is None else folder
-        root.mkdir(parents=True, exist_ok=True)
-        target = root / sha256[:32]
-        kept = self.secrets.sealer is None
-        building = Path(tempfile.mkdtemp(prefix=".building-", dir=root))
-        try:
-            records = {
-                name: self._split_record(table, _write(table, building / f"{name}.parquet"))
-                for name, table in splits.items()
-            }
-            manifest = Manifest(
-                sha256=sha256,
-                deployment=self.deployment.name,
-                created_at=iso_utc(self.clock.now_us()),
-                made_by=f"holdfast {holdfast.__version__}",
-                checklist_hash=self.deployment.checklist_hash,
-                request=self.request,
-                sources=sources,
-                removed=tuple(self.removed),
-                splits=records,
-                consent=ConsentRecord(
-                    as_of=iso_utc(self.request.consent_as_of_us),
-                    rule=self._rule(),
-                    statements=len(self.statements),
-                    refused_rows=self.refused,
-                ),
-                profile=profile(
-                    splits,
-                    self.plan.features,
-                    show_values=self.deployment.checklist.privacy.sensitivity != "high",
-                ),
-                overlaps=overlaps(splits, self.plan.features),
-                notes=(*self.notes, *suspicious(splits["train"], self.plan)),
-                files_kept=kept,
-            )
-            if (target / MANIFEST_FILE).exists():
-                manifest = read_manifest(target)
-            else:
-                (building / MANIFEST_FILE).write_bytes(manifest_bytes(manifest))
-                (building / CROISSANT_FILE).write_bytes(croissant_bytes(manifest, splits))
-            _publish(building, target)
-        finally:
-            shutil.rmtree(building, ignore_errors=True)
-        return Built(manifest, splits, target)
-
-    def _rule(self) -> str:
-        if self.deployment.checklist.privacy.consent_field:
-            return "only rows whose subject agrees"
-        return "nobody was asked; rows of whoever has said no are left out"
-
-    def _split_record(self, table: pa.Table, path: Path) -> SplitRecord:
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        times = table.column(TIME).cast(pa.int64()).to_pylist()
-        reviewed = table.filter(table.column(REVIEWED))
-        return SplitRecord(
-            rows=table.num_rows,
-            since=iso_utc(min(times)) if times else None,
-            until=iso_utc(max(times)) if times else None,
-            label_mean=self._label_mean(table),
-            reviewed=int(pc.sum(table.column(REVIEWED)).as_py() or 0),
-            reviewed_label_mean=self._label_mean(reviewed) if reviewed.num_rows else None,
-            sha256=file_hash(path),
-        )
-
-    def _label_mean(self, table: pa.Table) -> float | None:
-        import pyarrow.compute as pc
-
-        if self.plan.task == "regression":
-            mean = pc.mean(table.column(LABEL)).as_py()
-            return None if mean is None else float(mean)
-        if self.plan.task != "binary" or not table.num_rows:
-            return None
-        wanted = self.deployment.checklist.model.positive_class
-        names = sorted({str(one) for one in self.plan.classes or table.column(LABEL).to_pylist()})
-        positive = wanted if wanted in names else names[-1]
-        labels = [str(one) for one in table.column(LABEL).to_pylist()]
-        return sum(one == positive for one in labels) / len(labels)
-
 
 def _times(column: pa.ChunkedArray) -> NDArray[np.float64]:
     import pyarrow as pa
@@ -598,23 +496,3 @@ def _times(column: pa.ChunkedArray) -> NDArray[np.float64]:
 
 def _cast(values: Any, schema: pa.Schema, name: str) -> Any:
     return values.cast(schema.field(name).type) if name in schema.names else values
-
-
-def _write(table: pa.Table, path: Path) -> Path:
-    from pyarrow import parquet
-
-    parquet.write_table(table.combine_chunks(), str(path), compression="zstd", row_group_size=65_536)
-    fd = os.open(path, os.O_RDONLY)
-    os.fsync(fd)
-    os.close(fd)
-    return path
-
-
-def _publish(building: Path, target: Path) -> None:
-    """The whole folder appears at once; one that is there already gets its files back, not its manifest."""
-    building.chmod(0o700)
-    if not target.exists():
-        building.rename(target)
-        return
-    for path in building.iterdir():
-        path.replace(target / path.name)

@@ -18,7 +18,7 @@ from holdfast.registry.candidate import answer_all
 from holdfast.runtime import open_runtime
 from holdfast.spec import Deployment
 from holdfast.spec.checklist import Training
-from holdfast.train.building import Built, Secrets, build_data_set
+from holdfast.train.building import Secrets, build_data_set
 from holdfast.train.card import card_sections
 from holdfast.train.comparing import (
     BASELINE,
@@ -38,6 +38,7 @@ from holdfast.train.recalibrating import recalibrated
 from holdfast.train.rows import LABEL, TIME, WEIGHT, Plan
 from holdfast.train.running import Progress, Trained, run_trainer
 from holdfast.train.runs import Run, start_run, write_run
+from holdfast.train.storing import Built
 from holdfast.train.trainer_process import READY_MADE, Order
 
 if TYPE_CHECKING:

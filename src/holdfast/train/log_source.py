@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from holdfast.clock import Clock
 from holdfast.prediction_log import PredictionLog, Snapshot
 from holdfast.privacy import SEALED, Sealer
+from holdfast.spec import Deployment
 from holdfast.train.errors import DataSetError
 from holdfast.train.rows import ID, SUBJECT, TIME
 
@@ -98,3 +100,12 @@ def read_log(
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
+
+
+def now_of(deployment: Deployment, log: PredictionLog, clock: Clock) -> int:
+    """Now, in the time of the rows: the newest prediction's, where rows carry their own time."""
+    if deployment.checklist.predictions.time_field:
+        newest = newest_time_us(log)
+        if newest is not None:
+            return newest + 1
+    return clock.now_us()

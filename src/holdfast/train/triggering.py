@@ -6,8 +6,8 @@ from holdfast.clock import Clock
 from holdfast.prediction_log import PredictionLog
 from holdfast.registry import Registry
 from holdfast.spec import Deployment
-from holdfast.train.building import now_of
 from holdfast.train.diagnosed import DIAGNOSIS
+from holdfast.train.log_source import now_of
 from holdfast.train.policy import Plan, State, decide
 from holdfast.train.runs import past_runs
 

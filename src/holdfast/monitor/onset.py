@@ -1,0 +1,108 @@
+"""Since when what stands has stood, and how it moved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.monitor.diagnosis import DriftShape, QualityChange
+from holdfast.monitor.evidence import Tests
+from holdfast.monitor.reference import ReferenceModel
+from holdfast.stats import OnsetEstimate, change_shape, estimate_onset
+
+_TESTS_FOR_ONSET: Final = 12
+"""Strongest tests whose windows are added up to find the onset."""
+_FAR_STRONGER: Final = 2.0
+"""The onset is that of one kind alone if its strongest value is so many times that of the other."""
+
+
+def strongest_tests(families: Sequence[Tests], feature: str | None = None) -> NDArray[np.float64]:
+    """`[W, K]` single-window values of the tests in alarm, of one feature or all, strongest first."""
+    ranked = sorted(
+        (
+            (float(tests.strength[:, test].max()), tests, int(test))
+            for tests in families
+            for test in tests.in_alarm
+            if feature is None or tests.names[test][0] == feature
+        ),
+        key=lambda item: -item[0],
+    )[:_TESTS_FOR_ONSET]
+    return np.stack([tests.single[:, test] for _, tests, test in ranked], axis=1)
+
+
+def locate(
+    data: Sequence[Tests], concept: Sequence[Tests], with_labels: Sequence[int], windows: int
+) -> OnsetEstimate | None:
+    """The onset of the kind that is far stronger, else the earlier, in numbers of all windows."""
+    weight = [
+        max((float(tests.strength.max(initial=0.0)) for tests in kind), default=0.0)
+        for kind in (data, concept)
+    ]
+    if weight[0] >= _FAR_STRONGER * weight[1]:
+        concept = ()
+    elif weight[1] >= _FAR_STRONGER * weight[0]:
+        data = ()
+    found: list[OnsetEstimate] = []
+    if any(tests.in_alarm.size for tests in data):
+        found.append(estimate_onset(strongest_tests(data)))
+    if any(tests.in_alarm.size for tests in concept):
+        inner = estimate_onset(strongest_tests(concept))
+        found.append(
+            OnsetEstimate(
+                with_labels[inner.earliest],
+                with_labels[inner.estimate],
+                with_labels[inner.latest],
+                None if inner.end is None else with_labels[inner.end],
+            )
+        )
+    if not found:
+        return None
+    first = min(found, key=lambda one: one.estimate)
+    return OnsetEstimate(first.earliest, first.estimate, min(first.latest, windows - 1), first.end)
+
+
+def first_window_of(
+    name: str, data: Sequence[Tests], concept: Sequence[Tests], with_labels: Sequence[int]
+) -> int:
+    """The window from which on one column, or "overall", has changed."""
+    feature = "" if name == "overall" else name
+    found = []
+    if any(tests.names[test][0] == feature for tests in data for test in tests.in_alarm):
+        found.append(estimate_onset(strongest_tests(data, feature)).estimate)
+    if any(tests.names[test][0] == feature for tests in concept for test in tests.in_alarm):
+        found.append(with_labels[estimate_onset(strongest_tests(concept, feature)).estimate])
+    return min(found)
+
+
+def known_by_heart(
+    reference: ReferenceModel, concept: Sequence[Tests], quality: QualityChange | None
+) -> bool:
+    """Whether the model looks trained on the reference: worse than there from the first window on."""
+    if quality is None or quality.reference is None or quality.after is None:
+        return False
+    if not any(tests.in_alarm.size for tests in concept):
+        return False
+    onset = estimate_onset(strongest_tests(concept))
+    if onset.estimate > 0 or onset.end is not None:
+        return False
+    if reference.task == "regression":
+        return quality.after.low > quality.reference.high
+    return quality.after.high < quality.reference.low
+
+
+def shape_of(data: Sequence[Tests], concept: Sequence[Tests]) -> DriftShape:
+    """How the stronger of the two kinds moved."""
+    families = max(
+        (data, concept),
+        key=lambda group: max((tests.strength.max(initial=0.0) for tests in group), default=0.0),
+    )
+    z = strongest_tests(families)
+    onset = estimate_onset(z)
+    if onset.end is not None:
+        return "recurring"
+    # The tests are added up as they moved together, so that noise of one weighs less.
+    direction = z[onset.estimate :].mean(axis=0)
+    return change_shape(z @ direction)

@@ -156,7 +156,7 @@ def test_a_background_command_is_restarted_and_ended_with_the_service(tmp_path: 
         first = sleepers()[0]
         os.kill(first, signal.SIGKILL)
         service.wait_for(lambda: sleepers() not in ([], [first]))
-        assert "sleeper ended (SIGKILL); starting it again" in service.log.read_text()
+        service.wait_for(lambda: "sleeper ended (SIGKILL); starting it again" in service.log.read_text())
         second = sleepers()[0]
         service.process.terminate()
         assert service.process.wait(20) == 0

@@ -273,9 +273,14 @@ class Service:
 
     @property
     def versions(self) -> list[str]:
-        """Those that are loaded, the champion first."""
+        """Those that answer by name, the champion first."""
         champion = "" if self.champion is None else self.champion.lane.version
-        return sorted(self._endpoints, key=lambda version: (version != champion, version))
+        named = [version for version, one in self._endpoints.items() if not self._is_spare(one)]
+        return sorted(named, key=lambda version: (version != champion, version))
+
+    def _is_spare(self, endpoint: Endpoint) -> bool:
+        """Whether it is loaded for a way back only: then nobody asks it by name."""
+        return endpoint is self.standby and endpoint.lane.version not in self._held
 
     def _open(self, model: LoadedModel) -> Endpoint:
         endpoint = self._endpoints.get(model.version)
@@ -311,7 +316,7 @@ class Service:
         if version is None:
             return self.champion
         found = self._endpoints.get(version)
-        if found is None:
+        if found is None or self._is_spare(found):
             raise UnknownModelError(
                 "this version is not loaded",
                 expected=", ".join(map(repr, self.versions)),

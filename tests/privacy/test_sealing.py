@@ -60,7 +60,13 @@ def record(**columns: list[Any]) -> PredictionRecord:
 
 def test_with_high_sensitivity_no_input_is_readable_and_all_can_be_opened_again(tmp_path: Path) -> None:
     redactor = open_redactor(HIGH, tmp_path, SECRETS, CLOCK)
-    raw = record(age=[47, None], dose=[1.5, 2.5], name=["Ada", "Bob"], ward=["7b", "8"], patient=["a", "b"])
+    raw = record(
+        age=[47, None],
+        dose=[1.5, 2.5],
+        name=["Ada", "Bob"],
+        ward=["geriatric ward 7b", "8"],
+        patient=["a", "b"],
+    )
     redacted = redactor.redact(raw)
     assert set(redacted.inputs) == {"name"}
     assert set(redacted.context) == {"sealed"}
@@ -71,12 +77,12 @@ def test_with_high_sensitivity_no_input_is_readable_and_all_can_be_opened_again(
             "context_sealed": redacted.context["sealed"],
         }
     )
-    assert b"7b" not in b"".join(str(one).encode() for one in redacted.context["sealed"])
+    assert b"geriatric" not in b"".join(str(one).encode() for one in redacted.context["sealed"])
     sealer = open_sealer(HIGH, tmp_path, SECRETS, CLOCK)
     assert sealer is not None
     opened = sealer.open_table(table)
     assert opened.drop_columns(["prediction_id", "subject"]).to_pylist() == [
-        {"input_age": 47, "input_dose": 1.5, "context_ward": "7b"},
+        {"input_age": 47, "input_dose": 1.5, "context_ward": "geriatric ward 7b"},
         {"input_age": None, "input_dose": 2.5, "context_ward": "8"},
     ]
 

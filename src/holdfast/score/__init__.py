@@ -1,7 +1,7 @@
 """Room `score`: tables in, tables out, and the library surface `load` and `predict`."""
 
 from holdfast.score.errors import BadRowError, ScoreError, TableError
-from holdfast.score.library import Model, Prediction, load, predict
+from holdfast.score.loading import Model, Prediction, load, predict
 from holdfast.score.table import BATCH_ARM, ScoreReport, score_table
 
 __all__ = [

@@ -26,6 +26,7 @@ from holdfast.serve.openapi import openapi
 from holdfast.serve.repository import INDEX, LOAD, UNLOAD, RepositoryRoutes
 from holdfast.serve.responses import JSON, error_response, json_response, read_body, read_json_body
 from holdfast.serve.service import INFER, PREDICT, Service, Sink
+from holdfast.serve.stream import STREAM
 from holdfast.serve.v1 import V1_PREDICT, status_v1
 from holdfast.telemetry import read_all, write_snapshot
 
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from holdfast.serve.forwarding import Forwarder
     from holdfast.serve.websocket import Streams
 
-STREAM: Final = "/v2/models/{model}/stream"
 PAGES: Final = "/ui/"
 """The dashboard's paths. It asks for a key by itself, with a form."""
 _OPEN: Final = frozenset({"/livez", "/readyz", "/v2/health/live", "/v2/health/ready", "/ping", "/health"})

@@ -30,6 +30,8 @@ from holdfast.spec.checklist import Stream
 _encode = msgspec.json.Encoder().encode
 State = Mapping[str, NDArray[Any]]
 """By name of the input, `[1, ...]`."""
+STREAM: Final = "/v2/models/{model}/stream"
+"""The route of streams, as paths and metrics name it."""
 MOST_WINDOWS: Final = 256
 """Of one frame: what comes after them must be sent again as a frame of its own."""
 

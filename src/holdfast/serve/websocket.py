@@ -21,10 +21,9 @@ from holdfast.serve.caller import Caller, read_caller
 from holdfast.serve.errors import OriginError, UnauthorisedError
 from holdfast.serve.responses import error_response
 from holdfast.serve.service import Endpoint, Service, Sink
-from holdfast.serve.stream import MOST_WINDOWS, FrameCall, StreamPlan, Windows
+from holdfast.serve.stream import MOST_WINDOWS, STREAM, FrameCall, StreamPlan, Windows
 from holdfast.spec.checklist import Checklist
 
-STREAM: Final = "/v2/models/{model}/stream"
 _GOING_AWAY: Final = 1001
 _NO_LONGER_ALLOWED: Final = 1008
 _encode = msgspec.json.Encoder().encode

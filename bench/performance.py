@@ -126,7 +126,7 @@ def numbers(kind: str, seed: int) -> dict[str, Any]:
     some = [
         n for n in range(REGRESSION_WINDOWS // 2, REGRESSION_WINDOWS) if found.windows[n].estimated_quality
     ]
-    estimated = np.array([found.windows[n].estimated_quality.value for n in some])  # type: ignore[union-attr]
+    estimated = np.array([found.windows[n].estimated_quality.value for n in some])  # type: ignore[union-attr]  # `some` have one
     return {
         "windows": len(some),
         "error": float(np.abs(estimated - realised[some]).mean()),

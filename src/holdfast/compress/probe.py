@@ -99,7 +99,7 @@ def main(path: str) -> None:
             ("many", candidate, many),
             ("original many", original, many),
         ):
-            times = _turn(lambda runtime=runtime, rows=rows: runtime.run(rows), plan.round_s)  # type: ignore[misc] # bound here
+            times = _turn(lambda runtime=runtime, rows=rows: runtime.run(rows), plan.round_s)  # type: ignore[misc]  # bound now
             turns[name].append(float(np.median(times)))
             if name == "one":
                 singles += times

@@ -7,7 +7,6 @@ import secrets
 import socket
 import subprocess
 import sys
-import time
 
 from holdfast.serve.children import Backoff, die_with_parent, exit_text
 from holdfast.serve.control import Challenger
@@ -76,9 +75,8 @@ class ShadowProcess:
             return
         with contextlib.suppress(ProcessLookupError):
             self.process.terminate()
-        end_s = time.monotonic() + STOP_S
-        while self.process.poll() is None and time.monotonic() < end_s:
-            time.sleep(0.01)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(STOP_S)
         self.kill()
 
     def kill(self) -> None:

@@ -309,8 +309,12 @@ def test_young_labels_weigh_one_over_the_share_that_comes_by_their_age(shop: Sho
 def test_weights_by_age_halve_each_half_life(shop: Shop) -> None:
     shop.days(0, 30)
     shop.reopen(TOML + 'weights = "age"\nhalf_life = "4d"\n')
-    train = build(shop).splits["train"]
+    splits = build(shop).splits
+    train = splits["train"]
     weight = {row["prediction_id"]: row["row_weight"] for row in train.to_pylist()}
+    dev = {row["prediction_id"]: row["row_weight"] for row in splits["dev"].to_pylist()}
+    day = max(dev)[6:8]
+    assert dev[f"order-{day}-007"] / weight[f"order-{int(day) - 8:02d}-007"] == pytest.approx(4.0)
     assert weight["order-08-007"] / weight["order-04-007"] == pytest.approx(2.0)
     assert pc.mean(train.column("row_weight")).as_py() == pytest.approx(1.0)
 

@@ -43,7 +43,7 @@ from holdfast.train.rows import (
 )
 from holdfast.train.splitting import split_at_random, split_by_time
 from holdfast.train.storing import Built, Draft, store_data_set
-from holdfast.train.weighting import by_age, by_shift, for_immaturity, label_arrivals, scaled
+from holdfast.train.weighting import for_immaturity, label_arrivals, weighed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -219,7 +219,7 @@ class _Build:
             raise self._nothing_left()
         splits = self._split(counter)
         self._check(splits)
-        splits["train"] = self._weighed(splits["train"], pa.concat_tables(unlabelled))
+        splits |= weighed(splits, pa.concat_tables(unlabelled), self.training, self.request)
         self.removed += counter.removed
         draft = Draft(
             deployment=self.deployment,
@@ -473,18 +473,6 @@ class _Build:
             expected="mature predictions with labels",
             next_step=self._where_they_went(),
         )
-
-    def _weighed(self, train: pa.Table, today: pa.Table) -> pa.Table:
-        import pyarrow as pa
-
-        weights = train.column(WEIGHT).to_numpy()
-        if self.training.weights == "age":
-            times = train.column(TIME).cast(pa.int64()).to_numpy()
-            weights = weights * by_age(times, self.request.as_of_us, self.training.half_life.microseconds)
-        elif self.training.weights == "shift":
-            weights = weights * by_shift(train, today, self.plan.features, self.training.seed)
-        place = train.column_names.index(WEIGHT)
-        return train.set_column(place, WEIGHT, pa.array(scaled(np.asarray(weights, dtype=np.float64))))
 
 
 def _times(column: pa.ChunkedArray) -> NDArray[np.float64]:

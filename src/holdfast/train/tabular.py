@@ -1,8 +1,10 @@
 """The ready-made trainer for tables: boosted trees with the right encoders, stopped early, calibrated.
 
 Numbers go in as they are, missing ones too. Of a text column the 32 most frequent values get a column each,
-the others share "none of them". Trees are added until the dev split has not gained for 20 rounds; then the
-scores are calibrated on the dev split, inside the trees, so that the model stays one that converts to ONNX.
+the others share "none of them". Trees are added until the dev split has not gained for 20 rounds, and the
+scaling that calibrates them there is found; then as many trees are grown on train and dev together, since the
+newest rows are the most like those to come, and scaled inside, so that the model converts to ONNX. What the
+scaling made up for between train and dev, it makes up for between dev and the rows to come.
 """
 
 from __future__ import annotations
@@ -35,10 +37,8 @@ _SETTINGS: Final = {
     "learning_rate": 0.08,
     "max_leaf_nodes": 15,
     "l2_regularization": 1.0,
-    "max_iter": MOST_TREES,
     "n_iter_no_change": PATIENCE,
     "tol": 1e-6,
-    "early_stopping": True,
 }
 
 
@@ -48,38 +48,57 @@ def train(data: DataSet) -> Any:
     Raises:
         TrainerFailedError: a feature is neither a number nor a text.
     """
-    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+    import pandas as pd
     from sklearn.pipeline import Pipeline
     from threadpoolctl import threadpool_limits
 
     rows, held = data.train, data.dev
     frame, dev = _plain(data.frame(rows)), _plain(data.frame(held))
     labels, dev_labels = data.labels(rows), data.labels(held)
-    if data.task == "regression":
-        maker: Any = HistGradientBoostingRegressor
-    else:
-        maker = HistGradientBoostingClassifier
-        # A class that only the dev split has cannot be learnt, and the dev loss of it is endless.
-        known = np.isin(dev_labels, np.unique(labels))
-        dev, dev_labels, held = dev[known], dev_labels[known], held.filter(known)
-    columns = _columns(frame)
+    weights, dev_weights = data.weights(rows), data.weights(held)
+    # A class that only the dev split has cannot be learnt before it is there, and its dev loss is endless.
+    known = np.isin(dev_labels, np.unique(labels)) | (data.task == "regression")
     data.progress(0.05, "encoding columns")
-    encoded, dev_encoded = columns.fit_transform(frame), columns.transform(dev)
-    trees = maker(**_SETTINGS, min_samples_leaf=least_leaf(len(frame)), random_state=data.seed)
+    columns = _columns(frame)
+    encoded, dev_encoded = columns.fit_transform(frame), columns.transform(dev[known])
     data.progress(0.1, "growing trees")
     with threadpool_limits(data.cores, "openmp"):
+        trees = _trees(data, len(frame), early_stopping=True, max_iter=MOST_TREES)
         trees.fit(
             encoded,
             labels,
-            sample_weight=data.weights(rows),
+            sample_weight=weights,
             X_val=dev_encoded,
-            y_val=dev_labels,
-            sample_weight_val=data.weights(held),
+            y_val=dev_labels[known],
+            sample_weight_val=dev_weights[known],
         )
-        data.progress(0.9, f"{trees.n_iter_} rounds of trees; calibrating")
-        found = calibrate_trees(trees, dev_encoded, dev_labels, data.weights(held))
+        found = scaling_of(trees, dev_encoded, dev_labels[known], dev_weights[known])
+        data.progress(0.5, f"{trees.n_iter_} rounds of trees; growing them on train and dev")
+        whole = _plain(pd.concat([frame, dev], ignore_index=True))
+        columns = _columns(whole)
+        trees = _trees(data, len(whole), early_stopping=False, max_iter=trees.n_iter_).fit(
+            columns.fit_transform(whole),
+            np.concatenate([labels, dev_labels]),
+            sample_weight=np.concatenate([weights, dev_weights]),
+        )
+    if found is not None:
+        scale_trees(trees, found)
     print(f"{trees.n_iter_} rounds of trees; " + _said(found))  # noqa: T201 - into the captured log
     return Pipeline([("columns", columns), ("trees", trees)])
+
+
+def _trees(data: DataSet, rows: int, *, early_stopping: bool, max_iter: int) -> Any:
+    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+
+    regression = data.task == "regression"
+    maker: Any = HistGradientBoostingRegressor if regression else HistGradientBoostingClassifier
+    return maker(
+        **_SETTINGS,
+        early_stopping=early_stopping,
+        max_iter=max_iter,
+        min_samples_leaf=least_leaf(rows),
+        random_state=data.seed,
+    )
 
 
 def _plain(frame: pd.DataFrame) -> pd.DataFrame:
@@ -124,11 +143,10 @@ def _columns(frame: pd.DataFrame) -> Any:
     return ColumnTransformer(steps)
 
 
-def calibrate_trees(trees: Any, dev: Any, labels: Any, weights: Any) -> Scaling | None:
-    """Scale a fitted histogram gradient boosting's raw scores so that they are right on the dev split.
+def scaling_of(trees: Any, dev: Any, labels: Any, weights: Any) -> Scaling | None:
+    """What to multiply a fitted histogram gradient boosting's raw scores by, and add, to be right on dev.
 
-    A line on raw scores is a factor on every leaf plus a baseline, so the model keeps its kind. Returns None,
-    and changes nothing, where the dev split is too small or the line would turn the order of scores around.
+    None where the dev split is too small or the line would turn the order of scores around.
     """
     raw = trees._raw_predict(np.asarray(dev, dtype=np.float64))  # noqa: SLF001 - no public access to raw scores
     try:
@@ -147,11 +165,15 @@ def calibrate_trees(trees: Any, dev: Any, labels: Any, weights: Any) -> Scaling 
         return None
     if not np.isfinite([found.slope, found.level]).all() or found.slope < _LEAST_SLOPE:
         return None
+    return found
+
+
+def scale_trees(trees: Any, by: Scaling) -> None:
+    """Scale the raw scores: a line on them is a factor on every leaf plus a baseline, so the kind stays."""
     for stage in trees._predictors:  # noqa: SLF001 - as above
         for predictor in stage:
-            predictor.nodes["value"] *= found.slope
-    trees._baseline_prediction = trees._baseline_prediction * found.slope + found.level  # noqa: SLF001 - as above
-    return found
+            predictor.nodes["value"] *= by.slope
+    trees._baseline_prediction = trees._baseline_prediction * by.slope + by.level  # noqa: SLF001 - as above
 
 
 def _said(found: Scaling | None) -> str:

@@ -2,23 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.spec.checklist import Training
 from holdfast.stats import ArrivalCurve, StatisticsError, arrival_curve, tell_apart
 from holdfast.train.errors import DataSetError
+from holdfast.train.rows import TIME, WEIGHT
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from holdfast.train.manifest import Request
 
 Numbers = NDArray[np.float64]
 LARGEST_RATIO: Final = 10.0
 """Of a weight to the mean: beyond it a few rows decide."""
 LARGEST_FIT: Final = 20_000
 """Rows of today that the others are told apart from, and as many of theirs."""
+
+
+def weighed(
+    splits: Mapping[str, pa.Table], today: pa.Table, settings: Training, request: Request
+) -> dict[str, pa.Table]:
+    """The train split weighed as `[training]` says, 1 on average; by age the dev split on the same scale.
+
+    Args:
+        splits: with a weight of each row already, such as the one for young labels.
+        today: features of the newest rows.
+        settings: `[training]`, maybe of a diagnosis.
+        request: for now and the features.
+    """
+    train = splits["train"]
+    weights = _weights(train)
+    found = {}
+    if settings.weights == "age":
+        half_life_us = settings.half_life.microseconds
+        weights = weights * by_age(_times_us(train), request.as_of_us, half_life_us)
+        dev = splits["dev"]
+        held = _weights(dev) * by_age(_times_us(dev), request.as_of_us, half_life_us)
+        found["dev"] = _with_weights(dev, held / (float(weights.mean()) or 1.0))
+    elif settings.weights == "shift":
+        weights = weights * by_shift(train, today, request.features, settings.seed)
+    return found | {"train": _with_weights(train, scaled(weights))}
+
+
+def _weights(table: pa.Table) -> Numbers:
+    return np.asarray(table.column(WEIGHT).to_numpy(), dtype=np.float64)
+
+
+def _times_us(table: pa.Table) -> NDArray[np.int64]:
+    import pyarrow as pa
+
+    return np.asarray(table.column(TIME).cast(pa.int64()).to_numpy(), dtype=np.int64)
+
+
+def _with_weights(table: pa.Table, weights: Numbers) -> pa.Table:
+    import pyarrow as pa
+
+    return table.set_column(table.column_names.index(WEIGHT), WEIGHT, pa.array(weights))
 
 
 def by_age(time_us: NDArray[np.int64], now_us: int, half_life_us: int) -> Numbers:

@@ -26,8 +26,8 @@ def serve_command(
 ) -> None:
     """Answer predictions over HTTP until SIGTERM or Ctrl-C, then drain and stop.
 
-    Runs one worker per core, the keeper that moves the log into its tables, the monitor, and while a rollout
-    is open its policy and its challenger.
+    Runs one worker per core, the keeper that moves the log into its tables, the monitor, where [training]
+    unattended is true the watch that trains, and while a rollout is open its policy and its challenger.
     """
     overrides = {
         "HOLDFAST_TARGET__HOST": host,
@@ -47,6 +47,8 @@ def serve_command(
         background.append(ChildSpec("keeper", [*this, "keep", *place]))
         if not no_monitor:
             background.append(ChildSpec("monitor", [*this, "monitor", "--follow", "--quiet", *place]))
+        if deployment.checklist.training.unattended:
+            background.append(ChildSpec("training", [*this, "train", "watch", "--quiet", *place]))
     background.append(ChildSpec("rollout", [*this, "rollout", "run", "--quiet", *place], during="rollout"))
     dashboard = [*this, "ui", *place, "--socket"]
     raise SystemExit(serve(deployment, background=background, dashboard=dashboard))

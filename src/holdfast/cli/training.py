@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
 import click
 
 from holdfast.cli.options import actor, folder_option, json_option, open_deployment, print_json, print_table
+from holdfast.cli.training_watch import watch_command
 from holdfast.clock import SystemClock, parse_time_us
 from holdfast.privacy import PSEUDONYM_KEY_VARIABLE, open_sealer
 from holdfast.registry import Registry
@@ -70,6 +72,9 @@ def train_command(  # noqa: PLR0917 - click passes them by name
     if context.invoked_subcommand is not None:
         return
     from holdfast.train import due, train_challenger
+
+    # Told to end, it ends its trainer and writes down that it was ended.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
 
     deployment = open_deployment(folder)
     clock = SystemClock()
@@ -237,6 +242,9 @@ def diagnoses_command(folder: Path, *, as_json: bool) -> None:
         print_json([dict(zip(headings, line, strict=True)) for line in lines])
         return
     print_table("", headings, lines)
+
+
+train_command.add_command(watch_command)
 
 
 class _ProgressLine:

@@ -154,6 +154,8 @@ def _approval(evidence: Evidence) -> str:
     quality = evidence.quality
     if quality is None:
         return "approved"
+    if quality.upper < 0:
+        return f"better by at least {-quality.upper:.3g} over {quality.n} labelled rows"
     return f"worse by at most {_number(quality.upper)} over {quality.n} labelled rows"
 
 

@@ -260,6 +260,7 @@ def _positive_lengths(checklist: Checklist) -> Broken:
         "training.timeout": checklist.training.timeout,
         "training.half_life": checklist.training.half_life,
         "training.schedule": checklist.training.schedule,
+        "training.watch_interval": checklist.training.watch_interval,
     }
     for path, length in lengths.items():
         if length.microseconds == 0:
@@ -267,12 +268,20 @@ def _positive_lengths(checklist: Checklist) -> Broken:
 
 
 def _training(checklist: Checklist) -> Broken:
-    """`trainer` and `command` are not both given; the trigger `quality` needs `least_quality`."""
+    """`trainer` and `command` are not both given; `unattended` needs triggers, `quality` `least_quality`."""
     training = checklist.training
     if training.trainer and training.command:
         yield (
             "training.command",
             ChecklistError("there is a trainer already", expected="trainer or command, not both"),
+        )
+    if training.unattended and not training.triggers:
+        yield (
+            "training.triggers",
+            ChecklistError(
+                "missing where [training] unattended is true",
+                expected='when to train, such as ["alarm", "schedule"]',
+            ),
         )
     if "quality" in training.triggers and training.least_quality is None:
         yield "training.least_quality", ChecklistError("missing", expected="the bound of the trigger quality")

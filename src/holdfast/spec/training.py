@@ -170,12 +170,31 @@ class Training(Section, frozen=True):
         tuple[Trigger, ...],
         Meta(
             description=(
-                "What starts a training with `holdfast train --trigger due`: a standing alarm, time, "
-                "quality below "
-                "least_quality, or enough new labels. Default none: by hand."
+                "What starts a training with `holdfast train --trigger due`, or by itself where unattended: "
+                "a standing alarm, time, quality below least_quality, or enough new labels. Default none: by "
+                "hand."
             )
         ),
     ] = ()
+    unattended: Annotated[
+        bool,
+        Meta(
+            description=(
+                "Whether `holdfast serve` watches the triggers and trains by itself, in a process of lowest "
+                "priority beside the workers. It registers a challenger; who answers does not change. "
+                "Default false: a training takes a core and memory of the service's machine."
+            )
+        ),
+    ] = False
+    watch_interval: Annotated[
+        Duration,
+        Meta(
+            description=(
+                "How often an unattended service looks whether a trigger holds. Default 1min: windows close "
+                "and labels come far more slowly."
+            )
+        ),
+    ] = field(default_factory=lambda: Duration(60_000_000))
     schedule: Annotated[
         Duration,
         Meta(description="Time between two trainings of the trigger schedule. Default 30d: monthly."),

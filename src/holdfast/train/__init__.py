@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from holdfast.train.runs import Run, past_runs
     from holdfast.train.storing import Built
     from holdfast.train.triggering import due
+    from holdfast.train.watching import Watch, Watched
 
 _HOMES = {
     "Asked": "challenging",
@@ -41,6 +42,8 @@ _HOMES = {
     "TrainError": "errors",
     "TrainReport": "challenging",
     "TrainerFailedError": "errors",
+    "Watch": "watching",
+    "Watched": "watching",
     "WorseError": "errors",
     "build_data_set": "building",
     "decide": "policy",
@@ -72,6 +75,8 @@ __all__ = [
     "TrainError",
     "TrainReport",
     "TrainerFailedError",
+    "Watch",
+    "Watched",
     "WorseError",
     "build_data_set",
     "decide",

@@ -12,7 +12,7 @@ import msgspec
 from holdfast.artifact import Answer, Artifact, OnnxSource, Reference, Signature, open_artifact
 from holdfast.clock import Clock
 from holdfast.errors import HoldfastError
-from holdfast.prediction_log import settle
+from holdfast.prediction_log import PredictionLog, settle
 from holdfast.registry import Judgement, ModelVersion, Registry, register_model
 from holdfast.registry.candidate import answer_all
 from holdfast.runtime import open_runtime
@@ -33,11 +33,12 @@ from holdfast.train.comparing import (
 from holdfast.train.data_set import DataSetPaths
 from holdfast.train.diagnosed import Recipe, recipe_of
 from holdfast.train.errors import TrainerFailedError, WorseError
+from holdfast.train.log_source import now_of
 from holdfast.train.manifest import Manifest
 from holdfast.train.recalibrating import recalibrated
 from holdfast.train.rows import LABEL, TIME, WEIGHT, Plan
 from holdfast.train.running import Progress, Trained, run_trainer
-from holdfast.train.runs import Run, start_run, write_run
+from holdfast.train.runs import Run, only_training, start_run, write_run
 from holdfast.train.storing import Built
 from holdfast.train.trainer_process import READY_MADE, Order
 
@@ -112,12 +113,21 @@ def train_challenger(
         DataSetError: the data set cannot be built.
         TrainerFailedError: the trainer gave no model.
         WorseError: the challenger is surely worse than the champion.
+        TrainError: another training is under way.
         ArtifactError: the model cannot be registered.
     """
-    run, folder = start_run(deployment, asked.trigger, asked.from_diagnosis, clock)
-    write_run(folder, run)
+    with only_training(deployment):
+        settle(deployment, clock)
+        now_us = now_of(deployment, PredictionLog(deployment), clock)
+        run, folder = start_run(deployment, asked.trigger, asked.from_diagnosis, clock, data_until_us=now_us)
+        job = _Job(deployment, registry, asked, clock, secrets, environ, actor, progress, folder)
+        return _recorded(job, run)
+
+
+def _recorded(job: _Job, run: Run) -> TrainReport:
+    """Do it, and write down what came of it."""
+    registry, asked, clock, folder = job.registry, job.asked, job.clock, job.folder
     began_s = clock.monotonic_s()
-    job = _Job(deployment, registry, asked, clock, secrets, environ, actor, progress, folder)
     try:
         report = job.run(run)
     except BaseException as error:
@@ -130,10 +140,11 @@ def train_challenger(
             seconds=clock.monotonic_s() - began_s,
             data_set=job.data_set,
             comparison=job.comparison,
-            data_until_us=job.data_until_us,
         )
         write_run(folder, ended)
-        registry.audit.add(actor=actor, action="train", target="", detail={"run": run.id, "outcome": state})
+        registry.audit.add(
+            actor=job.actor, action="train", target="", detail={"run": run.id, "outcome": state}
+        )
         raise
     ended = msgspec.structs.replace(
         run,
@@ -143,11 +154,10 @@ def train_challenger(
         data_set=job.data_set,
         seconds=clock.monotonic_s() - began_s,
         comparison=job.comparison,
-        data_until_us=job.data_until_us,
     )
     write_run(folder, ended)
     registry.audit.add(
-        actor=actor,
+        actor=job.actor,
         action="train",
         target=report.version,
         detail={
@@ -173,10 +183,8 @@ class _Job:
     folder: Path
     data_set: str | None = None
     comparison: dict[str, Any] | None = None
-    data_until_us: int | None = None
 
     def run(self, run: Run) -> TrainReport:
-        settle(self.deployment, self.clock)
         champion = self._champion()
         plan = None if champion is None else Plan.of_signature(champion.artifact.signature)
         recipe = recipe_of(self.registry, self.asked.from_diagnosis, self.deployment.checklist.training)
@@ -191,7 +199,6 @@ class _Job:
             settings=recipe.settings,
         )
         self.data_set = built.manifest.sha256
-        self.data_until_us = built.manifest.request.as_of_us
         try:
             return self._challenge(run, champion, recipe, built)
         finally:

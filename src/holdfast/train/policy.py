@@ -20,7 +20,9 @@ class State:
 
     now_us: int
     trained_us: tuple[int, ...] = ()
-    """When earlier trainings were, oldest first; the model's own making is the first where it is known."""
+    """When earlier trainings were, oldest first."""
+    made_us: int | None = None
+    """When the champion was made: the schedule counts from there until the first training."""
     alarm: bool = False
     """Whether an alarm stands."""
     alarm_since_us: int | None = None
@@ -70,7 +72,7 @@ def decide(state: State, settings: Training, triggers: tuple[str, ...] | None = 
 
 
 def _holds(name: str, state: State, settings: Training) -> Plan | None:
-    last = state.trained_us[-1] if state.trained_us else None
+    last = state.trained_us[-1] if state.trained_us else state.made_us
     if name == "alarm" and state.alarm:
         return Plan(train=True, trigger="alarm", reason="an alarm stands")
     if name == "schedule" and (last is None or state.now_us - last >= settings.schedule.microseconds):

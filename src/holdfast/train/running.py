@@ -68,7 +68,7 @@ def run_trainer(
     """
     folder = Path(order.folder)
     document = folder / "order.json"
-    document.write_bytes(msgspec.json.encode(order))
+    document.write_bytes(msgspec.json.encode(msgspec.structs.replace(order, parent=os.getpid())))
     given = {name: value for name, value in environ.items() if not name.startswith("HOLDFAST_")}
     threads = str(order.data_set.cores)
     given |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads)

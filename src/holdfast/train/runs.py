@@ -1,7 +1,9 @@
-"""One folder for each training: what was asked for and what came of it."""
+"""One folder for each training: what was asked for and what came of it. One training at a time."""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -12,8 +14,12 @@ import msgspec
 
 from holdfast.clock import Clock, iso_utc
 from holdfast.spec import Deployment
+from holdfast.train.errors import TrainError
+from holdfast.train.manifest import MANIFEST_FILE, read_manifest
+from holdfast.train.storing import BUILDING
 
 RUN_FILE: Final = "run.json"
+LOCK_FILE: Final = ".lock"
 MOST_RUNS: Final = 50
 """Older ones are removed: their outcome stands in the audit and in the registry."""
 
@@ -33,11 +39,57 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     from_diagnosis: int | None = None
     comparison: dict[str, Any] | None = None
     data_until_us: int | None = None
-    """Time of the newest row: what the schedule counts from where rows carry their own time."""
+    """Time of the newest row at the start: what triggers count from where rows carry their own time."""
+
+
+@contextlib.contextmanager
+def only_training(deployment: Deployment) -> Iterator[None]:
+    """Hold the lock of the deployment's trainings, with what a killed one left behind cleared away.
+
+    The kernel lets go of the lock however we end.
+
+    Raises:
+        TrainError: another process trains, or builds a data set, in this folder.
+    """
+    root = deployment.training_folder
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / LOCK_FILE).open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise TrainError(
+                "a training of this deployment is under way",
+                where=str(root),
+                expected="one at a time",
+                next_step="Wait for its end; its output stands in log.txt of the newest folder there",
+            ) from error
+        _clear(deployment)
+        yield
+
+
+def _clear(deployment: Deployment) -> None:
+    """What a process that was killed could not: half-built data sets, opened secrets, runs without an end."""
+    root = deployment.datasets_folder
+    for path in root.glob(f"{BUILDING}*"):
+        shutil.rmtree(path, ignore_errors=True)
+    for path in root.glob(f"*/{MANIFEST_FILE}"):
+        manifest = read_manifest(path.parent)
+        if not manifest.files_kept:
+            for name in manifest.splits:
+                (path.parent / f"{name}.parquet").unlink(missing_ok=True)
+    for run in past_runs(deployment):
+        if run.state == "running":
+            ended = msgspec.structs.replace(run, state="failed", error="its process was ended from outside")
+            write_run(deployment.training_folder / run.id, ended)
 
 
 def start_run(
-    deployment: Deployment, trigger: str, from_diagnosis: int | None, clock: Clock
+    deployment: Deployment,
+    trigger: str,
+    from_diagnosis: int | None,
+    clock: Clock,
+    *,
+    data_until_us: int | None = None,
 ) -> tuple[Run, Path]:
     """A new folder, which only this user can enter; the oldest ones beyond 50 are removed."""
     root = deployment.training_folder
@@ -49,6 +101,7 @@ def start_run(
         started_at_us=now_us,
         trigger=trigger,
         from_diagnosis=from_diagnosis,
+        data_until_us=data_until_us,
     )
     folder = root / run.id
     folder.mkdir(mode=0o700)

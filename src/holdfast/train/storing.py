@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import holdfast
 from holdfast.clock import Clock, iso_utc
@@ -32,6 +32,9 @@ from holdfast.train.rows import LABEL, REVIEWED, TIME, Plan
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+BUILDING: Final = ".building-"
+"""Beginning of the name of a folder that is not whole yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,7 @@ def store_data_set(draft: Draft, folder: Path | None) -> Built:
     root = draft.deployment.datasets_folder if folder is None else folder
     root.mkdir(parents=True, exist_ok=True)
     target = root / sha256[:32]
-    building = Path(tempfile.mkdtemp(prefix=".building-", dir=root))
+    building = Path(tempfile.mkdtemp(prefix=BUILDING, dir=root))
     try:
         records = {
             name: _split_record(draft, table, _write(table, building / f"{name}.parquet"))

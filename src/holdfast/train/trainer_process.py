@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +21,7 @@ from holdfast.train.errors import TrainerFailedError
 
 READY_MADE: Final = "holdfast.train.tabular:train"
 RESULT_FILE: Final = "result.json"
+_PR_SET_PDEATHSIG: Final = 1
 OUT_OF_MEMORY: Final = 71
 """Exit code of a trainer that was refused memory."""
 
@@ -36,6 +38,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     import_from: str
     """The deployment folder: modules are found there."""
     memory_mb: int
+    parent: int = 0
+    """Process to die with; 0: none."""
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +52,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 def main() -> None:
     """Carry out the order whose file is the first argument."""
     order = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Order)
+    if order.parent:
+        _die_with(order.parent)
     _limit(order.memory_mb)
     sys.path.insert(0, order.import_from)
     try:
@@ -62,6 +68,17 @@ def main() -> None:
         sys.stderr.flush()
         os._exit(OUT_OF_MEMORY)
     Path(order.folder, RESULT_FILE).write_bytes(msgspec.json.encode(Result(model=name)))
+
+
+def _die_with(parent: int) -> None:
+    """Whoever kills the training, kill -9 included, kills its trainer. Linux only; an exec keeps it."""
+    if not sys.platform.startswith("linux"):
+        return
+    import ctypes
+
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit("the training has ended")
 
 
 def _limit(memory_mb: int) -> None:

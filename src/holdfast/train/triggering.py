@@ -27,14 +27,13 @@ def due(
 
 
 def state_of(deployment: Deployment, registry: Registry, clock: Clock) -> State:
-    """What is known now. Trainings that failed count: they cost as much."""
+    """What is known now. Trainings that failed, or are under way, count: they cost as much."""
     log = PredictionLog(deployment)
     now_us = now_of(deployment, log, clock)
     timed = bool(deployment.checklist.predictions.time_field)
     trained = sorted(
         one.data_until_us if timed and one.data_until_us is not None else one.started_at_us
         for one in past_runs(deployment)
-        if one.state != "running"
     )
     champion = registry.route().champion
     found = [] if champion is None else registry.evidence(champion, DIAGNOSIS, limit=1)
@@ -46,11 +45,23 @@ def state_of(deployment: Deployment, registry: Registry, clock: Clock) -> State:
     return State(
         now_us=now_us,
         trained_us=tuple(trained),
+        made_us=_made_us(registry, log, champion, timed=timed),
         alarm=bool(payload.get("alarm")),
         quality=newest.get("value"),
         higher_is_better="error" not in metric,
         new_labels=_labels_since(log, since_us),
     )
+
+
+def _made_us(registry: Registry, log: PredictionLog, champion: str | None, *, timed: bool) -> int | None:
+    """When the champion was registered; where rows carry their own time, that of the first of them."""
+    if champion is None:
+        return None
+    if not timed:
+        return registry.version(champion).created_at_us
+    found = log.query("SELECT epoch_us(min(time)) AS first FROM predictions").read_all()
+    first: int | None = found.column("first").to_pylist()[0]
+    return first
 
 
 def _labels_since(log: PredictionLog, since_us: int | None) -> int:

@@ -42,7 +42,7 @@ BY_PATTERN = {
     "training.trainer": st.sampled_from(["", "shop.train:run"]),
     "training.command": st.just([]),  # instead of a trainer
     "training.review_field": st.just(""),  # one of the context fields
-    "training.unattended": st.just(False),  # it needs triggers
+    "training.unattended": st.sampled_from([False]),  # it needs triggers
     "training.triggers": st.lists(st.sampled_from(["alarm", "schedule", "labels"]), max_size=3),
     "logging.path": words.map(lambda word: f"logs/{word}"),
     "target.host": st.sampled_from(["127.0.0.1", "::1", "localhost"]),

@@ -1,5 +1,4 @@
-"""Logs that earlier versions wrote are read for ever. See `tests/golden/write_log_v1.py` for what they hold.
-Logs that earlier versions wrote are read for ever. See `tests/golden/write_log_v1.py` for what they hold."""
+"""Logs that earlier versions wrote are read for ever; `tests/golden/write_log_v1.py` says what they hold."""
 
 from __future__ import annotations
 
@@ -8,11 +7,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from holdfast.clock import ManualClock
 from holdfast.prediction_log import Counts, Keeper, PredictionLog, is_sampled
-from holdfast.privacy import subject_pseudonym
+from holdfast.privacy import Sealer, SubjectStore, subject_pseudonym
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 START_US = 1_790_000_000_000_000
@@ -85,3 +85,32 @@ def test_a_hole_in_a_golden_spool_is_named(log_folder: Path) -> None:
     assert not verified.ok
     assert verified.missing_rows == sum(hole.rows for hole in verified.holes) > 0
     assert all(hole.replica in clean.name for hole in verified.holes)
+
+
+@pytest.fixture
+def large_folder(tmp_path: Path) -> Path:
+    shutil.copytree(GOLDEN / "log-large-v1", tmp_path / "large")
+    return tmp_path / "large"
+
+
+def test_large_inputs_of_the_first_format_are_read_verified_and_unsealed(large_folder: Path) -> None:
+    """See `tests/golden/write_log_large_v1.py`."""
+    clock = ManualClock(START_US)
+    Keeper(large_folder / "log", clock, retains=False).run_once()
+    log = PredictionLog(large_folder / "log")
+    photos = np.arange(3 * 2 * 3 * 4, dtype=np.uint8).reshape(3, 2, 3, 4)
+    photos[2] = photos[0]
+    sounds = np.linspace(-1, 1, 24, dtype=np.float32).reshape(3, 8)
+    with SubjectStore(large_folder) as store:
+        sealer = Sealer(store, bytes(range(32)), clock)
+        for prefix in ("plain", "sealed"):
+            rows = rows_by_id(log)
+            for at in range(3):
+                row = rows[f"{prefix}-{at}"]
+                photo = log.large_input(row["large_photo"], sealer=sealer, subject=row["subject"])
+                np.testing.assert_array_equal(photo, photos[at])
+                np.testing.assert_array_equal(log.large_input(row["large_sound"]), sounds[at])
+        features = sealer.open_table(log.predictions().read_all())["feature_photo_brightness"].to_pylist()
+        assert sorted(features) == [0.25] * 4 + [0.5] * 2
+    verified = log.verify()
+    assert (verified.ok, verified.large_inputs) == (True, 2 + 3 + 3)

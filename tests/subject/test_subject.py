@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner
@@ -16,7 +19,15 @@ from pyarrow import parquet
 
 from holdfast.cli.app import root
 from holdfast.clock import SystemClock
-from holdfast.prediction_log import Label, PredictionLog, SpoolWriter, settle
+from holdfast.prediction_log import (
+    Label,
+    PredictionLog,
+    PredictionLogError,
+    SpoolWriter,
+    large_folder,
+    large_path,
+    settle,
+)
 from holdfast.privacy import (
     Consent,
     PredictionRecord,
@@ -53,6 +64,8 @@ field_actions = { dose = "generalise" }
 [privacy.generalise]
 dose = "width 5"
 """
+SCAN = np.linspace(0, 1, 400, dtype=np.float32).reshape(20, 20)
+"""The same for every patient."""
 ANN, BOB = "patient-4711-ann", "patient-0815-bob"
 
 
@@ -80,6 +93,8 @@ class Place:
                     inputs={"note": [f"about {patient}"] * rows, "dose": [7.5] * rows},
                     context={"patient": [patient] * rows, "agreed": [True] * rows},
                     prediction=[0.5] * rows,
+                    large={"scan": np.stack([SCAN] * rows)},
+                    features={"scan": {"brightness": [0.5] * rows}},
                 )
             )
         )
@@ -158,6 +173,8 @@ def test_nothing_readable_of_a_highly_sensitive_record_is_in_the_folder(place: P
     held = everything(place.deployment.log_folder)
     assert b"about patient" not in held
     assert ANN.encode() not in held
+    assert SCAN.tobytes()[:64] not in held
+    assert b"feature_scan" not in held
     assert subject_pseudonym(PSEUDONYM_KEY, ANN).encode() in held
 
 
@@ -171,6 +188,9 @@ def test_an_export_holds_everything_about_one_subject_in_the_clear_and_nothing_a
     assert {row["input_note"] for row in held["predictions"]} == {f"about {ANN}"}
     assert {row["input_dose"] for row in held["predictions"]} == {5.0}
     assert [row["y"] for row in held["predictions"] if row["prediction_id"] == "prediction-a-1"] == ["1"]
+    (scan,) = held["large_inputs"].values()
+    np.testing.assert_array_equal(np.load(io.BytesIO(base64.b64decode(scan))), SCAN)
+    assert {row["feature_scan_brightness"] for row in held["predictions"]} == {0.5}
     assert len(held["consents"]) == 1
     assert {path: len(rows) for path, rows in held["data_files"].items()} == {
         "references/1/reference.parquet": 2,
@@ -194,6 +214,7 @@ def test_after_an_erasure_no_byte_of_the_subject_is_in_the_folder_and_all_of_the
     assert {**after, "exported_at": ""} == {**before, "exported_at": ""}
     done = signed.certificate
     assert (done.predictions, done.labels, done.data_keys, done.consents) == (3, 1, 1, 1)
+    assert done.large_inputs == 1
     assert done.data_files == {
         "datasets/spring.parquet": 2, "references/1/reference.parquet": 2, "scored.csv": 1,
     }  # fmt: skip
@@ -203,6 +224,23 @@ def test_after_an_erasure_no_byte_of_the_subject_is_in_the_folder_and_all_of_the
     assert place.registry.audit.verify().ok
     again = place.erase(ANN).certificate
     assert (again.predictions, again.labels, again.complete) == (0, 0, True)
+
+
+def test_a_copy_of_a_sealed_content_cannot_be_opened_once_its_subject_is_erased(place: Place) -> None:
+    (digest,) = place.export(ANN)["large_inputs"]
+    backup = large_path(large_folder(place.deployment.log_folder), digest)
+    assert backup is not None
+    content = backup.read_bytes()
+    assert len(content) > SCAN.nbytes
+    place.erase(ANN)
+    assert not backup.exists()
+    backup.write_bytes(content)
+    sealer = open_sealer(place.deployment.checklist.privacy, place.deployment.folder, SECRETS, SystemClock())
+    for who in (ANN, BOB):
+        with pytest.raises(PredictionLogError, match="sealed"):
+            PredictionLog(place.deployment).large_input(
+                digest, sealer=sealer, subject=subject_pseudonym(PSEUDONYM_KEY, who)
+            )
 
 
 def test_a_subject_that_comes_back_starts_anew(place: Place) -> None:

@@ -181,6 +181,8 @@ def retain(folder: Path, *, dry_run: bool, as_json: bool) -> None:
     click.echo(f"{done}{reason}: {report.predictions} predictions, {report.labels} labels.")
     for column, n_values in report.values.items():
         click.echo(f"{done} {n_values} values of {column}.")
+    if report.large_inputs:
+        click.echo(f"{done} {report.large_inputs} large inputs, {report.large_input_bytes / 1e6:.1f} MB.")
     if dry_run:
         click.echo(f"The tables have {report.bytes_before / 1e6:.1f} MB.")
         return
@@ -215,7 +217,10 @@ def export(target: Path, folder: Path, *, as_json: bool) -> None:
 @folder_option
 @json_option
 def verify(folder: Path, *, as_json: bool) -> int:
-    """Prove that served = stored + sampled out + dropped. Exit 1 and name every hole and duplicate if not."""
+    """Prove that served = stored + sampled out + dropped, and that every large input is what it was.
+
+    Exit 1 and name every hole, duplicate, and large input that is missing or changed, if not.
+    """
     report = _open_settled(folder).verify()
     if as_json:
         print_json(report)
@@ -235,6 +240,10 @@ def _print_proof(report: VerifyReport) -> None:
         click.echo(f"  missing: {hole}")
     for hole in report.repeated:
         click.echo(f"  twice: {hole}")
+    if report.large_inputs:
+        click.echo(f"{report.large_inputs} large inputs are named; {report.large_fault_count} are not whole.")
+    for fault in report.large_faults:
+        click.echo(f"  large input {fault.fault}: {fault.digest}")
     for name, count in report.duplicate_ids:
         click.echo(f"  the caller gave the id {name} to {count} rows")
     if report.torn_records:

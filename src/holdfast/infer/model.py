@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.artifact.packing import Answer, OutputReader, Packer
-from holdfast.artifact.signature import Column, Signature
+from holdfast.artifact.signature import Column, Kind, Signature
 from holdfast.infer.budget import DEFAULT_BUDGET_BYTES, MOST_ROWS, Measured, measure, rows_in_memory
 from holdfast.infer.cost import RunCost
 from holdfast.infer.errors import ModelFailedError
+from holdfast.infer.large_inputs import LARGE_KINDS
 from holdfast.infer.validation import as_values, check_columns
 from holdfast.privacy.record import Values
 
@@ -56,6 +57,12 @@ class LoadedModel:
         """Of the warm-up."""
         self.most_rows = MOST_ROWS
         """Of one run; more are run in pieces."""
+        self.large_kinds: dict[str, Kind] = {
+            column.name: column.kind
+            for column in signature.columns
+            if column.kind in LARGE_KINDS and column.shape and column.dtype != "string"
+        }
+        """Inputs that the log may store beside its tables."""
         self._runtime = runtime
         self._positive: int | None = None
         if signature.task == "binary" and signature.positive_class in signature.classes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from holdfast.artifact.packing import Answer
 from holdfast.clock import Clock
 from holdfast.infer.block import Block
+from holdfast.infer.large_inputs import set_apart
 from holdfast.infer.model import LoadedModel
 from holdfast.prediction_log import new_prediction_ids
 from holdfast.privacy import PredictionRecord, Redactor
@@ -81,11 +82,20 @@ class DataPlane:
         redactor: decides what the log may hold; needed with a writer.
         clock: of arrival times and ids.
         synced: the writer's durability is "synced", so callers must `sync` before an answer leaves.
+        large_from_bytes: size of one value from which an input of kind image, audio or embedding is stored
+            beside the tables; None: never.
     """
 
     def __init__(
-        self, writer: SpoolWriter | None, redactor: Redactor | None, clock: Clock, *, synced: bool = False
+        self,
+        writer: SpoolWriter | None,
+        redactor: Redactor | None,
+        clock: Clock,
+        *,
+        synced: bool = False,
+        large_from_bytes: int | None = None,
     ) -> None:
+        self._large_from_bytes = large_from_bytes
         self.writer = writer
         self._redactor = redactor
         self._clock = clock
@@ -139,6 +149,11 @@ class DataPlane:
                     arrived if own is None else own
                     for own, arrived in zip(block.times_us, arrived_us, strict=True)
                 ]
+            inputs: Mapping[str, Values] = block.columns
+            large: Mapping[str, NDArray[np.generic]] = {}
+            features: Mapping[str, Mapping[str, Values]] = {}
+            if model.large_kinds and self._large_from_bytes is not None:
+                inputs, large, features = set_apart(inputs, model.large_kinds, self._large_from_bytes)
             tensor_task = model.signature.task == "tensor"
             record = PredictionRecord(
                 model_version=model.version,
@@ -146,12 +161,14 @@ class DataPlane:
                 prediction_ids=ids,
                 times_us=times,
                 latency_us=latency,
-                inputs=block.columns,
+                inputs=inputs,
                 context=block.context,
                 prediction=answer.prediction,
                 probabilities=answer.probabilities,
                 score=model.score(answer),
                 outputs=dict(answer.outputs) if tensor_task else {},
+                large=large,
+                features=features,
             )
             self.writer.append(self._redactor.redact(record))
             batch.record_s = time.monotonic() - ended

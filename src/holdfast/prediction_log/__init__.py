@@ -15,6 +15,7 @@ from holdfast.prediction_log.errors import (
 )
 from holdfast.prediction_log.ids import new_prediction_ids
 from holdfast.prediction_log.labels import Label, label_text
+from holdfast.prediction_log.large_store import LARGE, large_folder, large_path
 from holdfast.prediction_log.sampling import is_sampled
 from holdfast.prediction_log.spool import SpoolWriter
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from holdfast.prediction_log.keeper import Keeper, KeeperReport
     from holdfast.prediction_log.label_coverage import LabelReport, label_report
     from holdfast.prediction_log.label_file import LabelFileReport, add_label_file
+    from holdfast.prediction_log.large_keeping import LargeFault
     from holdfast.prediction_log.ledger import Hole, Ledger, ReplicaLedger, VerifyReport
     from holdfast.prediction_log.opening import log
     from holdfast.prediction_log.querying import DEFAULT_MEMORY_MB
@@ -53,6 +55,7 @@ _LOADED_ON_FIRST_USE = {
     "VerifyReport": "ledger",
     "erase": "settling",
     "foresee_retention": "settling",
+    "LargeFault": "large_keeping",
     "label_report": "label_coverage",
     "log": "opening",
     "RetentionReport": "retaining",
@@ -67,6 +70,7 @@ _LOADED_ON_FIRST_USE = {
 
 __all__ = [
     "DEFAULT_MEMORY_MB",
+    "LARGE",
     "Account",
     "Counts",
     "ErasedIds",
@@ -79,6 +83,7 @@ __all__ = [
     "Label",
     "LabelFileReport",
     "LabelReport",
+    "LargeFault",
     "Ledger",
     "LogFormatError",
     "LogFullError",
@@ -96,6 +101,8 @@ __all__ = [
     "is_sampled",
     "label_report",
     "label_text",
+    "large_folder",
+    "large_path",
     "log",
     "new_prediction_ids",
     "read_account",

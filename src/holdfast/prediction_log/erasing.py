@@ -8,8 +8,9 @@ step may be repeated, so a request that was interrupted is carried out again fro
 3. `erased rows noted`: in the ledger, so that the rows stay accounted for;
 4. `labels erased`, then `predictions erased`: from the newest version of the tables;
 5. `history erased`: older versions, statistics in the Delta log, and files left by killed keepers;
-6. `spool erased`: records in segments whose writer lives;
-7. `erasure reported`: the report takes the place of the request.
+6. `large inputs removed`: those that no row names any more;
+7. `spool erased`: records in segments whose writer lives;
+8. `erasure reported`: the report takes the place of the request.
 """
 
 from __future__ import annotations
@@ -68,6 +69,8 @@ class ErasureReport(msgspec.Struct, frozen=True, kw_only=True):
     """Labels of these predictions, every revision."""
     spool_records: int
     """Records overwritten in segments that are still being written."""
+    large_inputs: int = 0
+    """Contents removed since no row names them any more."""
     files_removed: int
     """Data files of the tables that held, or had held, such rows, and orphans of killed keepers."""
     model_versions: tuple[str, ...]
@@ -121,6 +124,7 @@ class Eraser:
         clock: for the report.
         on_step: called after each step.
         is_shared: keepers of other machines commit to the same tables; they learn whom to forget from there.
+        remove_contents: removes the large inputs that no row of the tables names; returns how many.
     """
 
     def __init__(
@@ -131,7 +135,9 @@ class Eraser:
         on_step: Callable[[str], None],
         *,
         is_shared: bool = False,
+        remove_contents: Callable[[], int] = lambda: 0,
     ) -> None:
+        self._remove_contents = remove_contents
         self._is_shared = is_shared
         self._log_folder = log_folder
         self._tables = tables
@@ -163,6 +169,7 @@ class Eraser:
         self._step("predictions erased")
         files_removed = self._tables.predictions.forget_history() + self._tables.labels.forget_history()
         self._step("history erased")
+        large_inputs = self._remove_contents()
         spool_records, unreadable = self.blank_spool(frozenset(request.subjects))
         self._step("spool erased")
         report = ErasureReport(
@@ -172,6 +179,7 @@ class Eraser:
             predictions=request.found_predictions,
             labels=request.found_labels,
             spool_records=spool_records,
+            large_inputs=large_inputs,
             files_removed=files_removed,
             model_versions=request.model_versions,
             unreadable=tuple(unreadable),

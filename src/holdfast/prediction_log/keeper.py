@@ -7,11 +7,11 @@ What happens, in this order, and is safe to stop after any step:
    reads the segment again starts behind that offset.
 3. `labels committed`: the same for the table of labels, which has its own offsets.
 4. `ledger committed`: the counters of segments that are finished (writer gone, all committed).
-5. `tables synced`: their files are on the disk, so that a loss of power cannot take rows whose segment is
-   gone.
+5. `tables synced`: their files, and the large inputs that they name, are on the disk, so that a loss of
+   power cannot take rows whose segment is gone.
 6. `segment deleted`: only then, one after another.
 
-Now and then: those of `retaining` and `erasing`, `compacted`, `checkpointed`,
+Now and then: those of `retaining` and `erasing`, `large inputs removed`, `compacted`, `checkpointed`,
 `vacuumed`.
 """
 
@@ -34,7 +34,6 @@ from holdfast.clock import Clock
 from holdfast.prediction_log import proof
 from holdfast.prediction_log.account import Accountant
 from holdfast.prediction_log.arrow_rows import label_table, prediction_tables
-from holdfast.prediction_log.blocks import LabelBlock, PredictionBlock
 from holdfast.prediction_log.erasing import Eraser, ErasureRequest, pending_requests
 from holdfast.prediction_log.errors import LogFormatError, TableBusyError
 from holdfast.prediction_log.folders import (
@@ -42,14 +41,15 @@ from holdfast.prediction_log.folders import (
     retention_request,
     spool_folder,
 )
-from holdfast.prediction_log.frames import Damage
+from holdfast.prediction_log.large_keeping import Contents
 from holdfast.prediction_log.lease import Lease
 from holdfast.prediction_log.log_tables import LogTables
 from holdfast.prediction_log.places import Log, LogPlace
 from holdfast.prediction_log.retaining import Retention, RetentionReport, retain, write_report
-from holdfast.prediction_log.scanning import OpenSegment, SegmentSummary, decode, summarise
+from holdfast.prediction_log.scanning import OpenSegment, SegmentSummary, summarise
 from holdfast.prediction_log.schema import fit
 from holdfast.prediction_log.segments import SegmentRef, list_segments, remove_abandoned
+from holdfast.prediction_log.spooled import Batch, Progress, read_segment, size_bytes
 from holdfast.prediction_log.tables import LARGE_FILE_BYTES, SMALL_FILE_BYTES, LogTable
 from holdfast.prediction_log.upkeep import ledger_rows, note_ranges
 from holdfast.spec import Deployment
@@ -93,30 +93,6 @@ class KeeperReport(msgspec.Struct, frozen=True, kw_only=True):
     """Columns whose values have another type than the stored ones: their name, and where they went."""
     unreadable: tuple[str, ...] = ()
     """Segments left alone because a version of holdfast unknown to this one wrote them."""
-
-
-@dataclass(slots=True)
-class _Progress:
-    """How far one segment has come. All before `offset` is in the tables."""
-
-    offset: int
-    predictions_to: int
-    labels_to: int
-    finished: bool = False
-
-
-@dataclass(slots=True)
-class _Batch:
-    """Blocks read but not committed, and how far each segment was read."""
-
-    predictions: list[tuple[str, PredictionBlock]] = field(default_factory=list)
-    labels: list[tuple[str, LabelBlock]] = field(default_factory=list)
-    prediction_segments: set[str] = field(default_factory=set)
-    label_segments: set[str] = field(default_factory=set)
-    read_to: dict[str, int] = field(default_factory=dict)
-    finished: set[str] = field(default_factory=set)
-    torn_records: int = 0
-    bytes: int = 0
 
 
 @dataclass(slots=True)
@@ -175,8 +151,9 @@ class Keeper:
         self._step = on_step or _ignore
         self._lease = Lease(self._log_folder)
         self._accountant = Accountant(self._place, clock)
+        self._contents = Contents(self._log_folder, clock)
         self._tables: LogTables | None = None
-        self._progress: dict[str, _Progress] = {}
+        self._progress: dict[str, Progress] = {}
         self._retention_due_s = clock.monotonic_s() if retains else math.inf
         self._look_due_s = clock.monotonic_s()
 
@@ -239,12 +216,15 @@ class Keeper:
         tally = _Tally()
         # Before the spool is looked at: what was spooled before a request is in the tables when it is met.
         requests = pending_requests(self._log_folder)
-        retention_wanted = retention_request(self._log_folder).exists()
+        retention_wanted = (
+            retention_request(self._log_folder).exists() or self._clock.monotonic_s() >= self._retention_due_s
+        )
+        seen_ns = self._contents.moment() if self._contents.exist() and (requests or retention_wanted) else 0
         spool = spool_folder(self._log_folder)
         remove_abandoned(spool)
         segments = list_segments(spool)
         # What is there now, no more: writers that are faster must not keep a pass from ending.
-        left = sum(_size_bytes(ref) - self._progress_of(ref.name, tables).offset for ref in segments)
+        left = sum(size_bytes(ref) - self._progress_of(ref.name, tables).offset for ref in segments)
         erased_elsewhere = False
         if self._place.is_shared and (
             left > 0 or requests or retention_wanted or self._clock.monotonic_s() >= self._look_due_s
@@ -266,9 +246,9 @@ class Keeper:
                 break
         if erased_elsewhere:
             Eraser(self._log_folder, tables, self._clock, self._step, is_shared=True).blank_spool()
-        self._erase(requests, tables, tally)
-        if self._clock.monotonic_s() >= self._retention_due_s or retention_wanted:
-            self._retain(tables, tally)
+        self._erase(requests, tables, tally, seen_ns)
+        if retention_wanted:
+            self._retain(tables, tally, seen_ns)
             retention_request(self._log_folder).unlink(missing_ok=True)
             self._retention_due_s = self._clock.monotonic_s() + _RETENTION_EVERY_S
             for table, version in zip(tables.all, versions, strict=True):
@@ -293,17 +273,17 @@ class Keeper:
             self._tables = LogTables.open(self._place, self._clock)
         return self._tables
 
-    def _progress_of(self, segment: str, tables: LogTables) -> _Progress:
+    def _progress_of(self, segment: str, tables: LogTables) -> Progress:
         progress = self._progress.get(segment)
         if progress is None:
             predictions_to = tables.predictions.committed(segment) or 0
             labels_to = tables.labels.committed(segment) or 0
-            progress = _Progress(min(predictions_to, labels_to), predictions_to, labels_to)
+            progress = Progress(min(predictions_to, labels_to), predictions_to, labels_to)
             self._progress[segment] = progress
         return progress
 
-    def _read(self, segments: list[SegmentRef], tables: LogTables, tally: _Tally) -> _Batch:
-        batch = _Batch()
+    def _read(self, segments: list[SegmentRef], tables: LogTables, tally: _Tally) -> Batch:
+        batch = Batch()
         for ref in segments:
             left = self._batch_bytes - batch.bytes
             if left <= 0:
@@ -313,18 +293,19 @@ class Keeper:
                 continue
             with contextlib.suppress(FileNotFoundError), OpenSegment(ref) as segment:
                 try:
-                    _read_segment(segment, progress, left, batch)
+                    read_segment(segment, progress, left, batch)
                 except LogFormatError as error:
                     _log.error("left alone: %s", error)
                     tally.unreadable[ref.name] = None
         tally.torn_records += batch.torn_records
         return batch
 
-    def _commit(self, batch: _Batch, tables: LogTables, tally: _Tally) -> None:
+    def _commit(self, batch: Batch, tables: LogTables, tally: _Tally) -> None:
         if batch.predictions:
             rows = self._without_erased_subjects(self._fitted_predictions(batch, tables, tally), tables)
             offsets = {segment: batch.read_to[segment] for segment in sorted(batch.prediction_segments)}
             tables.predictions.append(rows, offsets)
+            self._contents.note(rows)
             tally.commits += 1
             tally.predictions += rows.num_rows
             self._step("predictions committed")
@@ -361,7 +342,7 @@ class Keeper:
         return rows.filter(pc.invert(gone))
 
     @staticmethod
-    def _fitted_predictions(batch: _Batch, tables: LogTables, tally: _Tally) -> pa.Table:
+    def _fitted_predictions(batch: Batch, tables: LogTables, tally: _Tally) -> pa.Table:
         schema = tables.predictions.schema
         fitted_tables = []
         for table in prediction_tables(batch.predictions):
@@ -385,6 +366,7 @@ class Keeper:
             tally.commits += 1
             self._step("ledger committed")
         if finished:
+            self._contents.sync()
             for table in tables.all:
                 table.sync()
             self._step("tables synced")
@@ -394,10 +376,25 @@ class Keeper:
             tally.segments_deleted += 1
             self._step("segment deleted")
 
-    def _erase(self, requests: list[ErasureRequest], tables: LogTables, tally: _Tally) -> None:
+    def _remove_contents(self, tables: LogTables, tally: _Tally, seen_ns: int) -> tuple[int, int]:
+        """Remove large inputs that no row names; none while a segment is unreadable, which may name some."""
+        if not seen_ns or tally.unreadable:
+            return 0, 0
+        removed = self._contents.remove_unnamed(tables.predictions.dataset(), seen_ns)
+        self._step("large inputs removed")
+        return removed
+
+    def _erase(self, requests: list[ErasureRequest], tables: LogTables, tally: _Tally, seen_ns: int) -> None:
         if not requests:
             return
-        eraser = Eraser(self._log_folder, tables, self._clock, self._step, is_shared=self._place.is_shared)
+        eraser = Eraser(
+            self._log_folder,
+            tables,
+            self._clock,
+            self._step,
+            is_shared=self._place.is_shared,
+            remove_contents=lambda: self._remove_contents(tables, tally, seen_ns)[0],
+        )
         for request in requests:
             for left in reversed(range(_TRIES_BESIDE_OTHERS)):
                 try:
@@ -410,8 +407,15 @@ class Keeper:
                     tables.refresh()
             tally.erasures += 1
 
-    def _retain(self, tables: LogTables, tally: _Tally) -> None:
-        tally.retention = retain(tables, self._retention, self._clock.now_us(), self._step)
+    def _retain(self, tables: LogTables, tally: _Tally, seen_ns: int) -> None:
+        tally.retention = retain(
+            tables,
+            self._retention,
+            self._clock.now_us(),
+            self._step,
+            sizes=self._contents.sizes() if seen_ns else {},
+            remove_contents=lambda: self._remove_contents(tables, tally, seen_ns),
+        )
         write_report(retention_file(self._log_folder), tally.retention)
 
     def _upkeep(self, table: LogTable, version_before: int) -> int:
@@ -434,39 +438,3 @@ class Keeper:
         table.vacuum()
         self._step("vacuumed")
         return table.version
-
-
-def _size_bytes(ref: SegmentRef) -> int:
-    try:
-        return ref.path.stat().st_size
-    except FileNotFoundError:
-        return 0
-
-
-def _read_segment(segment: OpenSegment, progress: _Progress, budget_bytes: int, batch: _Batch) -> None:
-    """Add what lies behind the segment's offset to the batch; nothing of it if a part is unreadable."""
-    name, replica = segment.ref.name, segment.ref.replica
-    predictions: list[tuple[str, PredictionBlock]] = []
-    labels: list[tuple[str, LabelBlock]] = []
-    read_to, torn = progress.offset, 0
-    for found in segment.frames(progress.offset, budget_bytes):
-        read_to = found.end
-        if isinstance(found, Damage):
-            torn += found.start > 0
-            continue
-        payload = decode(found, name)
-        if isinstance(payload, PredictionBlock) and found.end > progress.predictions_to:
-            predictions.append((replica, payload))
-        elif isinstance(payload, LabelBlock) and found.end > progress.labels_to:
-            labels.append((replica, payload))
-    batch.torn_records += torn
-    batch.bytes += read_to - progress.offset
-    batch.read_to[name] = read_to
-    if predictions:
-        batch.predictions += predictions
-        batch.prediction_segments.add(name)
-    if labels:
-        batch.labels += labels
-        batch.label_segments.add(name)
-    if segment.writer_gone and read_to >= segment.size_bytes:
-        batch.finished.add(name)

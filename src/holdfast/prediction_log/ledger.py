@@ -23,6 +23,7 @@ from holdfast.prediction_log import proof
 from holdfast.prediction_log.blocks import Counters
 from holdfast.prediction_log.errors import LogFormatError
 from holdfast.prediction_log.folders import spool_folder
+from holdfast.prediction_log.large_keeping import ContentCheck, LargeFault, names_in
 from holdfast.prediction_log.places import Log, LogPlace, TablePlace
 from holdfast.prediction_log.querying import connect
 from holdfast.prediction_log.scanning import OpenSegment, SegmentSummary, summarise
@@ -99,8 +100,8 @@ class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
     """What the proof found. Lists name at most 100; the counts beside them are complete."""
 
     ok: bool
-    """No hole, no row twice, nothing unaccounted, nothing unreadable. Ids that callers gave to several rows
-    do not make it false."""
+    """No hole, no row twice, nothing unaccounted, nothing unreadable, no large input gone or changed. Ids
+    that callers gave to several rows do not make it false."""
     holes: tuple[Hole, ...]
     """Rows and labels that were written and are nowhere."""
     missing_rows: int
@@ -114,6 +115,11 @@ class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
     torn_bytes: int
     unreadable: tuple[str, ...]
     """Segments written by a version of holdfast unknown to this one."""
+    large_inputs: int
+    """Large inputs that rows name; each was read whole."""
+    large_faults: tuple[LargeFault, ...]
+    """Of these, the ones that are gone or are not what they were."""
+    large_fault_count: int
     ledger: Ledger
 
 
@@ -265,7 +271,7 @@ def read_ledger(log: Log) -> Ledger:
 
 
 def verify_log(log: Log) -> VerifyReport:
-    """Prove the ledger: look for every sequence number, and at every id."""
+    """Prove the ledger: look for every sequence number, at every id, and into every large input."""
     place = LogPlace.of(log)
     reading = _Reading(place)
     ledger = reading.ledger()
@@ -277,10 +283,12 @@ def verify_log(log: Log) -> VerifyReport:
             holes += [Hole(table, replica, first, after - 1) for first, after in account.holes(table)]
             twice += [Hole(table, replica, first, after - 1) for first, after in account.repeated(table)]
     ids = _duplicate_ids(place.predictions)
+    contents = _check_contents(place)
     return VerifyReport(
         ok=not holes
         and not twice
         and not reading.unreadable
+        and not contents.faults
         and all(one.unaccounted == 0 for one in ledger.replicas),
         holes=tuple(holes[:_LISTED]),
         missing_rows=sum(hole.rows for hole in holes),
@@ -291,8 +299,27 @@ def verify_log(log: Log) -> VerifyReport:
         torn_records=reading.torn_records,
         torn_bytes=reading.torn_bytes,
         unreadable=tuple(reading.unreadable),
+        large_inputs=contents.checked,
+        large_faults=contents.faults[:_LISTED],
+        large_fault_count=len(contents.faults),
         ledger=ledger,
     )
+
+
+def _check_contents(place: LogPlace) -> ContentCheck:
+    """Of rows in the table; one that a keeper removed meanwhile is no longer named."""
+    if place.is_shared or not place.predictions.exists():
+        return ContentCheck.of(place.folder, set())
+    check = ContentCheck.of(place.folder, _names_now(place))
+    if not check.faults:
+        return check
+    still = _names_now(place)
+    faults = tuple(fault for fault in check.faults if bytes.fromhex(fault.digest) in still)
+    return msgspec.structs.replace(check, faults=faults)
+
+
+def _names_now(place: LogPlace) -> set[bytes]:
+    return names_in(place.predictions.dataset(place.predictions.open()))
 
 
 def _duplicate_ids(place: TablePlace) -> list[tuple[str, int]]:

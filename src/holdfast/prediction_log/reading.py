@@ -12,16 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pds
+from numpy.typing import NDArray
 
 from holdfast.prediction_log.errors import PredictionLogError
 from holdfast.prediction_log.exporting import ExportFormat, export_batches
+from holdfast.prediction_log.large_keeping import names_in
+from holdfast.prediction_log.large_store import large_folder, large_path
 from holdfast.prediction_log.ledger import Ledger, VerifyReport, read_ledger, verify_log
 from holdfast.prediction_log.places import Log, LogPlace
 from holdfast.prediction_log.querying import BATCH_ROWS, DEFAULT_MEMORY_MB, LAST_REVISIONS, connect, query
 from holdfast.prediction_log.schema import LABELS, PREDICTIONS, TIME
+from holdfast.privacy import Sealer, read_large
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
@@ -174,6 +179,42 @@ class PredictionLog:
         """
         read: Callable[..., pa.RecordBatchReader] = self.joined if labels else self.predictions
         return export_batches(read(since_us, until_us, columns), path, format)
+
+    def large_input(
+        self, digest: str, *, sealer: Sealer | None = None, subject: str | None = None
+    ) -> NDArray[np.generic]:
+        """The array that a row names in a column `large_<input>`.
+
+        Args:
+            digest: the content hash.
+            sealer: opens it, where the field is encrypted.
+            subject: as it stands in the row, for the sealer.
+
+        Raises:
+            PredictionLogError: it is not there (any more), or is sealed and cannot be opened.
+        """
+        path = large_path(large_folder(self.place.folder), digest)
+        found: NDArray[np.generic] | None = None
+        if path is not None:
+            found = read_large(
+                path.read_bytes(),
+                lambda header, sealed: None if sealer is None else sealer.open_bytes(subject, header, sealed),
+            )
+        if found is None:
+            raise PredictionLogError(
+                "the large input is not there" if path is None else "the large input is sealed",
+                where=str(large_folder(self.place.folder) / digest[:64]),
+                expected="a content hash of a row in this log, whose subject's key is not destroyed",
+                next_step="Retention and erasure remove large inputs: `holdfast log verify` says whether any "
+                "is missing that a row names",
+            )
+        return found
+
+    def large_inputs_of(self, subject: str | None) -> set[str]:
+        """Content hashes of large inputs of predictions about this subject (a pseudonym); None: of all."""
+        dataset = self._dataset("predictions")
+        meant = None if subject is None else pds.field("subject") == subject
+        return {digest.hex() for digest in names_in(dataset, meant)}
 
     def ledger(self) -> Ledger:
         """What became of every row served, from spool and tables; right while the service runs."""

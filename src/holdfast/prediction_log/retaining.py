@@ -2,10 +2,13 @@
 
 Rows go when they are older than `retention_days` or, oldest first, when the tables are larger than
 `max_bytes`. Values of a field class with days of its own go when they are older: the row stays, the value
-becomes null. Age counts from the moment of logging. Old versions of the files go an hour later, with the next
+becomes null. Large inputs go when they are older than `large_input_retention_days` or, those used longest ago
+first, when all of them are larger than `large_input_max_bytes`: rows and short features stay. Age counts from
+the moment of logging. Old versions of the files go an hour later, with the next
 vacuum.
 
-Steps: `expired rows noted` (in the ledger), `predictions expired`, `labels expired`, `values expired`.
+Steps: `expired rows noted` (in the ledger), `predictions expired`, `labels expired`, `values expired`, `large
+inputs expired` (their names are gone from the rows), `large inputs removed`.
 """
 
 from __future__ import annotations
@@ -22,11 +25,14 @@ import pyarrow.compute as pc
 import pyarrow.dataset as pds
 
 from holdfast.clock import iso_utc
+from holdfast.prediction_log.large_keeping import large_columns
+from holdfast.prediction_log.large_store import LARGE
 from holdfast.prediction_log.log_tables import LogTables
 from holdfast.prediction_log.querying import connect
 from holdfast.prediction_log.schema import TIME
 from holdfast.prediction_log.tables import LogTable
 from holdfast.prediction_log.upkeep import note_removed
+from holdfast.privacy import FEATURE
 from holdfast.spec import Deployment
 
 _DAY_US: Final = 86_400_000_000
@@ -35,6 +41,7 @@ _FIELD: Final = re.compile(
     r"(?:input|context)_(?P<field>.+?)(?:__(?:bool|int64|double|float|string|(?:list_)+[a-z0-9]+)(?:_\d+)?)?"
 )
 """A column of a field: its name, and the type if it is kept apart (see `schema`)."""
+_NO_CONTENTS: Final[Mapping[str, int]] = {}
 _FILL: Final = 0.9
 """Share of the largest size that is left by a removal, so that it is not due again at once."""
 
@@ -47,6 +54,9 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True):
     """Of the newest version of predictions and labels together."""
     fields: dict[str, int] = msgspec.field(default_factory=dict)
     """Days that the values of a field are kept, for fields whose class has days of its own."""
+    large_input_days: int | None = None
+    large_input_max_bytes: int | None = None
+    """Of all contents together."""
 
     @classmethod
     def of(cls, deployment: Deployment) -> Self:
@@ -61,6 +71,10 @@ class Retention(msgspec.Struct, frozen=True, kw_only=True):
                 for name, kind in deployment.checklist.privacy.fields.items()
                 if kind in classes
             },
+            large_input_days=logging.large_input_retention_days,
+            large_input_max_bytes=(
+                None if logging.large_input_max_gb is None else round(logging.large_input_max_gb * _GB)
+            ),
         )
 
 
@@ -76,15 +90,34 @@ class RetentionReport(msgspec.Struct, frozen=True, kw_only=True):
     """Rows logged before this moment are gone."""
     values: dict[str, int] = msgspec.field(default_factory=dict)
     """Values removed from rows that stay, by column."""
+    large_inputs: int = 0
+    """Contents that no row names any more and that were removed."""
+    large_input_bytes: int = 0
+    """Of these."""
     bytes_before: int = 0
     """Size of the newest version of predictions and labels."""
     bytes_after: int = 0
 
 
 def retain(
-    tables: LogTables, retention: Retention, now_us: int, on_step: Callable[[str], None]
+    tables: LogTables,
+    retention: Retention,
+    now_us: int,
+    on_step: Callable[[str], None],
+    *,
+    sizes: Mapping[str, int] = _NO_CONTENTS,
+    remove_contents: Callable[[], tuple[int, int]] = lambda: (0, 0),
 ) -> RetentionReport:
-    """Remove what is no longer kept. May be repeated after an interruption."""
+    """Remove what is no longer kept. May be repeated after an interruption.
+
+    Args:
+        tables: of the keeper that has the lease.
+        retention: what is kept.
+        now_us: age counts up to this moment.
+        on_step: called after each step.
+        sizes: bytes of each large input, by content hash.
+        remove_contents: removes those that no row names, and says how many and how many bytes.
+    """
     before = _size_bytes(tables)
     reason, cutoff_us = _cutoff(tables, retention, now_us, before)
     predictions = labels = 0
@@ -105,9 +138,18 @@ def retain(
     values: dict[str, int] = {}
     for days in sorted(set(retention.fields.values())):
         names = [name for name, kept in retention.fields.items() if kept == days]
-        values |= _expire_values(tables.predictions, names, now_us - days * _DAY_US)
+        columns = _columns_of(tables.predictions, names)
+        values |= _expire_columns(tables.predictions, columns, now_us - days * _DAY_US)
     if values:
         on_step("values expired")
+    large_until_us = _large_cutoff(tables.predictions, retention, now_us, sizes)
+    if large_until_us is not None:
+        columns = large_columns(tables.predictions.schema)
+        expired = _expire_columns(tables.predictions, columns, large_until_us)
+        if expired:
+            on_step("large inputs expired")
+        values |= {column: count + values.get(column, 0) for column, count in expired.items()}
+    large_inputs, large_input_bytes = remove_contents()
     return RetentionReport(
         done_at_us=now_us,
         predictions=predictions,
@@ -115,12 +157,16 @@ def retain(
         reason=reason if predictions or labels else "",
         cutoff_us=cutoff_us,
         values=values,
+        large_inputs=large_inputs,
+        large_input_bytes=large_input_bytes,
         bytes_before=before,
         bytes_after=_size_bytes(tables),
     )
 
 
-def foresee(tables: LogTables, retention: Retention, now_us: int) -> RetentionReport:
+def foresee(
+    tables: LogTables, retention: Retention, now_us: int, *, sizes: Mapping[str, int] = _NO_CONTENTS
+) -> RetentionReport:
     """What `retain` would remove at this moment; removes nothing, so `bytes_after` is `bytes_before`."""
     size = _size_bytes(tables)
     reason, cutoff_us = _cutoff(tables, retention, now_us, size)
@@ -130,10 +176,19 @@ def foresee(tables: LogTables, retention: Retention, now_us: int) -> RetentionRe
         predictions = tables.predictions.dataset().count_rows(filter=old)
         labels = tables.labels.dataset().count_rows(filter=pds.field("revision") < cutoff_us)
     values: dict[str, int] = {}
-    for days in sorted(set(retention.fields.values())):
-        names = [name for name, kept in retention.fields.items() if kept == days]
-        counts, _ = _expiring(tables.predictions, names, now_us - days * _DAY_US, kept_since_us=cutoff_us)
-        values |= counts
+    since_us = dict.fromkeys(large_columns(tables.predictions.schema), cutoff_us or 0)
+    cutoffs = [
+        (_columns_of(tables.predictions, [name]), now_us - days * _DAY_US)
+        for name, days in retention.fields.items()
+    ]
+    if (large_until_us := _large_cutoff(tables.predictions, retention, now_us, sizes)) is not None:
+        cutoffs.append((list(since_us), large_until_us))
+    for columns, until_us in cutoffs:
+        counts, _ = _expiring(tables.predictions, columns, until_us, kept_since_us=cutoff_us)
+        values |= {column: max(count, values.get(column, 0)) for column, count in counts.items()}
+        since_us |= {column: max(until_us, since_us[column]) for column in columns if column in since_us}
+    kept = {digest for digest, _ in _last_used(tables.predictions, since_us)}
+    going = {digest for digest, _ in _last_used(tables.predictions)} - kept
     return RetentionReport(
         done_at_us=now_us,
         predictions=predictions,
@@ -141,6 +196,8 @@ def foresee(tables: LogTables, retention: Retention, now_us: int) -> RetentionRe
         reason=reason if predictions or labels else "",
         cutoff_us=cutoff_us,
         values=values,
+        large_inputs=len(going),
+        large_input_bytes=sum(sizes.get(digest, 0) for digest in going),
         bytes_before=size,
         bytes_after=size,
     )
@@ -178,15 +235,58 @@ def _oldest_kept_us(predictions: LogTable, share: float) -> int | None:
     return None if found is None or found[0] is None else int(found[0]) + 1
 
 
+def _last_used(predictions: LogTable, since_us: Mapping[str, int] = _NO_CONTENTS) -> list[tuple[str, int]]:
+    """Content hashes of large inputs and when the last row with each was logged; the newest first.
+
+    With a moment for a column, only its names in rows from that moment on count.
+    """
+    columns = large_columns(predictions.schema)
+    if not columns:
+        return []
+    parts = " UNION ALL ".join(
+        f'SELECT "{column.replace(chr(34), chr(34) * 2)}" AS digest, logged_at FROM predictions '  # noqa: S608 - quoted names and numbers
+        f"WHERE logged_at >= make_timestamptz({int(since_us.get(column, 0))})"
+        for column in columns
+    )
+    with connect() as connection:
+        connection.register("predictions", predictions.dataset())
+        rows: list[tuple[str, int]] = connection.execute(
+            f"SELECT digest, epoch_us(max(logged_at)) AS used FROM ({parts}) "  # noqa: S608 - quoted names
+            "WHERE digest IS NOT NULL GROUP BY digest ORDER BY used DESC"
+        ).fetchall()
+    return rows
+
+
+def _large_cutoff(
+    predictions: LogTable, retention: Retention, now_us: int, sizes: Mapping[str, int]
+) -> int | None:
+    """The moment before which rows lose the names of their large inputs."""
+    days, largest = retention.large_input_days, retention.large_input_max_bytes
+    by_age = None if days is None else now_us - days * _DAY_US
+    if largest is None or sum(sizes.values()) <= largest:
+        return by_age
+    kept_bytes = 0
+    for digest, used_us in _last_used(predictions):
+        kept_bytes += sizes.get(digest, 0)
+        if kept_bytes > _FILL * largest:
+            return max(used_us + 1, by_age or 0)
+    return by_age
+
+
 def _columns_of(predictions: LogTable, names: list[str]) -> list[str]:
-    return [column for column in predictions.schema.names if _field_of(column) in names]
+    large = {f"{LARGE}{name}" for name in names}
+    features = tuple(f"{FEATURE}{name}_" for name in names)
+    return [
+        column
+        for column in predictions.schema.names
+        if _field_of(column) in names or column in large or column.startswith(features)
+    ]
 
 
 def _expiring(
-    predictions: LogTable, names: list[str], cutoff_us: int, *, kept_since_us: int | None = None
+    predictions: LogTable, columns: list[str], cutoff_us: int, *, kept_since_us: int | None = None
 ) -> tuple[dict[str, int], int | None]:
-    """Values of these fields in rows logged before the cutoff, by column, and when the first was logged."""
-    columns = _columns_of(predictions, names)
+    """Values in rows logged before the cutoff, by column, and when the first was logged."""
     if not columns:
         return {}, None
     held = (pds.field("logged_at") < pa.scalar(cutoff_us, TIME)) & _any_valid(columns)
@@ -205,12 +305,11 @@ def _expiring(
     return counts, oldest_us
 
 
-def _expire_values(predictions: LogTable, names: list[str], cutoff_us: int) -> dict[str, int]:
-    """Make the values of these fields null in rows logged before the cutoff; how many, by column."""
-    counts, oldest_us = _expiring(predictions, names, cutoff_us)
+def _expire_columns(predictions: LogTable, columns: list[str], cutoff_us: int) -> dict[str, int]:
+    """Make the values null in rows logged before the cutoff; how many, by column."""
+    counts, oldest_us = _expiring(predictions, columns, cutoff_us)
     if oldest_us is None:
         return {}
-    columns = _columns_of(predictions, names)
     old = pds.field("logged_at") < pa.scalar(cutoff_us, TIME)
     stretch = old & (pds.field("logged_at") >= pa.scalar(oldest_us, TIME))
     schema = predictions.schema

@@ -19,6 +19,7 @@ from holdfast.prediction_log.folders import (
     spool_folder,
 )
 from holdfast.prediction_log.keeper import Keeper, KeeperReport
+from holdfast.prediction_log.large_keeping import Contents
 from holdfast.prediction_log.log_tables import LogTables
 from holdfast.prediction_log.places import Log, LogPlace
 from holdfast.prediction_log.retaining import Retention, RetentionReport, foresee
@@ -130,7 +131,10 @@ def retain_now(log: Deployment, clock: Clock, *, timeout_s: float = 600.0) -> Re
 
 def foresee_retention(log: Deployment, clock: Clock) -> RetentionReport:
     """What `retain_now` would remove of the rows that are in the tables; removes nothing."""
-    return foresee(LogTables.open(LogPlace.of(log), clock), Retention.of(log), clock.now_us())
+    place = LogPlace.of(log)
+    contents = Contents(place.folder, clock)
+    sizes = contents.sizes() if contents.exist() else {}
+    return foresee(LogTables.open(place, clock), Retention.of(log), clock.now_us(), sizes=sizes)
 
 
 def _summaries(log_folder: Path) -> list[SegmentSummary]:

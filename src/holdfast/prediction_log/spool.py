@@ -10,7 +10,7 @@ import contextlib
 import errno
 import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -39,9 +39,10 @@ from holdfast.prediction_log.disk import sync_file
 from holdfast.prediction_log.errors import LogFullError, PredictionLogError
 from holdfast.prediction_log.frames import HEADER_BYTES, MAX_PAYLOAD_BYTES, seal
 from holdfast.prediction_log.labels import Label, label_text
+from holdfast.prediction_log.large_store import LargeWriter, sync_contents
 from holdfast.prediction_log.sampling import sampled_rows
 from holdfast.prediction_log.segments import SegmentFile, header_with, new_replica_id, spool_folder
-from holdfast.privacy import RedactedRecord, Values
+from holdfast.privacy import FEATURE, RedactedRecord, Values
 
 _REOPEN_AFTER_S: Final = 0.25
 _LARGEST_KEPT_BUFFER_BYTES: Final = 1 << 20
@@ -50,6 +51,8 @@ _SPACE_ERRORS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno
 
 _MOST_LAYOUTS: Final = 1000
 """Kept encoded; callers that send ever new context fields must not fill the memory."""
+
+_NOTHING_LARGE: Final[Mapping[str, Values]] = {}
 
 _Names = tuple[str, ...]
 _LayoutKey = tuple[_Names, _Names, _Names, _Names, tuple[str, ...], tuple[tuple[int, ...], ...]]
@@ -70,6 +73,7 @@ class SpoolWriter:
         durability: "process" survives kill -9; with "synced", call `sync` before the answer leaves.
         segment_bytes: size from which a new segment is begun.
         sampling_fraction: share of predictions stored, decided by the hash of each prediction id.
+        large_fraction: share of the stored predictions whose large inputs are stored too, decided alike.
         on_full: "answer" counts what cannot be written, "refuse" raises `LogFullError`.
         device: stored with each row.
 
@@ -87,6 +91,7 @@ class SpoolWriter:
         durability: Literal["process", "synced"] = "process",
         segment_bytes: int = 16 * 1024 * 1024,
         sampling_fraction: float = 1.0,
+        large_fraction: float = 1.0,
         on_full: Literal["answer", "refuse"] = "answer",
         device: str | None = None,
     ) -> None:
@@ -99,10 +104,13 @@ class SpoolWriter:
         """Times that `sync` failed and the answer left all the same."""
         self.log_folder = log_folder
         self._spool = spool_folder(log_folder)
+        self.large = LargeWriter(log_folder, self.replica, synced=durability == "synced")
+        """Of inputs that are stored beside the tables."""
         self._clock = clock
         self._synced_mode = durability == "synced"
         self._segment_bytes = segment_bytes
         self._sampling_fraction = sampling_fraction
+        self._large_fraction = large_fraction
         self._on_full = on_full
         self._device = device
         self._lock = threading.Lock()
@@ -160,7 +168,10 @@ class SpoolWriter:
             try:
                 if n_stored:
                     after = Counters(served, stored, sampled_out, self.dropped, self.labels)
-                    self._write("P", self._prediction_block(record, keep, after))
+                    if record.large:
+                        self._write_with_large(record, keep, after)
+                    else:
+                        self._write("P", self._prediction_block(record, keep, after))
                     self.stored = stored
             except OSError as error:
                 if self._on_full == "refuse":
@@ -171,6 +182,19 @@ class SpoolWriter:
             self.sampled_out = sampled_out
             if self.stored != stored or not n_stored:
                 self._count_in_header()
+
+    def _write_with_large(
+        self, record: RedactedRecord, keep: NDArray[np.intp] | None, after: Counters
+    ) -> None:
+        """First the contents, then the rows that name them; for all of it nothing is removed."""
+        ids = record.raw.prediction_ids
+        chosen = sampled_rows(ids, self._sampling_fraction * self._large_fraction)
+        wanted = np.full(len(ids), chosen is None)
+        if chosen is not None:
+            wanted[chosen] = True
+        with self.large.using():
+            hashes = self.large.put_all(record.large, wanted.tolist())
+            self._write("P", self._prediction_block(record, keep, after, hashes))
 
     def append_labels(self, labels: Sequence[Label]) -> None:
         """Write the labels. When this returns they survive the death of the process.
@@ -214,7 +238,9 @@ class SpoolWriter:
             with self._lock:
                 now = self._appends
                 segment, retired, self._retired = self._segment, self._retired, []
+                large = self.large.take_unsynced()
             try:
+                sync_contents(large)
                 self._flush(segment, retired)
             except OSError as error:
                 if segment is not None:
@@ -247,9 +273,11 @@ class SpoolWriter:
             if self._segment is not None:
                 self._retire(self._segment, ended=True)
                 self._segment = None
+            self.large.close()
         if self._synced_mode:
             with self._sync_lock:
                 retired, self._retired = self._retired, []
+                sync_contents(self.large.take_unsynced())
                 self._flush(None, retired)
 
     def _write(self, kind: str, block: msgspec.Struct) -> None:
@@ -328,7 +356,11 @@ class SpoolWriter:
                 return  # the next frame that can be written carries them
 
     def _prediction_block(
-        self, record: RedactedRecord, keep: NDArray[np.intp] | None, after: Counters
+        self,
+        record: RedactedRecord,
+        keep: NDArray[np.intp] | None,
+        after: Counters,
+        large: Mapping[str, Values] = _NOTHING_LARGE,
     ) -> PredictionBlock:
         raw = record.raw
         n = len(record)
@@ -342,6 +374,9 @@ class SpoolWriter:
             extra["score"] = raw.score
         if raw.probabilities is not None:
             extra["probabilities"] = raw.probabilities
+        if large or record.features:
+            extra |= large
+            extra |= {f"{FEATURE}{name}": values for name, values in record.features.items()}
         for fields in (record.inputs, record.context, raw.outputs, extra):
             if keep is None and type(fields) is Table:  # the usual inputs, and the usual number of them
                 if fields.matrix.shape != (len(fields.names), n):

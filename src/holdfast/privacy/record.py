@@ -39,6 +39,10 @@ class PredictionRecord:
     """Binary: P(positive class), N values. None: the second of two probabilities."""
     outputs: Mapping[str, Values] = field(default_factory=dict, repr=False)
     """Raw outputs, only for a `tensor` task."""
+    large: Mapping[str, NDArray[np.generic]] = field(default_factory=dict, repr=False)
+    """Inputs that are stored beside the tables, by column name; they are not among `inputs`."""
+    features: Mapping[str, Mapping[str, Values]] = field(default_factory=dict, repr=False)
+    """Short features of large inputs: by the input's name, then by the feature's."""
 
     def __len__(self) -> int:
         return len(self.prediction_ids)

@@ -8,6 +8,7 @@ from typing import Final, Never, final
 import numpy as np
 
 from holdfast.privacy.generalising import MASK, Generalise, generaliser
+from holdfast.privacy.large_values import LargeColumn, Seal
 from holdfast.privacy.pseudonym import (
     PrivacyError,
     PseudonymKeyError,
@@ -19,6 +20,9 @@ from holdfast.privacy.recogniser import redact_text
 from holdfast.privacy.record import PredictionRecord, Values
 from holdfast.privacy.sealing import SEALED, Sealer
 from holdfast.spec.checklist import FieldAction, FieldClass, Privacy
+
+FEATURE: Final = "feature_"
+"""Before the name of a column that holds a short feature: `feature_<input>_<feature>`."""
 
 __all__ = ["MASK", "PrivacyError", "PseudonymKeyError", "RedactedRecord", "Redactor"]
 
@@ -70,6 +74,8 @@ class _Seal:
 
 
 _SEAL: Final = _Seal()
+_NOTHING_LARGE: Final[Mapping[str, LargeColumn]] = {}
+_NO_FEATURES: Final[Mapping[str, Values]] = {}
 
 
 @final
@@ -80,10 +86,14 @@ class RedactedRecord:
     The repr shows no value.
     """
 
-    __slots__ = ("consent", "context", "inputs", "raw", "subject")
+    __slots__ = ("consent", "context", "features", "inputs", "large", "raw", "subject")
 
     inputs: Mapping[str, Values]
     context: Mapping[str, Values]
+    large: Mapping[str, LargeColumn]
+    """What is stored beside the tables."""
+    features: Mapping[str, Values]
+    """Short features of large inputs, by `<input>_<feature>`."""
     subject: Sequence[str | None] | None
     """Pseudonyms, N values; None where the checklist names no subject field or the record has none."""
     consent: Sequence[bool | None] | None
@@ -99,6 +109,8 @@ class RedactedRecord:
         context: Mapping[str, Values],
         subject: Sequence[str | None] | None,
         consent: Sequence[bool | None] | None,
+        large: Mapping[str, LargeColumn] = _NOTHING_LARGE,
+        features: Mapping[str, Values] = _NO_FEATURES,
     ) -> None:
         if seal is not _SEAL:
             raise PrivacyError(
@@ -109,6 +121,8 @@ class RedactedRecord:
         put(self, "raw", raw)
         put(self, "inputs", inputs)
         put(self, "context", context)
+        put(self, "large", large)
+        put(self, "features", features)
         put(self, "subject", subject)
         put(self, "consent", consent)
 
@@ -180,17 +194,51 @@ class Redactor:
         """The record as it may be logged. Costs well under a microsecond when no field needs an action."""
         if self._idle:
             return RedactedRecord(
-                _SEAL, record, inputs=record.inputs, context=record.context, subject=None, consent=None
+                _SEAL,
+                record,
+                inputs=record.inputs,
+                context=record.context,
+                subject=None,
+                consent=None,
+                large={name: LargeColumn(values) for name, values in record.large.items()}
+                if record.large
+                else _NOTHING_LARGE,
+                features=_named(record.features) if record.features else _NO_FEATURES,
             )
         secret: dict[str, Values] = {}
         subject = self._subject(record)
         inputs = self._redact_fields(record.inputs, secret, hide_personal=False)
+        large, features = self._redact_large(record, subject, secret)
         context = self._redact_fields(record.context, secret, hide_personal=True)
         if secret and self._sealer is not None:
             context = {**context, SEALED: self._seal(self._sealer, record, subject, secret)}
         return RedactedRecord(
-            _SEAL, record, inputs=inputs, context=context, subject=subject, consent=self._consent(record)
+            _SEAL,
+            record,
+            inputs=inputs,
+            context=context,
+            subject=subject,
+            consent=self._consent(record),
+            large=large,
+            features=features,
         )
+
+    def _redact_large(
+        self, record: PredictionRecord, subject: Sequence[str | None] | None, secret: dict[str, Values]
+    ) -> tuple[Mapping[str, LargeColumn], Mapping[str, Values]]:
+        """Large inputs are kept, encrypted with their features, or left out: nothing else fits an array."""
+        large: dict[str, LargeColumn] = {}
+        features: dict[str, Values] = {}
+        for name, values in record.large.items():
+            action = self._actions.get(name, self._unclassed)
+            of_this = _named({name: record.features.get(name, {})})
+            if action == "keep":
+                large[name] = LargeColumn(values)
+                features |= of_this
+            elif action == "encrypt" and self._sealer is not None:
+                large[name] = LargeColumn(values, _sealing(self._sealer, subject))
+                secret.update({f"{FEATURE}{feature}": found for feature, found in of_this.items()})
+        return large, features
 
     @staticmethod
     def _seal(
@@ -266,6 +314,19 @@ class Redactor:
             return None
         values = record.context.get(field)
         return record.inputs.get(field) if values is None else values
+
+
+def _named(features: Mapping[str, Mapping[str, Values]]) -> dict[str, Values]:
+    return {
+        f"{name}_{feature}": values for name, found in features.items() for feature, values in found.items()
+    }
+
+
+def _sealing(sealer: Sealer, subject: Sequence[str | None] | None) -> Seal:
+    def seal(row: int, header: bytes, content: memoryview) -> bytes:
+        return sealer.seal_bytes(None if subject is None else subject[row], header, content)
+
+    return seal
 
 
 def rows(values: Values) -> Sequence[object]:

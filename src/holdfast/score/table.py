@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from holdfast.artifact import Signature
 from holdfast.clock import Clock, SystemClock
-from holdfast.infer import Block, DataPlane, LoadedModel, RecordSchema, load_model
+from holdfast.infer import Block, DataPlane, LoadedModel, RecordSchema, large_from_bytes, load_model
 from holdfast.prediction_log import SpoolWriter, settle
 from holdfast.privacy import open_redactor
 from holdfast.registry import Registry
@@ -172,9 +172,10 @@ def _open_plane(deployment: Deployment, clock: Clock, pseudonym_key: bytes | Non
         durability=settings.durability,
         segment_bytes=round(settings.segment_mb * 1024 * 1024),
         sampling_fraction=settings.sampling_fraction,
+        large_fraction=settings.large_input_fraction,
         on_full=settings.on_full,
     )
-    return DataPlane(writer, redactor, clock)
+    return DataPlane(writer, redactor, clock, large_from_bytes=large_from_bytes(settings))
 
 
 def _check_all(

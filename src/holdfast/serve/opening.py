@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from holdfast.clock import SystemClock
-from holdfast.infer import DataPlane
+from holdfast.infer import DataPlane, large_from_bytes
 from holdfast.prediction_log import SpoolWriter
 from holdfast.privacy import open_redactor
 from holdfast.spec import Deployment
@@ -32,6 +32,7 @@ def open_plane(deployment: Deployment, replica: str, clock: SystemClock) -> Data
         durability=settings.durability,
         segment_bytes=round(settings.segment_mb * 1024 * 1024),
         sampling_fraction=settings.sampling_fraction,
+        large_fraction=settings.large_input_fraction,
         on_full=settings.on_full,
     )
-    return DataPlane(writer, redactor, clock, synced=synced)
+    return DataPlane(writer, redactor, clock, synced=synced, large_from_bytes=large_from_bytes(settings))

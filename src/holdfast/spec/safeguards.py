@@ -81,6 +81,46 @@ class Logging(Section, frozen=True):
             examples=[{"sensitive": 30, "free-text": 7}],
         ),
     ] = field(default_factory=dict)
+    large_input_kb: Annotated[
+        float,
+        Meta(
+            gt=0,
+            description=(
+                "Size in KB of one value from which an input of kind image, audio or embedding is stored "
+                "beside the tables, once for equal content, and the row holds its hash and short features. "
+                "Default 16: below, a file of its own costs more than the bytes in the row."
+            ),
+        ),
+    ] = 16.0
+    large_input_fraction: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=1,
+            description=(
+                "Share of stored predictions whose large inputs are stored too; the others keep the short "
+                "features alone. Default 1: all, so any row can be looked at and learned from."
+            ),
+        ),
+    ] = 1.0
+    large_input_retention_days: Annotated[
+        Annotated[int, Meta(ge=1, le=36_500)] | None,
+        Meta(
+            description=(
+                "Days that a large input is kept after the last prediction with it, where that is shorter; "
+                "rows and short features stay. Default unset: as long as its row."
+            )
+        ),
+    ] = None
+    large_input_max_gb: Annotated[
+        Annotated[float, Meta(gt=0)] | None,
+        Meta(
+            description=(
+                "Largest size of all large inputs in GB; beyond it those used longest ago go, down to nine "
+                "tenths. Default unset: only age counts."
+            )
+        ),
+    ] = None
     path: Annotated[
         str,
         Meta(

@@ -42,6 +42,8 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
     predictions: int
     labels: int
     spool_records: int
+    large_inputs: int = 0
+    """Contents stored beside the tables that nobody else's predictions name."""
     data_keys: int
     """Destroyed, so that copies of encrypted rows are closed for ever, backups included."""
     consents: int

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from holdfast.clock import Clock, iso_utc
-from holdfast.prediction_log import PredictionLog, erase, search_bytes, settle
+from holdfast.prediction_log import PredictionLog, erase, large_folder, large_path, search_bytes, settle
 from holdfast.privacy import SUBJECTS_FILE, PrivacyError, SubjectStore, canonical_text, subject_pseudonym
 from holdfast.registry import Registry
 from holdfast.spec import Deployment
@@ -40,8 +40,8 @@ def erase_subject(
     """Erase a subject from the deployment folder; returns once no file of it is left to search.
 
     Covers the data key, consents, references and data sets, predictions and labels in all versions of the
-    tables, and the spool, while the service runs. Does not reach copies outside the folder; of those, what
-    was encrypted can no longer be opened.
+    tables, large inputs that nobody else's predictions name, and the spool, while the service runs. Does not
+    reach copies outside the folder; of those, what was encrypted can no longer be opened.
 
     Args:
         deployment: with `[privacy] subject_field`.
@@ -57,6 +57,8 @@ def erase_subject(
         KeeperBehindError: the running keeper does not carry it out; the request stands.
     """
     wanted, pseudonym, ids = find(deployment, subject, pseudonym_key, clock)
+    log = PredictionLog(deployment)
+    digests = log.large_inputs_of(pseudonym)
     requested_at_us = clock.now_us()
     keys = consents = 0
     if (deployment.folder / SUBJECTS_FILE).exists():
@@ -68,7 +70,9 @@ def erase_subject(
         if (rows := remove_rows(path, wanted))
     }
     report = erase(deployment, clock, subjects=[pseudonym], prediction_ids=sorted(ids))
-    texts = [pseudonym, *sorted(ids)[:_MOST_IDS_SEARCHED]]
+    # What others' predictions name too stays, and so does its hash.
+    gone = sorted(digests - log.large_inputs_of(None)) if digests else []
+    texts = [pseudonym, *sorted(ids)[:_MOST_IDS_SEARCHED], *gone[:_MOST_IDS_SEARCHED]]
     identifier = canonical_text(subject)
     if len(identifier.encode()) >= _SHORTEST_SEARCHED_BYTES:
         texts.append(identifier)
@@ -79,6 +83,11 @@ def erase_subject(
     }
     if deployment.checklist.logging.tables:
         left |= {found.path for found in search_bytes(deployment.checklist.logging.tables, texts)}
+    left |= {
+        path.relative_to(deployment.folder).as_posix()
+        for digest in gone
+        if (path := large_path(large_folder(deployment.log_folder), digest)) is not None
+    }
     nonce = secrets.token_hex(16)
     trained, judged, by_file = _versions_with(registry, removed)
     said = {"request_id": report.request_id, "at": iso_utc(clock.now_us())}
@@ -94,6 +103,7 @@ def erase_subject(
         predictions=report.predictions,
         labels=report.labels,
         spool_records=report.spool_records,
+        large_inputs=report.large_inputs,
         data_keys=keys,
         consents=consents,
         data_files=removed,

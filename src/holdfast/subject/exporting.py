@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from typing import Any
 
+import numpy as np
+
 from holdfast.clock import Clock, iso_utc
-from holdfast.prediction_log import PredictionLog
+from holdfast.prediction_log import LARGE, PredictionLog, PredictionLogError
 from holdfast.privacy import SUBJECTS_FILE, Sealer, SubjectStore
 from holdfast.registry import Registry
 from holdfast.spec import Deployment
@@ -23,7 +27,10 @@ def export_subject(
     actor: str,
     clock: Clock,
 ) -> dict[str, Any]:
-    """Predictions with their labels, consents, and rows of references and data sets.
+    """Predictions with their labels and large inputs, consents, and rows of references and data sets.
+
+    A large input stands under its content hash as a NumPy `.npy` file in base64; null if its content is
+    sealed or gone.
 
     Args:
         deployment: with `[privacy] subject_field`.
@@ -49,6 +56,11 @@ def export_subject(
     if batches:
         table = pa.Table.from_batches(batches)
         rows = (table if sealer is None else sealer.open_table(table)).to_pylist()
+    log = PredictionLog(deployment)
+    large = {
+        digest: _large(log, digest, sealer, pseudonym)
+        for digest in sorted({row[name] for row in rows for name in row if name.startswith(LARGE)} - {None})
+    }
     consents = []
     if (deployment.folder / SUBJECTS_FILE).exists():
         with SubjectStore(deployment.folder) as store:
@@ -67,6 +79,17 @@ def export_subject(
         "deployment": deployment.name,
         "exported_at": iso_utc(clock.now_us()),
         "predictions": rows,
+        "large_inputs": large,
         "consents": consents,
         "data_files": files,
     }
+
+
+def _large(log: PredictionLog, digest: str, sealer: Sealer | None, pseudonym: str) -> str | None:
+    try:
+        value = log.large_input(digest, sealer=sealer, subject=pseudonym)
+    except PredictionLogError:
+        return None
+    content = io.BytesIO()
+    np.save(content, value, allow_pickle=False)
+    return base64.b64encode(content.getvalue()).decode()

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from live_service import Start, linear_model, starting
 
-from holdfast.clock import ManualClock
+from holdfast.clock import ManualClock, SystemClock
 from holdfast.infer import InputError, MalformedBodyError
-from holdfast.prediction_log import Label
+from holdfast.prediction_log import Label, erase
 from holdfast.serve.labels import read_labels
 
 start = starting
@@ -71,3 +71,18 @@ def test_a_broken_line_is_named_by_its_number() -> None:
     with pytest.raises(MalformedBodyError) as caught:
         read_labels(b'{"prediction_id": "a", "y": 1}\nnonsense\n', CLOCK, lines=True)
     assert caught.value.where == "line 2"
+
+
+def test_labels_of_erased_predictions_are_refused_and_counted(start: Start, tmp_path: Path) -> None:
+    server = start(linear_model())
+    erase(tmp_path / "log", SystemClock(), prediction_ids=["gone", "gone too"])
+    one, other, here = ({"prediction_id": name, "label": 1} for name in ("gone", "gone too", "here"))
+    status, body, _ = server.ask("POST", "/labels", [here, one, other])
+    assert status == 200
+    assert body["accepted"] == 1
+    assert [refused["where"] for refused in body["refused"]] == ["$[1].prediction_id", "$[2].prediction_id"]
+    status, body, _ = server.ask("POST", "/labels", one)
+    assert (status, body["where"]) == (410, "$.prediction_id")
+    assert "erased on request" in body["error"]
+    counts = server.service.counts.log
+    assert (counts.labels, counts.labels_refused) == (1, 3)

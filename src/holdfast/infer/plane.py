@@ -14,7 +14,7 @@ from holdfast.clock import Clock
 from holdfast.infer.block import Block
 from holdfast.infer.large_inputs import set_apart
 from holdfast.infer.model import LoadedModel
-from holdfast.prediction_log import new_prediction_ids
+from holdfast.prediction_log import LabelDoor, new_prediction_ids
 from holdfast.privacy import PredictionRecord, Redactor
 from holdfast.privacy.record import Values
 
@@ -97,6 +97,7 @@ class DataPlane:
     ) -> None:
         self._large_from_bytes = large_from_bytes
         self.writer = writer
+        self.labels = None if writer is None else LabelDoor(writer)
         self._redactor = redactor
         self._clock = clock
         self._synced = synced and writer is not None
@@ -188,14 +189,14 @@ class DataPlane:
         if self.writer is not None:
             self.writer.sync()
 
-    def append_labels(self, labels: list[Label]) -> None:
-        """Write labels to the log.
+    def append_labels(self, labels: list[Label]) -> list[int]:
+        """Write labels to the log; returns the places of those that were turned away.
 
         Raises:
+            ErasedPredictionError: all of them are for predictions that were erased.
             LogFullError: they could not be written.
         """
-        if self.writer is not None:
-            self.writer.append_labels(labels)
+        return [] if self.labels is None else self.labels.append(labels)
 
     def close(self) -> None:
         """Close the log writer; no call may follow."""

@@ -8,12 +8,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from holdfast.prediction_log.errors import (
+    ErasedPredictionError,
     KeeperBehindError,
     LogFormatError,
     LogFullError,
     PredictionLogError,
 )
 from holdfast.prediction_log.ids import new_prediction_ids
+from holdfast.prediction_log.label_door import LabelDoor
 from holdfast.prediction_log.labels import Label, label_text
 from holdfast.prediction_log.large_store import LARGE, large_folder, large_path
 from holdfast.prediction_log.sampling import is_sampled
@@ -74,6 +76,7 @@ __all__ = [
     "Account",
     "Counts",
     "ErasedIds",
+    "ErasedPredictionError",
     "ErasureReport",
     "Found",
     "Hole",
@@ -81,6 +84,7 @@ __all__ = [
     "KeeperBehindError",
     "KeeperReport",
     "Label",
+    "LabelDoor",
     "LabelFileReport",
     "LabelReport",
     "LargeFault",

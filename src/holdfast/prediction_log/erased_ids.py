@@ -6,7 +6,6 @@ hashes. An id that can be guessed can be looked up by whoever has the log; what 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -16,11 +15,12 @@ from deltalake import DeltaTable
 from numpy.typing import NDArray
 
 from holdfast.clock import Clock
+from holdfast.prediction_log.digests import digest_of
+from holdfast.prediction_log.label_door import write_erased
 from holdfast.prediction_log.places import Log, LogPlace
 from holdfast.prediction_log.schema import ERASED
 from holdfast.prediction_log.tables import LogTable
 
-_DIGEST_BYTES: Final = 16
 _SUBJECT: Final = "\0subject\0"
 """Before a subject, so that none is taken for a prediction id."""
 
@@ -33,10 +33,12 @@ class ErasedIds:
 
     def __init__(self, log: Log, clock: Clock) -> None:
         self._clock = clock
+        self._log_folder = LogPlace.of(log).folder
         self._place = LogPlace.of(log).erased
         self._key = b""
         self._version = -1
         self._digests: dict[bytes, int] = {}
+        self._published = 0
         self.refresh()
 
     def refresh(self) -> bool:
@@ -57,7 +59,7 @@ class ErasedIds:
         return len(self._digests)
 
     def __contains__(self, prediction_id: str) -> bool:
-        return bool(self._digests) and _digest(self._key, prediction_id) in self._digests
+        return bool(self._digests) and digest_of(self._key, prediction_id) in self._digests
 
     def mask(self, prediction_ids: Sequence[str]) -> NDArray[np.bool_]:
         """For each id whether it was erased."""
@@ -67,12 +69,18 @@ class ErasedIds:
         """Remember these ids; those that are known already are not entered again."""
         table = LogTable.open_or_create(self._place, ERASED, self._clock)
         self._key = self._key or table.id.encode()
-        fresh = sorted({_digest(self._key, name) for name in prediction_ids} - self._digests.keys())
+        fresh = sorted({digest_of(self._key, name) for name in prediction_ids} - self._digests.keys())
         if fresh:
             table.append(
                 pa.table({"digest": fresh, "erased_at": pa.array([now_us] * len(fresh))}).cast(ERASED), {}
             )
             self._digests |= dict.fromkeys(fresh, now_us)
+
+    def publish(self) -> None:
+        """Leave the hashes where every process of this machine finds them, if there are any."""
+        if self._digests and self._published != len(self._digests):
+            write_erased(self._log_folder, self._key, self._digests)
+            self._published = len(self._digests)
 
     def add_subjects(self, subjects: Iterable[str], now_us: int) -> None:
         """Remember that these were erased, for keepers of other machines that hold rows of them."""
@@ -82,14 +90,9 @@ class ErasedIds:
         """Whether a row about this subject had been logged when the subject was erased."""
         if subject is None or not self._digests:
             return False
-        erased_at_us = self._digests.get(_digest(self._key, _SUBJECT + subject))
+        erased_at_us = self._digests.get(digest_of(self._key, _SUBJECT + subject))
         return erased_at_us is not None and logged_at_us <= erased_at_us
 
 
 def _key(delta: DeltaTable) -> bytes:
     return str(delta.metadata().id).encode()
-
-
-def _digest(key: bytes, prediction_id: str) -> bytes:
-    text = prediction_id.encode("utf-8", "replace")
-    return hashlib.blake2b(text, digest_size=_DIGEST_BYTES, key=key).digest()

@@ -153,6 +153,7 @@ class Eraser:
         self._tables.erased_ids.add(ids, self._clock.now_us())
         if self._is_shared:
             self._tables.erased_ids.add_subjects(request.subjects, request.requested_at_us)
+        self._tables.erased_ids.publish()
         self._step("erased ids noted")
         of_ids = pds.field("prediction_id").isin(pa.array(ids, pa.string()))
         has_labels = note_removed(self._tables.labels, of_ids, "erased labels", self._tables.ledger)

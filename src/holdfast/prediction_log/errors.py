@@ -13,6 +13,10 @@ class LogFullError(PredictionLogError):
     """The log cannot be written (disk full, input/output error), and the caller must know."""
 
 
+class ErasedPredictionError(PredictionLogError):
+    """A label came for a prediction that was erased on request."""
+
+
 class LogFormatError(PredictionLogError):
     """A spool was written by a version of holdfast that this one does not know."""
 

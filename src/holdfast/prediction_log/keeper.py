@@ -225,12 +225,14 @@ class Keeper:
         segments = list_segments(spool)
         # What is there now, no more: writers that are faster must not keep a pass from ending.
         left = sum(size_bytes(ref) - self._progress_of(ref.name, tables).offset for ref in segments)
+        tables.erased_ids.publish()
         erased_elsewhere = False
         if self._place.is_shared and (
             left > 0 or requests or retention_wanted or self._clock.monotonic_s() >= self._look_due_s
         ):
             erased_elsewhere = tables.refresh() or (opened_now and len(tables.erased_ids) > 0)
             self._look_due_s = self._clock.monotonic_s() + _LOOK_EVERY_S
+            tables.erased_ids.publish()
             versions = [table.version for table in tables.all]
         while True:
             batch = self._read(segments, tables, tally)

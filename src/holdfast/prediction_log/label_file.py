@@ -12,7 +12,8 @@ import pyarrow as pa
 from pyarrow import csv, json, parquet
 
 from holdfast.clock import Clock, parse_time_us
-from holdfast.prediction_log.errors import PredictionLogError
+from holdfast.prediction_log.errors import ErasedPredictionError, PredictionLogError
+from holdfast.prediction_log.label_door import LabelDoor
 from holdfast.prediction_log.labels import Label
 from holdfast.prediction_log.settling import settle
 from holdfast.prediction_log.spool import SpoolWriter
@@ -30,8 +31,13 @@ class LabelFileReport(msgspec.Struct, frozen=True, kw_only=True):
     without_label: int
     """Rows whose label is empty; they are left out, and take nothing back."""
 
+    refused: int = 0
+    """Labels of predictions that were erased on request: they are not kept."""
+
     def __str__(self) -> str:
         text = f"Accepted {self.accepted} labels."
+        if self.refused:
+            text += f" Refused {self.refused}: their predictions were erased on request."
         return text + (f" {self.without_label} rows had none." if self.without_label else "")
 
 
@@ -88,17 +94,22 @@ def add_label_file(
         durability=logging.durability,
         segment_bytes=int(logging.segment_mb * 1024 * 1024),
     )
-    accepted = without = 0
+    door = LabelDoor(writer)
+    accepted = without = refused = 0
     try:
         for labels, empty in _labels(source, wanted, now_us):
-            writer.append_labels(labels)
-            accepted += len(labels)
+            try:
+                turned_away = len(door.append(labels))
+            except ErasedPredictionError:
+                turned_away = len(labels)
+            refused += turned_away
+            accepted += len(labels) - turned_away
             without += empty
         writer.sync()
     finally:
         writer.close()
     settle(deployment, clock)
-    return LabelFileReport(accepted=accepted, without_label=without)
+    return LabelFileReport(accepted=accepted, without_label=without, refused=refused)
 
 
 def _column_names(source: Path) -> list[str]:

@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from holdfast.errors import HoldfastError
 from holdfast.infer import NotReadyError
+from holdfast.prediction_log import ErasedPredictionError
 from holdfast.serve.caller import Caller, read_caller
 from holdfast.serve.consent import read_consents
 from holdfast.serve.errors import MethodNotAllowedError, RequestError, RouteNotFoundError
@@ -241,11 +242,23 @@ class _Routes:
             )
         labels = read_labels(body, self._service.clock, lines=lines)
         plane = self._service.plane
-        plane.append_labels(labels)
+        counts = self._service.counts.log
+        try:
+            refused = plane.append_labels(labels)
+        except ErasedPredictionError:
+            counts.labels_refused += len(labels)
+            raise
         if plane.syncs:
             await asyncio.to_thread(plane.sync)
-        self._service.counts.log.labels += len(labels)
-        return json_response({"accepted": len(labels)})
+        counts.labels += len(labels) - len(refused)
+        counts.labels_refused += len(refused)
+        answer: dict[str, Any] = {"accepted": len(labels) - len(refused)}
+        if refused:
+            answer["refused"] = [
+                {"where": f"$[{place}].prediction_id", "error": "the prediction was erased on request"}
+                for place in refused
+            ]
+        return json_response(answer)
 
     async def _consent(self, request: Request) -> Response:
         body = await read_json_body(request, self._service.max_body_bytes)

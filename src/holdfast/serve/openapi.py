@@ -172,6 +172,7 @@ def _errors(*statuses: int) -> dict[str, Any]:
         400: "The body is not readable.",
         401: "No accepted API key.",
         404: "No such model or version.",
+        410: "The prediction was erased on request.",
         413: "Too many rows or bytes.",
         415: "Not JSON.",
         422: "A value does not fit; `where` is its path.",
@@ -241,14 +242,27 @@ def _labels() -> dict[str, Any]:
     }
     content = _json({"oneOf": [label, {"type": "array", "items": label}]})
     content["application/x-ndjson"] = {"schema": label}
-    accepted = {"type": "object", "required": ["accepted"], "properties": {"accepted": {"type": "integer"}}}
+    refused = {
+        "type": "array",
+        "description": "Labels turned away, as their predictions were erased; absent where there are none.",
+        "items": {
+            "type": "object",
+            "required": ["where", "error"],
+            "properties": {"where": {"type": "string"}, "error": {"type": "string"}},
+        },
+    }
+    accepted = {
+        "type": "object",
+        "required": ["accepted"],
+        "properties": {"accepted": {"type": "integer"}, "refused": refused},
+    }
     return {
         "operationId": "labels",
         "summary": "Tell what turned out to be true; late, repeated and unknown ids are kept",
         "requestBody": {"required": True, "content": content},
         "responses": {
             "200": {"description": "Written to the log.", "content": _json(accepted)},
-            **_errors(400, 401, 413, 422, 503),
+            **_errors(400, 401, 410, 413, 422, 503),
         },
     }
 

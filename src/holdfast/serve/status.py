@@ -49,7 +49,7 @@ STATUS: Final[dict[type[HoldfastError], int]] = {
 }
 """By exact class; a subclass that is not listed has the status of its nearest listed ancestor."""
 
-_BY_NAME: Final = {"LogFullError": 503}
+_BY_NAME: Final = {"LogFullError": 503, "ErasedPredictionError": 410}
 """Errors of rooms whose modules the worker need not import to name them."""
 
 

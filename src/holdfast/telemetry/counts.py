@@ -86,6 +86,8 @@ class LogCounts(msgspec.Struct):
     sampled_out: int = 0
     dropped: int = 0
     labels: int = 0
+    labels_refused: int = 0
+    """Labels turned away, as their predictions had been erased."""
 
 
 class CopyCounts(msgspec.Struct):
@@ -207,6 +209,7 @@ class ServiceCounts(msgspec.Struct):
         self.log.sampled_out += other.log.sampled_out
         self.log.dropped += other.log.dropped
         self.log.labels += other.log.labels
+        self.log.labels_refused += other.log.labels_refused
         self.access_lost += other.access_lost
         if alive:
             self.queued_rows += other.queued_rows

@@ -31,7 +31,7 @@ class LogAccount(Protocol):
 
     @property
     def labels_refused(self) -> int:
-        """Labels that came for an erased prediction."""
+        """Labels for an erased prediction that the keeper refused."""
 
     @property
     def at_us(self) -> int:
@@ -181,6 +181,11 @@ class _Counts(Collector):
         labels = CounterMetricFamily("holdfast_labels", "Labels accepted.", labels=["model"])
         labels.add_metric([self._model], log.labels)
         yield labels
+        refused = CounterMetricFamily(
+            "holdfast_labels_refused", "Labels turned away, by the reason.", labels=["model", "reason"]
+        )
+        refused.add_metric([self._model, "erased"], log.labels_refused)
+        yield refused
         lost = CounterMetricFamily(
             "holdfast_access_log_lost", "Requests without a line in the access log.", labels=["model"]
         )

@@ -106,7 +106,7 @@ class Actions:
         Raises:
             FormError: the label is no class of the champion, or no number.
         """
-        from holdfast.prediction_log import Label, SpoolWriter
+        from holdfast.prediction_log import Label, LabelDoor, SpoolWriter
 
         prediction_id, text = fields.get("prediction_id", ""), fields.get("label", "").strip()
         if not prediction_id or len(prediction_id) > 200:
@@ -122,7 +122,7 @@ class Actions:
                     clock=self._clock,
                     durability="synced",
                 )
-            self._writer.append_labels([Label(prediction_id, value, self._clock.now_us())])
+            LabelDoor(self._writer).append([Label(prediction_id, value, self._clock.now_us())])
             self._writer.sync()
 
     def close(self) -> None:

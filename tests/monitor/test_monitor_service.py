@@ -16,6 +16,7 @@ import pyarrow as pa
 import pytest
 from sklearn.linear_model import LogisticRegression
 
+from holdfast.alerts import Alerting
 from holdfast.clock import ManualClock
 from holdfast.monitor import Diagnosis, Monitor, MonitorError
 from holdfast.monitor.service import DIAGNOSIS
@@ -270,3 +271,30 @@ def test_the_profiles_of_a_log_read_in_pieces_are_those_of_the_whole(
     monkeypatch.setattr(PredictionLog, "joined", in_pieces)
     monitor = Monitor(ward.deployment, ward.registry, ward.clock, explain=False)
     assert monitor.run_once().windows == whole.windows
+
+
+def test_an_alarm_and_its_end_are_told_once_each_by_whichever_monitor_looks(ward: Ward) -> None:
+    (ward.deployment.folder / "holdfast.toml").write_text(
+        CHECKLIST + '[alerts]\nwebhooks = ["http://127.0.0.1:9/"]\n'
+    )
+    deployment = Deployment.open(ward.deployment.folder, {})
+
+    def look() -> list[dict[str, Any]]:
+        alerting = Alerting.open(deployment, ward.registry, ward.clock, {})
+        Monitor(deployment, ward.registry, ward.clock, alerting=alerting).run_once()
+        return [one.content for one in ward.registry.outbox.deliveries()]
+
+    ward.log(6)
+    assert look() == []
+    ward.log(6, effect=-1.0)
+    look()
+    (told,) = look()
+    assert (told["kind"], told["what"], told["severity"]) == ("alarm", ["concept drift"], "critical")
+    assert told["since"].startswith("2026-02-22")
+    assert "Concept drift" in told["sentence"]
+    assert "Retrain on labelled rows" in told["advice"][0]
+    assert "errors more" in told["cost"]
+    version = ward.register(seed=2)
+    assert ward.registry.route().champion == version
+    newest = look()[0]
+    assert (newest["kind"], newest["key"]) == ("resolved", told["key"])

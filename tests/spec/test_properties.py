@@ -62,6 +62,11 @@ BY_PATTERN = {
         st.sampled_from(["quasi-identifier", "sensitive", "plain"]), st.sampled_from(["keep", "drop", "mask"])
     ),
     "alerts.webhooks": st.lists(words.map(lambda word: f"https://example.org/{word}"), max_size=2),
+    "alerts.channels": st.lists(words.map(lambda word: f"slack://{word}"), max_size=2),
+    "alerts.pagers": st.lists(words.map(lambda word: f"env:{word.upper()}"), max_size=2),
+    "alerts.quiet_hours": st.sampled_from(["", "22:00-07:00"]),
+    "alerts.time_zone": st.sampled_from(["UTC", "Europe/Berlin"]),
+    "alerts.dashboard": st.sampled_from(["", "https://example.org/ui/"]),
     "rollout.ramp": st.lists(st.floats(0.001, 0.999), max_size=3, unique=True).map(
         lambda some: [*sorted(some), 1]
     ),

@@ -50,6 +50,9 @@ def faults(**sections: Mapping[str, object]) -> list[str]:
         ("logging", {"context_fields": ["prediction_id"]}, "logging.context_fields[0]"),
         ("privacy", {"subject_field": "who", "consent_field": "who"}, "privacy.consent_field"),
         ("alerts", {"webhooks": ["ftp://example.org"]}, "alerts.webhooks[0]"),
+        ("alerts", {"channels": ["example.org"]}, "alerts.channels[0]"),
+        ("alerts", {"quiet_hours": "22-7"}, "alerts.quiet_hours"),
+        ("alerts", {"time_zone": "Europe/Atlantis"}, "alerts.time_zone"),
     ],
 )
 def test_a_contradiction_names_the_key_to_change(section: str, values: dict[str, object], path: str) -> None:

@@ -56,6 +56,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "log": ("holdfast.cli.prediction_log", "Read and prove the prediction log."),
     "monitor": ("holdfast.cli.monitoring", "Judge the windows of the log and print the diagnosis."),
     "diagnose": ("holdfast.cli.monitoring", "Compare two tables without any service."),
+    "alerts": ("holdfast.cli.alerts", "Test the channels of alarms; list what was told to whom."),
     "train": ("holdfast.cli.training", "Train a challenger and judge it against the champion."),
     "demo": ("holdfast.cli.demonstration", "See the whole loop once, with a world that changes overnight."),
 }

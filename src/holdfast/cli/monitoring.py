@@ -56,6 +56,7 @@ def monitor_command(
     as_json: bool,
 ) -> int:
     """Judge the closed windows of the log against the champion's reference, and print the diagnosis."""
+    from holdfast.alerts import Alerting
     from holdfast.cli.service import stop_on_signal
     from holdfast.monitor import Monitor
     from holdfast.prediction_log import settle
@@ -66,14 +67,20 @@ def monitor_command(
     clock = SystemClock()
     with Registry.open(deployment.registry_url, clock) as registry:
         sealer = open_sealer(deployment.checklist.privacy, deployment.folder, os.environ, clock)
-        monitor = Monitor(deployment, registry, clock, sealer, explain=explain, options=options)
+        alerting = Alerting.open(deployment, registry, clock, os.environ)
+        monitor = Monitor(
+            deployment, registry, clock, sealer, explain=explain, options=options, alerting=alerting
+        )
         if follow:
-            for diagnosis in monitor.follow(stop_on_signal()):
-                if diagnosis.alarm or not quiet:
-                    _print_diagnosis(diagnosis, as_json=as_json)
+            stop = stop_on_signal()
+            with alerting.sending():
+                for diagnosis in monitor.follow(stop):
+                    if diagnosis.alarm or not quiet:
+                        _print_diagnosis(diagnosis, as_json=as_json)
             return 0
         settle(deployment, clock=clock)
         diagnosis = monitor.run_once()
+        alerting.sender.send_due()
     _print_diagnosis(diagnosis, as_json=as_json)
     return EXIT_ALARM if fail_on_alarm and diagnosis.alarm else 0
 

@@ -6,11 +6,18 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from holdfast.cli.options import folder_option, json_option, open_deployment, print_json
+from holdfast.spec import Deployment
+
+if TYPE_CHECKING:
+    from holdfast.prediction_log import Account
 
 
 @click.command("serve")
@@ -66,9 +73,9 @@ def keep_command(folder: Path, *, once: bool, as_json: bool) -> None:
     from holdfast.clock import SystemClock
     from holdfast.prediction_log import Keeper
 
-    keeper = Keeper(open_deployment(folder), clock=SystemClock())
+    deployment = open_deployment(folder)
     if once:
-        report = keeper.run_once()
+        report = Keeper(deployment, clock=SystemClock()).run_once()
         if as_json:
             print_json(report)
         elif not report.lease:
@@ -76,7 +83,27 @@ def keep_command(folder: Path, *, once: bool, as_json: bool) -> None:
         else:
             click.echo(f"Moved {report.predictions} predictions and {report.labels} labels.")
         return
-    keeper.run(stop_on_signal())
+    stop = stop_on_signal()
+    with _log_alarms(deployment) as on_account:
+        Keeper(deployment, clock=SystemClock(), on_account=on_account).run(stop)
+
+
+@contextmanager
+def _log_alarms(deployment: Deployment) -> Iterator[Callable[[Account], object] | None]:
+    """Tells of rows that are unaccounted for; without channels nothing is opened for it."""
+    alerts = deployment.checklist.alerts
+    if not (alerts.webhooks or alerts.channels or alerts.pagers):
+        yield None
+        return
+    from holdfast.alerts import Alerting, log_alarm
+    from holdfast.clock import SystemClock
+    from holdfast.registry import Registry
+
+    clock = SystemClock()
+    with Registry.open(deployment.registry_url, clock) as registry:
+        alerting = Alerting.open(deployment, registry, clock, os.environ)
+        with alerting.sending():
+            yield lambda account: log_alarm(alerting, account)
 
 
 def stop_on_signal() -> threading.Event:

@@ -31,7 +31,7 @@ def explained_words(
     if regions:
         parts.append(_where(regions[0], task))
     if cost is not None:
-        parts.append(_price(cost))
+        parts.append(price_words(cost))
     return " ".join(parts)
 
 
@@ -103,7 +103,8 @@ def _where(region: ChangedRegion, task: Task) -> str:
     return f"{place}{share}, {moved} than the reference leads to expect by {size}."
 
 
-def _price(cost: Cost) -> str:
+def price_words(cost: Cost) -> str:
+    """What it has cost, with intervals."""
     thing = "errors more" if cost.loss == "error rate" else f"of {cost.loss} more"
     parts = [f"So far that is {_whole(cost.so_far)} {thing}"]
     if cost.per_day is not None:

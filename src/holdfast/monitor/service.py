@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.alerts import Alerting
 from holdfast.artifact import open_artifact
 from holdfast.clock import Clock, iso_utc
 from holdfast.monitor.columns import flat_array
@@ -28,6 +29,7 @@ from holdfast.monitor.profiling import ProfileAdder, WindowProfile
 from holdfast.monitor.profiling import profiles as profiles_of
 from holdfast.monitor.reference import ReferenceModel
 from holdfast.monitor.rows import Rows
+from holdfast.monitor.telling import tell
 from holdfast.monitor.windows import cut, cut_counted, describe_strays, propose_window, without_strays
 from holdfast.prediction_log import PredictionLog
 from holdfast.privacy import SEALED, Sealer
@@ -70,6 +72,7 @@ class Monitor:
         sealer: opens encrypted inputs; without it they count as missing.
         explain: whether to work out reasons, as in `diagnose`.
         options: whether to try what could be done about a change, as in `diagnose`.
+        alerting: is told of alarms and of their end; without it nobody is.
     """
 
     def __init__(
@@ -81,7 +84,9 @@ class Monitor:
         *,
         explain: bool | None = None,
         options: bool = False,
+        alerting: Alerting | None = None,
     ) -> None:
+        self._alerting = alerting
         self._sealer = sealer
         self._deployment = deployment
         self._registry = registry
@@ -130,6 +135,8 @@ class Monitor:
         diagnosis = explainer.with_estimates(diagnosis, profiles, rows_of)
         diagnosis = self._with_reasons(diagnosis, translation, explainer, profiles)
         self._remember(version, diagnosis)
+        if self._alerting is not None:
+            tell(self._alerting, diagnosis)
         return diagnosis
 
     def _with_reasons(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
@@ -58,11 +59,14 @@ def read_account(log_folder: Path) -> Account | None:
 class Accountant:
     """Takes the account now and then, and raises the alarm when rows are unaccounted for."""
 
-    def __init__(self, place: LogPlace, clock: Clock) -> None:
+    def __init__(
+        self, place: LogPlace, clock: Clock, on_account: Callable[[Account], object] | None = None
+    ) -> None:
         self._place = place
         self._clock = clock
         self._due_s = clock.monotonic_s()
         self._alarmed = 0
+        self._on_account = on_account
 
     def take_if_due(self) -> Account | None:
         """The account, if a minute has passed since the last (longer when it takes long)."""
@@ -77,6 +81,8 @@ class Accountant:
         if account.unaccounted not in {0, self._alarmed}:
             _log.error("%d rows are unaccounted for: `holdfast log verify` names them", account.unaccounted)
         self._alarmed = account.unaccounted
+        if self._on_account is not None:
+            self._on_account(account)
         now_s = self._clock.monotonic_s()
         self._due_s = now_s + max(_EVERY_S, (now_s - began_s) / _MOST_OF_THE_TIME)
         return account

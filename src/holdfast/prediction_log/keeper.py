@@ -32,7 +32,7 @@ from deltalake.exceptions import CommitFailedError
 
 from holdfast.clock import Clock
 from holdfast.prediction_log import proof
-from holdfast.prediction_log.account import Accountant
+from holdfast.prediction_log.account import Account, Accountant
 from holdfast.prediction_log.arrow_rows import label_table, prediction_tables
 from holdfast.prediction_log.erasing import Eraser, ErasureRequest, pending_requests
 from holdfast.prediction_log.errors import LogFormatError, TableBusyError
@@ -122,6 +122,7 @@ class Keeper:
             twentieth round merges large files, so each row is rewritten a few times only.
         retains: look at the retention in the first pass and once an hour; if not, only when it is asked for.
         on_step: called after each named step, for tests that stop there.
+        on_account: called by `run` with each account of the log, about once a minute.
     """
 
     def __init__(
@@ -135,6 +136,7 @@ class Keeper:
         upkeep_commits: int = 50,
         retains: bool = True,
         on_step: Callable[[str], None] | None = None,
+        on_account: Callable[[Account], object] | None = None,
     ) -> None:
         self._place = LogPlace.of(log)
         self._log_folder = self._place.folder
@@ -150,7 +152,7 @@ class Keeper:
         self._upkeep_commits = upkeep_commits
         self._step = on_step or _ignore
         self._lease = Lease(self._log_folder)
-        self._accountant = Accountant(self._place, clock)
+        self._accountant = Accountant(self._place, clock, on_account)
         self._contents = Contents(self._log_folder, clock)
         self._tables: LogTables | None = None
         self._progress: dict[str, Progress] = {}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from holdfast.registry.api_keys import SCOPES, ApiKey, NewKey, Scope, key_hash, new_secret
 from holdfast.registry.audit import AuditEntry, AuditReport
 from holdfast.registry.errors import RegistryError, UnknownKeyError, UnknownVersionError
+from holdfast.registry.outbox import Alarm, Change, Delivery, DeliveryState
 from holdfast.registry.registry import Registry
 from holdfast.registry.values import (
     ChallengerRoute,
@@ -44,12 +45,16 @@ def __getattr__(name: str) -> Any:
 
 __all__ = [
     "SCOPES",
+    "Alarm",
     "ApiKey",
     "AuditEntry",
     "AuditReport",
     "Candidate",
     "ChallengerRoute",
+    "Change",
     "Decision",
+    "Delivery",
+    "DeliveryState",
     "Evidence",
     "Judgement",
     "ModelVersion",

@@ -15,10 +15,10 @@ import sqlalchemy as sa
 
 from holdfast.registry.errors import RegistryError
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 """Raised when a table changes; migrations go from number to number.
 
-2: API keys and the audit. 3: rollouts.
+2: API keys and the audit. 3: rollouts. 4: alarms and the messages about them.
 """
 _BUSY_TIMEOUT_MS: Final = 15_000
 _WRITES: Final = "holdfast_writes"
@@ -142,6 +142,44 @@ audit_table: Final = sa.Table(
     sa.Column("hash", sa.Text, nullable=False),
 )
 
+alarms_table: Final = sa.Table(
+    "alarms",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("topics", sa.JSON, nullable=False),
+    sa.Column("opened_at_us", sa.BigInteger, nullable=False),
+    sa.Column("told_at_us", sa.BigInteger),
+    sa.Column("closed_at_us", sa.BigInteger),
+    sa.Index("alarms_by_source", "source", "number"),
+)
+"""What stands, and what was told of it; of one source at most one is open."""
+
+alert_messages_table: Final = sa.Table(
+    "alert_messages",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("alarm", sa.Integer, sa.ForeignKey("alarms.number")),
+    sa.Column("at_us", sa.BigInteger, nullable=False),
+    sa.Column("content", sa.JSON, nullable=False),
+)
+
+alert_deliveries_table: Final = sa.Table(
+    "alert_deliveries",
+    metadata,
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("message", sa.Integer, sa.ForeignKey("alert_messages.number"), nullable=False),
+    sa.Column("channel", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("tries", sa.Integer, nullable=False),
+    sa.Column("due_at_us", sa.BigInteger, nullable=False),
+    sa.Column("sent_at_us", sa.BigInteger),
+    sa.Column("error", sa.Text, nullable=False),
+    sa.Index("deliveries_due", "state", "due_at_us"),
+)
+"""The outbox: one row for each message and channel, written in one transaction with the alarm."""
+
 _APPEND_ONLY: Final = {
     versions_table: ("UPDATE", "DELETE"),
     evidence_table: ("UPDATE", "DELETE"),
@@ -157,6 +195,7 @@ _OF_SCHEMA: Final = {
     0: frozenset[str](),
     1: frozenset({"versions", "evidence", "decisions"}),
     2: frozenset({"versions", "evidence", "decisions", "audit", "api_keys"}),
+    3: frozenset({"versions", "evidence", "decisions", "audit", "api_keys", "rollout_steps"}),
 }
 """Append-only tables whose triggers a registry of that schema has already."""
 

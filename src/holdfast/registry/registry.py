@@ -25,6 +25,7 @@ from holdfast.registry.database import (
     writing,
 )
 from holdfast.registry.errors import RegistryError, UnknownVersionError
+from holdfast.registry.outbox import Outbox
 from holdfast.registry.rollouts import Rollouts, challenger_route, open_rollout, step
 from holdfast.registry.values import Action, Decision, Evidence, ModelVersion, RouteTable, Status
 
@@ -38,6 +39,7 @@ class Registry:
         self.api_keys = ApiKeys(engine, clock)
         self.audit = audit.Audit(engine, clock)
         self.rollouts = Rollouts(engine, clock)
+        self.outbox = Outbox(engine, clock)
 
     @classmethod
     def open(cls, url: str, clock: Clock) -> Self:

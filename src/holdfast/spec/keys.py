@@ -10,8 +10,10 @@ import msgspec
 
 from holdfast.spec.checklist import Checklist, Section
 
-SECRET_PATHS: Final = frozenset({"security.api_key_hashes", "alerts.webhooks"})
-"""Keys whose text is never repeated in an error: people paste keys there, and a webhook's URL is one."""
+SECRET_PATHS: Final = frozenset(
+    {"security.api_key_hashes", "alerts.webhooks", "alerts.channels", "alerts.pagers"}
+)
+"""Keys whose text is never repeated in an error: people paste keys there, and a channel's URL is one."""
 
 
 class Key(msgspec.Struct, frozen=True):

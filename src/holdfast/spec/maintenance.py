@@ -5,7 +5,7 @@ As in `service.py`, a key's documentation and the reason for its default stand i
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
@@ -13,7 +13,17 @@ from holdfast.spec.quantities import Duration, FalseAlarmBudget, WindowSize
 from holdfast.spec.section import Section
 
 _DAY_US = 86_400_000_000
-_URL = Meta(pattern=r"^https?://[^\s/]+", extra={"words": "a URL that starts with https:// or http://"})
+_WEBHOOK = Meta(
+    pattern=r"^(https?://[^\s/]+|env:[A-Za-z_][A-Za-z0-9_]*$|file:[^\s])",
+    extra={"words": "a URL that starts with https:// or http://, or env:NAME, or file:PATH"},
+)
+_CHANNEL = Meta(
+    pattern=r"^([a-z][a-z0-9+.-]*://[^\s]+|env:[A-Za-z_][A-Za-z0-9_]*$|file:[^\s])",
+    extra={"words": "a URL of Apprise such as slack://..., or env:NAME, or file:PATH"},
+)
+
+AlertKind = Literal["data fault", "data drift", "label shift", "concept drift", "log"]
+"""What a message may speak of: the kinds of a diagnosis; rows of the log that are unaccounted for."""
 
 
 class Monitoring(Section, frozen=True):
@@ -286,18 +296,100 @@ class Rollout(Section, frozen=True):
 
 
 class Alerts(Section, frozen=True):
-    """Who is told."""
+    """Who is told, of what, and how often."""
 
     webhooks: Annotated[
-        tuple[Annotated[str, _URL], ...],
+        tuple[Annotated[str, _WEBHOOK], ...],
         Meta(
             description=(
-                "URLs that receive each alarm as JSON. Default none: alarms stand in the monitor's output."
+                "URLs that receive each message as JSON; env:NAME and file:PATH name where one stands. "
+                "Default none: alarms stand in the monitor's output."
             ),
             examples=[["https://hooks.example.org/fraud"]],
+        ),
+    ] = ()
+    channels: Annotated[
+        tuple[Annotated[str, _CHANNEL], ...],
+        Meta(
+            description=(
+                "Mail, Slack, Teams, PagerDuty and others, as URLs of Apprise (extra `alerts`), or env:NAME "
+                "and file:PATH where such a URL stands. Default none: alarms stand in the monitor's output."
+            ),
+            examples=[["env:FRAUD_SLACK", "file:secrets/mail"]],
+        ),
+    ] = ()
+    pagers: Annotated[
+        tuple[Annotated[str, _CHANNEL], ...],
+        Meta(
+            description=(
+                "Channels, written as in `channels`, that are told of critical alarms alone. Default none: "
+                "nobody is woken."
+            ),
+            examples=[["env:FRAUD_PAGERDUTY"]],
+        ),
+    ] = ()
+    kinds: Annotated[
+        tuple[AlertKind, ...],
+        Meta(
+            description=(
+                "Kinds of alarm that are told. Default all: what need not be acted on is better left to "
+                "`[monitoring] tolerance_sd`."
+            ),
+            examples=[["data fault", "concept drift", "log"]],
+        ),
+    ] = ()
+    columns: Annotated[
+        tuple[Annotated[str, Meta(min_length=1)], ...],
+        Meta(
+            description=(
+                "Inputs and outputs whose drift is told; alarms that name no column always are. Default all."
+            ),
+            examples=[["amount", "country"]],
         ),
     ] = ()
     quiet: Annotated[
         Duration,
         Meta(description="Time in which the same alarm is not sent again. Default 1d: one message a day."),
     ] = field(default_factory=lambda: Duration(_DAY_US))
+    quiet_hours: Annotated[
+        str,
+        Meta(
+            pattern=r"^$|^([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]$",
+            description=(
+                "Hours of each day in which messages wait, unless critical. Default none: who is asleep has "
+                "muted the channel."
+            ),
+            extra={"words": 'two times such as "22:00-07:00", or ""'},
+            examples=["22:00-07:00"],
+        ),
+    ] = ""
+    time_zone: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="Zone of quiet_hours. Default UTC, as in all of holdfast's records.",
+            examples=["Europe/Berlin"],
+        ),
+    ] = "UTC"
+    retry: Annotated[
+        Duration,
+        Meta(
+            description=(
+                "How long a message is tried again while a channel fails, with growing pauses of at most an "
+                "hour. Default 3d: a channel broken on Friday evening is mended by Monday."
+            )
+        ),
+    ] = field(default_factory=lambda: Duration(3 * _DAY_US))
+    dashboard: Annotated[
+        str,
+        Meta(
+            pattern=r"^$|^https?://[^\s/]+",
+            description="URL of the dashboard, for the link in each message. Default none: no link.",
+            extra={"words": 'a URL that starts with https:// or http://, or ""'},
+            examples=["https://fraud.example.org/ui/"],
+        ),
+    ] = ""
+
+    def __repr__(self) -> str:
+        told = len(self.webhooks) + len(self.channels) + len(self.pagers)
+        return f"Alerts({told} channels, which are secret; quiet={self.quiet})"

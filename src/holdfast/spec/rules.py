@@ -328,6 +328,23 @@ def _stream(checklist: Checklist) -> Broken:
         yield "stream.state", ChecklistError("an output is named twice", expected="one output for each input")
 
 
+def _time_zone(checklist: Checklist) -> Broken:
+    """`[alerts] time_zone` is a zone that this machine knows."""
+    from zoneinfo import ZoneInfo
+
+    try:
+        ZoneInfo(checklist.alerts.time_zone)
+    except (KeyError, ValueError, OSError):  # unknown; not a name of a zone at all; a folder of zones
+        yield (
+            "alerts.time_zone",
+            ChecklistError(
+                "no such time zone",
+                expected="a name of the IANA database, such as Europe/Berlin",
+                received=checklist.alerts.time_zone,
+            ),
+        )
+
+
 RULES: Final[tuple[Callable[[Checklist], Broken], ...]] = (
     _tls_files,
     _keys,
@@ -342,5 +359,6 @@ RULES: Final[tuple[Callable[[Checklist], Broken], ...]] = (
     _training,
     _ramp,
     _stream,
+    _time_zone,
 )
 """Each rule's docstring is its sentence in the reference page."""

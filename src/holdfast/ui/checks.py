@@ -10,7 +10,13 @@ from holdfast.registry import Evidence
 from holdfast.spec import Deployment, as_answers, as_document
 from holdfast.ui.facts import CHECK, Facts
 
-_SECRET = frozenset({"api_key_hashes"})
+_SECRET = {
+    "security.api_key_hashes": "keys",
+    "alerts.webhooks": "webhooks",
+    "alerts.channels": "channels",
+    "alerts.pagers": "pagers",
+}
+"""Keys of which only is said how many there are, and what to call them: an address may hold a password."""
 
 
 class CheckLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,14 +83,14 @@ def _line(said: dict[str, Any]) -> CheckLine:
 
 
 def answers(deployment: Deployment) -> list[Answer]:
-    """Every key of the checklist; hashes of keys are counted, not shown."""
+    """Every key of the checklist; hashes of keys and addresses of channels are counted, not shown."""
     checklist = deployment.checklist
     mine = as_answers(checklist)
     return [
         Answer(
             section,
             key,
-            f"{len(value)} keys" if key in _SECRET else _text(value),
+            f"{len(value)} {_SECRET[path]}" if (path := f"{section}.{key}") in _SECRET else _text(value),
             f"{section}.{key}" not in mine,
         )
         for section, keys in as_document(checklist).items()

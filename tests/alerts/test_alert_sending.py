@@ -207,7 +207,9 @@ class _Inbox:
     def __init__(self) -> None:
         self.mails: list[bytes] = []
 
-    async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:
+    async def handle_DATA(  # noqa: N802 - the name that the server calls
+        self, _server: Any, _session: Any, envelope: Any
+    ) -> str:
         self.mails.append(envelope.content)
         return "250 OK"
 
@@ -275,8 +277,8 @@ def test_a_test_message_says_which_channel_has_taken_it_and_is_not_tried_again(
 
 def _account(unaccounted: int) -> Account:
     return Account(
-        at_us=1_780_000_000_000_000, served=100, stored=100 - unaccounted, spooled=0, sampled_out=0, dropped=0,
-        expired=0, erased=0, labels_refused=0, torn_records=0, unaccounted=unaccounted, coverage=0.9,
+        at_us=1_780_000_000_000_000, served=100, stored=100 - unaccounted, spooled=0, sampled_out=0,
+        dropped=0, expired=0, erased=0, labels_refused=0, torn_records=0, unaccounted=unaccounted, coverage=0.9,
     )  # fmt: skip
 
 
@@ -286,8 +288,5 @@ def test_rows_that_the_log_has_lost_are_told_until_they_are_found(tmp_path: Path
         assert [log_alarm(alerting, _account(lost)) for lost in (0, 7, 7, 9, 0, 0)] == [
             False, True, False, False, True, False,
         ]  # fmt: skip
-    assert [(one["kind"], one["what"]) for one in hook.received] == [
-        ("alarm", ["log"]),
-        ("resolved", ["log"]),
-    ]
+    assert [one["kind"] for one in hook.received] == ["alarm", "resolved"]
     assert hook.received[0]["title"] == "ward: 7 predictions are unaccounted for"

@@ -277,8 +277,10 @@ def test_a_test_message_says_which_channel_has_taken_it_and_is_not_tried_again(
 
 def _account(unaccounted: int) -> Account:
     return Account(
-        at_us=1_780_000_000_000_000, served=100, stored=100 - unaccounted, spooled=0, sampled_out=0,
-        dropped=0, expired=0, erased=0, labels_refused=0, torn_records=0, unaccounted=unaccounted, coverage=0.9,
+        at_us=1_780_000_000_000_000,
+        served=100, stored=100 - unaccounted, spooled=0, sampled_out=0,
+        dropped=0, expired=0, erased=0, labels_refused=0, torn_records=0,
+        unaccounted=unaccounted, coverage=0.9,
     )  # fmt: skip
 
 

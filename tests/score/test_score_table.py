@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import resource
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from pyarrow import csv, parquet
 from small_deployments import deployment, outcomes, sensor_model, sensor_table, ward_model, ward_table
 
 from holdfast.clock import SystemClock
-from holdfast.prediction_log import PredictionLog
+from holdfast.prediction_log import PredictionLog, settle
 from holdfast.registry import Registry
 from holdfast.score import BadRowError, ScoreReport, TableError, load, predict, score_table
 from holdfast.spec import Deployment
@@ -246,3 +248,58 @@ def test_the_library_answers_records_columns_and_frames_alike(wards: Deployment)
         assert len(single) == 1
         assert single.prediction[0] == wanted.prediction[0]
     assert predict(wards.folder, records).to_arrow().equals(wanted.to_arrow())
+
+
+_KILLED = """
+import os, sys
+from pathlib import Path
+from holdfast.registry import Registry
+from holdfast.clock import SystemClock
+from holdfast.score import score_table
+from holdfast.score.files import TableWriter
+from holdfast.spec import Deployment
+
+folder, source, target, where = sys.argv[1:]
+finish = TableWriter.finish
+
+def killed(self):
+    if where == "after":
+        finish(self)
+    os.kill(os.getpid(), 9)
+
+TableWriter.finish = killed
+deployment = Deployment.open(Path(folder), os.environ)
+with Registry.open(deployment.registry_url, SystemClock()) as registry:
+    score_table(deployment, registry, Path(source), Path(target))
+"""
+
+
+@pytest.mark.parametrize(("where", "logged"), [("before", 0), ("after", 5)])
+def test_a_run_that_was_killed_is_in_the_log_exactly_as_its_target_is_there(
+    wards: Deployment, tmp_path: Path, where: str, logged: int
+) -> None:
+    parquet.write_table(ward_table(5), tmp_path / "in.parquet")
+    target = tmp_path / "out.parquet"
+    settle(wards, SystemClock())
+    before = PredictionLog(wards).count().predictions
+    command = [
+        sys.executable,
+        "-c",
+        _KILLED,
+        str(wards.folder),
+        str(tmp_path / "in.parquet"),
+        str(target),
+        where,
+    ]
+    assert subprocess.run(command, check=False).returncode == -9
+    settle(wards, SystemClock())
+    assert target.exists() == bool(logged)
+    assert PredictionLog(wards).count().predictions == before + logged
+    assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".partial")] == []
+    if not logged:
+        score(wards, tmp_path / "in.parquet", target)
+        assert PredictionLog(wards).count().predictions == before + 5
+    ids = set(parquet.read_table(target)["prediction_id"].to_pylist())
+    held = PredictionLog(wards).predictions(columns=["prediction_id"]).read_all()["prediction_id"]
+    assert ids <= set(held.to_pylist())
+    assert PredictionLog(wards).verify().ok

@@ -20,6 +20,7 @@ from holdfast.prediction_log.labels import Label, label_text
 from holdfast.prediction_log.large_store import LARGE, large_folder, large_path
 from holdfast.prediction_log.sampling import is_sampled
 from holdfast.prediction_log.spool import SpoolWriter
+from holdfast.prediction_log.staging import StagedRun
 
 if TYPE_CHECKING:
     from holdfast.prediction_log.account import Account, read_account
@@ -97,6 +98,7 @@ __all__ = [
     "RetentionReport",
     "Snapshot",
     "SpoolWriter",
+    "StagedRun",
     "TableState",
     "VerifyReport",
     "add_label_file",

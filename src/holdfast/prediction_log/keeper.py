@@ -50,6 +50,7 @@ from holdfast.prediction_log.scanning import OpenSegment, SegmentSummary, summar
 from holdfast.prediction_log.schema import fit
 from holdfast.prediction_log.segments import SegmentRef, list_segments, remove_abandoned
 from holdfast.prediction_log.spooled import Batch, Progress, read_segment, size_bytes
+from holdfast.prediction_log.staging import finish_abandoned
 from holdfast.prediction_log.tables import LARGE_FILE_BYTES, SMALL_FILE_BYTES, LogTable
 from holdfast.prediction_log.upkeep import ledger_rows, note_ranges
 from holdfast.spec import Deployment
@@ -222,6 +223,7 @@ class Keeper:
             retention_request(self._log_folder).exists() or self._clock.monotonic_s() >= self._retention_due_s
         )
         seen_ns = self._contents.moment() if self._contents.exist() and (requests or retention_wanted) else 0
+        finish_abandoned(self._log_folder)
         spool = spool_folder(self._log_folder)
         remove_abandoned(spool)
         segments = list_segments(spool)

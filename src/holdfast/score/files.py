@@ -161,7 +161,8 @@ class TableWriter:
 
     def __init__(self, path: Path, file_format: TableFormat, schema: pa.Schema) -> None:
         self._path = path
-        self._partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        self.hidden = self._partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        """The file as long as it has not appeared."""
         try:
             self._writer: Any = (
                 csv.CSVWriter(self._partial, schema)

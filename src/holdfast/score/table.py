@@ -15,7 +15,7 @@ import pyarrow as pa
 from holdfast.artifact import Signature
 from holdfast.clock import Clock, SystemClock
 from holdfast.infer import Block, DataPlane, LoadedModel, RecordSchema, large_from_bytes, load_model
-from holdfast.prediction_log import SpoolWriter, settle
+from holdfast.prediction_log import SpoolWriter, StagedRun, settle
 from holdfast.privacy import open_redactor
 from holdfast.registry import Registry
 from holdfast.score.answers import answer_columns, answer_fields
@@ -90,6 +90,9 @@ def score_table(
 ) -> ScoreReport:
     """Add a model's answers to every row of a table.
 
+    Rows enter the log when the target has appeared, all of them or none: a run that was interrupted has
+    logged nothing, and is simply begun again. Until then they take their room beside the spool.
+
     The target holds the source's columns and prediction_id, prediction, score and probabilities, and
     model_version. It appears whole or not at all. Memory depends on `block_rows`, not on the table.
 
@@ -130,11 +133,19 @@ def score_table(
     with closing(model):
         if on_error == "stop":
             _check_all(deployment, model.signature, source, reading, block_rows)
-        plane = _open_plane(deployment, clock, pseudonym_key) if log else DataPlane(None, None, clock)
-        with closing(plane):
-            run = _Run(deployment, model, plane, source, target)
-            run.play(reading, writing, block_rows, progress)
-    logged = run.scored if plane.writer is not None else 0
+        logs = log and deployment.checklist.logging.enabled
+        staged = StagedRun(deployment.log_folder) if logs else None
+        try:
+            with closing(_open_plane(deployment, clock, pseudonym_key, staged)) as plane:
+                run = _Run(deployment, model, plane, source, target, staged=staged)
+                run.play(reading, writing, block_rows, progress)
+        except BaseException:
+            if staged is not None:
+                staged.discard()
+            raise
+    logged = run.scored if staged is not None else 0
+    if staged is not None:
+        staged.publish()
     if logged:
         settle(deployment, clock)
     seconds = clock.monotonic_s() - started
@@ -152,10 +163,12 @@ def score_table(
     )
 
 
-def _open_plane(deployment: Deployment, clock: Clock, pseudonym_key: bytes | None) -> DataPlane:
-    settings = deployment.checklist.logging
-    if not settings.enabled:
+def _open_plane(
+    deployment: Deployment, clock: Clock, pseudonym_key: bytes | None, staged: StagedRun | None
+) -> DataPlane:
+    if staged is None:
         return DataPlane(None, None, clock)
+    settings = deployment.checklist.logging
     redactor = open_redactor(
         deployment.checklist.privacy,
         deployment.folder,
@@ -165,7 +178,7 @@ def _open_plane(deployment: Deployment, clock: Clock, pseudonym_key: bytes | Non
         pseudonym_key=pseudonym_key,
     )
     writer = SpoolWriter(
-        deployment.log_folder,
+        staged.folder,
         deployment=deployment.name,
         replica="score",
         clock=clock,
@@ -228,7 +241,10 @@ class _Run:
         plane: DataPlane,
         source: Path,
         target: Path,
+        *,
+        staged: StagedRun | None,
     ) -> None:
+        self.staged = staged
         self.schema = RecordSchema.of(model.signature, deployment.checklist)
         self.model = model
         self.plane = plane
@@ -248,10 +264,13 @@ class _Run:
             try:
                 for batch in self._answered(reader, progress):
                     writer.write(batch)
-                if self.plane.writer is not None:
-                    self.plane.writer.sync()
+                self.plane.close()
+                if self.staged is not None:
+                    self.staged.promise(writer.hidden)
                 writer.finish()
             except BaseException:
+                if self.staged is not None:
+                    self.staged.discard()
                 writer.abandon()
                 raise
             finally:

@@ -1,0 +1,150 @@
+"""Rows that enter the log together with a file, all of them or none.
+
+A table that is scored must be in the log exactly once, however often the run was interrupted and begun again.
+So its rows are spooled in a folder of their own, and moved into the spool when the target has appeared:
+
+1. rows are written to `staged/<run>/`, which is locked by its writer;
+2. `promise`: all rows are there; the marker names the hidden file that is about to become the target;
+3. the hidden file takes the target's place: from now on the rows count;
+4. `publish`: segments and large inputs are moved, and the folder goes.
+
+Whoever finds a run whose writer is gone decides by the marker: if there is one, and the hidden file is no
+longer there, the target had appeared, and the rows are published; otherwise they are thrown away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from holdfast.prediction_log.disk import sync_file
+from holdfast.prediction_log.large_store import LOCK_FILE, PARTIAL_SUFFIX, LargeWriter, large_folder
+from holdfast.prediction_log.segments import list_segments, spool_folder
+
+_LOCK: Final = "lock"
+_OPENING: Final = ".opening"
+_MARKER: Final = "promised.json"
+
+
+class _Promise(msgspec.Struct, frozen=True):
+    hidden: str
+    """The file that becomes the target."""
+
+
+def staged_folder(log_folder: Path) -> Path:
+    """Rows of runs that are under way, one folder each."""
+    return log_folder / "staged"
+
+
+class StagedRun:
+    """The rows of one run. `folder` is to the writer what a log's folder is.
+
+    Args:
+        log_folder: that the rows enter in the end.
+    """
+
+    def __init__(self, log_folder: Path) -> None:
+        self._log_folder = log_folder
+        self.folder = staged_folder(log_folder) / secrets.token_hex(6)
+        # Under its own name only once it is locked, so that nobody takes it for abandoned.
+        opening = self.folder.with_suffix(_OPENING)
+        opening.mkdir(parents=True)
+        self._lock = os.open(opening / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        opening.rename(self.folder)
+
+    def promise(self, hidden: Path) -> None:
+        """All rows are written, their writer is closed, and they count once this file has its other name."""
+        path = self.folder / _MARKER
+        path.write_bytes(msgspec.json.encode(_Promise(str(hidden.resolve()))))
+        sync_file(path)
+        sync_file(self.folder)
+
+    def publish(self) -> None:
+        """Let the rows enter the log."""
+        _publish(self.folder, self._log_folder)
+        self._let_go()
+
+    def discard(self) -> None:
+        """Forget the rows. Do so before the hidden file is removed. A second call does nothing."""
+        (self.folder / _MARKER).unlink(missing_ok=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+
+def finish_abandoned(log_folder: Path) -> tuple[int, int]:
+    """Publish or throw away the rows of runs whose writer is gone; returns how many runs of each."""
+    published = discarded = 0
+    for folder in _abandoned(log_folder):
+        try:
+            hidden = Path(msgspec.json.decode((folder / _MARKER).read_bytes(), type=_Promise).hidden)
+        except (FileNotFoundError, msgspec.MsgspecError):
+            hidden = None
+        if hidden is not None and not hidden.exists():
+            _publish(folder, log_folder)
+            published += 1
+            continue
+        (folder / _MARKER).unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        if hidden is not None:
+            hidden.unlink(missing_ok=True)
+        discarded += 1
+    return published, discarded
+
+
+def _abandoned(log_folder: Path) -> Iterator[Path]:
+    """Folders of runs whose writer is gone, locked while they are looked at."""
+    try:
+        folders = sorted(staged_folder(log_folder).iterdir())
+    except FileNotFoundError:
+        return
+    for folder in folders:
+        if folder.suffix == _OPENING:
+            continue
+        try:
+            fd = os.open(folder / _LOCK, os.O_RDWR)
+        except FileNotFoundError:  # just begun, or being removed
+            continue
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            continue
+        try:
+            if folder.exists():
+                yield folder
+        finally:
+            os.close(fd)
+
+
+def _publish(folder: Path, log_folder: Path) -> None:
+    """Move contents and segments, in this order; whatever was moved before an interruption stays moved."""
+    spool = spool_folder(log_folder)
+    spool.mkdir(parents=True, exist_ok=True)
+    contents = large_folder(folder)
+    writer = LargeWriter(log_folder, "staged", synced=False)
+    with writer.using() if contents.is_dir() else contextlib.nullcontext():
+        for path in sorted(contents.glob("??/*")):
+            if path.suffix != PARTIAL_SUFFIX and path.name != LOCK_FILE:
+                home = large_folder(log_folder) / path.parent.name / path.name
+                home.parent.mkdir(exist_ok=True)
+                path.replace(home)
+                os.utime(home)
+        for segment in list_segments(spool_folder(folder)):  # in the order in which they were written
+            segment.path.rename(spool / segment.path.name)
+    writer.close()
+    sync_file(spool)
+    shutil.rmtree(folder, ignore_errors=True)

@@ -222,8 +222,12 @@ def starting(tmp_path: Path) -> Iterator[Start]:
             counts = ServiceCounts()
             plane = DataPlane(None, None, clock)
             if checklist.logging.enabled:
-                writer = SpoolWriter(tmp_path / "log", deployment="demo", replica="test", clock=clock)
-                plane = DataPlane(writer, Redactor(checklist.privacy, b"k" * 32), clock)
+                durability = checklist.logging.durability
+                writer = SpoolWriter(
+                    tmp_path / "log", deployment="demo", replica="test", clock=clock, durability=durability
+                )
+                redactor = Redactor(checklist.privacy, b"k" * 32)
+                plane = DataPlane(writer, redactor, clock, synced=durability == "synced")
             service = Service(checklist, plane, counts, clock)
             app = make_app(service, version="0", run_folder=tmp_path, replica="test", workers=1)
             config = uvicorn_config(app, service)

@@ -147,12 +147,12 @@ class LargeWriter:
 
 
 def sync_contents(files: Iterable[Path]) -> None:
-    """Bring contents to the disk, with the folders that hold their names."""
+    """Bring contents to the disk, with the folders that hold their names up to the log's."""
     folders: dict[Path, None] = {}
     for path in files:
         with contextlib.suppress(FileNotFoundError):
             sync_file(path)
-        folders |= {path.parent: None, path.parent.parent: None}
+        folders |= dict.fromkeys(path.parents[:3])
     for folder in folders:
         sync_file(folder)
 

@@ -1,0 +1,66 @@
+"""A disk that loses what was not brought to it, to see what a loss of power leaves.
+
+After a loss a file holds the bytes it had when it was last synced, and of what was written since any
+prefix, perhaps followed by zeros; a folder holds the names that it had when it was last synced, and of those
+that came since any. That is what POSIX promises, and all of it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from random import Random
+
+import pytest
+
+
+class PowerDisk:
+    """Watches syncs of files and folders under one folder, which itself is on the disk from the start."""
+
+    def __init__(self, root: Path, patch: pytest.MonkeyPatch) -> None:
+        self._root = root
+        self._contents: dict[int, bytes] = {}
+        self._names: dict[str, dict[str, int]] = {}
+        for name in ("fsync", "fdatasync"):
+            real = getattr(os, name)
+
+            def synced(fd: int, real=real) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+                real(fd)
+                self._note(fd)
+
+            patch.setattr(os, name, synced)
+        self._note_folder(root)
+
+    def _note(self, fd: int) -> None:
+        status = os.fstat(fd)
+        path = Path(f"/proc/self/fd/{fd}").readlink()
+        if not path.is_relative_to(self._root):
+            return
+        if stat.S_ISDIR(status.st_mode):
+            self._note_folder(path)
+        else:
+            self._contents[status.st_ino] = path.read_bytes()
+
+    def _note_folder(self, path: Path) -> None:
+        self._names[str(path)] = {one.name: one.stat(follow_symlinks=False).st_ino for one in path.iterdir()}
+
+    def after_a_loss(self, target: Path, random: Random) -> Path:
+        """What is there when the power is back."""
+        self._restore(self._root, target, random)
+        return target
+
+    def _restore(self, folder: Path, target: Path, random: Random) -> None:
+        target.mkdir()
+        kept = self._names.get(str(folder), {})
+        for path in folder.iterdir():
+            if path.name not in kept and random.random() < 0.5:
+                continue
+            if path.is_dir():
+                self._restore(path, target / path.name, random)
+                continue
+            now = path.read_bytes()
+            held = self._contents.get(path.stat().st_ino, b"")
+            cut = random.randint(len(held), max(len(held), len(now)))
+            zeros = bytes(random.choice([0, len(now) - cut]) if len(now) > cut else 0)
+            (target / path.name).write_bytes(held + now[len(held) : cut] + zeros)

@@ -14,6 +14,7 @@ from holdfast.stats.calibration import (
 from holdfast.stats.decomposition import Decomposition, decompose
 from holdfast.stats.dependence import PairMoments, correlations, fisher_variance, pairs_by_scale, scan_pairs
 from holdfast.stats.domain import DomainShift, tell_apart
+from holdfast.stats.embeddings import PROJECTIONS, embedding_features, projection_signs
 from holdfast.stats.errors import StatisticsError
 from holdfast.stats.estimated import (
     ASSUMPTION,
@@ -24,6 +25,7 @@ from holdfast.stats.estimated import (
     estimate_class_confusion,
     estimate_confusion,
 )
+from holdfast.stats.images import IMAGE_FEATURES, image_features
 from holdfast.stats.label_shift import (
     LabelShift,
     explain_by_shares,
@@ -69,14 +71,20 @@ from holdfast.stats.scan import (
     threshold,
 )
 from holdfast.stats.season import Period, Season, SeasonalError, calendar_periods, counted_periods, fit_season
+from holdfast.stats.sounds import AUDIO_FEATURES, audio_features
 from holdfast.stats.tails import signed_z
+from holdfast.stats.texts import TEXT_FEATURES, HashedVocabulary, text_features, tokens_of
 
 __all__ = [
     "ASSUMPTION",
+    "AUDIO_FEATURES",
     "CONFUSION_METRICS",
+    "IMAGE_FEATURES",
     "PRIOR_ROWS",
+    "PROJECTIONS",
     "SCALES",
     "STAKES",
+    "TEXT_FEATURES",
     "Z95",
     "ArrivalCurve",
     "Backtest",
@@ -90,6 +98,7 @@ __all__ = [
     "Decomposition",
     "DomainShift",
     "Estimate",
+    "HashedVocabulary",
     "LabelShift",
     "LossBound",
     "LossModel",
@@ -110,6 +119,7 @@ __all__ = [
     "Sums",
     "area_under_curve",
     "arrival_curve",
+    "audio_features",
     "average_precision",
     "backtest",
     "betting_bounds",
@@ -122,6 +132,7 @@ __all__ = [
     "count_boundaries",
     "counted_periods",
     "decompose",
+    "embedding_features",
     "estimate_area",
     "estimate_class_accuracy",
     "estimate_class_confusion",
@@ -133,6 +144,7 @@ __all__ = [
     "fisher_variance",
     "fit_season",
     "hellinger_distance",
+    "image_features",
     "jensen_shannon_distance",
     "kolmogorov_smirnov",
     "label_shift_gain",
@@ -148,6 +160,7 @@ __all__ = [
     "pairs_by_scale",
     "pooled",
     "population_stability_index",
+    "projection_signs",
     "quantile_bounds",
     "quantile_bounds_of_counts",
     "quantile_estimate",
@@ -167,7 +180,9 @@ __all__ = [
     "signed_z",
     "spread_of",
     "tell_apart",
+    "text_features",
     "threshold",
+    "tokens_of",
     "total_variation",
     "wasserstein_distance",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -58,13 +59,14 @@ def test_the_layout_of_an_image_changes_nothing(layout: str) -> None:
     image = picture()
     if layout == "grey":
         image = np.repeat(image[..., :1], 3, axis=2)
-    other: NDArray[np.generic] = {
-        "channels first": lambda: np.moveaxis(image, 2, 0),
-        "shares": lambda: image / 255,
-        "sixteen bits": lambda: image.astype(np.uint16) * 257,
-        "alpha": lambda: np.concatenate([image, image[..., :1]], axis=2),
-        "grey": lambda: image[..., 0],
-    }[layout]()
+    made: dict[str, NDArray[Any]] = {
+        "channels first": np.moveaxis(image, 2, 0),
+        "shares": image / 255,
+        "sixteen bits": image.astype(np.uint16) * 257,
+        "alpha": np.concatenate([image, image[..., :1]], axis=2),
+        "grey": image[..., 0],
+    }
+    other = made[layout]
     assert image_features(other) == pytest.approx(image_features(image))
 
 
@@ -126,13 +128,14 @@ def test_clipping_is_seen_whatever_gain_follows_it() -> None:
 @pytest.mark.parametrize("kind", ["int16", "uint8", "stereo", "channels first", "int32"])
 def test_the_format_of_a_sound_changes_nothing(kind: str) -> None:
     sound = np.round(tone(300, 0.5) * 127) / 128
-    other: NDArray[np.generic] = {
-        "int16": lambda: (sound * 2**15).astype(np.int16),
-        "int32": lambda: (sound * 2**31).astype(np.int32),
-        "uint8": lambda: (sound * 128 + 128).astype(np.uint8),
-        "stereo": lambda: np.stack([sound, sound], axis=1),
-        "channels first": lambda: np.stack([sound, sound]),
-    }[kind]()
+    made: dict[str, NDArray[Any]] = {
+        "int16": (sound * 2**15).astype(np.int16),
+        "int32": (sound * 2**31).astype(np.int32),
+        "uint8": (sound * 128 + 128).astype(np.uint8),
+        "stereo": np.stack([sound, sound], axis=1),
+        "channels first": np.stack([sound, sound]),
+    }
+    other = made[kind]
     assert audio_features(other, RATE_HZ) == pytest.approx(audio_features(sound, RATE_HZ), abs=1e-9)
 
 

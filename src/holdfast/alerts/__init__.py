@@ -9,7 +9,7 @@ from holdfast.alerts.alerting import Alerting
 from holdfast.alerts.channels import Channel, channels_of
 from holdfast.alerts.errors import AlertError, ChannelError
 from holdfast.alerts.finding import Finding, Severity
-from holdfast.alerts.log_alarms import log_alarm
+from holdfast.alerts.log_alarms import LogAlarms, log_alarm
 from holdfast.alerts.policy import Terms
 from holdfast.alerts.sending import Sender, Sent
 from holdfast.alerts.snoozing import snoozed_until_us
@@ -20,6 +20,7 @@ __all__ = [
     "Channel",
     "ChannelError",
     "Finding",
+    "LogAlarms",
     "Sender",
     "Sent",
     "Severity",

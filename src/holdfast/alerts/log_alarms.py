@@ -1,4 +1,4 @@
-"""The alarm of the prediction log: rows of which nothing is known."""
+"""Alarms of the prediction log: rows of which nothing is known, rows lost, and a keeper that cannot work."""
 
 from __future__ import annotations
 
@@ -6,19 +6,95 @@ from typing import Final
 
 from holdfast.alerts.alerting import Alerting
 from holdfast.alerts.finding import Finding
-from holdfast.clock import iso_utc
+from holdfast.clock import Clock, iso_utc
 from holdfast.errors import HoldfastError
 from holdfast.prediction_log import Account
 
 SOURCE: Final = "log"
+DROPPED_SOURCE: Final = "log-dropped"
+KEEPER_SOURCE: Final = "log-keeper"
+_FAILED_PASSES: Final = 5
+"""In a row: with growing pauses about half a minute, so that what passes by itself tells nobody."""
+
+
+class LogAlarms:
+    """What the keeper's accounts and failures say to people; call each method whenever there is news.
+
+    A registry that cannot be written now is met again with the next news: no row of the log waits for it.
+
+    Args:
+        alerting: of the deployment.
+        clock: for since when a keeper fails.
+    """
+
+    def __init__(self, alerting: Alerting, clock: Clock) -> None:
+        self._alerting = alerting
+        self._clock = clock
+        self._dropped: int | None = None
+        self._failing_since_us = 0
+
+    def on_account(self, account: Account) -> None:
+        """Rows that are unaccounted for, and rows dropped since the account before."""
+        log_alarm(self._alerting, account)
+        before, self._dropped = self._dropped, account.dropped
+        if before is not None:
+            _dropped_alarm(self._alerting, account, account.dropped - before)
+
+    def on_failure(self, failed_passes: int, error: Exception | None) -> None:
+        """Passes of the keeper that failed in a row; 0: one went well again."""
+        if failed_passes == 1:
+            self._failing_since_us = self._clock.now_us()
+        try:
+            if failed_passes == 0:
+                self._alerting.ended(KEEPER_SOURCE, "The keeper moves rows into the tables again.")
+            elif failed_passes >= _FAILED_PASSES:
+                self._alerting.stands(_keeper_finding(error, iso_utc(self._failing_since_us)))
+        except HoldfastError:
+            return
+
+
+def _keeper_finding(error: Exception | None, since: str) -> Finding:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+    return Finding(
+        source=KEEPER_SOURCE,
+        topics=("log",),
+        since=since,
+        severity="critical",
+        title="the keeper of the prediction log fails",
+        sentence=f"Rows stay in the spool and do not reach the tables: {reason}. Nothing is lost as long as "
+        "the disk of the spool has room.",
+        advice=("Free space, or mend what the keeper's output names; it goes on by itself.",),
+        page="predictions",
+    )
+
+
+def _dropped_alarm(alerting: Alerting, account: Account, fresh: int) -> bool:
+    """Say that rows could not be written since the account before, or that none is lost any more."""
+    try:
+        if fresh <= 0:
+            return alerting.ended(DROPPED_SOURCE, "Rows are written to the prediction log again.")
+        return alerting.stands(
+            Finding(
+                source=DROPPED_SOURCE,
+                topics=("log",),
+                since=iso_utc(account.at_us),
+                severity="critical",
+                title=f"{fresh} predictions could not be logged",
+                sentence=f"{fresh} rows were answered and could not be written to the log, {account.dropped} "
+                "in all: they are lost to labels, monitoring and training.",
+                advice=("Free space on the disk of the log, or refuse such requests: [logging] on_full.",),
+                page="predictions",
+            )
+        )
+    except HoldfastError:
+        return False
 
 
 def log_alarm(alerting: Alerting, account: Account) -> bool:
-    """Say what an account of the log says; call it with each.
+    """Say what an account of the log says of rows that are unaccounted for.
 
     Returns:
-        Whether a message was written. A registry that cannot be written now is met again with the next
-        account: no row of the log waits for it.
+        Whether a message was written.
     """
     try:
         if account.unaccounted == 0:

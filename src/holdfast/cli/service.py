@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from holdfast.cli.options import folder_option, json_option, open_deployment, pr
 from holdfast.spec import Deployment
 
 if TYPE_CHECKING:
-    from holdfast.prediction_log import Account
+    from holdfast.alerts import LogAlarms
 
 
 @click.command("serve")
@@ -84,18 +84,23 @@ def keep_command(folder: Path, *, once: bool, as_json: bool) -> None:
             click.echo(f"Moved {report.predictions} predictions and {report.labels} labels.")
         return
     stop = stop_on_signal()
-    with _log_alarms(deployment) as on_account:
-        Keeper(deployment, clock=SystemClock(), on_account=on_account).run(stop)
+    with _log_alarms(deployment) as alarms:
+        Keeper(
+            deployment,
+            clock=SystemClock(),
+            on_account=None if alarms is None else alarms.on_account,
+            on_failure=None if alarms is None else alarms.on_failure,
+        ).run(stop)
 
 
 @contextmanager
-def _log_alarms(deployment: Deployment) -> Iterator[Callable[[Account], object] | None]:
-    """Tells of rows that are unaccounted for; without channels nothing is opened for it."""
+def _log_alarms(deployment: Deployment) -> Iterator[LogAlarms | None]:
+    """Tells of rows that are lost or unaccounted for; without channels nothing is opened for it."""
     alerts = deployment.checklist.alerts
     if not (alerts.webhooks or alerts.channels or alerts.pagers):
         yield None
         return
-    from holdfast.alerts import Alerting, log_alarm
+    from holdfast.alerts import Alerting, LogAlarms
     from holdfast.clock import SystemClock
     from holdfast.registry import Registry
 
@@ -103,7 +108,7 @@ def _log_alarms(deployment: Deployment) -> Iterator[Callable[[Account], object] 
     with Registry.open(deployment.registry_url, clock) as registry:
         alerting = Alerting.open(deployment, registry, clock, os.environ)
         with alerting.sending():
-            yield lambda account: log_alarm(alerting, account)
+            yield LogAlarms(alerting, clock)
 
 
 def stop_on_signal() -> threading.Event:

@@ -124,6 +124,8 @@ class Keeper:
         retains: look at the retention in the first pass and once an hour; if not, only when it is asked for.
         on_step: called after each named step, for tests that stop there.
         on_account: called by `run` with each account of the log, about once a minute.
+        on_failure: called by `run` after each pass that failed with the number of those in a row and the
+            error, and with 0 and None after the first that went well again.
     """
 
     def __init__(
@@ -138,7 +140,10 @@ class Keeper:
         retains: bool = True,
         on_step: Callable[[str], None] | None = None,
         on_account: Callable[[Account], object] | None = None,
+        on_failure: Callable[[int, Exception | None], object] | None = None,
     ) -> None:
+        self._on_failure = on_failure
+        self._failed_passes = 0
         self._place = LogPlace.of(log)
         self._log_folder = self._place.folder
         self._clock = clock
@@ -194,8 +199,10 @@ class Keeper:
                     if self._lease.acquire():
                         (on_report or _ignore)(self.run_once())
                         self._accountant.take_if_due()
+                        self._note_failure(None)
                     pause_s = self._interval_s
-                except Exception:
+                except Exception as error:
+                    self._note_failure(error)
                     _log.exception("a keeper pass failed; trying again in %.1f s", pause_s)
                     if stopping:
                         raise
@@ -206,6 +213,11 @@ class Keeper:
         finally:
             self._lease.release()
             self._forget()
+
+    def _note_failure(self, error: Exception | None) -> None:
+        before, self._failed_passes = self._failed_passes, 0 if error is None else self._failed_passes + 1
+        if self._on_failure is not None and (before or error is not None):
+            self._on_failure(self._failed_passes, error)
 
     def _forget(self) -> None:
         """Believe nothing that was not just read from the tables."""

@@ -14,12 +14,13 @@ from PIL import Image
 
 from holdfast.artifact import Column, Signature, Tensor
 from holdfast.clock import SystemClock
-from holdfast.infer import Block, DataPlane, LoadedModel, large_from_bytes
-from holdfast.infer.large_inputs import set_apart
+from holdfast.infer import Block, DataPlane, LargeRule, LoadedModel
+from holdfast.infer.large_inputs import set_apart, short_features
 from holdfast.infer.thumbnails import thumbnail
 from holdfast.prediction_log import PredictionLog, SpoolWriter, settle
 from holdfast.privacy import Redactor
 from holdfast.spec.checklist import Logging, Privacy
+from holdfast.stats import IMAGE_FEATURES, image_features
 
 CAMERA = Signature(
     columns=(
@@ -43,7 +44,7 @@ class Constant(Arithmetic):
 def test_large_values_of_the_three_kinds_leave_the_row_and_nothing_else(tmp_path: Path) -> None:
     clock = SystemClock()
     writer = SpoolWriter(tmp_path, deployment="camera", replica="w", clock=clock)
-    plane = DataPlane(writer, Redactor(Privacy(), None), clock, large_from_bytes=large_from_bytes(Logging()))
+    plane = DataPlane(writer, Redactor(Privacy(), None), clock, large=LargeRule.of(Logging()))
     model = LoadedModel("1", CAMERA, Constant())
     photo = np.random.default_rng(0).integers(0, 256, (2, 80, 100, 3), dtype=np.uint8)
     past = np.zeros((2, 5000), dtype=np.float32)
@@ -67,21 +68,42 @@ def test_large_values_of_the_three_kinds_leave_the_row_and_nothing_else(tmp_path
 
 def test_where_nothing_is_large_the_columns_are_passed_on_as_they_are() -> None:
     columns = {"photo": np.zeros((2, 4, 4, 3), np.uint8)}
-    inputs, large, features = set_apart(columns, {"photo": "image"}, 49)
+    inputs, large, features = set_apart(columns, {"photo": "image"}, LargeRule(49, 1))
     assert inputs is columns
     assert (large, features) == ({}, {})
 
 
 def test_an_array_is_set_apart_without_a_copy() -> None:
     columns: dict[str, Any] = {"photo": np.zeros((2, 4, 4, 3), np.uint8), "speed": np.zeros(2)}
-    inputs, large, _ = set_apart(columns, {"photo": "image"}, 48)
+    inputs, large, _ = set_apart(columns, {"photo": "image"}, LargeRule(48, 1))
     assert list(inputs) == ["speed"]
     assert large["photo"] is columns["photo"]
 
 
 def test_tables_on_an_object_store_keep_everything_in_the_row() -> None:
-    assert large_from_bytes(Logging(tables="s3://bucket/log")) is None
-    assert large_from_bytes(Logging(large_input_kb=2.5)) == 2500
+    assert LargeRule.of(Logging(tables="s3://bucket/log")) is None
+    assert LargeRule.of(Logging(large_input_kb=2.5, audio_rate_hz=8000)) == LargeRule(2500, 8000)
+
+
+def test_short_features_are_those_of_each_value_alone() -> None:
+    images = np.random.default_rng(2).integers(0, 256, (3, 8, 9, 3), dtype=np.uint8)
+    found = short_features("image", images, 1.0)
+    assert list(found) == [*IMAGE_FEATURES, "thumbnail"]
+    assert found["warmth"] == [image_features(image)["warmth"] for image in images]
+    sounds = np.random.default_rng(3).normal(size=(2, 400))
+    assert short_features("audio", sounds, 8000.0)["duration_s"] == [0.05, 0.05]
+    embeddings = np.random.default_rng(4).normal(size=(2, 3, 4))
+    norms: Any = short_features("embedding", embeddings, 1.0)["norm"]
+    np.testing.assert_allclose(norms, np.linalg.norm(embeddings.reshape(2, 12), axis=1))
+
+
+@pytest.mark.parametrize("kind", ["image", "audio", "embedding"])
+@pytest.mark.parametrize(
+    "values", [np.full((2, 3, 5, 7, 9), np.nan), np.full((2, 30), np.inf), np.zeros((2, 0))]
+)
+def test_what_is_not_of_its_kind_has_no_features_and_harms_no_answer(kind: Any, values: Any) -> None:
+    for column in short_features(kind, values, 8000.0).values():
+        assert len(column) == 2
 
 
 def opened(text: str | None) -> np.ndarray[Any, Any]:

@@ -12,7 +12,7 @@ from holdfast.infer.errors import (
     TooManyRowsError,
     UnknownModelError,
 )
-from holdfast.infer.large_inputs import large_from_bytes
+from holdfast.infer.large_inputs import LargeRule
 from holdfast.infer.model import LoadedModel, load_model
 from holdfast.infer.plane import (
     CHALLENGER_ARM,
@@ -40,6 +40,7 @@ __all__ = [
     "InputError",
     "Job",
     "Lane",
+    "LargeRule",
     "LoadedModel",
     "MalformedBodyError",
     "ModelFailedError",
@@ -55,7 +56,6 @@ __all__ = [
     "check_time",
     "check_value",
     "kind_of",
-    "large_from_bytes",
     "load_model",
     "nearest",
     "read_json",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,36 +24,74 @@ SetApart = tuple[Mapping[str, Values], Mapping[str, NDArray[np.generic]], Mappin
 """Inputs that stay in the row, inputs that are stored beside the tables, and the short features of these."""
 
 
-def large_from_bytes(logging: Logging) -> int | None:
-    """Size of one value from which an input is stored beside the tables; None: never.
+@dataclass(frozen=True, slots=True)
+class LargeRule:
+    """What is large, and what the short features need to know."""
 
-    Tables on an object store are shared by machines, and the files beside them are not: rows hold everything.
-    """
-    return None if logging.tables else round(logging.large_input_kb * 1000)
+    from_bytes: int
+    """Size of one value from which an input is stored beside the tables."""
+    audio_rate_hz: float
+
+    @classmethod
+    def of(cls, logging: Logging) -> LargeRule | None:
+        """As the checklist says; None: nothing is stored beside the tables.
+
+        Tables on an object store are shared by machines, and files beside them are not: rows hold everything.
+        """
+        if logging.tables:
+            return None
+        return cls(round(logging.large_input_kb * 1000), logging.audio_rate_hz)
 
 
-def set_apart(columns: Mapping[str, Values], kinds: Mapping[str, Kind], from_bytes: int) -> SetApart:
+def set_apart(columns: Mapping[str, Values], kinds: Mapping[str, Kind], rule: LargeRule) -> SetApart:
     """Take the large inputs out of a batch's columns. Copies no array.
 
     Args:
         columns: of N rows.
         kinds: of the inputs that may be large.
-        from_bytes: size of one value from which it is.
+        rule: which of them are.
     """
     large: dict[str, NDArray[np.generic]] = {}
     features: dict[str, Mapping[str, Values]] = {}
     for name, kind in kinds.items():
         values = columns[name]
-        if isinstance(values, np.ndarray) and len(values) and values.nbytes // len(values) >= from_bytes:
+        if isinstance(values, np.ndarray) and len(values) and values.nbytes // len(values) >= rule.from_bytes:
             large[name] = values
-            features[name] = short_features(kind, values)
+            features[name] = short_features(kind, values, rule.audio_rate_hz)
     if not large:
         return columns, {}, {}
     return {name: values for name, values in columns.items() if name not in large}, large, features
 
 
-def short_features(kind: Kind, values: NDArray[np.generic]) -> dict[str, Values]:
-    """What a row keeps of each of N large inputs, by the feature's name."""
+def short_features(kind: Kind, values: NDArray[np.generic], audio_rate_hz: float) -> dict[str, Values]:
+    """What a row keeps of each of N large inputs, by the feature's name; none of what is not of its kind.
+
+    Costs about 2 ms for an image of 224 x 224, 1 ms for a second of sound, 0.03 ms for an embedding.
+    """
+    from holdfast.stats import audio_features, embedding_features, image_features
+
+    if kind == "embedding":
+        return dict(_or_nothing(lambda: embedding_features(values.reshape(len(values), -1))))
+    found: dict[str, Values] = {}
+    one_by_one = [
+        _or_nothing(lambda value=value: image_features(value))  # type: ignore[misc]  # of this very row
+        if kind == "image"
+        else _or_nothing(lambda value=value: audio_features(value, audio_rate_hz))  # type: ignore[misc]
+        for value in values
+    ]
+    for feature in dict.fromkeys(name for one in one_by_one for name in one):
+        found[feature] = [one.get(feature) for one in one_by_one]
     if kind == "image":
-        return {THUMBNAIL: [thumbnail(value) for value in values]}
-    return {}
+        found[THUMBNAIL] = [thumbnail(value) for value in values]
+    return found
+
+
+def _or_nothing(features: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The features; none where the value is not of its kind, since no answer may fail for them."""
+    from holdfast.stats import StatisticsError
+
+    try:
+        with np.errstate(all="ignore"):
+            return features()
+    except StatisticsError:
+        return {}

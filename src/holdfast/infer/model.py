@@ -63,6 +63,8 @@ class LoadedModel:
             if column.kind in LARGE_KINDS and column.shape and column.dtype != "string"
         }
         """Inputs that the log may store beside its tables."""
+        if self.large_kinds:
+            import holdfast.stats  # noqa: F401 - for their features; no caller is to wait for it
         self._runtime = runtime
         self._positive: int | None = None
         if signature.task == "binary" and signature.positive_class in signature.classes:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from holdfast.artifact.packing import Answer
 from holdfast.clock import Clock
 from holdfast.infer.block import Block
-from holdfast.infer.large_inputs import set_apart
+from holdfast.infer.large_inputs import LargeRule, set_apart
 from holdfast.infer.model import LoadedModel
 from holdfast.prediction_log import LabelDoor, new_prediction_ids
 from holdfast.privacy import PredictionRecord, Redactor
@@ -82,8 +82,7 @@ class DataPlane:
         redactor: decides what the log may hold; needed with a writer.
         clock: of arrival times and ids.
         synced: the writer's durability is "synced", so callers must `sync` before an answer leaves.
-        large_from_bytes: size of one value from which an input of kind image, audio or embedding is stored
-            beside the tables; None: never.
+        large: which inputs of kind image, audio or embedding are stored beside the tables; None: none.
     """
 
     def __init__(
@@ -93,9 +92,9 @@ class DataPlane:
         clock: Clock,
         *,
         synced: bool = False,
-        large_from_bytes: int | None = None,
+        large: LargeRule | None = None,
     ) -> None:
-        self._large_from_bytes = large_from_bytes
+        self._large = large
         self.writer = writer
         self.labels = None if writer is None else LabelDoor(writer)
         self._redactor = redactor
@@ -153,8 +152,8 @@ class DataPlane:
             inputs: Mapping[str, Values] = block.columns
             large: Mapping[str, NDArray[np.generic]] = {}
             features: Mapping[str, Mapping[str, Values]] = {}
-            if model.large_kinds and self._large_from_bytes is not None:
-                inputs, large, features = set_apart(inputs, model.large_kinds, self._large_from_bytes)
+            if model.large_kinds and self._large is not None:
+                inputs, large, features = set_apart(inputs, model.large_kinds, self._large)
             tensor_task = model.signature.task == "tensor"
             record = PredictionRecord(
                 model_version=model.version,

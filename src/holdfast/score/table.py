@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from holdfast.artifact import Signature
 from holdfast.clock import Clock, SystemClock
-from holdfast.infer import Block, DataPlane, LoadedModel, RecordSchema, large_from_bytes, load_model
+from holdfast.infer import Block, DataPlane, LargeRule, LoadedModel, RecordSchema, load_model
 from holdfast.prediction_log import SpoolWriter, StagedRun, settle
 from holdfast.privacy import open_redactor
 from holdfast.registry import Registry
@@ -188,7 +188,7 @@ def _open_plane(
         large_fraction=settings.large_input_fraction,
         on_full=settings.on_full,
     )
-    return DataPlane(writer, redactor, clock, large_from_bytes=large_from_bytes(settings))
+    return DataPlane(writer, redactor, clock, large=LargeRule.of(settings))
 
 
 def _check_all(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from holdfast.clock import SystemClock
-from holdfast.infer import DataPlane, large_from_bytes
+from holdfast.infer import DataPlane, LargeRule
 from holdfast.prediction_log import SpoolWriter
 from holdfast.privacy import open_redactor
 from holdfast.spec import Deployment
@@ -35,4 +35,4 @@ def open_plane(deployment: Deployment, replica: str, clock: SystemClock) -> Data
         large_fraction=settings.large_input_fraction,
         on_full=settings.on_full,
     )
-    return DataPlane(writer, redactor, clock, synced=synced, large_from_bytes=large_from_bytes(settings))
+    return DataPlane(writer, redactor, clock, synced=synced, large=LargeRule.of(settings))

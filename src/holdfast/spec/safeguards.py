@@ -92,6 +92,16 @@ class Logging(Section, frozen=True):
             ),
         ),
     ] = 16.0
+    audio_rate_hz: Annotated[
+        float,
+        Meta(
+            gt=0,
+            description=(
+                "Samples per second of inputs of kind audio: short features in seconds and hertz need it. "
+                "Default 16000: what models of speech take."
+            ),
+        ),
+    ] = 16_000.0
     large_input_fraction: Annotated[
         float,
         Meta(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from holdfast.clock import Clock
-from holdfast.prediction_log import PredictionLog, Snapshot
+from holdfast.prediction_log import LARGE, PredictionLog, PredictionLogError, Snapshot
 from holdfast.privacy import SEALED, Sealer
 from holdfast.spec import Deployment
 from holdfast.train.errors import DataSetError
@@ -53,7 +55,9 @@ def read_log(
     sealed = f"{CONTEXT}{SEALED}" in present and sealer is not None
     columns = [ID, SUBJECT, "consent", TIME]
     if not sealed:
-        missing = [name for name in features if f"{INPUT}{name}" not in present]
+        missing = [
+            name for name in features if f"{INPUT}{name}" not in present and f"{LARGE}{name}" not in present
+        ]
         if missing:
             raise DataSetError(
                 f"the log has no values of the input {missing[0]!r}",
@@ -62,6 +66,8 @@ def read_log(
                 next_step="Was it dropped or encrypted by [privacy]? Then no model can learn from it",
             )
     columns += [f"{INPUT}{name}" for name in features if f"{INPUT}{name}" in present]
+    large = [name for name in features if f"{LARGE}{name}" in present]
+    columns += [f"{LARGE}{name}" for name in large]
     if sealed:
         columns.append(f"{CONTEXT}{SEALED}")
     if review_field and f"{CONTEXT}{review_field}" in present:
@@ -95,7 +101,32 @@ def read_log(
     ).read_all()
     if sealed and sealer is not None:
         table = sealer.open_table(table)
+    for name in large:
+        table = _with_values(table, name, log, sealer)
     return table
+
+
+def _with_values(table: pa.Table, name: str, log: PredictionLog, sealer: Sealer | None) -> pa.Table:
+    """The large inputs that the rows name, each flattened as the log does, in the input's own column.
+
+    Null where the content was not sampled, has expired, or cannot be opened.
+    """
+    import pyarrow as pa
+
+    inputs = f"{INPUT}{name}"
+    held = table.column(inputs).to_pylist() if inputs in table.column_names else [None] * table.num_rows
+    # What was sealed in the row comes back nested.
+    values = [None if value is None else np.ravel(value) for value in held]
+    subjects = table.column(SUBJECT).to_pylist()
+    for row, digest in enumerate(table.column(f"{LARGE}{name}").to_pylist()):
+        if digest is not None:
+            try:
+                found = log.large_input(digest, sealer=sealer, subject=subjects[row])
+            except PredictionLogError:
+                continue
+            values[row] = found.reshape(-1)
+    table = table.drop_columns([f"{LARGE}{name}", *([inputs] if inputs in table.column_names else [])])
+    return table.append_column(inputs, pa.array(values))
 
 
 def _quoted(name: str) -> str:

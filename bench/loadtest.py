@@ -9,8 +9,8 @@ ceiling: a server that answers a constant without reading the request, on one co
 Both clients send a JSON body of one row of 20 numbers. Where the server is the limit, the rate says nothing
 of the client, so the requests per second of its processor time are compared too.
 
-pairs: ten pairs of loads of the same rate on one holdfast service. How often do the 95 % intervals of two
-loads have a value in common, as the evidence of two checks on one machine should?
+pairs: pairs of whole checks of one deployment. How often do the 95 % intervals of a line in two checks have a
+value in common, as the evidence of two checks on one machine should?
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from typing import Any
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
+from holdfast.check import Effort, check_deployment
 from holdfast.check.running import machine
 from holdfast.clock import SystemClock
 from holdfast.loadtest import (
@@ -42,9 +43,7 @@ from holdfast.loadtest import (
     Target,
     made_up_rows,
     make_requests,
-    reference_requests,
     run_load,
-    running_service,
     with_reference_run,
 )
 from holdfast.registry import Registry, register_model
@@ -182,40 +181,29 @@ def holdfast(port: int, core: int, seconds: float) -> dict[str, float]:
     }
 
 
-def pairs(count: int = 10, seconds: float = 1.5) -> dict[str, Any]:
+def pairs(count: int = 5) -> dict[str, Any]:
+    """Checks of one deployment, two by two, each with a service that was started for it."""
+    lines = ("speed.p50_ms", "speed.p99_ms", "speed.qps", "compute.memory_mb")
+    clock = SystemClock()
     with tempfile.TemporaryDirectory(prefix="holdfast-pairs-") as name:
-        folder = Path(name) / "sums"
-        deployment = _deployment(folder)
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "holdfast", "serve", "-C", str(folder), "--no-monitor"],
-            stdout=subprocess.DEVNULL,
-        )
-        try:
-            for _ in range(200):
-                if (deployment.run_folder / "serve.json").exists():
-                    break
-                time.sleep(0.05)
-            time.sleep(4)
-            with Registry.open(deployment.registry_url, SystemClock()) as registry:
-                version = registry.version("1")
-            target = Target(running_service(deployment), deployment.name)
-            requests = with_reference_run(reference_requests(deployment, version, target))
-            loads = [
-                run_load(requests, Load(rate_per_s=300, seconds=seconds, warmup_s=0.5, seed=seed))
-                for seed in range(2 * count)
-            ]
-        finally:
-            process.terminate()
-            process.wait()
+        deployment = _deployment(Path(name) / "sums")
+        reports = []
+        with Registry.open(deployment.registry_url, clock) as registry:
+            for seed in range(2 * count):
+                began_s = time.monotonic()
+                effort = Effort(seed=seed)
+                reports.append(check_deployment(deployment, registry, clock, os.environ, effort=effort))
+                shown = {x: (reports[-1].line(x).measured, reports[-1].line(x).interval) for x in lines}
+                print("   ", f"{time.monotonic() - began_s:.1f} s", shown, flush=True)
     found: dict[str, Any] = {"pairs": count, "wanted": 0.9}
-    for q in (0.5, 0.99):
-        both = [(a.percentile(q), b.percentile(q)) for a, b in zip(loads[::2], loads[1::2], strict=True)]
-        agree = [
-            (a.low_ms or 0) <= (b.high_ms or 1e9) and (b.low_ms or 0) <= (a.high_ms or 1e9) for a, b in both
-        ]
-        found[f"p{q * 100:g}_agree"] = sum(agree) / count
-        found[f"p{q * 100:g}_ms"] = [round(one.percentile(q).ms or -1, 3) for one in loads]
-    found["bottlenecks"] = sum(one.bottleneck is not None for one in loads)
+    for line in lines:
+        ends = [report.line(line).interval or (0.0, float("inf")) for report in reports]
+        agree = [a[0] <= b[1] and b[0] <= a[1] for a, b in zip(ends[::2], ends[1::2], strict=True)]
+        found[line] = {
+            "agree": sum(agree) / count,
+            "measured": [report.line(line).measured for report in reports],
+            "intervals": ends,
+        }
     return found
 
 
@@ -223,7 +211,7 @@ def _deployment(folder: Path) -> Deployment:
     import pyarrow as pa
 
     folder.mkdir()
-    (folder / "holdfast.toml").write_text('[model]\nname = "sums"\n[target]\nport = 0\n')
+    (folder / "holdfast.toml").write_text('[model]\nname = "sums"\n[speed]\np50_ms = 50\nqps = 300\n')
     deployment = Deployment.open(folder, {})
     rng = np.random.default_rng(0)
     names = [f"f{i}" for i in range(20)]

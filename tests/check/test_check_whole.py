@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -63,14 +64,37 @@ def test_an_impossible_checklist_fails_with_the_nearest_possible_and_a_relaxed_o
     path = deployment.folder / "holdfast.toml"
     path.write_text(
         '[model]\nname = "sums"\n[speed]\np99_ms = 5000\ndeadline_ms = 10000\nqps = 300\n'
-        '[compute]\nmemory_mb = 4096\n[security]\nauth = "keys"\n'
+        '[compute]\nmemory_mb = 4096\n[security]\nauth = "keys"\ntls_certificate = "service.pem"\n'
+        'tls_key = "service.key"\ntls_client_ca = "clients.pem"\n'
     )
+    for name in ("service", "clients"):
+        subprocess.run(
+            [
+                *(
+                    "openssl",
+                    "req",
+                    "-x509",
+                    "-newkey",
+                    "ec",
+                    "-pkeyopt",
+                    "ec_paramgen_curve:P-256",
+                    "-nodes",
+                ),
+                *("-days", "90", "-subj", f"/CN={name}"),
+                *("-keyout", deployment.folder / f"{name}.key", "-out", deployment.folder / f"{name}.pem"),
+            ],
+            check=True,
+            capture_output=True,
+        )
     relaxed = Deployment.open(deployment.folder, {})
     passed = check(relaxed)
     not_passed = [line for line in passed.lines if line.verdict != "pass"]
     assert not not_passed
     assert passed.verdict == "pass"
     assert passed.line("security.auth").measured == "no key: 401, a made-up key: 401"
+    assert passed.line("security.tls_client_ca").measured == (
+        "a certificate of the authority: answered; none: kept out; another authority's: kept out"
+    )
     assert passed.last_release is not None
     assert passed.last_release.measured["speed.p99_ms"] == latency.measured
     assert passed.checklist_hash == relaxed.checklist_hash

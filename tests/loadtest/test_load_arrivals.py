@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from holdfast.loadtest import LoadTestError, constant_arrivals, poisson_arrivals, replayed_arrivals
+from holdfast.loadtest import (
+    LoadTestError,
+    constant_arrivals,
+    poisson_arrivals,
+    rate_of_log,
+    replayed_arrivals,
+)
 
 
 def test_constant_arrivals_are_equally_far_apart() -> None:
@@ -31,6 +37,21 @@ def test_a_replay_keeps_its_bursts_at_another_rate() -> None:
     assert len(times) == pytest.approx(1000, rel=0.02)
     gaps = np.diff(times)
     assert gaps.max() / gaps.min() == pytest.approx(98, rel=0.01)
+
+
+def test_a_replay_of_a_given_rate_and_length_takes_the_newest_requests() -> None:
+    # An hour of one request per minute, then 100 requests in a second: ten seconds at 10/s are those alone.
+    log = np.concatenate([np.arange(60) * 60_000_000, 3_600_000_000 + np.arange(100) * 10_000])
+    times, _ = replayed_arrivals(log, rate_per_s=10.0, seconds=10.0)
+    assert len(times) == 100
+    assert np.diff(times) == pytest.approx(0.1, rel=0.02)
+
+
+def test_the_rate_of_a_log_is_that_of_its_newest_stretch() -> None:
+    log = np.concatenate([np.arange(60) * 60_000_000, 3_600_000_000 + np.arange(100) * 10_000])
+    assert rate_of_log(log, 10.0) == pytest.approx(10.0, rel=0.02)
+    with pytest.raises(LoadTestError, match="at least two moments"):
+        rate_of_log(np.array([5]), 10.0)
 
 
 def test_a_log_of_one_moment_cannot_be_replayed() -> None:

@@ -11,7 +11,13 @@ from holdfast.spec import Speed
 
 
 def report(
-    rate: float, p99: float | None, *, failed: int = 0, wrong: int = 0, bottleneck: str | None = None
+    rate: float,
+    p99: float | None,
+    *,
+    failed: int = 0,
+    wrong: int = 0,
+    bottleneck: str | None = None,
+    busy: float = 0.0,
 ) -> LoadReport:
     return LoadReport(
         url="http://here",
@@ -29,9 +35,12 @@ def report(
         max_ms=p99,
         checked=10,
         wrong=wrong,
-        lag=Lag(0, 0, 0, 0),
+        lag=Lag(0, 0, 0, busy),
         connections=1,
         processes=1,
+        rounds=1,
+        repeated=0,
+        others=None,
         generator_cpu_s=0.1,
         bottleneck=bottleneck,
         histogram="",
@@ -70,15 +79,40 @@ def test_a_service_that_keeps_no_rate_gets_none() -> None:
     assert found.rate_per_s is None
 
 
-def test_a_rate_at_which_the_generator_was_too_slow_never_counts() -> None:
+def test_a_rate_at_which_the_generator_used_its_whole_core_never_counts() -> None:
     found = search_rate(
-        lambda rate: report(rate, 1.0, bottleneck="too slow" if rate > 300 else None),
+        lambda rate: report(rate, 1.0, bottleneck="too slow", busy=0.99) if rate > 300 else report(rate, 1.0),
         Speed(p99_ms=10),
         start_per_s=100,
     )
     assert found.rate_per_s is not None
     assert found.rate_per_s <= 300
     assert "too slow" in found.stopped_by
+
+
+def test_a_late_generator_hides_no_rate_that_is_kept_with_its_lag_included() -> None:
+    lagging = "1 request in 100 was late"
+    found = search_rate(
+        lambda rate: report(rate, 9.0 if rate <= 400 else 99.0, bottleneck=lagging),
+        Speed(p99_ms=10),
+        start_per_s=100,
+    )
+    assert found.rate_per_s is not None
+    assert 400 / 1.1 <= found.rate_per_s <= 400
+    assert lagging in found.stopped_by
+
+
+def test_a_load_that_a_late_generator_spoilt_is_made_again() -> None:
+    tried: dict[float, int] = {}
+
+    def spoilt_at_first(rate: float) -> LoadReport:
+        tried[rate] = tried.get(rate, 0) + 1
+        late = tried[rate] == 1
+        return report(rate, 99.0 if late or rate > 400 else 1.0, bottleneck="late" if late else None)
+
+    found = search_rate(spoilt_at_first, Speed(p99_ms=10), start_per_s=100)
+    assert found.rate_per_s is not None
+    assert 400 / 1.1 <= found.rate_per_s <= 400
 
 
 def test_failures_and_wrong_answers_break_the_promise_too() -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,6 +97,36 @@ def test_several_processes_share_the_schedule() -> None:
         found = run_load(requests_to(url), Load(rate_per_s=200, seconds=0.8, warmup_s=0, processes=2))
     assert found.processes == 2
     assert found.answered == found.requests > 100
+
+
+def test_a_report_that_fills_its_pipe_arrives_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The second process waits with a full pipe until the first one has been heard; unbuffered output writes
+    # only once.
+    monkeypatch.setenv("PYTHONUNBUFFERED", "1")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        nobody = f"http://127.0.0.1:{free.getsockname()[1]}"
+    deaf = Requests(Target(nobody, "double"), (b"POST / HTTP/1.1\r\n\r\n",), (1,))
+    load = Load(rate_per_s=60_000, seconds=1, warmup_s=0, processes=2, timeout_s=0.2)
+    found = run_load(deaf, load)
+    assert found.requests > 55_000
+    assert sum(found.failed.values()) == found.requests
+
+
+def test_a_generating_process_that_is_killed_is_named_and_nothing_is_reported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begin = subprocess.Popen
+
+    def begin_and_kill(*arguments: Any, **options: Any) -> Any:
+        process = begin(*arguments, **options)
+        threading.Timer(0.8, process.kill).start()
+        return process
+
+    with stalling_server() as url:
+        requests = requests_to(url)
+        monkeypatch.setattr(subprocess, "Popen", begin_and_kill)
+        with pytest.raises(LoadTestError, match="signal 9"):
+            run_load(requests, Load(rate_per_s=20, seconds=3, warmup_s=0, rounds=1))
 
 
 def test_a_generator_that_lags_or_is_busy_is_called_the_bottleneck() -> None:

@@ -70,6 +70,21 @@ class Confines:
             for pid in pids:
                 resource.prlimit(pid, resource.RLIMIT_DATA, (self.memory_bytes, self.memory_bytes))
 
+    def busy_s(self, stat: Path = Path("/proc/stat")) -> float | None:
+        """Processor time that all programs took on the service's cores so far; None: not known.
+
+        Interrupts are left out: those of the service's own network are counted there too.
+        """
+        try:
+            lines = stat.read_text(encoding="ascii").splitlines()
+        except OSError:
+            return None
+        names = {f"cpu{core}" for core in self.cores}
+        found = [line.split() for line in lines if line.split()[:1] and line.split()[0] in names]
+        # user, nice, system, then idle, iowait, irq, softirq, and what the hypervisor took.
+        ticks = sum(sum(map(int, fields[1:4])) + int(fields[8]) for fields in found if len(fields) > 8)
+        return ticks / os.sysconf("SC_CLK_TCK") if found else None
+
     def close(self) -> None:
         """Remove the cgroup; its processes must have ended."""
         if self.group is not None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from holdfast.artifact import open_artifact
+from holdfast.check.alert_channels import alert_line
 from holdfast.check.batch import batch_lines
 from holdfast.check.clear_text import clear_text_line
 from holdfast.check.confines import Confines
@@ -35,6 +36,7 @@ def check_deployment(
     *,
     version: str | None = None,
     effort: Effort | None = None,
+    send_alerts: bool = False,
     said: Callable[[str], None] = lambda _: None,
 ) -> CheckReport:
     """Answer every line of the checklist for one version, and store the answers as its evidence.
@@ -48,6 +50,7 @@ def check_deployment(
         environ: of this process, from which the service gets its secrets.
         version: which; the champion by default, or the newest where there is none.
         effort: how long to measure.
+        send_alerts: send each channel of `[alerts]` a test alarm, instead of only connecting to it.
         said: is told of each step.
 
     Raises:
@@ -58,6 +61,8 @@ def check_deployment(
     artifact = open_artifact(deployment.artifacts_folder / found.artifact_folder)
     compute = deployment.checklist.compute
     lines = list(offline_lines(deployment, registry, found, artifact))
+    alerts = alert_line(deployment.name, deployment.checklist.alerts.webhooks, send=send_alerts)
+    lines += [] if alerts is None else [alerts]
     confines = Confines(compute.cores, compute.memory_mb * 1_000_000)
     try:
         passed = {name: value for name, value in environ.items() if not _is_override(name)}

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from holdfast.check.client_authority import ClientAuthority, make_client_authority
 from holdfast.clock import Clock
 from holdfast.registry import ModelVersion, Registry
 from holdfast.spec import Alerts, Checklist, Deployment, render_document
@@ -29,6 +30,8 @@ class Scratch:
     """As the copy's registry has it."""
     key: str | None = field(repr=False)
     """An API key for it, where it asks for one."""
+    authority: ClientAuthority | None
+    """Of client certificates, where the deployment asks for them."""
     changed: tuple[str, ...]
     """Where it differs from the deployment, in words."""
 
@@ -48,7 +51,11 @@ def scratch_copy(
     deployment.run_folder.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="check-", dir=deployment.run_folder))
     try:
-        checklist, changed = _changed(deployment)
+        authority = None
+        if deployment.checklist.security.tls_client_ca:
+            asked = deployment.checklist.security.tls_client_ca
+            authority = make_client_authority(folder, deployment.folder / asked, asked)
+        checklist, changed = _changed(deployment, authority)
         (folder / "holdfast.toml").write_text(render_document(checklist), encoding="utf-8")
         copy = Deployment.open(folder, environ)
         copy.artifacts_folder.mkdir()
@@ -76,12 +83,12 @@ def scratch_copy(
         if reference.is_dir():
             copy.references_folder.mkdir()
             (copy.references_folder / added.version).symlink_to(reference, target_is_directory=True)
-        yield Scratch(copy, added, key, changed)
+        yield Scratch(copy, added, key, authority, changed)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _changed(deployment: Deployment) -> tuple[Checklist, tuple[str, ...]]:
+def _changed(deployment: Deployment, authority: ClientAuthority | None) -> tuple[Checklist, tuple[str, ...]]:
     """The checklist of the copy: on loopback and any port, writing to and telling nobody else.
 
     Files are named by their absolute paths.
@@ -93,13 +100,12 @@ def _changed(deployment: Deployment) -> tuple[Checklist, tuple[str, ...]]:
     def absolute(name: str) -> str:
         return str(folder / name) if name and "://" not in name else name
 
-    if security.tls_client_ca:
-        said.append("without TLS, as a check has no client certificate")
-    elif security.tls_certificate:
+    if security.tls_certificate:
         said.append("with TLS, whose certificate is not verified by the load")
+    if authority is not None:
+        said.append("with a made-up authority of client certificates")
     if checklist.logging.tables:
         said.append("with the log's tables beside it instead of in the bucket")
-    tls = "" if security.tls_client_ca else security.tls_certificate
     replace = msgspec.structs.replace
     changed = replace(
         checklist,
@@ -110,16 +116,14 @@ def _changed(deployment: Deployment) -> tuple[Checklist, tuple[str, ...]]:
         security=replace(
             security,
             api_key_hashes=(),
-            tls_certificate=absolute(tls),
-            tls_key=absolute(security.tls_key) if tls else "",
-            tls_client_ca="",
+            tls_certificate=absolute(security.tls_certificate),
+            tls_key=absolute(security.tls_key),
+            tls_client_ca="" if authority is None else str(authority.authority),
             jwt_jwks=absolute(security.jwt_jwks),
         ),
         privacy=replace(
             privacy,
             master_key_file=absolute(privacy.master_key_file),
-            weakened_reason=privacy.weakened_reason
-            or ("callers are asked for a certificate by the real service" if security.tls_client_ca else ""),
         ),
     )
     return changed, tuple(said)

@@ -27,14 +27,21 @@ _STYLES: Final = {"pass": "green", "fail": "bold red", "unknown": "yellow"}
 @click.option(
     "--seconds",
     type=click.FloatRange(1),
-    default=8.0,
+    default=6.0,
     show_default=True,
     help="Of load. Longer gives narrower intervals.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Draws the arrivals.")
+@click.option("--send-alerts", is_flag=True, help="Send each channel of [alerts] a test alarm.")
 @json_option
 def check_command(
-    folder: Path, model_version: str | None, seconds: float, seed: int, *, as_json: bool
+    folder: Path,
+    model_version: str | None,
+    seconds: float,
+    seed: int,
+    *,
+    send_alerts: bool,
+    as_json: bool,
 ) -> int:
     """Prove the checklist line by line, before release: what was asked, what was measured, the verdict.
 
@@ -61,6 +68,7 @@ def check_command(
                 os.environ,
                 version=model_version,
                 effort=Effort(seconds=seconds, seed=seed),
+                send_alerts=send_alerts,
                 said=lambda line: click.secho(f"  {line}", err=True, dim=True),
             )
     if as_json:

@@ -31,13 +31,25 @@ KEY_VARIABLE = "HOLDFAST_API_KEY"
     help="Protocol v2 in JSON or with binary tensors, or holdfast's POST /predict.",
 )
 @click.option(
+    "--certificate",
+    type=click.Path(exists=True, dir_okay=False),
+    help="PEM file of a client certificate, for a service that asks for one.",
+)
+@click.option(
+    "--certificate-key",
+    type=click.Path(exists=True, dir_okay=False),
+    help="PEM file of its private key; by default in the same file.",
+)
+@click.option(
     "--rows",
     "rows_file",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Parquet or CSV with rows to ask; by default the champion's reference, or made-up values.",
 )
 @click.option(
-    "--rate", type=click.FloatRange(0, min_open=True), help="Requests per second; [speed] qps by default."
+    "--rate",
+    type=click.FloatRange(0, min_open=True),
+    help="Requests per second; by default [speed] qps, and for a replay the log's own newest rate.",
 )
 @click.option("--seconds", type=click.FloatRange(0.5), default=10.0, show_default=True, help="Measured time.")
 @click.option(
@@ -66,6 +78,8 @@ def loadtest_command(  # noqa: PLR0917 - click passes them by name
     url: str | None,
     model: str | None,
     protocol: Any,
+    certificate: str | None,
+    certificate_key: str | None,
     rows_file: Path | None,
     rate: float | None,
     seconds: float,
@@ -94,6 +108,7 @@ def loadtest_command(  # noqa: PLR0917 - click passes them by name
         Target,
         draw_curve,
         log_times,
+        rate_of_log,
         request_sizes,
         run_load,
         running_service,
@@ -114,12 +129,14 @@ def loadtest_command(  # noqa: PLR0917 - click passes them by name
         model or _required(deployment).name,
         protocol,
         os.environ.get(KEY_VARIABLE),
+        certificate,
+        certificate_key,
     )
     speed = deployment.checklist.speed if deployment is not None else Speed()
     times = log_times(_required(deployment)) if arrivals == "replay" else None
     sizes = request_sizes(rows_per_request, times)
     requests = _requests(deployment if url is None else None, target, rows_file, sizes, seed)
-    asked = rate or speed.qps
+    asked = rate or (speed.qps if times is None else rate_of_log(times, warmup + seconds))
 
     def probe(rate_per_s: float) -> LoadReport:
         load = Load(
@@ -215,6 +232,9 @@ def _print_report(report: LoadReport, speed: Speed) -> None:
         f"the generator's own lag, part of the above: p50 {lag.p50_ms:.3f} ms, p99 {lag.p99_ms:.3f} ms; "
         f"{lag.busy:.0%} of a core; {report.connections} connections, {report.processes} process(es)"
     )
+    if report.rounds > 1:
+        again = f", {report.repeated} of them again, as the generator was late" if report.repeated else ""
+        click.echo(f"{report.rounds} rounds, each begun anew: the intervals hold how they differ{again}")
     from holdfast.loadtest import shortfall
 
     missing = shortfall(report, speed)
@@ -225,7 +245,9 @@ def _print_search(found: SearchReport) -> None:
     rows = []
     for report in found.probes:
         p50, p99 = report.percentile(0.5), report.percentile(0.99)
-        note = "generator too slow" if report.bottleneck else f"{report.failed_share:.2%}"
+        note = f"{report.failed_share:.2%}"
+        if report.bottleneck:
+            note += ", with lag of the generator" if report.offered else ", generator too slow"
         rows.append(
             [
                 f"{report.rate_per_s:.0f}",
@@ -235,7 +257,7 @@ def _print_search(found: SearchReport) -> None:
                 note,
             ]
         )
-    print_table("", ["requests/s", "p50 ms", "p99 ms", "95 % interval", "failed"], rows)
+    print_table("", ["requests/s", "p50 ms", "p99 ms", "95 % interval of p99", "failed"], rows)
     if found.rate_per_s is None:
         click.echo(f"No rate was sustained within [speed]. {found.stopped_by}")
     else:

@@ -28,10 +28,12 @@ def replayed_arrivals(
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """The arrivals of a log: rows of one moment are one request, bursts and lulls stay as they were.
 
+    With a rate and a length, the newest requests that make them up; a log with fewer is repeated.
+
     Args:
         times_us: when each row arrived, in any order, microseconds since the epoch.
         rate_per_s: requests per second of the result, by running the log faster or slower; None: as it was.
-        seconds: where to cut the result off; a shorter log is repeated.
+        seconds: where to cut the result off.
 
     Returns:
         Ascending times in seconds from 0, and the rows of each request.
@@ -47,6 +49,9 @@ def replayed_arrivals(
             received=f"{len(moments)}",
             next_step="Use Poisson arrivals until the service has been asked",
         )
+    if rate_per_s is not None and seconds is not None:
+        newest = max(int(np.ceil(rate_per_s * seconds)), 2)
+        moments, rows = moments[-newest:], rows[-newest:]
     offsets = (moments - moments[0]) / 1e6
     # The last gap is not known; the mean one lets the log be repeated without a jump.
     length = float(offsets[-1]) * len(offsets) / (len(offsets) - 1)
@@ -59,3 +64,21 @@ def replayed_arrivals(
     repeated = (offsets[None, :] + length * np.arange(times)[:, None]).reshape(-1)
     inside = repeated < seconds
     return repeated[inside], np.tile(rows, times)[inside].astype(np.int64)
+
+
+def rate_of_log(times_us: NDArray[np.integer[Any]], seconds: float) -> float:
+    """Requests per second in the newest stretch of a log; at least two requests' worth.
+
+    Raises:
+        LoadTestError: fewer than two moments.
+    """
+    moments = np.unique(np.asarray(times_us, dtype=np.int64))
+    if len(moments) < 2:
+        raise LoadTestError(
+            "the log has no rate",
+            expected="rows of at least two moments in the log",
+            received=f"{len(moments)}",
+            next_step="Use Poisson arrivals until the service has been asked",
+        )
+    inside = int((moments > moments[-1] - seconds * 1e6).sum())
+    return max(inside, 2) / seconds

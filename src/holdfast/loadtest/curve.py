@@ -32,7 +32,7 @@ def draw_curve(probes: Sequence[LoadReport], path: Path, speed: Speed | None = N
         points = [
             (report.rate_per_s, found.ms, found.low_ms or found.ms, found.high_ms or found.ms)
             for report in sorted(probes, key=lambda one: one.rate_per_s)
-            if report.bottleneck is None and report.percentiles
+            if report.offered and report.percentiles
             for found in [report.percentile(q)]
             if found.ms is not None
         ]

@@ -1,4 +1,4 @@
-"""One process that sends requests at their intended times: `python -m holdfast.loadtest.generator PLAN`.
+"""One process that sends requests at their intended times: a plan comes in, an outcome goes out, by pipes.
 
 Latency counts from the intended time, so a request that had to wait for a connection while the service stood
 still is as late as its caller would have found it. Whole requests are encoded before the first is sent; an
@@ -14,7 +14,6 @@ import os
 import ssl
 import sys
 import time
-from pathlib import Path
 from typing import Any, Final
 
 import httptools
@@ -25,6 +24,7 @@ from holdfast.loadtest.plan import (
     CLOSED,
     NOT_HTTP,
     OK,
+    READY,
     REFUSED_CONNECTION,
     TIMED_OUT,
     UNSENT,
@@ -33,6 +33,7 @@ from holdfast.loadtest.plan import (
     Plan,
 )
 from holdfast.loadtest.timer import Timer
+from holdfast.loadtest.tls import client_context
 
 _BEAT_S: Final = 0.01
 _SWEEP_S: Final = 0.1
@@ -85,11 +86,11 @@ class _Load:
     def __init__(self, plan: Plan, loop: asyncio.AbstractEventLoop) -> None:
         self.plan = plan
         self.loop = loop
-        arrivals = np.load(plan.arrivals_file)
+        arrivals = np.frombuffer(plan.arrivals, "<f8")
         self.total = len(arrivals)
         self.due: list[float] = (arrivals + plan.start_s).tolist()
         self.due.append(float("inf"))
-        self.choices: list[int] = np.load(plan.choices_file).tolist()
+        self.choices: list[int] = np.frombuffer(plan.choices, "<i4").tolist()
         self.payloads = plan.payloads
         self.latency = [float("nan")] * self.total
         self.outcome = [UNSENT] * self.total
@@ -109,10 +110,7 @@ class _Load:
         self.closed_loop = plan.closed_loop
         self.tls: ssl.SSLContext | None = None
         if plan.tls:
-            # The caller decided which service to load; its certificate is not what is measured.
-            self.tls = ssl.create_default_context()
-            self.tls.check_hostname = False
-            self.tls.verify_mode = ssl.CERT_NONE
+            self.tls = client_context(plan.certificate, plan.certificate_key)
 
     # Sending
 
@@ -276,6 +274,8 @@ class _Load:
             cpu_s=cpu_s,
             opened=self.opened,
             kept=[Kept(payload, b"".join(pieces)) for payload, pieces in self.kept],
+            latency=np.array(self.latency, dtype="<f8").tobytes(),
+            outcome=np.array(self.outcome, dtype="<i2").tobytes(),
         )
 
 
@@ -284,25 +284,35 @@ async def _run(plan: Plan) -> Outcome:
     gc.collect()
     gc.freeze()
     gc.disable()
-    outcome = await load.run()
-    np.save(plan.latency_file, np.array(load.latency, dtype=np.float64))
-    np.save(plan.outcome_file, np.array(load.outcome, dtype=np.int16))
-    return outcome
+    return await load.run()
 
 
-def main(path: str) -> None:
-    """Carry a plan out."""
-    plan = msgspec.msgpack.decode(Path(path).read_bytes(), type=Plan)
-    if plan.cpu is not None and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {plan.cpu})
+def main() -> None:
+    """Say that all is loaded, then carry out the plan that is read."""
     try:
         import uvloop
     except ImportError:
-        outcome = asyncio.run(_run(plan))
+        new_loop = None
     else:
-        outcome = uvloop.run(_run(plan))
-    Path(plan.report_file).write_bytes(msgspec.msgpack.encode(outcome))
+        new_loop = uvloop.new_event_loop
+    _tell(READY)
+    plan = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Plan)
+    if plan.cpu is not None and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {plan.cpu})
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        outcome = runner.run(_run(plan))
+    _tell(msgspec.msgpack.encode(outcome))
+
+
+def _tell(content: bytes) -> None:
+    """Write all of it: a full pipe may take a part, and an unbuffered standard output stops there.
+
+    The event loop's io_uring leaves work that interrupts a write like a signal does.
+    """
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(sys.stdout.fileno(), rest) :]
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()

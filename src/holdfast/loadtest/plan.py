@@ -6,6 +6,9 @@ from typing import Final
 
 import msgspec
 
+READY: Final = b"ready"
+"""What a process writes first, when it has loaded what it needs and waits for its plan on standard input."""
+
 OK: Final = 0
 """An answer with status 200."""
 UNSENT: Final = 1
@@ -26,29 +29,26 @@ OUTCOMES: Final = {
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """The work of one generating process; its arrays lie beside it in files."""
+    """The work of one generating process."""
 
     host: str
     port: int
     tls: bool
+    certificate: str | None = None
+    certificate_key: str | None = None
+    """PEM files of a client certificate."""
     payloads: list[bytes]
     """Whole requests, head and body."""
-    arrivals_file: str
-    """`.npy`, float64: intended send times in seconds after `start_s`, ascending."""
-    choices_file: str
-    """`.npy`, int32: which payload each arrival sends."""
-    start_s: float
+    arrivals: bytes = b""
+    """Little-endian float64: intended send times in seconds after `start_s`, ascending."""
+    choices: bytes = b""
+    """Little-endian int32: which payload each arrival sends."""
+    start_s: float = 0.0
     """On the machine's monotonic clock, the same for every process."""
     connections: int
     timeout_s: float
     keep_every: int
     """The raw answer of every so many requests is kept, to be checked afterwards; 0 keeps none."""
-    latency_file: str
-    """`.npy` to write, float64: seconds from the intended send time to the end of the answer; NaN: none."""
-    outcome_file: str
-    """`.npy` to write, int16."""
-    report_file: str
-    """To write last, MessagePack: an `Outcome`."""
     cpu: int | None = None
     """Core to stay on; None: any."""
     closed_loop: bool = False
@@ -75,4 +75,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     cpu_s: float
     opened: int
     """Connections."""
+    latency: bytes = b""
+    """Little-endian float64, for each arrival: seconds from the intended send time to the end of the answer;
+    NaN: none."""
+    outcome: bytes = b""
+    """Little-endian int16, for each arrival."""
     kept: list[Kept]

@@ -20,6 +20,8 @@ _LAG_SHARE: Final = 0.1
 """Own lag above this share of the 99th percentile of latency: the number would speak of the generator."""
 _LAG_FLOOR_S: Final = 0.001
 _BUSY: Final = 0.95
+OTHERS_SHARE: Final = 0.05
+"""Of the service's cores, used by other programs: above it, they are not the service's own."""
 
 
 class Percentile(msgspec.Struct, frozen=True):
@@ -73,6 +75,12 @@ class LoadReport(msgspec.Struct, frozen=True, kw_only=True):
     lag: Lag
     connections: int
     processes: int
+    rounds: int
+    """Measurements that were each begun anew, with processes and connections of their own."""
+    repeated: int
+    """Rounds that were measured again, as the generator was late or others used the service's cores."""
+    others: float | None
+    """Share of the service's cores that other programs used in the busiest round; None: not known."""
     generator_cpu_s: float
     """Processor time of all generating processes."""
     bottleneck: str | None
@@ -85,6 +93,24 @@ class LoadReport(msgspec.Struct, frozen=True, kw_only=True):
         return next(one for one in self.percentiles if one.q == q)
 
     @property
+    def offered(self) -> bool:
+        """Whether the rate was really asked, so that the latencies bound those of the service from above.
+
+        A generator that is now and then late makes latencies longer and no shorter. One that uses its whole
+        core sends less than it says.
+        """
+        return self.lag.busy <= _BUSY
+
+    @property
+    def disturbed(self) -> str | None:
+        """Why a latency may be longer than the service's own, in words; None: it is not known to be."""
+        if self.bottleneck is not None:
+            return self.bottleneck
+        if self.others is not None and self.others > OTHERS_SHARE:
+            return f"other programs used {self.others:.0%} of the service's core(s): the machine is busy"
+        return None
+
+    @property
     def failed_share(self) -> float:
         """Of the requests, without a good answer."""
         return 1 - self.answered / self.requests if self.requests else 0.0
@@ -95,6 +121,7 @@ def summarise(
     outcome: NDArray[np.int16],
     due_s: NDArray[np.float64],
     *,
+    rounds: NDArray[np.int64],
     seconds: float,
     seed: int,
 ) -> tuple[tuple[Percentile, ...], dict[str, int], float | None, str]:
@@ -104,6 +131,7 @@ def summarise(
         latency_s: `[N]`, NaN without an answer.
         outcome: `[N]`, of `plan`.
         due_s: `[N]`, intended times from the start of the measured time.
+        rounds: `[N]`, which round each belongs to, from 0.
         seconds: of the measured time.
         seed: draws the blocks of the intervals.
     """
@@ -116,7 +144,7 @@ def summarise(
     rng = np.random.default_rng(seed)
     percentiles = []
     for q in QUANTILES if len(effective) else ():
-        found = quantile_estimate(effective, q, blocks=blocks, rng=rng)
+        found = quantile_estimate(effective, q, blocks=blocks, rng=rng, rounds=rounds)
         percentiles.append(Percentile(q, _ms(found.value), _ms(found.low), _ms(found.high)))
     failed: dict[str, int] = {}
     for code, times in zip(*np.unique(outcome[~good], return_counts=True), strict=True):

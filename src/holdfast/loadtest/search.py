@@ -14,6 +14,8 @@ _RESOLUTION: Final = 1.08
 """Two rates nearer than 8 % are not told apart: repeated runs differ by as much."""
 _STEP_BACK: Final = 0.9
 _MOST_PROBES: Final = 24
+_AGAIN: Final = 2
+"""How often a load is repeated whose latencies may be the generator's own."""
 ALLOWED_FAILURES: Final = 0.001
 """Share of requests without a good answer that still counts as sustained."""
 
@@ -59,7 +61,9 @@ def search_rate(
     """Double or halve from `start_per_s` until the answer changes, bisect, then confirm.
 
     A rate counts only if every one of `confirmations` more loads keeps `[speed]` too; otherwise the next
-    lower one is tried. A load whose generator was the bottleneck ends the search upwards.
+    lower one is tried. The generator's own lag is part of the latencies, so a load that keeps `[speed]` keeps
+    it, whatever the lag. One that does not, while the generator was late, says nothing and is made again; a
+    generator that uses its whole core ends the search upwards.
 
     Args:
         probe: makes one load at a rate.
@@ -75,11 +79,18 @@ def search_rate(
 
     def kept(rate: float) -> bool:
         nonlocal reason
-        report = probe(rate)
-        probes.append(report)
-        missing = shortfall(report, speed)
-        if report.bottleneck is not None:
-            missing = f"the generator: {report.bottleneck}"
+        for again in range(_AGAIN, -1, -1):
+            report = probe(rate)
+            probes.append(report)
+            missing = shortfall(report, speed)
+            if not report.offered:
+                missing = f"the generator: {report.bottleneck}"
+                break
+            if missing is None or report.disturbed is None:
+                break
+            missing = f"{missing}, and perhaps only because {report.disturbed}"
+            if again:
+                said(f"{rate:.0f}/s: {missing}; asking again")
         said(f"{rate:.0f}/s: {missing or 'kept'}")
         if missing is not None:
             reason = missing

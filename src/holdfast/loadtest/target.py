@@ -9,7 +9,6 @@ from __future__ import annotations
 import http.client
 import json
 import math
-import ssl
 import struct
 import time
 from collections.abc import Mapping, Sequence
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 
 from holdfast.artifact import Column, Dtype, Packer, Signature, Tensor
 from holdfast.loadtest.errors import LoadTestError, UnreachableError
+from holdfast.loadtest.tls import client_context
 
 Protocol = Literal["json", "binary", "predict"]
 PROTOCOLS: Final[tuple[Protocol, ...]] = get_args(Protocol)
@@ -50,6 +50,10 @@ class Target:
     protocol: Protocol = "json"
     key: str | None = field(default=None, repr=False)
     """API key for `Authorization: Bearer`."""
+    certificate: str | None = None
+    """PEM file of the client certificate that the service asks for."""
+    certificate_key: str | None = field(default=None, repr=False)
+    """PEM file of its private key; None: in the same file."""
 
     @property
     def address(self) -> tuple[str, int, bool]:
@@ -98,6 +102,18 @@ class Target:
             lines.append(f"authorization: Bearer {self.key}")
         return "\r\n".join([*lines, "", ""]).encode() + body
 
+    def connect(self, timeout_s: float) -> http.client.HTTPConnection:
+        """A connection that is made with its first request.
+
+        Raises:
+            LoadTestError: the client certificate cannot be used.
+        """
+        host, port, tls = self.address
+        if not tls:
+            return http.client.HTTPConnection(host, port, timeout=timeout_s)
+        context = client_context(self.certificate, self.certificate_key)
+        return http.client.HTTPSConnection(host, port, timeout=timeout_s, context=context)
+
     def ask(
         self, method: str, path: str, body: bytes | None = None, *, timeout_s: float = 10.0
     ) -> tuple[int, bytes]:
@@ -106,15 +122,7 @@ class Target:
         Raises:
             UnreachableError: no answer.
         """
-        host, port, tls = self.address
-        connection: http.client.HTTPConnection
-        if tls:
-            context = ssl.create_default_context()
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-            connection = http.client.HTTPSConnection(host, port, timeout=timeout_s, context=context)
-        else:
-            connection = http.client.HTTPConnection(host, port, timeout=timeout_s)
+        connection = self.connect(timeout_s)
         headers = {"authorization": f"Bearer {self.key}"} if self.key else {}
         try:
             connection.request(method, urlsplit(self.url).path.rstrip("/") + path, body, headers)
@@ -386,17 +394,9 @@ def with_reference_run(requests: Requests, tolerance: float = 1e-5) -> Requests:
         LoadTestError: the right answer is known already, and this is another.
         UnreachableError: one of them is not answered with 200 and outputs of the protocol.
     """
-    host, port, tls = requests.target.address
     expected: list[Outputs] = []
     alone: list[float] = []
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    connection = (
-        http.client.HTTPSConnection(host, port, timeout=30, context=context)
-        if tls
-        else http.client.HTTPConnection(host, port, timeout=30)
-    )
+    connection = requests.target.connect(30.0)
     try:
         for payload in requests.payloads:
             head, _, body = payload.partition(b"\r\n\r\n")

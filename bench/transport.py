@@ -81,6 +81,7 @@ async def serve(folder: Path, kind: str, listening: socket.socket) -> None:
     from holdfast.serve.app import make_app
     from holdfast.serve.connection_state import WorkerState
     from holdfast.serve.protocol import HotProtocol
+    from holdfast.serve.services import Services
 
     deployment = Deployment.open(folder, {})
     service = Service(
@@ -98,7 +99,7 @@ async def serve(folder: Path, kind: str, listening: socket.socket) -> None:
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
     make: Any = (
-        (lambda: HotProtocol(service, config, state))
+        (lambda: HotProtocol(Services([service]), config, state))
         if kind == "uvicorn"
         else (lambda: BareProtocol(service))
     )

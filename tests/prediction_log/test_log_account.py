@@ -14,7 +14,7 @@ from holdfast.prediction_log import Keeper, read_account
 from holdfast.prediction_log.account import Accountant
 from holdfast.prediction_log.places import LogPlace
 from holdfast.telemetry import ServiceCounts
-from holdfast.telemetry.exposition import exposition
+from holdfast.telemetry.exposition import Shown, exposition
 
 
 def fill(folder: Path) -> None:
@@ -53,5 +53,5 @@ def test_missing_rows_raise_the_alarm_once_and_stand_in_the_metrics(
     assert account is not None
     assert account.unaccounted == 7
     assert [record.getMessage().split(" are")[0] for record in caplog.records] == ["7 rows"]
-    text = exposition("fraud", ServiceCounts(), workers=1, account=account).decode()
+    text = exposition([Shown("fraud", ServiceCounts(), 1, account=account)]).decode()
     assert 'holdfast_log_unaccounted_rows{model="fraud"} 7.0' in text

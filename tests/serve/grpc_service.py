@@ -14,13 +14,14 @@ from speakers import Heard, Model, Row, tensor_bytes, tensor_shape, tensor_value
 
 from holdfast.serve.grpc_messages import SERVICE, message_class
 from holdfast.serve.grpc_server import GrpcServer
+from holdfast.serve.services import Services
 
 
 def ask_grpc(server: Server, model: Model, rows: list[Row], *, raw: bool, key: str | None = None) -> Heard:
     """The rows in one ModelInfer, to a gRPC server that lives as long as the call."""
 
     async def begin() -> tuple[GrpcServer, int]:
-        started = GrpcServer(server.service, "0")
+        started = GrpcServer(Services([server.service]), "0")
         return started, await started.start("127.0.0.1:0")
 
     started, port = asyncio.run_coroutine_threadsafe(begin(), server.loop).result(20)
@@ -117,7 +118,7 @@ def grpc_starting(http: Start) -> Iterator[StartGrpc]:
         server = http(*arguments, **keywords)
 
         async def begin() -> tuple[GrpcServer, int]:
-            started = GrpcServer(server.service, "0")
+            started = GrpcServer(Services([server.service]), "0")
             return started, await started.start("127.0.0.1:0")
 
         started, port = asyncio.run_coroutine_threadsafe(begin(), server.loop).result(20)

@@ -24,6 +24,7 @@ from holdfast.serve.app import make_app
 from holdfast.serve.connection_state import WorkerState
 from holdfast.serve.protocol import HotProtocol
 from holdfast.serve.service import Service
+from holdfast.serve.services import Services
 from holdfast.serve.uvicorn_settings import uvicorn_config
 from holdfast.spec import parse_checklist
 from holdfast.telemetry import ServiceCounts
@@ -230,11 +231,12 @@ def starting(tmp_path: Path) -> Iterator[Start]:
                 plane = DataPlane(writer, redactor, clock, synced=durability == "synced")
             service = Service(checklist, plane, counts, clock)
             app = make_app(service, version="0", run_folder=tmp_path, replica="test", workers=1)
-            config = uvicorn_config(app, service)
+            services = Services([service])
+            config = uvicorn_config(app, services)
             state = WorkerState()
             listening = socket.create_server(("127.0.0.1", 0))
             port = listening.getsockname()[1]
-            server = await loop.create_server(lambda: HotProtocol(service, config, state), sock=listening)
+            server = await loop.create_server(lambda: HotProtocol(services, config, state), sock=listening)
             ready.append(Server(port, service, loop, state, server))
 
         def run() -> None:

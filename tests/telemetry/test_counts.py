@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from holdfast.telemetry import Histogram, ServiceCounts, read_all, retire, write_snapshot
-from holdfast.telemetry.exposition import exposition
+from holdfast.telemetry.exposition import Shown, exposition
 
 
 @given(st.lists(st.floats(0, 100), max_size=50), st.lists(st.floats(0, 100), max_size=50))
@@ -93,7 +93,7 @@ def test_a_damaged_file_is_passed_over(tmp_path: Path) -> None:
 
 
 def test_the_exposition_has_base_units_totals_and_cumulative_buckets() -> None:
-    text = exposition('quo"ted', counts_of(4), workers=2).decode()
+    text = exposition([Shown('quo"ted', counts_of(4), 2)]).decode()
     families = {family.name: family for family in text_string_to_metric_families(text)}
     for family in families.values():
         assert family.name.startswith("holdfast_")

@@ -18,9 +18,11 @@ from holdfast.spec import Deployment
 
 if TYPE_CHECKING:
     from holdfast.alerts import LogAlarms
+    from holdfast.serve import Served
 
 
 @click.command("serve")
+@click.argument("folders", metavar="[DIR]...", nargs=-1, type=click.Path(path_type=Path, file_okay=False))
 @folder_option
 @click.option("--host", help="Address to listen on, instead of [target] host.")
 @click.option(
@@ -29,9 +31,18 @@ if TYPE_CHECKING:
 @click.option("--workers", type=click.IntRange(1), help="Worker processes, instead of [compute] cores.")
 @click.option("--no-monitor", is_flag=True, help="Do not judge the windows in the background.")
 def serve_command(
-    folder: Path, host: str | None, port: int | None, workers: int | None, *, no_monitor: bool
+    folders: tuple[Path, ...],
+    folder: Path,
+    host: str | None,
+    port: int | None,
+    workers: int | None,
+    *,
+    no_monitor: bool,
 ) -> None:
     """Answer predictions over HTTP until SIGTERM or Ctrl-C, then drain and stop.
+
+    With several folders, one service answers for all of these deployments, on one port and in the same
+    workers: protocols v2 and v1 name the model, all other paths begin with /deployments/NAME.
 
     Runs one worker per core, the keeper that moves the log into its tables, the monitor, where [training]
     unattended is true the watch that trains, and while a rollout is open its policy and its challenger.
@@ -43,8 +54,17 @@ def serve_command(
     }
     # Set for this process, so that the workers and the background processes read the same answers.
     os.environ.update({key: str(value) for key, value in overrides.items() if value is not None})
-    deployment = open_deployment(folder)
-    from holdfast.serve import ChildSpec, serve
+    from holdfast.serve import serve_several
+
+    served = [open_deployment(one) for one in folders or (folder,)]
+    raise SystemExit(
+        serve_several([_served(one, several=len(served) > 1, no_monitor=no_monitor) for one in served])
+    )
+
+
+def _served(deployment: Deployment, *, several: bool, no_monitor: bool) -> Served:
+    """The deployment with its keeper, monitor, rollout policy and dashboard."""
+    from holdfast.serve import ChildSpec, Served
 
     # -P: a file in the working folder, such as http.py, is not taken for a module of the same name.
     this = [sys.executable, "-P", "-m", "holdfast"]
@@ -57,8 +77,8 @@ def serve_command(
         if deployment.checklist.training.unattended:
             background.append(ChildSpec("training", [*this, "train", "watch", "--quiet", *place]))
     background.append(ChildSpec("rollout", [*this, "rollout", "run", "--quiet", *place], during="rollout"))
-    dashboard = [*this, "ui", *place, "--socket"]
-    raise SystemExit(serve(deployment, background=background, dashboard=dashboard))
+    below = ["--below", f"/deployments/{deployment.name}"] if several else []
+    return Served(deployment, background, [*this, "ui", *place, *below, "--socket"])
 
 
 @click.command("keep")

@@ -65,6 +65,8 @@ class LoadedModel:
         """Inputs that the log may store beside its tables."""
         if self.large_kinds:
             import holdfast.stats  # noqa: F401 - for their features; no caller is to wait for it
+        self.memory_bytes = 0
+        """By which loading and warming it made the process grow, where somebody measured that."""
         self._runtime = runtime
         self._positive: int | None = None
         if signature.task == "binary" and signature.positive_class in signature.classes:

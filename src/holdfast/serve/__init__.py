@@ -6,20 +6,35 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from holdfast.serve.admission import Admission, KeyEntry
     from holdfast.serve.children import ChildSpec
-    from holdfast.serve.errors import ExposureError, ListenError, ServeError
-    from holdfast.serve.supervisor import serve
+    from holdfast.serve.errors import AgreementError, ExposureError, ListenError, ServeError
+    from holdfast.serve.followed import Served
+    from holdfast.serve.supervisor import serve, serve_several
 
 _HOMES = {
     "Admission": "admission",
+    "AgreementError": "errors",
     "ChildSpec": "children",
     "ExposureError": "errors",
     "KeyEntry": "admission",
     "ListenError": "errors",
     "ServeError": "errors",
+    "Served": "followed",
     "serve": "supervisor",
+    "serve_several": "supervisor",
 }
 
-__all__ = ["Admission", "ChildSpec", "ExposureError", "KeyEntry", "ListenError", "ServeError", "serve"]
+__all__ = [
+    "Admission",
+    "AgreementError",
+    "ChildSpec",
+    "ExposureError",
+    "KeyEntry",
+    "ListenError",
+    "ServeError",
+    "Served",
+    "serve",
+    "serve_several",
+]
 
 
 def __getattr__(name: str) -> Any:

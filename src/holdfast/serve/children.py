@@ -57,9 +57,11 @@ class WorkerProcess:
     control: socket.socket
     reader: Reader = field(default_factory=Reader)
     born_s: float = field(default_factory=time.monotonic)
-    generation: int = -1
-    """Of the last route that the worker answered."""
-    version: str | None = None
+    answered: dict[str, tuple[int, str | None]] = field(default_factory=dict)
+    """Generation of the last route that the worker has followed, and the version that then answers, by
+    deployment."""
+    process_bytes: int = 0
+    """Its resident memory when it last said."""
     draining: bool = False
 
     def send(self, message: Message) -> None:
@@ -68,12 +70,12 @@ class WorkerProcess:
             self.control.sendall(frame(message))
 
 
-def start_worker(index: int, listening: socket.socket, copies: socket.socket) -> WorkerProcess:
-    """Start a worker on an inherited socket, with the end into which it may put copies."""
+def start_worker(index: int, listening: socket.socket, copies: Sequence[socket.socket]) -> WorkerProcess:
+    """Start a worker on an inherited socket, with the ends into which it may put copies."""
     ours, theirs = socket.socketpair()
     ours.settimeout(5.0)
     name = f"worker-{index}-{secrets.token_hex(4)}"
-    handed = (listening.fileno(), theirs.fileno(), copies.fileno())
+    handed = (listening.fileno(), theirs.fileno(), *(one.fileno() for one in copies))
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "holdfast.serve.worker", *map(str, handed)],
         pass_fds=handed,

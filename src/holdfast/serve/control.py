@@ -14,11 +14,16 @@ import msgspec
 from holdfast.serve.admission import KeyEntry
 from holdfast.spec.checklist import Checklist
 
+DEPLOYMENTS: Final = "/deployments/"
+"""Below it and a name stands everything that a service of that one deployment has at its root."""
 _LENGTH: Final = struct.Struct("<I")
 
 
-class Message(msgspec.Struct, frozen=True, tag=True):
+class Message(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     """Anything that is said."""
+
+    model: str = ""
+    """Name of the deployment that it speaks of; "": of the whole service."""
 
 
 class Hold(Message, frozen=True):
@@ -57,7 +62,8 @@ class Ask(Message, frozen=True):
     ticket: int
     act: Literal["index", "load", "unload"]
     version: str | None
-    """None: for a load the newest, for an unload all but the champion."""
+    """None: for a load the newest, for an unload all but the champion; where the service holds several
+    deployments, the whole model."""
 
 
 class VersionState(msgspec.Struct, frozen=True):
@@ -82,22 +88,29 @@ class Told(Message, frozen=True):
     versions: tuple[VersionState, ...]
 
 
+class Home(msgspec.Struct, frozen=True):
+    """One deployment as a worker starts with it."""
+
+    folder: str
+    checklist: Checklist
+    checklist_hash: str
+    holds: tuple[Hold, ...] = ()
+    """Loaded before it listens."""
+    dashboard: str = ""
+    """Path of the dashboard's socket; "": there is none."""
+
+
 class Start(Message, frozen=True):
     """To a worker, first of all: who it is."""
 
     index: int
     replica: str
-    folder: str
-    checklist: Checklist
-    checklist_hash: str
     version: str
     """Of holdfast."""
-    holds: tuple[Hold, ...] = ()
-    """Loaded before it listens."""
+    homes: tuple[Home, ...]
+    """At least one; the first decides what is the whole service's."""
     grpc_address: str = ""
     """Where to listen for gRPC; "": nowhere."""
-    dashboard: str = ""
-    """Path of the dashboard's socket; "": there is none."""
 
 
 class Challenger(msgspec.Struct, frozen=True):
@@ -123,6 +136,10 @@ class Route(Message, frozen=True):
     version: str | None
     artifact: str
     challenger: Challenger | None = None
+    withdrawn: bool = False
+    """The whole model is unloaded: nothing of it answers until another route says so."""
+    ticket: int = 0
+    """Comes back with what the worker says to it."""
 
 
 class Keys(Message, frozen=True):
@@ -145,6 +162,11 @@ class Loaded(Message, frozen=True):
 
     generation: int
     version: str | None
+    ticket: int = 0
+    memory_bytes: int = 0
+    """By which loading the version made the process grow."""
+    process_bytes: int = 0
+    """Resident memory of the whole process."""
 
 
 class LoadFailed(Message, frozen=True):
@@ -153,6 +175,7 @@ class LoadFailed(Message, frozen=True):
     generation: int
     version: str | None
     error: str
+    ticket: int = 0
 
 
 class ChallengerFailed(Message, frozen=True):

@@ -17,6 +17,10 @@ class ListenError(ServeError):
     """The address cannot be listened on."""
 
 
+class AgreementError(ServeError):
+    """Deployments that are to be served together differ in what the service can have only one of."""
+
+
 class RequestError(HoldfastError):
     """A request that is refused before its rows are looked at."""
 

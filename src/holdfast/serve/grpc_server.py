@@ -20,8 +20,10 @@ from holdfast.serve.caller import Caller, read_caller
 from holdfast.serve.errors import ListenError
 from holdfast.serve.grpc_infer import ModelInferRequest, decode_infer
 from holdfast.serve.grpc_messages import METHODS, POOL, SERVICE, message_class
-from holdfast.serve.repository import Repository
-from holdfast.serve.service import FOR_PREDICTIONS, Service, Sink
+from holdfast.serve.repository import IndexRequest, index_of, repository_of
+from holdfast.serve.responses import too_large
+from holdfast.serve.service import Service, Sink
+from holdfast.serve.services import Services, no_such_model
 from holdfast.serve.status import status_of
 
 INFER: Final = "grpc ModelInfer"
@@ -49,7 +51,7 @@ _SCOPES: Final[dict[str, frozenset[str] | None]] = {
     "RepositoryModelUnload": frozenset({"admin"}),
 }
 """What each method asks of a caller: None nothing at all, no scope a known caller."""
-_Handler = Callable[[Any], Awaitable[Any]]
+_Handler = Callable[..., Awaitable[Any]]
 
 
 class _FutureSink(Sink):
@@ -76,16 +78,16 @@ class GrpcServer:
     """One worker's gRPC server.
 
     Args:
-        service: of the worker.
+        services: the deployments of the worker.
         version: of holdfast.
     """
 
-    def __init__(self, service: Service, version: str) -> None:
-        self._service = service
+    def __init__(self, services: Services, version: str) -> None:
+        self._services = services
         self._version = version
         self._health = health.aio.HealthServicer()
         self._following: asyncio.Task[None] | None = None
-        size_bytes = service.max_body_bytes + _OVERHEAD_BYTES
+        size_bytes = max(one.max_body_bytes for one in services.all) + _OVERHEAD_BYTES
         self._server = grpc.aio.server(
             options=[
                 ("grpc.so_reuseport", 1),
@@ -148,7 +150,7 @@ class GrpcServer:
     async def _follow_readiness(self) -> None:
         before = None
         while True:
-            ready = self._service.ready
+            ready = self._services.ready
             if ready != before:
                 status = health_pb2.HealthCheckResponse.ServingStatus
                 value = status.SERVING if ready else status.NOT_SERVING
@@ -177,28 +179,38 @@ class GrpcServer:
 
         async def guarded(request: Any, context: Any) -> Any:
             try:
-                if scopes is not None:
-                    self._authorise(context, scopes)
-                return await behaviour(request)
+                if scopes is None:
+                    return await behaviour(request)
+                return await behaviour(request, self._asked(request, context, scopes))
             except HoldfastError as error:
                 return await _abort(context, error)
 
         return guarded
 
-    def _authorise(self, context: Any, scopes: frozenset[str] = FOR_PREDICTIONS) -> None:
-        given = next((value for name, value in context.invocation_metadata() if name == "authorization"), "")
-        self._service.authorise(_as_bytes(given), scopes)
+    def _asked(self, request: Any, context: Any, scopes: frozenset[str]) -> list[Service]:
+        """The deployment that a request names, or all that its caller may see where it can name none."""
+        name = getattr(request, "model_name", getattr(request, "name", None))
+        if name is None:
+            return self._services.admitting(_authorization(context), scopes)
+        service = self._services.named(name, _authorization(context))
+        service.authorise(_authorization(context), scopes)
+        return [service]
 
     async def _infer(self, body: bytes, context: Any) -> bytes:
         job = None
         try:
-            self._authorise(context)
+            alone = self._services.alone
+            if alone is not None:
+                alone.authorise(_authorization(context))
+            else:
+                self._services.know(_authorization(context))
             try:
                 request = ModelInferRequest.FromString(body)
             except DecodeError:
                 raise MalformedBodyError("not a ModelInferRequest") from None
+            service = alone or self._named(request.model_name, len(body), context)
             sink = _FutureSink(_caller(context))
-            job = self._service.ask(
+            job = service.ask(
                 INFER,
                 sink,
                 lambda endpoint: decode_infer(endpoint, request),
@@ -216,70 +228,74 @@ class GrpcServer:
                 job.cancelled = True
             raise
 
+    def _named(self, name: str, size_bytes: int, context: Any) -> Service:
+        """One of several, with its own keys and its own limit of bytes."""
+        service = self._services.named(name, _authorization(context))
+        service.authorise(_authorization(context))
+        if size_bytes > service.max_body_bytes + _OVERHEAD_BYTES:
+            raise too_large(service.max_body_bytes)
+        return service
+
     async def _ServerLive(self, _: Any) -> Any:  # noqa: N802 - the protocol's name
         return message_class("ServerLiveResponse")(live=True)
 
     async def _ServerReady(self, _: Any) -> Any:  # noqa: N802 - the protocol's name
-        return message_class("ServerReadyResponse")(ready=self._service.ready)
+        return message_class("ServerReadyResponse")(ready=self._services.ready)
 
-    async def _ServerMetadata(self, _: Any) -> Any:  # noqa: N802 - the protocol's name
+    async def _ServerMetadata(self, _: Any, __: list[Service]) -> Any:  # noqa: N802 - the protocol's name
         return message_class("ServerMetadataResponse")(
             name="holdfast", version=self._version, extensions=EXTENSIONS
         )
 
-    async def _ModelReady(self, request: Any) -> Any:  # noqa: N802 - the protocol's name
+    async def _ModelReady(self, request: Any, asked: list[Service]) -> Any:  # noqa: N802 - the protocol's name
+        (service,) = asked
         try:
-            self._service.endpoint(request.version or None, request.name)
-            ready = self._service.ready
+            service.endpoint(request.version or None, request.name)
+            ready = service.ready
         except (NotReadyError, UnknownModelError):
             ready = False
         return message_class("ModelReadyResponse")(ready=ready)
 
-    async def _ModelMetadata(self, request: Any) -> Any:  # noqa: N802 - the protocol's name
-        endpoint = self._service.endpoint(request.version or None, request.name)
-        described = endpoint.v2.metadata(endpoint.lane.model.platform, self._service.versions)
+    async def _ModelMetadata(self, request: Any, asked: list[Service]) -> Any:  # noqa: N802 - the protocol's name
+        (service,) = asked
+        endpoint = service.endpoint(request.version or None, request.name)
+        described = endpoint.v2.metadata(endpoint.lane.model.platform, service.versions)
         return message_class("ModelMetadataResponse")(**described)
 
     _ModelInfer = _infer
 
-    def _repository(self) -> Repository:
-        repository = self._service.repository
-        if not isinstance(repository, Repository):
-            raise NotReadyError("this process serves without a supervisor and cannot load versions")
-        return repository
-
-    async def _RepositoryIndex(self, request: Any) -> Any:  # noqa: N802 - the protocol's name
-        told = await self._repository().ask("index")
+    async def _RepositoryIndex(self, request: Any, asked: list[Service]) -> Any:  # noqa: N802 - the protocol's name
         response = message_class("RepositoryIndexResponse")()
-        for one in told.versions:
-            if one.loaded or not request.ready:
-                response.models.add(
-                    name=self._service.name,
-                    version=one.version,
-                    state="READY" if one.loaded else "UNAVAILABLE",
-                    reason=one.reason,
-                )
+        for one in await index_of(asked, IndexRequest(request.ready)):
+            response.models.add(**{name: one[name] for name in ("name", "version", "state", "reason")})
         return response
 
-    async def _RepositoryModelLoad(self, request: Any) -> Any:  # noqa: N802 - the protocol's name
-        await self._repository().ask("load", self._wanted(request))
+    async def _RepositoryModelLoad(self, request: Any, asked: list[Service]) -> Any:  # noqa: N802 - the protocol's name
+        await repository_of(asked[0]).ask("load", _wanted(request, asked[0]))
         return message_class("RepositoryModelLoadResponse")()
 
-    async def _RepositoryModelUnload(self, request: Any) -> Any:  # noqa: N802 - the protocol's name
-        await self._repository().ask("unload", self._wanted(request))
+    async def _RepositoryModelUnload(self, request: Any, asked: list[Service]) -> Any:  # noqa: N802 - the protocol's name
+        await repository_of(asked[0]).ask("unload", _wanted(request, asked[0]))
         return message_class("RepositoryModelUnloadResponse")()
 
-    def _wanted(self, request: Any) -> str | None:
-        if request.model_name != self._service.name:
-            raise UnknownModelError("no such model", expected=repr(self._service.name))
-        parameters = dict(request.parameters.items())
-        version = parameters.pop("version", None)
-        parameters.pop("unload_dependents", None)
-        for name in itertools.islice(parameters, 1):
-            raise InputError(
-                "not a parameter of this service", where=f"parameters.{name[:80]}", expected="version"
-            )
-        return None if version is None else version.string_param or str(version.int64_param)
+
+def _wanted(request: Any, service: Service) -> str | None:
+    """The version that is to be loaded or unloaded; None: the caller does not say."""
+    if request.model_name != service.name:
+        raise no_such_model(request.model_name, [service])
+    parameters = dict(request.parameters.items())
+    version = parameters.pop("version", None)
+    parameters.pop("unload_dependents", None)
+    for name in itertools.islice(parameters, 1):
+        raise InputError(
+            "not a parameter of this service", where=f"parameters.{name[:80]}", expected="version"
+        )
+    return None if version is None else version.string_param or str(version.int64_param)
+
+
+def _authorization(context: Any) -> bytes:
+    given = next((value for name, value in context.invocation_metadata() if name == "authorization"), "")
+    return _as_bytes(given)
 
 
 def _caller(context: Any) -> Caller:

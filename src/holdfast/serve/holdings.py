@@ -8,17 +8,37 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from holdfast.errors import HoldfastError
 from holdfast.serve.children import WorkerProcess
-from holdfast.serve.control import Ask, Held, Hold, Message, Release, Released, Told, VersionState
+from holdfast.serve.control import (
+    Ask,
+    Held,
+    Hold,
+    Loaded,
+    LoadFailed,
+    Message,
+    Release,
+    Released,
+    Told,
+    VersionState,
+)
 from holdfast.spec import Deployment
 
 if TYPE_CHECKING:
     from holdfast.registry import Registry
 
 _MIB: Final = 1024 * 1024
+_WHOLE: Final = ""
+"""Stands for the whole model where a version is named."""
+
+
+class Withdraw(Protocol):
+    """Unloads the whole model from all workers, or brings it back; they answer with the ticket."""
+
+    def __call__(self, ticket: int, *, withdrawn: bool) -> None:
+        """Tell the workers."""
 
 
 @dataclass(slots=True)
@@ -31,6 +51,8 @@ class _Act:
     """That is loaded by this act."""
     waiting: list[tuple[WorkerProcess, str]] = field(default_factory=list)
     """Who has not yet said that it is done with which version."""
+    whole: Literal["load", "unload"] | None = None
+    """The act is about the whole model."""
     error: str | None = None
 
 
@@ -40,17 +62,33 @@ class Holdings:
     Args:
         deployment: whose artifacts they are.
         workers: those that live now.
+        send: tells one of them.
+        withdraw: unloads the whole model, or brings it back.
+        memory_mb: of the whole service; None: the deployment is alone in it. Of several, a load or an unload
+            that names no version means the whole model.
     """
 
-    def __init__(self, deployment: Deployment, workers: Callable[[], list[WorkerProcess]]) -> None:
+    def __init__(
+        self,
+        deployment: Deployment,
+        workers: Callable[[], list[WorkerProcess]],
+        send: Callable[[WorkerProcess, Message], None],
+        withdraw: Withdraw,
+        *,
+        memory_mb: Callable[[], int] | None = None,
+    ) -> None:
         self.registry: Registry | None = None
         """Set once it is open."""
         self.deployment = deployment
         self._workers = workers
+        self._send_one = send
+        self._withdraw = withdraw
+        self._service_memory_mb = memory_mb
+        self._withdrawn = False
+        self._ticket = 0
         self._held: dict[str, Hold] = {}
         self._memory_bytes: dict[tuple[int, str], int] = {}
         """By place of the worker and version."""
-        self._process_bytes: dict[int, int] = {}
         self._reasons: dict[str, str] = {}
         self._acts: list[_Act] = []
 
@@ -66,13 +104,24 @@ class Holdings:
             if len(self._acts) == 1:
                 self._begin(self._acts[0])
         elif isinstance(message, Held):
-            self._process_bytes[worker.index] = message.process_bytes
+            worker.process_bytes = message.process_bytes
             if message.error is None:
                 self._memory_bytes[worker.index, message.version] = message.memory_bytes
             self._done(worker, message.version, message.error)
         elif isinstance(message, Released):
-            self._memory_bytes.pop((worker.index, message.version), None)
             self._done(worker, message.version, None)
+        elif isinstance(message, Loaded):
+            worker.process_bytes = message.process_bytes
+            if message.version is not None:
+                self._memory_bytes[worker.index, message.version] = message.memory_bytes
+                self._reasons.pop(message.version, None)
+            if message.ticket == self._ticket:
+                self._done(worker, _WHOLE, None)
+        elif isinstance(message, LoadFailed):
+            if message.version is not None:
+                self._reasons[message.version] = message.error
+            if message.ticket == self._ticket:
+                self._done(worker, _WHOLE, message.error)
         self.tend()
 
     def _done(self, worker: WorkerProcess, version: str, error: str | None) -> None:
@@ -109,6 +158,13 @@ class Holdings:
         if registry is None:
             act.error = "the registry is not open yet"
             return
+        if self._withdrawn:
+            if version is None:
+                self._begin_whole(act, "load")
+            else:
+                registry.version(version)
+                act.error = "the model is unloaded; load it without a version first"
+            return
         if version is None:
             known = registry.versions()
             if not known:
@@ -127,6 +183,10 @@ class Holdings:
 
     def _begin_unload(self, act: _Act) -> None:
         version = act.ask.version
+        if version is None and self._service_memory_mb is not None:
+            if not self._withdrawn:
+                self._begin_whole(act, "unload")
+            return
         champion = self._champion()
         if version is not None and version not in self._held:
             if version == champion:
@@ -139,21 +199,35 @@ class Holdings:
             del self._held[one]
             self._send(act, Release(one))
 
+    def _begin_whole(self, act: _Act, whole: Literal["load", "unload"]) -> None:
+        act.whole = whole
+        act.waiting = [(worker, _WHOLE) for worker in self._workers()]
+        self._tell_whole(withdrawn=whole == "unload")
+
+    def _tell_whole(self, *, withdrawn: bool) -> None:
+        self._ticket += 1
+        self._withdrawn = withdrawn
+        if withdrawn:
+            self._held.clear()
+        self._withdraw(self._ticket, withdrawn=withdrawn)
+
     def _send(self, act: _Act, message: Hold | Release) -> None:
         for worker in self._workers():
-            worker.send(message)
+            self._send_one(worker, message)
             act.waiting.append((worker, message.version))
 
     def _end(self, act: _Act) -> None:
         ask = act.ask
         version = act.version
+        if act.whole == "load" and act.error is not None:
+            self._tell_whole(withdrawn=True)  # as before: what cannot be loaded keeps nobody waiting
         if version is not None:
             act.error = act.error or self._over_budget(0)
             if act.error is not None:
                 self._reasons[version] = act.error
                 if self._held.pop(version, None) is not None:
                     for worker in self._workers():
-                        worker.send(Release(version))
+                        self._send_one(worker, Release(version))
             else:
                 self._reasons.pop(version, None)
         versions: tuple[VersionState, ...] = ()
@@ -163,20 +237,31 @@ class Holdings:
             unknown = act.error is not None and ask.version not in {None, *(one.version for one in versions)}
         except HoldfastError as error:
             act.error = act.error or str(error)
-        act.asker.send(Told(ask.ticket, act.error, unknown, versions))
+        self._send_one(act.asker, Told(ask.ticket, act.error, unknown, versions))
 
     def _over_budget(self, more_bytes: int) -> str | None:
         """Why the workers may not grow, or None; `more_bytes` of each."""
-        limit_mb = self.deployment.checklist.compute.memory_mb
+        own_mb = self.deployment.checklist.compute.memory_mb
+        limit_mb = own_mb if self._service_memory_mb is None else self._service_memory_mb()
         workers = self._workers()
-        used = sum(self._process_bytes.get(worker.index, 0) for worker in workers)
+        used = sum(worker.process_bytes for worker in workers)
         wanted_mb = (used + more_bytes * len(workers)) / _MIB
-        if wanted_mb <= limit_mb:
+        if wanted_mb > limit_mb:
+            return (
+                f"the workers would take {wanted_mb:.0f} MB, more than [compute] memory_mb = {limit_mb}"
+                + ("" if self._service_memory_mb is None else " of all deployments together")
+                + "; unload a version or raise it"
+            )
+        if self._service_memory_mb is None:
             return None
-        return (
-            f"the workers would take {wanted_mb:.0f} MB, more than [compute] memory_mb = {limit_mb}; "
-            "unload a version or raise it"
-        )
+        used = sum(one.memory_bytes for one in self._states())
+        wanted_mb = (used + more_bytes * len(workers)) / _MIB
+        if wanted_mb > own_mb:
+            return (
+                f"the versions of {self.deployment.name} would take {wanted_mb:.0f} MB, more than its "
+                f"[compute] memory_mb = {own_mb}; unload a version or raise it"
+            )
+        return None
 
     def _champion(self) -> str | None:
         return None if self.registry is None else self.registry.route().champion
@@ -185,18 +270,27 @@ class Holdings:
         if self.registry is None:
             return ()
         champion = self._champion()
-        return tuple(
-            VersionState(
-                version=one.version,
-                loaded=one.version == champion or one.version in self._held,
-                champion=one.version == champion,
-                reason=self._reasons.get(one.version, ""),
-                memory_bytes=sum(
-                    size for (_, version), size in self._memory_bytes.items() if version == one.version
-                ),
+        name = self.deployment.name
+        answering = {one.answered.get(name, (0, None))[1] for one in self._workers()}
+        states = []
+        for one in self.registry.versions():
+            version = one.version
+            loaded = (
+                version in answering
+                or version in self._held
+                or (version == champion and version not in self._reasons)
+            ) and not self._withdrawn
+            memory_bytes = sum(size for (_, of), size in self._memory_bytes.items() if of == version)
+            states.append(
+                VersionState(
+                    version=version,
+                    loaded=loaded,
+                    champion=version == champion,
+                    reason="unloaded" if self._withdrawn else self._reasons.get(version, ""),
+                    memory_bytes=memory_bytes if loaded else 0,
+                )
             )
-            for one in self.registry.versions()
-        )
+        return tuple(states)
 
 
 def _size_bytes(folder: Path) -> int:

@@ -29,7 +29,8 @@ from holdfast.serve.errors import (
 )
 from holdfast.serve.hot import Take, find_hot
 from holdfast.serve.responses import too_large
-from holdfast.serve.service import Service, Sink
+from holdfast.serve.service import Sink
+from holdfast.serve.services import Services
 from holdfast.serve.slot import Slot, error_response
 
 if TYPE_CHECKING:
@@ -64,15 +65,17 @@ class HotProtocol(HttpToolsProtocol):
     """One connection.
 
     Args:
-        service: of this worker.
+        services: the deployments of this worker.
         config: of uvicorn, with the ASGI app.
         server_state: of this worker, which sweeps its connections for stale ones.
     """
 
     server_state: WorkerState
 
-    def __init__(self, service: Service, config: Config, server_state: WorkerState) -> None:
-        self.service = service
+    def __init__(self, services: Services, config: Config, server_state: WorkerState) -> None:
+        self._services = services
+        self.service = services.first
+        """Of the request that is read: its limits, keys and counts."""
         self._known = server_state.known_heads
         self._between = True
         self._read: bytes | None = None
@@ -186,7 +189,11 @@ class HotProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:  # noqa: D102 - the parser's or transport's callback
         self._in_head = False
-        bind = find_hot(self.service, self.url)
+        service, path = self._services.choose(self.url)
+        bind = None
+        if service is not None:
+            self.service = service
+            bind = find_hot(service, path)
         if bind is None or self.parser.get_method() != b"POST" or self._app_busy:
             self._start_cold()
             return

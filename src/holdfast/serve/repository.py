@@ -8,8 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -18,7 +17,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from holdfast.errors import HoldfastError
-from holdfast.infer import InputError, LoadedModel, MalformedBodyError, NotReadyError, UnknownModelError
+from holdfast.infer import (
+    InputError,
+    LoadedModel,
+    MalformedBodyError,
+    NotReadyError,
+    UnknownModelError,
+    resident_bytes,
+)
 from holdfast.serve.control import Ask, Held, Hold, Message, Release, Released, Told
 from holdfast.serve.errors import RepositoryError
 from holdfast.serve.responses import json_response, read_json_body
@@ -31,11 +37,14 @@ MOST_WAITING: Final = 64
 PATIENCE_S: Final = 120.0
 """Longest time that a caller waits for a load or an unload in all workers."""
 logger = logging.getLogger("holdfast.serve")
-_Load = Callable[[Path, str], LoadedModel]
+_Load = Callable[[Path, str], Awaitable[LoadedModel]]
 
 
-class _IndexRequest(msgspec.Struct):
+class IndexRequest(msgspec.Struct):
+    """The body of a request for the index."""
+
     ready: bool = False
+    """Only what answers."""
 
 
 class _Change(msgspec.Struct):
@@ -48,7 +57,7 @@ class Repository:
     Args:
         service: of this worker.
         say: to the supervisor.
-        load: opens and warms an artifact; called in a thread.
+        load: opens and warms an artifact, without holding up the loop.
     """
 
     def __init__(self, service: Service, say: Callable[[Message], None], load: _Load) -> None:
@@ -80,12 +89,14 @@ class Repository:
 
     async def hold(self, wish: Hold) -> Held:
         """Load a version beside the champion; what happened is in the answer."""
-        before = process_bytes()
         error: str | None = None
-        if self._service.find(wish.version) is None:
+        found = self._service.find(wish.version)
+        memory_bytes = 0 if found is None else found.lane.model.memory_bytes
+        if found is None:
             try:
-                model = await asyncio.to_thread(self._load, Path(wish.artifact), wish.version)
+                model = await self._load(Path(wish.artifact), wish.version)
                 self._service.hold(model)
+                memory_bytes = model.memory_bytes
             except HoldfastError as failure:
                 error = str(failure)
             except Exception as failure:
@@ -94,8 +105,7 @@ class Repository:
                 error = f"{type(failure).__name__}: {failure}"
         else:
             self._service.hold(None, wish.version)
-        after = process_bytes()
-        return Held(wish.version, error, max(after - before, 0), after)
+        return Held(wish.version, error, memory_bytes, resident_bytes())
 
     async def ask(self, act: Literal["index", "load", "unload"], version: str | None = None) -> Told:
         """The supervisor's answer.
@@ -134,41 +144,20 @@ class RepositoryRoutes:
     def __init__(self, service: Service) -> None:
         self._service = service
 
-    def _repository(self) -> Repository:
-        repository = self._service.repository
-        if not isinstance(repository, Repository):
-            raise NotReadyError("this process serves without a supervisor and cannot load versions")
-        return repository
-
     async def index(self, request: Request) -> Response:
         """Every registered version, and whether it answers."""
-        asked = await self._body(request, _IndexRequest)
-        told = await self._repository().ask("index")
-        return json_response(
-            [
-                {
-                    "name": self._service.name,
-                    "version": one.version,
-                    "state": "READY" if one.loaded else "UNAVAILABLE",
-                    "reason": one.reason,
-                    "champion": one.champion,
-                    "memory_bytes": one.memory_bytes,
-                }
-                for one in told.versions
-                if one.loaded or not asked.ready
-            ]
-        )
+        return json_response(await index_of([self._service], await self._body(request, IndexRequest)))
 
     async def load(self, request: Request) -> Response:
         """Load a version into every worker; returns when it answers."""
         version = await self._wanted(request)
-        await self._repository().ask("load", version)
+        await repository_of(self._service).ask("load", version)
         return json_response({})
 
     async def unload(self, request: Request) -> Response:
         """Take a version out of every worker; what it was asked before is answered."""
         version = await self._wanted(request)
-        await self._repository().ask("unload", version)
+        await repository_of(self._service).ask("unload", version)
         return json_response({})
 
     async def _wanted(self, request: Request) -> str | None:
@@ -194,14 +183,48 @@ class RepositoryRoutes:
         return str(version)
 
     async def _body(self, request: Request, kind: Any) -> Any:
-        body = await read_json_body(request, self._service.max_body_bytes)
-        try:
-            return msgspec.json.decode(body or b"{}", type=kind)
-        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-            raise MalformedBodyError(f"not such a request: {error}") from None
+        return await read_request(request, self._service.max_body_bytes, kind)
 
 
-def process_bytes() -> int:
-    """Resident memory of this process; 0 where the system does not tell."""
-    status = Path("/proc/self/statm")
-    return int(status.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if status.exists() else 0
+def repository_of(service: Service) -> Repository:
+    """What loads the deployment's versions.
+
+    Raises:
+        NotReadyError: nothing does.
+    """
+    repository = service.repository
+    if not isinstance(repository, Repository):
+        raise NotReadyError("this process serves without a supervisor and cannot load versions")
+    return repository
+
+
+async def index_of(services: Sequence[Service], asked: IndexRequest) -> list[dict[str, Any]]:
+    """Every registered version of these deployments, and whether it answers."""
+    told = await asyncio.gather(*(repository_of(one).ask("index") for one in services))
+    return [
+        {
+            "name": service.name,
+            "version": one.version,
+            "state": "READY" if one.loaded else "UNAVAILABLE",
+            "reason": one.reason,
+            "champion": one.champion,
+            "memory_bytes": one.memory_bytes,
+        }
+        for service, said in zip(services, told, strict=True)
+        for one in said.versions
+        if one.loaded or not asked.ready
+    ]
+
+
+async def read_request(request: Request, limit_bytes: int, kind: Any) -> Any:
+    """A body of that kind; an empty one is an empty object.
+
+    Raises:
+        MalformedBodyError: it is something else.
+        ContentTypeError, BodyTooLargeError: see `read_json_body`.
+    """
+    body = await read_json_body(request, limit_bytes)
+    try:
+        return msgspec.json.decode(body or b"{}", type=kind)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise MalformedBodyError(f"not such a request: {error}") from None

@@ -193,6 +193,8 @@ class Service:
         self.generation = 0
         self.examples: list[dict[str, Any]] = []
         self.draining = False
+        self.withdrawn = False
+        """Whether the whole model is unloaded, so that nobody waits for it to be ready."""
         self.max_body_bytes = checklist.predictions.max_body_bytes
         self._max_rows = checklist.predictions.max_rows_per_request
         self.consents: ConsentBook | None = None
@@ -205,6 +207,7 @@ class Service:
 
     def install(self, model: LoadedModel, generation: int, examples: list[dict[str, Any]]) -> None:
         """Make a warmed model the champion, between two batches; the old one closes after its last."""
+        self.withdrawn = False
         old = self.champion
         self.champion = endpoint = self._open(model)
         endpoint.lane.arm = CHAMPION_ARM
@@ -226,6 +229,18 @@ class Service:
         """Keep a former champion loaded no longer, if it is still the one on standby."""
         if self.standby is endpoint:
             self.standby = None
+            self._close_unless_wanted(endpoint)
+
+    def withdraw(self) -> None:
+        """Unload the whole model; what it was asked is answered, what comes next hears that it is not here."""
+        self.withdrawn = True
+        self.canary = None
+        self.set_copier(None)
+        self._held.clear()
+        self.champion = self.standby = None
+        self.counts.champion = ""
+        for endpoint in tuple(self._endpoints.values()):
+            endpoint.lane.copier = None
             self._close_unless_wanted(endpoint)
 
     def set_copier(self, copier: Copier | None) -> None:
@@ -311,6 +326,12 @@ class Service:
         """
         if model is not None and model != self.name:
             raise UnknownModelError("no such model", expected=repr(self.name), received=repr(model[:80]))
+        if self.withdrawn:
+            raise UnknownModelError(
+                "the model is unloaded",
+                where=repr(self.name),
+                next_step=f"POST /v2/repository/models/{self.name}/load brings it back.",
+            )
         if self.champion is None:
             raise NotReadyError("no champion is loaded", next_step="Register and promote a model version.")
         if version is None:
@@ -464,6 +485,9 @@ class Service:
         """Bring the counts that live elsewhere up to date before a snapshot."""
         self.counts.queued_rows = self.batcher.queued_rows
         self.counts.ready = self.ready
+        self.counts.memory_bytes = {
+            version: one.lane.model.memory_bytes for version, one in self._endpoints.items()
+        }
         writer = self.plane.writer
         if writer is not None:
             log = self.counts.log

@@ -33,6 +33,7 @@ STATUS: Final[dict[type[HoldfastError], int]] = {
     errors.ServeError: 500,
     errors.ExposureError: 500,
     errors.ListenError: 500,
+    errors.AgreementError: 500,
     errors.RequestError: 400,
     errors.UnauthorisedError: 401,
     errors.ForbiddenError: 403,

@@ -1,4 +1,4 @@
-"""The supervisor: opens the sockets, keeps children alive, follows the route table, drains.
+"""The supervisor: opens the sockets, keeps children alive, follows the deployments, drains.
 
 It answers no request itself. One thread, one loop; whatever it has to do next stands in its fields.
 """
@@ -15,37 +15,23 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
-from holdfast.clock import SystemClock
 from holdfast.errors import HoldfastError
-from holdfast.serve.admission import KeyEntry
-from holdfast.serve.challenger import ShadowProcess
-from holdfast.serve.children import (
-    Background,
-    ChildSpec,
-    Place,
-    WorkerProcess,
-    exit_text,
-    start_worker,
-)
-from holdfast.serve.control import Challenger, ChallengerFailed, Drain, Keys, Loaded, LoadFailed, Route, Start
-from holdfast.serve.dashboard import DashboardProcess
-from holdfast.serve.holdings import Holdings
+from holdfast.serve.agreement import check_agreement
+from holdfast.serve.children import ChildSpec, Place, WorkerProcess, exit_text, start_worker
+from holdfast.serve.control import DEPLOYMENTS, Drain, Loaded, LoadFailed, Start
+from holdfast.serve.errors import ServeError
+from holdfast.serve.followed import Followed, Served
 from holdfast.serve.preflight import check_deployment, only_one, published
 from holdfast.serve.rates import make_rates_file
 from holdfast.serve.sockets import open_sockets, reserve_port
 from holdfast.spec import Deployment
 
-if TYPE_CHECKING:
-    from holdfast.registry import Registry
-
-ROUTE_POLL_S: Final = 0.2
 TICK_S: Final = 0.1
 DRAIN_NOTICE_S: Final = 0.25
 DRAIN_S: Final = 35.0
 BACKGROUND_STOP_S: Final = 20.0
-RELOAD_AFTER_FAILURE_S: Final = 5.0
 MOST_EARLY_DEATHS: Final = 5
 """A worker that dies this often before it was ever ready will not get better by itself."""
 
@@ -54,40 +40,35 @@ class Supervisor:
     """Runs the service until a signal.
 
     Args:
-        deployment: what to serve.
-        background: commands to run beside the workers.
+        served: at least one deployment; what they must agree on is the first's.
         say: prints one line for the operator.
-        dashboard: command that answers requests for pages, see `DashboardProcess`.
     """
 
-    def __init__(
-        self,
-        deployment: Deployment,
-        background: Sequence[ChildSpec],
-        say: Callable[[str], None],
-        dashboard: Sequence[str] = (),
-    ) -> None:
-        self._deployment = deployment
-        self._dashboard = DashboardProcess(dashboard)
-        self._dashboard_path = ""
-        self._background = [Background(spec) for spec in background]
+    def __init__(self, served: Sequence[Served], say: Callable[[str], None]) -> None:
         self._say = say
         self._selector = selectors.DefaultSelector()
         self._places: list[Place] = []
-        self._route = Route(-1, None, "")
-        self._rolls_out = False
-        self._keys = Keys(())
-        self._keys_seen: tuple[int, int] | None = None
-        self._poll_at_s = 0.0
-        self._resend_at_s: float | None = None
+        self._several = len(served) > 1
+        self._followed = [
+            Followed(
+                one,
+                self._workers,
+                self._all_workers,
+                self._saying(one.deployment.name),
+                self._memory_mb if self._several else None,
+            )
+            for one in served
+        ]
+        self._by_name = {one.name: one for one in self._followed}
         self._announced = False
         self._signals: list[int] = []
         self._failed: str | None = None
         self._url = ""
         self._grpc_address = ""
         self._reload_wanted = False
-        self._holdings = Holdings(deployment, self._workers)
-        self._shadow = ShadowProcess()
+
+    def _saying(self, name: str) -> Callable[[str], None]:
+        return (lambda line: self._say(f"{name}: {line}")) if self._several else self._say
 
     def run(self) -> int:
         """Serve; 0 after a drained end, 1 after a forced one or one without hope.
@@ -95,41 +76,42 @@ class Supervisor:
         Raises:
             HoldfastError: the service cannot start.
         """
-        deployment = self._deployment
-        check_deployment(deployment)
-        run_folder = deployment.run_folder
-        run_folder.mkdir(parents=True, exist_ok=True)
+        deployments = [one.deployment for one in self._followed]
+        check_agreement(deployments)
+        for deployment in deployments:
+            check_deployment(deployment)
         with contextlib.ExitStack() as undo:
-            undo.enter_context(only_one(run_folder))
-            make_rates_file(run_folder)
-            target = deployment.checklist.target
-            sockets, port = open_sockets(target.host, target.port, deployment.checklist.compute.cores)
+            for deployment in deployments:
+                deployment.run_folder.mkdir(parents=True, exist_ok=True)
+                undo.enter_context(only_one(deployment.run_folder))
+                make_rates_file(deployment.run_folder)
+            checklist = deployments[0].checklist
+            target = checklist.target
+            sockets, port = open_sockets(target.host, target.port, checklist.compute.cores)
             for index, one in enumerate(sockets):
                 undo.callback(one.close)
                 self._places.append(Place(index, one))
-            scheme = "https" if deployment.checklist.security.tls_certificate else "http"
+            scheme = "https" if checklist.security.tls_certificate else "http"
             host = f"[{target.host}]" if ":" in target.host.strip("[]") else target.host
             self._url = f"{scheme}://{host}:{port}"
             if target.grpc_port is not None:
                 reserved, grpc_port = reserve_port(target.host, target.grpc_port)
                 undo.callback(reserved.close)
                 self._grpc_address = f"{host}:{grpc_port}"
-            self._dashboard_path = undo.enter_context(self._dashboard.listen())
+            for followed in self._followed:
+                followed.open(undo)
             undo.enter_context(self._handle_signals())
-            undo.callback(self._shadow.close)
             undo.callback(self._kill_all)
-            undo.enter_context(published(run_folder, self._url, self._grpc_address or None, deployment.name))
+            for deployment in deployments:
+                undo.enter_context(
+                    published(deployment.run_folder, self._url, self._grpc_address or None, deployment.name)
+                )
             for place in self._places:
                 place.current = self._start(place)
-            # The workers load their libraries while we load the registry's.
-            from holdfast.registry import Registry
-
-            registry = undo.enter_context(Registry.open(deployment.registry_url, SystemClock()))
-            self._holdings.registry = registry
-            self._poll_keys(registry)
-            self._poll_route(registry)
+            for followed in self._followed:
+                followed.read_registry(undo)
             while not self._signals and self._failed is None:
-                self._tick(registry)
+                self._tick()
             if self._failed is not None:
                 self._say(self._failed)
                 self._kill_all()
@@ -138,35 +120,15 @@ class Supervisor:
 
     # One turn
 
-    def _tick(self, registry: Registry) -> None:
+    def _tick(self) -> None:
         now_s = time.monotonic()
         if self._reload_wanted:
             self._reload_wanted = False
             self._reload()
         for place in self._places:
             self._tend(place, now_s)
-        for child in self._background:
-            if child.spec.during == "rollout" and not self._rolls_out:
-                child.rest()
-            elif self._announced:  # a keeper or monitor has nothing to do before there is a service
-                said = child.keep_alive(now_s)
-                if said is not None:
-                    self._say(said)
-        if self._announced:
-            said = self._shadow.tend(now_s)
-            if said is not None:
-                self._say(said)
-        said = self._dashboard.tend()
-        if said is not None:
-            self._say(said)
-        self._holdings.tend()
-        if now_s >= self._poll_at_s:
-            self._poll_at_s = now_s + ROUTE_POLL_S
-            self._poll_keys(registry)
-            self._poll_route(registry)
-        if self._resend_at_s is not None and now_s >= self._resend_at_s:
-            self._resend_at_s = None
-            self._broadcast()
+        for followed in self._followed:
+            followed.tend(now_s, announced=self._announced)
         if not self._announced:
             self._announce()
         self._listen(TICK_S)
@@ -195,27 +157,15 @@ class Supervisor:
             place.current = self._start(place)
 
     def _start(self, place: Place) -> WorkerProcess:
-        worker = start_worker(place.index, place.listening, self._shadow.copies)
+        copies = [one.shadow.copies for one in self._followed]
+        worker = start_worker(place.index, place.listening, copies)
         self._selector.register(worker.control, selectors.EVENT_READ, (place, worker))
-        deployment = self._deployment
         import holdfast
 
-        worker.send(
-            Start(
-                place.index,
-                worker.replica,
-                str(deployment.folder),
-                deployment.checklist,
-                deployment.checklist_hash,
-                holdfast.__version__,
-                self._holdings.holds,
-                self._grpc_address,
-                self._dashboard_path,
-            )
-        )
-        worker.send(self._keys)
-        if self._route.generation >= 0:
-            worker.send(self._route)
+        homes = tuple(one.home for one in self._followed)
+        worker.send(Start(place.index, worker.replica, holdfast.__version__, homes, self._grpc_address))
+        for followed in self._followed:
+            followed.greet(worker)
         return worker
 
     def _bury(self, worker: WorkerProcess) -> None:
@@ -225,7 +175,8 @@ class Supervisor:
         # Loads numpy, for which the first worker need not wait.
         from holdfast.telemetry import retire
 
-        retire(self._deployment.run_folder, worker.replica)
+        for followed in self._followed:
+            retire(followed.deployment.run_folder, worker.replica)
 
     def _listen(self, timeout_s: float) -> None:
         for key, _ in self._selector.select(timeout_s):
@@ -245,123 +196,54 @@ class Supervisor:
                 self._hear(place, worker, message)
 
     def _hear(self, place: Place, worker: WorkerProcess, message: Any) -> None:
-        if isinstance(message, Loaded):
-            before = worker.version
-            worker.generation, worker.version = message.generation, message.version
-            place.was_ready = True
-            if self._announced and message.version != before and message.version is not None:
-                self._say(f"worker {place.index}: version {message.version} answers")
-            if worker is place.current:
-                for old in place.leaving:
-                    if not old.draining:
-                        old.draining = True
-                        old.send(Drain(0.0))
-        elif isinstance(message, LoadFailed):
-            worker.generation = message.generation
-            place.was_ready = True
-            self._say(f"worker {place.index}: version {message.version} cannot be loaded: {message.error}")
-            self._resend_at_s = time.monotonic() + RELOAD_AFTER_FAILURE_S
-        elif isinstance(message, ChallengerFailed):
-            self._say(
-                f"worker {place.index}: the challenger, version {message.version}, cannot be loaded: "
-                f"{message.error}"
-            )
-        else:
-            self._holdings.hear(worker, message)
-
-    def _poll_route(self, registry: Registry) -> None:
-        from sqlalchemy.exc import SQLAlchemyError  # loaded with the registry
-
-        try:
-            table = registry.route()
-            if table.generation == self._route.generation and table.champion == self._route.version:
-                return
-            folder = "" if table.champion is None else self._artifact(registry, table.champion)
-            challenger = None
-            if table.challenger is not None:
-                found = table.challenger
-                challenger = Challenger(
-                    found.version,
-                    self._artifact(registry, found.version),
-                    found.rollout,
-                    found.mode == "canary",
-                    found.share,
-                    found.assignment_key,
-                )
-            self._rolls_out = registry.rollouts.open() is not None
-        except (HoldfastError, SQLAlchemyError) as error:
-            self._say(f"the route table cannot be read: {error}")
-            self._poll_at_s = time.monotonic() + 1.0
+        followed = self._by_name.get(message.model)
+        if followed is None:
             return
-        self._route = Route(table.generation, table.champion, folder, challenger)
-        self._broadcast()
-        self._shadow.follow(self._deployment, challenger)
-
-    def _artifact(self, registry: Registry, version: str) -> str:
-        return str(self._deployment.artifacts_folder / registry.version(version).artifact_folder)
-
-    def _broadcast(self) -> None:
-        for place in self._places:
-            if place.current is not None:
-                place.current.send(self._route)
-
-    def _poll_keys(self, registry: Registry) -> None:
-        """Tell the workers which keys are active, when that has changed."""
-        from sqlalchemy.exc import SQLAlchemyError  # loaded with the registry
-
-        if self._deployment.checklist.security.auth == "none":
+        current = worker is place.current
+        followed.hear(worker, message, current=current, announced=self._announced)
+        if not isinstance(message, Loaded | LoadFailed) or len(worker.answered) < len(self._followed):
             return
-        try:
-            seen = registry.api_keys.fingerprint()
-            if seen == self._keys_seen:
-                return
-            entries = tuple(
-                KeyEntry(
-                    key.key_id,
-                    bytes.fromhex(key.sha256),
-                    key.scopes,
-                    key.expires_at_us,
-                    key.requests_per_s,
-                    key.number,
-                )
-                for key in registry.api_keys.all()
-                if key.revoked_at_us is None
-            )
-        except (HoldfastError, SQLAlchemyError) as error:
-            self._say(f"the API keys cannot be read, those known stay valid: {error}")
-            return
-        self._keys = Keys(entries)
-        self._keys_seen = seen
-        security = self._deployment.checklist.security
-        if not (entries or security.api_key_hashes or security.jwt_jwks):
-            self._say("nobody can ask yet: make a key with `holdfast key create`")
-        for place in self._places:
-            for worker in (place.current, *place.leaving):
-                if worker is not None:
-                    worker.send(self._keys)
+        place.was_ready = True
+        # One that has nothing to answer with must not take the place of one that has.
+        loaded = isinstance(message, Loaded) or (
+            self._several and any(version is not None for _, version in worker.answered.values())
+        )
+        if current and loaded:
+            for old in place.leaving:
+                if not old.draining:
+                    old.draining = True
+                    old.send(Drain(0.0))
 
     def _announce(self) -> None:
         workers = [place.current for place in self._places]
-        if self._route.generation < 0:
-            return
-        if any(worker is None or worker.generation != self._route.generation for worker in workers):
+        states = [one.state(workers) for one in self._followed]
+        if any(one is None for one in states):
             return
         self._announced = True
-        name = self._deployment.name
-        versions = {worker.version for worker in workers if worker is not None}
-        if self._route.version is None:
-            state = "no model version yet: register one with `holdfast register`"
-        elif versions == {self._route.version}:
-            state = f"version {self._route.version}"
-        else:
-            state = f"version {self._route.version} NOT loaded"
         count = len(workers)
         also = f", gRPC at {self._grpc_address}" if self._grpc_address else ""
-        self._say(f"{name} at {self._url}{also}, {state}, {count} worker{'s' if count > 1 else ''}")
+        run_by = f"{count} worker{'s' if count > 1 else ''}"
+        if not self._several:
+            self._say(f"{self._followed[0].name} at {self._url}{also}, {states[0]}, {run_by}")
+            return
+        self._say(f"{len(states)} deployments at {self._url}{also}, {run_by}")
+        for followed, state in zip(self._followed, states, strict=True):
+            self._say(f"{followed.name} at {self._url}{DEPLOYMENTS}{followed.name}, {state}")
 
     def _workers(self) -> list[WorkerProcess]:
         current = [place.current for place in self._places]
         return [worker for worker in current if worker is not None and worker.process.poll() is None]
+
+    def _all_workers(self) -> list[WorkerProcess]:
+        return [
+            worker
+            for place in self._places
+            for worker in (place.current, *place.leaving)
+            if worker is not None
+        ]
+
+    def _memory_mb(self) -> int:
+        return sum(one.deployment.checklist.compute.memory_mb for one in self._followed)
 
     # Signals and the end
 
@@ -394,38 +276,44 @@ class Supervisor:
             self._reload_wanted = True
 
     def _reload(self) -> None:
-        """Read the checklist again and replace every worker by one that has it, one socket, no gap."""
+        """Read the checklists again and replace every worker by one that has them, one socket, no gap."""
         try:
-            fresh = Deployment.open(self._deployment.folder, os.environ)
-            check_deployment(fresh)
+            fresh = [Deployment.open(one.deployment.folder, os.environ) for one in self._followed]
+            for one in fresh:
+                check_deployment(one)
+            check_agreement(fresh)
+            self._check_names(fresh)
         except HoldfastError as error:
             self._say(f"the checklist is not taken over: {error}")
             return
-        old = self._deployment.checklist
-        if fresh.checklist.target != old.target or fresh.checklist.compute.cores != old.compute.cores:
+        old, new = self._followed[0].deployment.checklist, fresh[0].checklist
+        if new.target != old.target or new.compute.cores != old.compute.cores:
             self._say("a new host, port or number of cores needs a restart; the rest is taken over")
-        self._deployment = self._holdings.deployment = fresh
-        self._poll_at_s = 0.0
+        for followed, one in zip(self._followed, fresh, strict=True):
+            followed.replace(one)
         for place in self._places:
             if place.current is not None:
                 place.leaving.append(place.current)
             place.current = None
             place.start_at_s = 0.0
-        self._dashboard.stop()
-        for child in self._background:
-            child.stop()
+
+    def _check_names(self, fresh: Sequence[Deployment]) -> None:
+        for followed, one in zip(self._followed, fresh, strict=True):
+            if one.name != followed.name:
+                raise ServeError(
+                    "a deployment cannot change its name while it is served",
+                    where=f"{one.folder}: [model] name",
+                    expected=followed.name,
+                    received=one.name,
+                    next_step="Restart the service.",
+                )
 
     def _drain_all(self) -> int:
         self._say("draining")
         for place in self._places:
             # The workers' copies are now the last: what they close is closed.
             place.listening.close()
-        workers = [
-            worker
-            for place in self._places
-            for worker in (place.current, *place.leaving)
-            if worker is not None
-        ]
+        workers = self._all_workers()
         for worker in workers:
             worker.send(Drain(DRAIN_NOTICE_S, last_to_listen=True))
         forced = not self._wait_for([worker.process for worker in workers], DRAIN_S)
@@ -434,11 +322,11 @@ class Supervisor:
                 worker.process.kill()
                 worker.process.wait()
             self._bury(worker)
-        self._dashboard.stop()
-        for child in self._background:
-            child.stop()
-        self._shadow.stop()
-        processes = self._background_processes()
+        for followed in self._followed:
+            followed.stop()
+        for followed in self._followed:
+            followed.shadow.stop()
+        processes = [process for one in self._followed for process in one.processes()]
         if forced or not self._wait_for(processes, BACKGROUND_STOP_S):
             forced = True
             self._kill_all()
@@ -454,15 +342,11 @@ class Supervisor:
             self._listen(0.05)
         return True
 
-    def _background_processes(self) -> list[Any]:
-        processes = [self._dashboard.process, *(child.process for child in self._background)]
-        return [process for process in processes if process is not None]
-
     def _kill_all(self) -> None:
-        self._shadow.kill()
-        processes = self._background_processes()
-        for place in self._places:
-            processes += [worker.process for worker in (place.current, *place.leaving) if worker is not None]
+        processes = [worker.process for worker in self._all_workers()]
+        for followed in self._followed:
+            followed.shadow.kill()
+            processes += followed.processes()
         for process in processes:
             if process.poll() is None:
                 process.kill()
@@ -490,7 +374,26 @@ def serve(
         ListenError: the address is taken.
         ServeError: the folder is being served already.
     """
-    return Supervisor(deployment, background, _say, dashboard).run()
+    return serve_several([Served(deployment, background, dashboard)])
+
+
+def serve_several(served: Sequence[Served]) -> int:
+    """Serve deployments together, in the same workers on one port, until SIGTERM or SIGINT, then drain.
+
+    Each keeps its own checklist, registry, log, keys and limits. What is the service's as a whole they must
+    agree on: host, ports, TLS, cores.
+
+    Args:
+        served: at least one.
+
+    Returns:
+        As `serve`.
+
+    Raises:
+        AgreementError: two have one name, or differ in what is the whole service's.
+        ExposureError, ListenError, ServeError: as `serve`.
+    """
+    return Supervisor(served, _say).run()
 
 
 def _say(line: str) -> None:

@@ -135,6 +135,8 @@ class ServiceCounts(msgspec.Struct):
     """Gauge."""
     champion: str = ""
     """Gauge."""
+    memory_bytes: dict[str, int] = msgspec.field(default_factory=dict)
+    """Gauge: by which loading each version made the process grow."""
 
     def route(self, route: str, version: str = "") -> RouteCounts:
         """The counts of a route; keep it where the route is hot."""
@@ -216,3 +218,5 @@ class ServiceCounts(msgspec.Struct):
             self.open_connections += other.open_connections
             self.ready = self.ready or other.ready
             self.champion = other.champion or self.champion
+            for version, size_bytes in other.memory_bytes.items():
+                self.memory_bytes[version] = self.memory_bytes.get(version, 0) + size_bytes

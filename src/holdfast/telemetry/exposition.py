@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
+import msgspec
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -38,72 +39,80 @@ class LogAccount(Protocol):
         """When, in microseconds since the epoch."""
 
 
-def exposition(
-    model: str,
-    counts: ServiceCounts,
-    *,
-    workers: int,
-    spool_segments: int = 0,
-    spool_bytes: int = 0,
-    account: LogAccount | None = None,
-) -> bytes:
-    """The text of `/metrics` for one deployment.
+class Shown(msgspec.Struct):
+    """What `/metrics` says of one deployment."""
 
-    Args:
-        model: the deployment's name.
-        counts: of all workers.
-        workers: that the service was started with.
-        spool_segments: files that the keeper has not yet moved into the table, and deleted.
-        spool_bytes: their size.
-        account: of the log, if there is one.
-    """
+    model: str
+    """The deployment's name."""
+    counts: ServiceCounts
+    """Of all workers."""
+    workers: int
+    """That the service was started with."""
+    spool_segments: int = 0
+    """Files that the keeper has not yet moved into the table, and deleted."""
+    spool_bytes: int = 0
+    """Their size."""
+    account: LogAccount | None = None
+    """Of the log, if there is one."""
+
+
+def exposition(shown: Sequence[Shown]) -> bytes:
+    """The text of `/metrics`, each family once for all deployments."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Counts(model, counts, workers, spool_segments, spool_bytes))
-    if account is not None:
-        registry.register(_Account(model, account))
+    registry.register(_Counts(shown))
+    registry.register(_Accounts([(one.model, one.account) for one in shown if one.account is not None]))
     return generate_latest(registry)
 
 
-class _Account(Collector):
-    def __init__(self, model: str, account: LogAccount) -> None:
-        self._model = model
-        self._account = account
+class _Accounts(Collector):
+    def __init__(self, accounts: Sequence[tuple[str, LogAccount]]) -> None:
+        self._accounts = accounts
 
     def collect(self) -> Iterable[Metric]:
-        account = self._account
-        for name, text, value in (
+        if not self._accounts:
+            return
+        values: tuple[tuple[str, str, Callable[[LogAccount], float]], ...] = (
             (
                 "unaccounted_rows",
                 "Served rows of which nothing is known; anything but 0 is an alarm.",
-                account.unaccounted,
+                lambda account: account.unaccounted,
             ),
-            ("coverage_ratio", "Share of the rows served that the log can show.", account.coverage),
+            (
+                "coverage_ratio",
+                "Share of the rows served that the log can show.",
+                lambda account: account.coverage,
+            ),
             (
                 "torn_records",
                 "Records whose writer died while writing them; never acknowledged.",
-                account.torn_records,
+                lambda account: account.torn_records,
             ),
-            ("labels_refused", "Labels that came for an erased prediction.", account.labels_refused),
-            ("account_timestamp_seconds", "When the keeper last took the account.", account.at_us / 1e6),
-        ):
+            (
+                "labels_refused",
+                "Labels that came for an erased prediction.",
+                lambda account: account.labels_refused,
+            ),
+            (
+                "account_timestamp_seconds",
+                "When the keeper last took the account.",
+                lambda account: account.at_us / 1e6,
+            ),
+        )
+        for name, text, value in values:
             gauge = GaugeMetricFamily(f"holdfast_log_{name}", text, labels=["model"])
-            gauge.add_metric([self._model], value)
+            for model, account in self._accounts:
+                gauge.add_metric([model], value(account))
             yield gauge
 
 
 class _Counts(Collector):
-    def __init__(
-        self, model: str, counts: ServiceCounts, workers: int, spool_segments: int, spool_bytes: int
-    ) -> None:
-        self._model = model
-        self._counts = counts
-        self._workers = workers
-        self._spool_segments = spool_segments
-        self._spool_bytes = spool_bytes
+    def __init__(self, shown: Sequence[Shown]) -> None:
+        self._shown = shown
 
     def collect(self) -> Iterable[Metric]:
         yield from self._requests()
         yield from self._runs()
+        yield from self._copies()
         yield from self._log()
         yield from self._gauges()
 
@@ -116,18 +125,17 @@ class _Counts(Collector):
             "From the last byte of a request to its answer being ready.",
             labels=["model", "version", "route"],
         )
-        for route in self._counts.routes.values():
-            for status, number in sorted(route.statuses.items()):
-                requests.add_metric([self._model, route.version, route.route, str(status)], number)
-            _add(latency, [self._model, route.version, route.route], route.latency_s)
-        yield requests
-        yield latency
         refusals = CounterMetricFamily(
             "holdfast_refusals", "Requests refused to protect the others.", labels=["model", "reason"]
         )
-        for reason, number in sorted(self._counts.refusals.items()):
-            refusals.add_metric([self._model, reason], number)
-        yield refusals
+        for one in self._shown:
+            for route in one.counts.routes.values():
+                for status, number in sorted(route.statuses.items()):
+                    requests.add_metric([one.model, route.version, route.route, str(status)], number)
+                _add(latency, [one.model, route.version, route.route], route.latency_s)
+            for reason, number in sorted(one.counts.refusals.items()):
+                refusals.add_metric([one.model, reason], number)
+        yield from (requests, latency, refusals)
 
     def _runs(self) -> Iterator[Metric]:
         labels = ["model", "version"]
@@ -147,25 +155,29 @@ class _Counts(Collector):
                 ("holdfast_encode_duration_seconds", "Time to write the answers of one batch."),
             )
         )
-        for counts in self._counts.versions.values():
-            values = [self._model, counts.version]
-            rows.add_metric(values, counts.rows)
-            failures.add_metric(values, counts.failures)
-            _add(batch, values, counts.batch_rows)
-            _add(run, values, counts.run_s)
-            _add(queue, values, counts.queue_s)
-            _add(record, values, counts.record_s)
-            _add(encode, values, counts.encode_s)
+        for one in self._shown:
+            for counts in one.counts.versions.values():
+                values = [one.model, counts.version]
+                rows.add_metric(values, counts.rows)
+                failures.add_metric(values, counts.failures)
+                _add(batch, values, counts.batch_rows)
+                _add(run, values, counts.run_s)
+                _add(queue, values, counts.queue_s)
+                _add(record, values, counts.record_s)
+                _add(encode, values, counts.encode_s)
         yield from (rows, failures, batch, run, queue, record, encode)
+
+    def _copies(self) -> Iterator[Metric]:
         copies = CounterMetricFamily(
             "holdfast_shadow_rows",
             "Rows copied to a challenger, by what became of them; nobody sees its answers.",
             labels=["model", "version", "outcome"],
         )
-        for one in self._counts.copies.values():
-            for outcome in ("copied", "dropped", "answered", "failed"):
-                copies.add_metric([self._model, one.version, outcome], getattr(one, outcome))
-        if self._counts.copies:
+        for one in self._shown:
+            for copied in one.counts.copies.values():
+                for outcome in ("copied", "dropped", "answered", "failed"):
+                    copies.add_metric([one.model, copied.version, outcome], getattr(copied, outcome))
+        if copies.samples:
             yield copies
 
     def _log(self) -> Iterator[Metric]:
@@ -174,42 +186,58 @@ class _Counts(Collector):
             "Rows that reached the log writer, by what became of them; served is their sum.",
             labels=["model", "outcome"],
         )
-        log = self._counts.log
-        for outcome in ("served", "stored", "sampled_out", "dropped"):
-            rows.add_metric([self._model, outcome], getattr(log, outcome))
-        yield rows
         labels = CounterMetricFamily("holdfast_labels", "Labels accepted.", labels=["model"])
-        labels.add_metric([self._model], log.labels)
-        yield labels
         refused = CounterMetricFamily(
             "holdfast_labels_refused", "Labels turned away, by the reason.", labels=["model", "reason"]
         )
-        refused.add_metric([self._model, "erased"], log.labels_refused)
-        yield refused
         lost = CounterMetricFamily(
             "holdfast_access_log_lost", "Requests without a line in the access log.", labels=["model"]
         )
-        lost.add_metric([self._model], self._counts.access_lost)
-        yield lost
+        for one in self._shown:
+            log = one.counts.log
+            for outcome in ("served", "stored", "sampled_out", "dropped"):
+                rows.add_metric([one.model, outcome], getattr(log, outcome))
+            labels.add_metric([one.model], log.labels)
+            refused.add_metric([one.model, "erased"], log.labels_refused)
+            lost.add_metric([one.model], one.counts.access_lost)
+        yield from (rows, labels, refused, lost)
 
     def _gauges(self) -> Iterator[Metric]:
-        for name, text, value in (
-            ("holdfast_queue_rows", "Rows waiting for a run.", self._counts.queued_rows),
-            ("holdfast_spool_segments", "Spool files that are not yet in the table.", self._spool_segments),
-            ("holdfast_spool_bytes", "Their size.", self._spool_bytes),
-            ("holdfast_open_connections", "Open connections.", self._counts.open_connections),
-            ("holdfast_workers", "Worker processes the service was started with.", self._workers),
-            ("holdfast_ready", "1 if the champion is loaded and warm.", int(self._counts.ready)),
-        ):
-            gauge = GaugeMetricFamily(name, text, labels=["model"])
-            gauge.add_metric([self._model], value)
-            yield gauge
+        gauges = {
+            name: GaugeMetricFamily(f"holdfast_{name}", text, labels=["model"])
+            for name, text in (
+                ("queue_rows", "Rows waiting for a run."),
+                ("spool_segments", "Spool files that are not yet in the table."),
+                ("spool_bytes", "Their size."),
+                ("open_connections", "Open connections of the service."),
+                ("workers", "Worker processes the service was started with."),
+                ("ready", "1 if the champion is loaded and warm."),
+            )
+        }
         champion = GaugeMetricFamily(
             "holdfast_champion", "1 for the version that answers.", labels=["model", "version"]
         )
-        if self._counts.champion:
-            champion.add_metric([self._model, self._counts.champion], 1)
-        yield champion
+        memory = GaugeMetricFamily(
+            "holdfast_version_memory_bytes",
+            "By which all workers together grew when they loaded the version.",
+            labels=["model", "version"],
+        )
+        for one in self._shown:
+            counts = one.counts
+            for name, value in (
+                ("queue_rows", counts.queued_rows),
+                ("spool_segments", one.spool_segments),
+                ("spool_bytes", one.spool_bytes),
+                ("open_connections", counts.open_connections),
+                ("workers", one.workers),
+                ("ready", int(counts.ready)),
+            ):
+                gauges[name].add_metric([one.model], value)
+            if counts.champion:
+                champion.add_metric([one.model, counts.champion], 1)
+            for version, size_bytes in sorted(counts.memory_bytes.items()):
+                memory.add_metric([one.model, version], size_bytes)
+        yield from (*gauges.values(), champion, memory)
 
 
 def _add(family: HistogramMetricFamily, labels: list[str], histogram: Histogram) -> None:

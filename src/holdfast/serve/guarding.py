@@ -1,0 +1,166 @@
+"""What stands around every handler of the ASGI app: keys, errors as JSON, counts, the access log."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from holdfast.errors import HoldfastError
+from holdfast.serve.caller import Caller, read_caller
+from holdfast.serve.errors import MethodNotAllowedError, RequestError, RouteNotFoundError
+from holdfast.serve.repository import LOAD, UNLOAD
+from holdfast.serve.responses import JSON, error_response
+from holdfast.serve.service import PREDICT, Service, Sink
+
+PAGES: Final = "/ui/"
+"""The dashboard's paths. It asks for a key by itself, with a form."""
+_OPEN: Final = frozenset(
+    {"/livez", "/readyz", "/v2/health/live", "/v2/health/ready", "/ping", "/health", PAGES}
+)
+_ANYONE_KNOWN: Final[frozenset[str]] = frozenset()
+_SCOPES: Final = {
+    PREDICT: frozenset({"predict"}),
+    "/labels": frozenset({"label"}),
+    "/consent": frozenset({"label"}),
+    "/metrics": frozenset({"read"}),
+    LOAD: frozenset({"admin"}),
+    UNLOAD: frozenset({"admin"}),
+}
+"""Of routes that describe the service, every known caller may read."""
+Handler = Callable[[Request], Awaitable[Response]]
+Authorise = Callable[[Request, bytes | None, frozenset[str]], None]
+"""Raises a `HoldfastError` where the caller with this Authorization header has none of these scopes."""
+
+
+class FutureSink(Sink):
+    """The answer to one request as a future."""
+
+    __slots__ = ("caller", "future", "headers")
+
+    def __init__(self, caller: Caller) -> None:
+        self.caller = caller
+        self.headers = caller.headers
+        self.future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+
+    def add_header(self, line: bytes) -> None:
+        """See `Sink.add_header`."""
+        self.headers += line
+
+    def respond(self, body: bytes, json_bytes: int | None = None) -> None:
+        """See `Sink.respond`."""
+        if self.future.done():
+            return
+        if json_bytes is None:
+            self.future.set_result(Response(body, media_type=JSON))
+        else:
+            headers = {"inference-header-content-length": str(json_bytes)}
+            self.future.set_result(Response(body, media_type="application/octet-stream", headers=headers))
+
+    def refuse(self, error: HoldfastError) -> None:
+        """See `Sink.refuse`."""
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class Guard:
+    """Wraps handlers.
+
+    Args:
+        service: whose counts and access log tell of them.
+        authorise: who may ask.
+    """
+
+    def __init__(self, service: Service, authorise: Authorise) -> None:
+        self._service = service
+        self._authorise = authorise
+
+    def guarded(self, route: str, handler: Handler) -> Handler:
+        """Keys first, with the scope of the route, and every error as JSON."""
+        scopes = _SCOPES.get(route, _ANYONE_KNOWN)
+
+        async def guarded(request: Request) -> Response:
+            try:
+                if route not in _OPEN:
+                    authorization = request.headers.get("authorization")
+                    self._authorise(
+                        request, authorization.encode("latin-1") if authorization else None, scopes
+                    )
+                return await handler(request)
+            except HoldfastError as error:
+                return error_response(error)
+            except ClientDisconnect:
+                return Response(status_code=400)
+
+        return guarded
+
+    def counted(self, route: str, handler: Handler) -> Handler:
+        """Guarded, and counted by route and status; the hot routes count themselves."""
+        guarded = self.guarded(route, handler)
+
+        async def counted(request: Request) -> Response:
+            began_s = time.monotonic()
+            try:
+                sink = FutureSink(read_caller(small_headers(request)))
+            except HoldfastError as error:
+                return error_response(error)
+            response = await guarded(request)
+            seconds = time.monotonic() - began_s
+            counts = self._service.counts.route(route)
+            counts.observe(response.status_code, seconds)
+            if self._service.watch is not None:
+                self._service.watch.request(
+                    counts, response.status_code, seconds, sink, method=request.method
+                )
+            return with_headers(response, sink)
+
+        return counted
+
+
+def small_headers(request: Request) -> list[tuple[bytes, bytes]]:
+    """As ASGI has them: names in small letters."""
+    headers: list[tuple[bytes, bytes]] = request.scope["headers"]
+    return headers
+
+
+def with_headers(response: Response, sink: FutureSink) -> Response:
+    """The response with the lines that the sink was given."""
+    for line in sink.headers.split(b"\r\n")[:-1]:
+        name, _, value = line.partition(b": ")
+        response.raw_headers.append((name, value))
+    return response
+
+
+async def answer(sink: FutureSink, job: Any) -> Response:
+    """What comes to the sink; the job is cancelled if its caller goes away."""
+    try:
+        return await sink.future
+    except asyncio.CancelledError:
+        if job is not None:
+            job.cancelled = True
+        raise
+
+
+async def on_http_error(request: Request, error: Exception) -> Response:
+    """Starlette's own 404 and 405 in our words."""
+    failure: HoldfastError = RequestError(str(error))
+    if isinstance(error, HTTPException) and error.status_code == 404:
+        failure = RouteNotFoundError(
+            "no such path", where=request.url.path[:200], next_step="See /openapi.json."
+        )
+    elif isinstance(error, HTTPException) and error.status_code == 405:
+        failure = MethodNotAllowedError(
+            "the path does not take this method",
+            where=request.url.path[:200],
+            expected=(error.headers or {}).get("Allow"),
+            received=request.method,
+        )
+    response = error_response(failure)
+    if isinstance(error, HTTPException) and error.headers:
+        response.headers.update(error.headers)
+    return response

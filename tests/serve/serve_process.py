@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,10 +27,11 @@ from holdfast.spec import Deployment
 SERVE = """
 import os, sys
 from pathlib import Path
-from holdfast.serve import ChildSpec, serve
+from holdfast.serve import ChildSpec, Served, serve_several
 from holdfast.spec import Deployment
 background = [ChildSpec("sleeper", sys.argv[2:])] if len(sys.argv) > 2 else []
-raise SystemExit(serve(Deployment.open(Path(sys.argv[1]), os.environ), background=background))
+folders = [Path(one) for one in sys.argv[1].split(os.pathsep)]
+raise SystemExit(serve_several([Served(Deployment.open(one, os.environ), background) for one in folders]))
 """
 ADDRESS = re.compile(r"(https?)://127\.0\.0\.1:(\d+)")
 
@@ -78,8 +79,9 @@ def roll_back(deployment: Deployment) -> None:
 class ServeProcess:
     """Started on entry, ended with SIGTERM on exit."""
 
-    def __init__(self, folder: Path, *background: str) -> None:
+    def __init__(self, folder: Path, *background: str, others: Sequence[Path] = ()) -> None:
         self.folder = folder
+        self._folders = os.pathsep.join(str(one) for one in (folder, *others))
         self.log = folder / "serve.log"
         self._background = background
         self.port = 0
@@ -88,7 +90,7 @@ class ServeProcess:
     def __enter__(self) -> Self:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", SERVE, str(self.folder), *self._background],
+                [sys.executable, "-c", SERVE, self._folders, *self._background],
                 stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
         size = self.log.stat().st_size
@@ -116,10 +118,11 @@ class ServeProcess:
     def workers(self) -> list[int]:
         return [pid for pid, command in children(self.process.pid) if "holdfast.serve.worker" in command]
 
-    def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+    def ask(self, method: str, path: str, body: Any = None, key: str = "") -> tuple[int, Any]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=15)
         try:
-            connection.request(method, path, None if body is None else json.dumps(body))
+            headers = {"authorization": f"Bearer {key}"} if key else {}
+            connection.request(method, path, None if body is None else json.dumps(body), headers)
             response = connection.getresponse()
             content = response.read()
             return response.status, json.loads(content) if content.startswith(

@@ -21,7 +21,8 @@ from holdfast.clock import SystemClock
 )
 @click.option("--open", "open_browser", is_flag=True, help="Open it in the browser.")
 @click.option("--socket", "descriptor", type=int, hidden=True)
-def ui_command(folder: Path, port: int, descriptor: int | None, *, open_browser: bool) -> None:
+@click.option("--below", default="", hidden=True)
+def ui_command(folder: Path, port: int, descriptor: int | None, below: str, *, open_browser: bool) -> None:
     """Show the dashboard of a deployment folder, read-only, until Ctrl-C.
 
     A running service has it at its own address, where decisions can be made too.
@@ -37,6 +38,7 @@ def ui_command(folder: Path, port: int, descriptor: int | None, *, open_browser:
             SystemClock(),
             listening=inherited_socket(descriptor),
             read_only=False,
+            below=below,
             idle_s=IDLE_S,
         )
         return

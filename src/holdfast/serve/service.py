@@ -232,7 +232,7 @@ class Service:
             self._close_unless_wanted(endpoint)
 
     def withdraw(self) -> None:
-        """Unload the whole model; what it was asked is answered, what comes next hears that it is not here."""
+        """Unload the whole model: what it was asked is answered, what comes next hears that it is gone."""
         self.withdrawn = True
         self.canary = None
         self.set_copier(None)

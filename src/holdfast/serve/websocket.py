@@ -19,7 +19,7 @@ from holdfast.errors import HoldfastError
 from holdfast.infer import InputError, MalformedBodyError, NotReadyError, read_json
 from holdfast.serve.caller import Caller, read_caller
 from holdfast.serve.errors import OriginError, UnauthorisedError
-from holdfast.serve.responses import error_response
+from holdfast.serve.responses import error_response, too_large
 from holdfast.serve.service import Endpoint, Service, Sink
 from holdfast.serve.stream import MOST_WINDOWS, STREAM, FrameCall, StreamPlan, Windows
 from holdfast.spec.checklist import Checklist
@@ -144,6 +144,9 @@ class _Conversation:
 
     async def _take(self, message: Any) -> None:
         content = message.get("bytes")
+        limit_bytes = self._service.max_body_bytes
+        if len(content if content is not None else message["text"]) > limit_bytes:
+            raise too_large(limit_bytes)  # of several deployments, the transport knows only the largest
         if content is None:
             said = read_json(message["text"].encode())
             if (

@@ -8,7 +8,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
 
@@ -16,6 +16,10 @@ from holdfast.clock import Clock
 from holdfast.registry import Registry
 from holdfast.spec import Deployment
 from holdfast.ui.app import make_dashboard
+from holdfast.ui.below import Below
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
 
 IDLE_S: Final = 1800.0
 """A dashboard that nobody has looked at for so long ends; the next look starts it again."""
@@ -42,6 +46,7 @@ def serve_dashboard(
     *,
     listening: socket.socket,
     read_only: bool,
+    below: str = "",
     idle_s: float | None = None,
     on_ready: Callable[[], Any] = lambda: None,
 ) -> None:
@@ -52,6 +57,7 @@ def serve_dashboard(
         clock: for sessions, ages and entries.
         listening: the socket to accept from; it is closed at the end.
         read_only: whether nothing can be changed from the pages.
+        below: path below which the pages stand, where a service has several deployments.
         idle_s: end after so long without a request; None: never.
         on_ready: called when requests are answered.
     """
@@ -64,7 +70,9 @@ def serve_dashboard(
         return server is not None and server.should_exit
 
     with Registry.open(deployment.registry_url, clock) as registry:
-        app = make_dashboard(deployment, registry, clock, read_only=read_only, ending=ending)
+        app: ASGIApp = make_dashboard(deployment, registry, clock, read_only=read_only, ending=ending)
+        if below:
+            app = Below(app, below)
         config = uvicorn.Config(
             app, log_config=None, access_log=False, lifespan="off", ws="none", server_header=False,
             proxy_headers=False, timeout_graceful_shutdown=2, limit_concurrency=_MOST_CONNECTIONS,

@@ -56,7 +56,7 @@ function showLive(state, text) {
 
 function openStream() {
   if (stream || document.hidden || !document.body.dataset.live) return;
-  stream = new EventSource("/ui/live");
+  stream = new EventSource(new URL("../live", import.meta.url));
   stream.addEventListener("open", () => showLive("on", "Live"));
   stream.addEventListener("error", () => {
     const gone = stream && stream.readyState === EventSource.CLOSED;

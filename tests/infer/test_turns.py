@@ -108,6 +108,36 @@ def test_two_versions_and_many_callers_never_see_each_others_answers() -> None:
     in_loop(test)
 
 
+def test_two_deployments_in_one_loop_never_see_each_others_answers_nor_wait_for_each_others_runs() -> None:
+    async def test() -> None:
+        # The same shape and the same number of version, so that nothing but the deployment tells them apart.
+        runtimes = Arithmetic(2.0), Arithmetic(-3.0)
+        batchers = [batcher_of(), batcher_of()]
+        lanes = [open_lane(*pair) for pair in zip(batchers, runtimes, strict=True)]
+        chance = random.Random(11)
+
+        async def caller(number: int) -> None:
+            for turn in range(12):
+                which = chance.randrange(2)
+                values = [number * 1000.0 + turn * 10 + k for k in range(chance.randrange(1, 5))]
+                found = await submit(batchers[which], lanes[which], [(value, 0) for value in values])
+                assert found == [(2.0, -3.0)[which] * value for value in values]
+
+        await asyncio.gather(*(caller(number) for number in range(30)))
+        assert min(max(one.batches) for one in runtimes) > 4, "nothing was batched"
+        slow = Arithmetic(7.0, pause_s=0.3)
+        heavy = submit(batchers[1], open_lane(batchers[1], slow, "2"), [(1, 0)])
+        await asyncio.sleep(0.01)
+        assert slow.batches == [1]
+        assert await submit(batchers[0], lanes[0], [(4, 0)]) == [8.0]
+        assert not heavy.done()
+        assert await heavy == [7.0]
+        for batcher in batchers:
+            batcher.close()
+
+    in_loop(test)
+
+
 def test_while_a_heavy_run_is_under_way_the_next_batch_gathers_and_the_loop_stays_free() -> None:
     async def test() -> None:
         batcher, runtime = batcher_of(), Arithmetic(1.0, pause_s=0.05)

@@ -182,6 +182,10 @@ class GrpcServer:
                 if scopes is None:
                     return await behaviour(request)
                 return await behaviour(request, self._asked(request, context, scopes))
+            except UnknownModelError as error:
+                if behaviour == self._ModelReady:
+                    return message_class("ModelReadyResponse")(ready=False)
+                return await _abort(context, error)
             except HoldfastError as error:
                 return await _abort(context, error)
 
@@ -252,7 +256,7 @@ class GrpcServer:
         try:
             service.endpoint(request.version or None, request.name)
             ready = service.ready
-        except (NotReadyError, UnknownModelError):
+        except NotReadyError:
             ready = False
         return message_class("ModelReadyResponse")(ready=ready)
 

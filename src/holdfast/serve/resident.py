@@ -112,7 +112,7 @@ class Resident:
         if settings.traces:
             chance = random.Random().random  # noqa: S311 - no secret
             traces = Traces(name, self._start.replica, fraction=settings.trace_fraction, chance=chance)
-        access = AccessLog(sys.stdout.fileno()) if settings.access_log else None
+        access = AccessLog(sys.stdout.fileno(), name) if settings.access_log else None
         return Watch(access, traces, self._counts, clock)
 
     def tasks(self) -> list[asyncio.Task[None]]:

@@ -39,6 +39,7 @@ class Access(NamedTuple):
 
 class _Line(msgspec.Struct, gc=False):
     time: str
+    model: str
     route: str
     status: int
     duration_ms: float
@@ -53,13 +54,15 @@ class AccessLog:
 
     Args:
         fd: where the lines go; stays open.
+        model: name of the deployment.
         most_waiting: bound of the queue.
     """
 
-    def __init__(self, fd: int, most_waiting: int = MOST_WAITING) -> None:
+    def __init__(self, fd: int, model: str = "", most_waiting: int = MOST_WAITING) -> None:
         self.lost = 0
         """Requests without a line: the queue was full, or the file refused."""
         self._fd = fd
+        self._model = model
         self._most_waiting = most_waiting
         self._waiting: deque[Access] = deque()
         self._encode = msgspec.json.Encoder().encode
@@ -92,6 +95,7 @@ class AccessLog:
             self._second, self._second_text = second, iso_utc(second * 1_000_000)[:19]
         line = _Line(
             f"{self._second_text}.{fraction_us:06d}Z",
+            self._model,
             f"{one.method} {one.route}",
             one.status,
             round(one.seconds * 1000, 3),

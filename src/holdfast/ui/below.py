@@ -38,7 +38,7 @@ class Below:
                     held.append(message)  # until its length is known
                     return
             elif held:
-                start = held.pop()
+                start = held.pop()  # a page is one piece
                 body = _OWN_LINK.sub(rb'\1="' + self._path, message["body"])
                 body = body.replace(_FOOTER_END, _ALL)
                 length = str(len(body)).encode()

@@ -4,7 +4,8 @@
     uv run python bench/soak.py --requests 20000 --json
 
 Clients speak every protocol on kept connections: single records, lists, protocol v2 as JSON and as binary
-tensors, to the champion and to a version by name, v1 and MLflow's, alone and pipelined, and gRPC; some send
+tensors, to the champion and to a version by name, v1 and MLflow's, alone and pipelined, and gRPC; a second
+deployment, with a model of another shape and dtype, is asked in the same service all the while; some send
 nonsense, some are cut off in the middle of a request or leave before they have read their answer, and the
 champion is swapped between two versions all the time. Each row is unlike every other, so an answer that
 belongs to another row is seen. In the end each answered row is run again, offline and all in one array, on
@@ -35,6 +36,9 @@ from typing import Any
 import numpy as np
 
 NAME = "soak"
+PREDICT = f"/deployments/{NAME}/predict"
+OTHER = "neighbour"
+OTHER_WEIGHTS = (1.0, 2.0, -3.0)
 WEIGHTS = {"1": (2.0, 0.25), "2": (-3.0, 0.5)}
 CONNECTIONS = 48
 GRPC_CLIENTS = 8
@@ -44,6 +48,12 @@ GRAPH = """
 soak (float[N,2] x) => (float[N,1] y)
 <float[2,1] w = {{{0}, {1}}}>
 {{ y = MatMul(x, w) }}
+"""
+OTHER_GRAPH = """
+<ir_version: 9, opset_import: ["": 18]>
+neighbour (double[N,3] t) => (double[N,1] total)
+<double[3,1] w = {{{0}, {1}, {2}}}>
+{{ total = MatMul(t, w) }}
 """
 
 
@@ -61,6 +71,8 @@ class Soak:
         self.versions: list[str] = []
         """Of each answered row; "" where the protocol does not say."""
         self.ids: list[str] = []
+        self.other_ids: list[str] = []
+        """Of the second deployment's answers, which are checked as they come."""
         self.faults: list[str] = []
 
     def new_rows(self, count: int) -> list[tuple[float, float]]:
@@ -99,7 +111,7 @@ def ask_one(soak: Soak) -> tuple[bytes, Any]:
         answer = expect(status, 200, content)
         soak.heard(rows, [answer["prediction"]], answer["model_version"], [answer["prediction_id"]])
 
-    return request("/predict", body, f"x-request-id: {soak.next_row}\r\n" if rows[0][0] % 3 else ""), check
+    return request(PREDICT, body, f"x-request-id: {soak.next_row}\r\n" if rows[0][0] % 3 else ""), check
 
 
 def ask_list(soak: Soak) -> tuple[bytes, Any]:
@@ -117,7 +129,7 @@ def ask_list(soak: Soak) -> tuple[bytes, Any]:
             [one["prediction_id"] for one in answers],
         )
 
-    return request("/predict", json.dumps([{"a": a, "b": b} for a, b in rows]).encode()), check
+    return request(PREDICT, json.dumps([{"a": a, "b": b} for a, b in rows]).encode()), check
 
 
 def ask_v2(soak: Soak) -> tuple[bytes, Any]:
@@ -183,16 +195,43 @@ def ask_mlflow(soak: Soak) -> tuple[bytes, Any]:
         soak.heard(rows, flat(expect(status, 200, content)["predictions"]), "", [])
 
     body = json.dumps({"dataframe_split": {"columns": ["a", "b"], "data": rows}}).encode()
-    return request("/invocations", body), check
+    return request(f"/deployments/{NAME}/invocations", body), check
+
+
+def ask_other(soak: Soak) -> tuple[bytes, Any]:
+    """The second deployment: whole numbers in float64, so that its answers are exact."""
+    count = soak.chance.randrange(1, 6)
+    rows = [(float(number), soak.chance.randrange(1000) / 8, 1.0) for number, _ in soak.new_rows(count)]
+    wanted = [sum(w * x for w, x in zip(OTHER_WEIGHTS, row, strict=True)) for row in rows]
+    named = soak.chance.random() < 0.5
+
+    def check(status: int, _: dict[str, str], content: bytes) -> None:
+        answer = expect(status, 200, content)
+        if named:
+            heard, ids = answer["outputs"][0]["data"], answer["parameters"]["prediction_ids"].split(",")
+        else:
+            heard = [one["prediction"] for one in answer]
+            ids = [one["prediction_id"] for one in answer]
+        if heard != wanted:
+            soak.faults.append(f"{OTHER}: {rows} answered {heard}, not {wanted}")
+        soak.other_ids += ids
+
+    if named:
+        tensor = {"name": "t", "shape": [count, 3], "datatype": "FP64", "data": [list(row) for row in rows]}
+        return request(f"/v2/models/{OTHER}/infer", json.dumps({"inputs": [tensor]}).encode()), check
+    body = [dict(zip(("p", "q", "r"), row, strict=True)) for row in rows]
+    return request(f"/deployments/{OTHER}/predict", json.dumps(body).encode()), check
 
 
 def ask_nonsense(soak: Soak) -> tuple[bytes, Any]:
     body, wanted, path = soak.chance.choice(
         [
-            (b'{"a": 1, "b": ', 400, "/predict"),
-            (b'{"a": 1}', 422, "/predict"),
-            (b'{"a": "x", "b": 0}', 422, "/predict"),
-            (b"[{}]", 422, "/predict"),
+            (b'{"a": 1, "b": ', 400, PREDICT),
+            (b'{"a": 1}', 422, PREDICT),
+            (b'{"a": "x", "b": 0}', 422, PREDICT),
+            (b"[{}]", 422, PREDICT),
+            (b'{"a": 1, "b": 0}', 404, "/predict"),
+            (b'{"a": 1, "b": 0}', 422, f"/deployments/{OTHER}/predict"),
             (b'{"inputs": []}', 422, f"/v2/models/{NAME}/infer"),
             (b"{}", 404, "/nowhere"),
             (b"{}", 404, "/v2/models/other/infer"),
@@ -213,6 +252,7 @@ ASK = (
     + [ask_binary] * 3
     + [ask_pinned] * 2
     + [ask_v1, ask_mlflow]
+    + [ask_other] * 5
     + [ask_nonsense] * 2
 )
 
@@ -343,6 +383,41 @@ def make_deployment(folder: Path) -> Any:
     return deployment, models
 
 
+def make_other(folder: Path) -> Any:
+    """The second deployment."""
+    import onnx.parser
+
+    from holdfast.artifact import Column, Execution, Signature, Tensor, store_artifact
+    from holdfast.clock import SystemClock
+    from holdfast.registry import Registry
+    from holdfast.spec import Deployment
+
+    folder.mkdir(parents=True)
+    (folder / "holdfast.toml").write_text(
+        f'[model]\nname = "{OTHER}"\n[target]\nport = 0\ngrpc_port = 0\n[compute]\ncores = 2\n'
+        "[speed]\np99_ms = 20000\ndeadline_ms = 30000\n"
+    )
+    signature = Signature(
+        columns=tuple(Column(name=name, dtype="float64", kind="numeric") for name in ("p", "q", "r")),
+        inputs=(Tensor(name="t", dtype="float64", shape=(-1, 3), columns=("p", "q", "r")),),
+        outputs=(Tensor(name="total", dtype="float64", shape=(-1, 1)),),
+        task="regression",
+        prediction_output="total",
+    )
+    deployment = Deployment.open(folder, {})
+    model = onnx.parser.parse_model(OTHER_GRAPH.format(*OTHER_WEIGHTS)).SerializeToString()
+    with Registry.open(deployment.registry_url, SystemClock()) as registry:
+        artifact = store_artifact(
+            deployment.artifacts_folder, runtime="onnx", model=model, signature=signature,
+            execution=Execution(), warmup={name: [1.0, 2.0] for name in ("p", "q", "r")},
+        )  # fmt: skip
+        registry.add_version(
+            name=OTHER, sha256=artifact.sha256, created_at_us=0, created_by="soak", metadata={}
+        )
+        registry.promote("1", reason="first", actor="soak")
+    return deployment
+
+
 def swap(deployment: Any, stop: threading.Event, swaps: list[int]) -> None:
     from holdfast.clock import SystemClock
     from holdfast.registry import Registry
@@ -370,7 +445,7 @@ def check_offline(soak: Soak, models: dict[str, bytes]) -> int:
     return int((~right).sum())
 
 
-def check_log(deployment: Any, soak: Soak) -> dict[str, int]:
+def check_log(deployment: Any, ids: list[str]) -> dict[str, int]:
     """Answered ids that are not in the log, or there twice."""
     subprocess.run(
         [sys.executable, "-m", "holdfast", "keep", "--once", "-C", str(deployment.folder)],
@@ -383,18 +458,19 @@ def check_log(deployment: Any, soak: Soak) -> dict[str, int]:
         stored.update(batch.column("prediction_id").to_pylist())
     return {
         "rows": stored.total(),
-        "answered ids that are missing": sum(one not in stored for one in soak.ids),
+        "answered ids that are missing": sum(one not in stored for one in ids),
         "ids that stand there twice": sum(count > 1 for count in stored.values()),
-        "ids answered twice": len(soak.ids) - len(set(soak.ids)),
+        "ids answered twice": len(ids) - len(set(ids)),
     }
 
 
 def run(folder: Path, requests: int, seed: int) -> dict[str, Any]:
     deployment, models = make_deployment(folder)
+    other = make_other(folder.with_name(OTHER))
     log = folder / "serve.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "holdfast", "serve", "-C", str(folder), "--no-monitor"],
+            [sys.executable, "-m", "holdfast", "serve", str(folder), str(other.folder), "--no-monitor"],
             stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
     stop, swaps = threading.Event(), [0]
@@ -428,8 +504,8 @@ def run(folder: Path, requests: int, seed: int) -> dict[str, Any]:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     wrong = check_offline(soak, models)
-    logged = check_log(deployment, soak)
-    bad = [logged[name] for name in logged if name != "rows"]
+    logged, other_logged = check_log(deployment, soak.ids), check_log(other, soak.other_ids)
+    bad = [one[name] for one in (logged, other_logged) for name in one if name != "rows"]
     return {
         "requests": requests,
         "seconds": round(seconds, 1),
@@ -440,6 +516,8 @@ def run(folder: Path, requests: int, seed: int) -> dict[str, Any]:
         "faults": len(soak.faults),
         "first faults": soak.faults[:5],
         "log": logged,
+        "rows answered by the neighbour": len(soak.other_ids),
+        "log of the neighbour": other_logged,
         "exit code of the service": exit_code,
         "right": wrong == 0 and not soak.faults and not any(bad) and exit_code == 0,
     }

@@ -25,6 +25,7 @@ def test_under_mixed_load_and_swaps_no_answer_is_wrong_mixed_up_or_lost() -> Non
     found = json.loads(run.stdout)
     assert found["right"], found
     assert found["rows answered"] > 4000
+    assert found["rows answered by the neighbour"] > 200
     assert found["swaps of the champion"] > 0
     assert found["seen"]["cut off while sending"] > 0
     assert run.returncode == 0

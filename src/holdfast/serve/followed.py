@@ -203,6 +203,8 @@ class Followed:
 
     def _withdraw(self, ticket: int, *, withdrawn: bool) -> None:
         """Unload the whole model from all workers, or bring it back; they answer with the ticket."""
+        if not withdrawn and self._registry is not None:
+            self._poll_route(self._registry)  # the champion of this moment comes back, not the last one seen
         self._ticket = ticket
         self.withdrawn = withdrawn
         self._resend_at_s = None

@@ -84,7 +84,7 @@ def stall() -> dict[str, Any]:
         signature = target.signature()
         rows = made_up_rows(signature, 16, np.random.default_rng(0))
         requests = with_reference_run(make_requests(target, signature, rows, (1,) * 16))
-        opened = run_load(requests, Load(rate_per_s=200, seconds=10, warmup_s=1))
+        opened = run_load(requests, Load(rate_per_s=200, seconds=10, warmup_s=1, rounds=1))
         closed = run_load(
             requests, Load(rate_per_s=20_000, seconds=10, warmup_s=1, closed_loop=True, connections=1)
         )

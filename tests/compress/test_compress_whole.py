@@ -16,8 +16,8 @@ from holdfast.artifact import open_artifact
 from holdfast.clock import SystemClock
 from holdfast.compress import CompressReport, Judgement, Measured, Probed, compress_version, draw_frontier
 from holdfast.compress import running as compress_running
+from holdfast.compress.choosing import Budget, choose
 from holdfast.compress.report import frontier
-from holdfast.compress.running import Budget, choose
 from holdfast.registry import Registry, register_model
 from holdfast.spec import Deployment
 
@@ -89,8 +89,20 @@ def test_where_none_fits_the_nearest_is_named_with_what_is_missing() -> None:
     assert "2 more than p99_ms" in missing
 
 
+def test_what_surely_loses_far_more_than_is_allowed_is_hopeless() -> None:
+    def judged(loss: float, upper: float) -> Judgement:
+        return Judgement(
+            metric="share of wrong answers", original=0.1, loss=loss, upper=upper, rows=1000, worst_slices=()
+        )
+
+    assert BUDGET.is_hopeless(judged(0.2, 0.23))
+    assert not BUDGET.is_hopeless(judged(0.02, 0.03))
+    # The bound is so wide that it may lose nothing.
+    assert not BUDGET.is_hopeless(judged(0.2, 0.4))
+
+
 def compress(
-    folder: Path, model: Any, monkeypatch: pytest.MonkeyPatch, ways: set[str]
+    folder: Path, model: Any, monkeypatch: pytest.MonkeyPatch, ways: set[str], memory_mb: int = 1024
 ) -> tuple[Deployment, CompressReport]:
     inputs, labels = make_classification(5000, 8, n_informative=5, class_sep=1.5, random_state=0)
     frame = pd.DataFrame(inputs.astype(np.float32), columns=[f"f{i}" for i in range(8)])
@@ -98,6 +110,7 @@ def compress(
     folder.mkdir()
     (folder / "holdfast.toml").write_text(
         '[model]\nname = "sorts"\n[speed]\np99_ms = 5000\ndeadline_ms = 5000\n'
+        f"[compute]\nmemory_mb = {memory_mb}\n"
     )
     deployment = Deployment.open(folder, {})
     monkeypatch.setattr(
@@ -148,3 +161,12 @@ def test_a_linear_model_has_nothing_to_gain(tmp_path: Path, monkeypatch: pytest.
     assert report.frontier == ()
     assert report.registered is None
     assert "nothing is to be gained" in report.missing
+
+
+def test_a_candidate_that_does_not_run_within_the_memory_limit_is_said_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, report = compress(tmp_path / "tight", LogisticRegression(), monkeypatch, {"slim"}, memory_mb=64)
+    assert report.frontier == ()
+    assert "no candidate could be measured" in report.missing
+    assert any("memory_mb = 64" in one.why for one in report.skipped)

@@ -22,7 +22,11 @@ from holdfast.runtime.onnx import OnnxRuntime
 from holdfast.spec import Compute
 
 _ROUNDS: Final = 7
+_FEWEST_ROUNDS: Final = 3
+"""After which a candidate that saves nothing and was slower in every turn is given up."""
 _WARMUP: Final = 20
+_WARMUP_S: Final = 0.2
+"""Of each: a slow model is warm after fewer runs."""
 BATCH_ROWS: Final = 32
 
 
@@ -40,6 +44,10 @@ class ProbePlan(msgspec.Struct, frozen=True, kw_only=True):
     cores: tuple[int, ...]
     round_s: float
     """Length of one turn."""
+    saves: bool = True
+    """It is smaller than the original: all turns are taken, however slow it is."""
+    memory_mb: int | None = None
+    """The candidate is loaded and run within so much memory of the process; None: without a limit."""
 
 
 class Probed(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,15 +79,15 @@ def main(path: str) -> None:
     import onnxruntime  # noqa: F401 - its own size is not the model's
 
     before = _status("VmRSS")
+    unlimited = _limit(plan.memory_mb)
     candidate = OnnxRuntime(
         Path(plan.candidate).read_bytes(),
         where=plan.candidate,
         execution=plan.candidate_execution,
         compute=plan.compute,
     )
-    for _ in range(_WARMUP):
-        candidate.run(one)
-        candidate.run(many)
+    _warm(candidate, one, many)
+    unlimited()
     memory_mb = max(_status("VmHWM") - before, 0) / 1e6
     original = OnnxRuntime(
         Path(plan.original).read_bytes(),
@@ -87,12 +95,12 @@ def main(path: str) -> None:
         execution=plan.original_execution,
         compute=plan.compute,
     )
-    for _ in range(_WARMUP):
-        original.run(one)
-        original.run(many)
+    _warm(original, one, many)
     turns: dict[str, list[float]] = {"one": [], "many": [], "original one": [], "original many": []}
     singles: list[float] = []
-    for _ in range(_ROUNDS):
+    for number in range(_ROUNDS):
+        if number >= _FEWEST_ROUNDS and not plan.saves and _slower(turns):
+            break
         for name, runtime, rows in (
             ("one", candidate, one),
             ("original one", original, one),
@@ -114,6 +122,40 @@ def main(path: str) -> None:
         batch_speedup=_ratio(turns["original many"], turns["many"]),
     )
     sys.stdout.write(msgspec.json.encode(probed).decode())
+
+
+def _warm(runtime: OnnxRuntime, one: dict[str, NDArray[Any]], many: dict[str, NDArray[Any]]) -> None:
+    end = time.perf_counter() + _WARMUP_S
+    for number in range(_WARMUP):
+        runtime.run(one)
+        runtime.run(many)
+        if number >= 2 and time.perf_counter() > end:
+            return
+
+
+def _limit(memory_mb: int | None) -> Callable[[], None]:
+    """Hold this process to a data segment of that size; gives back what lifts it again."""
+    if memory_mb is None:
+        return lambda: None
+    try:
+        import resource
+    except ImportError:  # not on this system
+        return lambda: None
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    wanted = memory_mb * 1_000_000
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (wanted, hard))
+    return lambda: resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def _slower(turns: dict[str, list[float]]) -> bool:
+    """Whether it was slower in every turn, one row at a time and in runs of many."""
+    return all(
+        mine >= its
+        for name in ("one", "many")
+        for mine, its in zip(turns[name], turns[f"original {name}"], strict=True)
+    )
 
 
 def _ratio(slow: list[float], fast: list[float]) -> tuple[float, float, float]:

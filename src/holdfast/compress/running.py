@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,20 +19,22 @@ from holdfast.artifact import (
     open_artifact,
 )
 from holdfast.clock import Clock, iso_utc
+from holdfast.compress.bench import Bench
 from holdfast.compress.candidates import Candidate, NotTried, Original, Way, open_session
+from holdfast.compress.choosing import Budget, choose
 from holdfast.compress.dense import low_rank, pruned, sparse
 from holdfast.compress.errors import CompressError
 from holdfast.compress.forests import fewer_trees
-from holdfast.compress.judging import Judge
-from holdfast.compress.probe import BATCH_ROWS, Probed, ProbePlan
+from holdfast.compress.judging import Judge, Judgement
+from holdfast.compress.probe import Probed
 from holdfast.compress.quantising import quantised
-from holdfast.compress.report import CompressReport, Measured, Skipped, frontier
+from holdfast.compress.report import GAIN, CompressReport, Measured, Skipped, frontier
 from holdfast.compress.simplifying import half_arithmetic, half_weights, slimmed
 from holdfast.compress.students import distilled
 from holdfast.errors import HoldfastError
 from holdfast.registry import Candidate as Prepared
 from holdfast.registry import ModelVersion, Registry, prepare_variant, register_variant, stored_reference
-from holdfast.spec import Compute, Deployment
+from holdfast.spec import Deployment
 
 EVIDENCE_KIND: Final = "compression"
 WAYS: Final[tuple[tuple[str, Way], ...]] = (
@@ -53,53 +52,6 @@ _LEARN_SHARE: Final = 0.4
 """Of the reference, to calibrate and teach; the rest judges, since a bound needs rows more than a student."""
 _FEWEST_JUDGES: Final = 100
 _MOST_ROWS: Final = 100_000
-_PROBE_S: Final = 120.0
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """What a candidate must keep."""
-
-    allowed_loss: float
-    model_size_mb: float
-    p99_ms: float
-
-
-@dataclass(slots=True)
-class _Bench:
-    """Measures candidates against the original, in files of one folder."""
-
-    folder: Path
-    original: Artifact
-    compute: Compute
-    cores: tuple[int, ...]
-    round_s: float
-
-    def probe(self, model: bytes, prepared: Prepared) -> Probed:
-        path = self.folder / "candidate.onnx"
-        path.write_bytes(model)
-        plan = ProbePlan(
-            candidate=str(path),
-            original=str(self.original.model_file),
-            candidate_execution=prepared.execution,
-            original_execution=self.original.execution,
-            feeds=str(self.folder / "feeds.npz"),
-            compute=self.compute,
-            cores=self.cores,
-            round_s=self.round_s,
-        )
-        (self.folder / "plan.json").write_bytes(msgspec.json.encode(plan))
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", "holdfast.compress.probe", str(self.folder / "plan.json")],
-            capture_output=True,
-            check=False,
-            timeout=_PROBE_S,
-            stdin=subprocess.DEVNULL,
-        )
-        if done.returncode:
-            lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
-            raise CompressError("the candidate cannot be measured", received=lines[-1][:300])
-        return msgspec.json.decode(done.stdout, type=Probed)
 
 
 def compress_version(
@@ -119,7 +71,8 @@ def compress_version(
 ) -> CompressReport:
     """Try every way, measure and judge each candidate, and register the smallest that keeps the budget.
 
-    A minute or two: each candidate is measured for about `28 * round_s` seconds in a process of its own.
+    Each candidate is judged first; what loses far more than is allowed is measured only where nothing else
+    fits. A measurement takes about `28 * round_s` seconds in a process of its own, less where no gain shows.
 
     Args:
         deployment: whose `[compute]`, `[speed]` and `[rollout] margin` are the budget.
@@ -155,24 +108,29 @@ def compress_version(
     judge = _judge(artifact, judges, len(candidates), seed)
     cores = _cores(deployment.checklist.compute.cores)
     with tempfile.TemporaryDirectory(prefix="holdfast-compress-") as name:
-        bench = _Bench(Path(name), artifact, deployment.checklist.compute, cores[:1], round_s)
-        _store_feeds(bench.folder, artifact, judges)
-        base = bench.probe(original.model, _prepared(original.model, artifact, judges, "the original"))
-        measured, ready = [], {}
-        for candidate in candidates:
-            said(f"measuring: {candidate.name}")
-            try:
-                one = _measure(bench, judge, artifact, candidate)
-            except HoldfastError as error:
-                skipped.append(Skipped(name=candidate.name, why=str(error)[:300]))
-                continue
-            gains = one.gains(base.memory_mb)
-            if not gains:
-                skipped.append(Skipped(name=candidate.name, why="better on no axis"))
-            measured.append(one)
-            ready[candidate.name] = candidate
-    best = frontier(measured, base.memory_mb)
-    chosen, missing = choose(best, budget)
+        bench = Bench(Path(name), artifact, deployment.checklist.compute, cores[:1], round_s)
+        bench.store_feeds(judges)
+        prepared = _prepared(original.model, artifact, judges, "the original")
+        base = bench.probe(original.model, prepared, limited=False)
+        trial = _Trial(bench, judge, budget=budget, base=base, said=said)
+        trial.measure(candidates)
+        best = frontier(trial.measured, base.memory_mb)
+        chosen, missing = choose(best, budget)
+        if chosen is None and trial.hopeless:
+            trial.measure([candidate for candidate, _ in trial.hopeless], hopeless_too=True)
+            best = frontier(trial.measured, base.memory_mb)
+            chosen, missing = choose(best, budget)
+    if not trial.measured and trial.skipped:
+        missing = f"no candidate could be measured: {trial.skipped[0].why}"
+    skipped += trial.skipped
+    skipped += [
+        Skipped(
+            name=candidate.name,
+            why=f"not measured: it loses {judgement.loss:.4f}, and {budget.allowed_loss:g} is allowed",
+        )
+        for candidate, judgement in trial.hopeless
+    ]
+    ready = {candidate.name: candidate for candidate in candidates}
     registered = None
     if chosen is not None and register:
         final = _ready(deployment, found, artifact, ready[chosen.name])
@@ -192,7 +150,7 @@ def compress_version(
         chosen=None if chosen is None else chosen.name,
         registered=registered,
         missing=missing,
-        confined="affinity to one core, a worker's share of [compute]",
+        confined="affinity to one core, a worker's share of [compute]; each candidate alone within memory_mb",
         machine=machine,
     )
 
@@ -282,59 +240,63 @@ def _prepared(model: bytes, artifact: Artifact, judges: Reference, how: str) -> 
     return prepare_variant(model, artifact.signature, judges, where=how)
 
 
-def _store_feeds(folder: Path, artifact: Artifact, judges: Reference) -> None:
-    feeds = _feeds(artifact, judges.head(BATCH_ROWS))
-    plain = {name: values.astype(str) if values.dtype == object else values for name, values in feeds.items()}
-    np.savez(str(folder / "feeds.npz"), **plain)  # type: ignore[arg-type] # every keyword is an array's name
+class _Trial:
+    """Judges candidates, then measures those that may come into question."""
 
+    def __init__(
+        self,
+        bench: Bench,
+        judge: Judge,
+        *,
+        budget: Budget,
+        base: Probed,
+        said: Callable[[str], None],
+    ) -> None:
+        self._bench, self._judge, self._artifact = bench, judge, bench.original
+        self._budget, self._base, self._said = budget, base, said
+        self.measured: list[Measured] = []
+        self.skipped: list[Skipped] = []
+        self.hopeless: list[tuple[Candidate, Judgement]] = []
+        """Far worse than is allowed, so that their speed is of no interest while others are left."""
 
-def _measure(bench: _Bench, judge: Judge, artifact: Artifact, candidate: Candidate) -> Measured:
-    prepared = _prepared(candidate.model, artifact, judge.reference, candidate.how)
-    try:
-        answer = prepared.answer(judge.reference)
-    finally:
-        prepared.runtime.close()
-    return Measured(
-        name=candidate.name,
-        how=candidate.how,
-        size_bytes=len(candidate.model),
-        size_ratio=len(candidate.model) / artifact.size_bytes,
-        probed=bench.probe(candidate.model, prepared),
-        judgement=judge.judge(answer),
-        one_by_one=prepared.execution.one_by_one,
-    )
+    def measure(self, candidates: list[Candidate], *, hopeless_too: bool = False) -> None:
+        """Those that are hopeless are put aside, unless they are asked for."""
+        if hopeless_too:
+            self.hopeless = []
+        for number, candidate in enumerate(candidates, 1):
+            self._said(f"measuring {number} of {len(candidates)}: {candidate.name}")
+            try:
+                one = self._one(candidate, hopeless_too=hopeless_too)
+            except HoldfastError as error:
+                self.skipped.append(Skipped(name=candidate.name, why=str(error)[:300]))
+                continue
+            if one is None:
+                continue
+            if not one.gains(self._base.memory_mb):
+                self.skipped.append(Skipped(name=candidate.name, why="better on no axis"))
+            self.measured.append(one)
 
-
-def choose(best: tuple[Measured, ...], budget: Budget) -> tuple[Measured | None, str]:
-    """The smallest that keeps the budget; or None and, in words, what is missing and by how much."""
-    if not best:
-        return None, "nothing is to be gained: no candidate is better than the original on any axis"
-    faults = {one.name: _fault(one, budget) for one in best}
-    for one in best:
-        if faults[one.name] is None:
-            return one, ""
-    nearest = min(best, key=lambda one: one.judgement.upper)
-    return None, f"nearest is {nearest.name}: {faults[nearest.name]}"
-
-
-def _fault(one: Measured, budget: Budget) -> str | None:
-    faults = []
-    if one.judgement.upper > budget.allowed_loss:
-        by = one.judgement.upper - budget.allowed_loss
-        faults.append(
-            f"its loss may be up to {one.judgement.upper:.4f}, {by:.4f} more than the allowed "
-            f"{budget.allowed_loss:g} (measured {one.judgement.loss:+.4f} on {one.judgement.rows} rows; "
-            "more rows narrow the bound)"
+    def _one(self, candidate: Candidate, *, hopeless_too: bool) -> Measured | None:
+        artifact = self._artifact
+        prepared = _prepared(candidate.model, artifact, self._judge.reference, candidate.how)
+        try:
+            answer = prepared.answer(self._judge.reference)
+        finally:
+            prepared.runtime.close()
+        judgement = self._judge.judge(answer)
+        if self._budget.is_hopeless(judgement) and not hopeless_too:
+            self.hopeless.append((candidate, judgement))
+            return None
+        ratio = len(candidate.model) / artifact.size_bytes
+        return Measured(
+            name=candidate.name,
+            how=candidate.how,
+            size_bytes=len(candidate.model),
+            size_ratio=ratio,
+            probed=self._bench.probe(candidate.model, prepared, saves=ratio < 1 / GAIN),
+            judgement=judgement,
+            one_by_one=prepared.execution.one_by_one,
         )
-    size_mb = one.size_bytes / 1e6
-    if size_mb > budget.model_size_mb:
-        faults.append(
-            f"it has {size_mb:.3g} MB, {size_mb - budget.model_size_mb:.3g} more than model_size_mb"
-        )
-    if one.probed.p99_ms > budget.p99_ms:
-        over = one.probed.p99_ms - budget.p99_ms
-        faults.append(f"one row takes {one.probed.p99_ms:.3g} ms at p99, {over:.3g} more than p99_ms")
-    return "; ".join(faults) or None
 
 
 def _ready(

@@ -22,6 +22,8 @@ BATCH_ROWS: Final = 1 << 16
 QUALITY_CELLS: Final = 256
 _MIX: Final = np.uint64(0x9E3779B97F4A7C15)
 """An odd number without pattern (the golden ratio's digits): cells of different columns do not cancel."""
+_FEW_WINDOWS: Final = 8
+"""In one batch: so many are counted one after the other, more by one number for window and cell."""
 _LEAST_STUCK: Final = 5
 """Rows of one value in a window before it is called constant."""
 
@@ -95,9 +97,27 @@ class _Batch:
         paired: int,
     ) -> None:
         self.local, self.low, self.held, self.known = local, low, held, known
+        self.ends = np.cumsum(held)
+        self.few = len(held) <= _FEW_WINDOWS and bool((local[1:] >= local[:-1]).all())
+        """Whether they are of a few windows, and those of each lie together, as they do in order of time."""
         self.coarse: dict[str, NDArray[np.intp]] = {}
         self.labelled: dict[str, NDArray[np.intp]] = {}
         self.paired = np.empty((paired, len(local)), dtype=np.float32)
+
+    def rows_of(self, number: int) -> slice | NDArray[np.intp]:
+        """Where the rows of one of its windows are."""
+        if self.few:
+            end = int(self.ends[number])
+            return slice(end - int(self.held[number]), end)
+        return np.flatnonzero(self.local == number)
+
+    def counts(self, index: NDArray[np.intp], cells: int) -> Counts:
+        """`[W, cells]` of a column by the cell of each row."""
+        windows = len(self.held)
+        if not self.few:
+            place = self.local * cells + index
+            return np.bincount(place, minlength=windows * cells).reshape(-1, cells)
+        return np.stack([np.bincount(index[self.rows_of(one)], minlength=cells) for one in range(windows)])
 
 
 class ProfileAdder:
@@ -114,10 +134,8 @@ class ProfileAdder:
     ) -> None:
         self._measures = measures
         self._threads = threads
-        self._mix = {
-            name: np.uint64(pow(int(_MIX), number + 2, 1 << 64))
-            for number, name in enumerate(measures.features)
-        }
+        # The halves of the columns are polynomials in `_MIX`: one is moved past the powers of the other.
+        self._apart = np.uint64(pow(int(_MIX), len(measures.features), 1 << 64))
         self._bounds = bounds
         size = len(bounds)
         self._rows = np.zeros(size, dtype=np.int64)
@@ -159,8 +177,9 @@ class ProfileAdder:
         else:
             others = self._threads.submit(self._add_columns, names[1::2], rows, batch)
             mixed = self._add_columns(names[0::2], rows, batch)
+            mixed *= self._apart
             mixed += others.result()
-        mixed += local.astype(np.uint64) * _MIX
+        mixed += local.astype(np.uint64)
         coarse, labelled, paired = batch.coarse, batch.labelled, batch.paired
         concept = self._measures.concept
         if (
@@ -175,7 +194,7 @@ class ProfileAdder:
             )
         if len(paired) > 1:
             for number in np.flatnonzero(held):
-                some = paired[:, local == number] if held[number] < len(local) else paired
+                some = paired[:, batch.rows_of(int(number))]
                 self._products[low + number] += some @ some.T
         self._add_repeated(mixed, local, span)
 
@@ -187,12 +206,11 @@ class ProfileAdder:
         mixed = np.zeros(len(local), dtype=np.uint64)
         for name in names:
             feature = self._measures.features[name]
-            cells = feature.bins.cells
             index = feature.index(rows.columns[name])
-            place = index if windows == 1 else local * cells + index
-            counts = np.bincount(place, minlength=windows * cells).reshape(-1, cells)
+            counts = batch.counts(index, feature.bins.cells)
             self._counts[name][span] += counts
-            mixed += index.view(np.uint64) * self._mix[name]
+            mixed += index.view(np.uint64)
+            mixed *= _MIX
             if known is not None and self._measures.concept is not None and known.size:
                 batch.labelled[name] = index[known]
                 batch.coarse[name] = feature.coarse[batch.labelled[name]]

@@ -1,0 +1,112 @@
+"""The log's tables are read by Spark without holdfast.
+
+Needs Java and PySpark (`uv run --group spark pytest tests/prediction_log/test_log_spark.py`). Spark reads
+Delta tables with the jars of delta-spark, which come from Maven and not from PyPI. Where they are on the
+class path the tables are opened as Delta; otherwise Spark reads the Parquet files of the newest version,
+which shows that every file and every type is one that Spark reads, and not that it reads the Delta log.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from deltalake import DeltaTable
+from log_records import T0_US, ids_of, new_writer, redacted
+
+from holdfast.clock import ManualClock
+from holdfast.prediction_log import Keeper, Label, PredictionLog, erase, settle
+
+if shutil.which("java") is None:
+    pytest.skip("Spark needs Java", allow_module_level=True)
+pyspark = pytest.importorskip("pyspark", reason="the dependency group spark is not installed")
+
+pytestmark = [
+    pytest.mark.slow,
+    # PySpark leaves its sockets to the garbage collector.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+
+@pytest.fixture(scope="module")
+def spark() -> Iterator[Any]:
+    from pyspark.sql import SparkSession
+
+    session = (
+        SparkSession.builder.master("local[1]")
+        .config("spark.ui.enabled", "false")
+        .config("spark.driver.bindAddress", "127.0.0.1")
+        .config("spark.driver.host", "127.0.0.1")
+        .config("spark.driver.memory", "1g")
+        .config("spark.sql.shuffle.partitions", "1")
+        .config("spark.sql.session.timeZone", "UTC")
+        .getOrCreate()
+    )
+    yield session
+    session.stop()
+
+
+def opened(spark: Any, table: Path) -> Any:
+    try:
+        frame = spark.read.format("delta").load(str(table))
+    except Exception as error:
+        if "delta" not in str(error).lower():
+            raise
+        files = DeltaTable(str(table)).file_uris()
+        frame = spark.read.option("mergeSchema", "true").parquet(*files)
+    return frame
+
+
+def test_spark_joins_predictions_with_their_last_labels_as_the_log_does(spark: Any, tmp_path: Path) -> None:
+    clock = ManualClock(T0_US)
+    writer = new_writer(tmp_path, clock)
+    for part in range(3):  # several files, of several schemas
+        inputs = {
+            "amount": np.linspace(0, 1, 4, dtype=np.float32),
+            "count": np.arange(4) + part,
+            "flag": np.array([True, False, True, False]),
+            "city": ["Köln", None, "x", ""],
+            "pixels": np.arange(4 * 6, dtype=np.float32).reshape(4, 2, 3),
+        }
+        names = list(inputs)[: 3 + part]
+        writer.append(
+            redacted(
+                ids_of(f"p{part}", 4),
+                inputs={name: inputs[name] for name in names},
+                probabilities=np.full((4, 2), 0.5),
+                large={"photo": np.zeros((4, 9, 9), np.float32)} if part == 2 else {},
+            )
+        )
+        writer.append_labels([Label(f"p{part}-00000", 1, T0_US), Label(f"p{part}-00001", 0.5, T0_US)])
+        writer.append_labels([Label(f"p{part}-00000", "last", T0_US + 7)])
+        Keeper(tmp_path, clock).run_once()
+    writer.close()
+    settle(tmp_path, clock)
+    erase(tmp_path, clock, prediction_ids=["p0-00003"])  # a rewritten file
+    opened(spark, tmp_path / "predictions").createOrReplaceTempView("predictions")
+    opened(spark, tmp_path / "labels").createOrReplaceTempView("labels")
+    found = spark.sql(
+        """
+        SELECT p.*, l.y FROM predictions p LEFT JOIN (
+            SELECT prediction_id, max_by(y, struct(observed_at, revision, sequence)) AS y
+            FROM labels GROUP BY prediction_id
+        ) l ON p.prediction_id = l.prediction_id ORDER BY p.prediction_id
+        """
+    )
+    expected = PredictionLog(tmp_path).joined().read_all().sort_by("prediction_id")
+    names = [name for name in expected.column_names if name != "observed_at"]
+    assert set(names) == set(found.columns)
+    # Times as text: Spark gives naive ones, in the time zone of this machine.
+    times = {"time", "logged_at"}
+    rows = [row.asDict() for row in found.select(*[name for name in names if name not in times]).collect()]
+    assert rows == [
+        {name: value for name, value in row.items() if name in names and name not in times}
+        for row in expected.to_pylist()
+    ]
+    microseconds = [row[0] for row in found.selectExpr("unix_micros(time)").collect()]
+    assert microseconds == [round(one.timestamp() * 1e6) for one in expected["time"].to_pylist()]

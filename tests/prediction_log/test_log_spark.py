@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from holdfast.prediction_log import Keeper, Label, PredictionLog, erase, settle
 
 if shutil.which("java") is None:
     pytest.skip("Spark needs Java", allow_module_level=True)
-pyspark = pytest.importorskip("pyspark", reason="the dependency group spark is not installed")
+pytest.importorskip("pyspark", reason="the dependency group spark is not installed")
 
 pytestmark = [
     pytest.mark.slow,
@@ -35,10 +36,9 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def spark() -> Iterator[Any]:
-    from pyspark.sql import SparkSession
-
     session = (
-        SparkSession.builder.master("local[1]")
+        import_module("pyspark.sql")
+        .SparkSession.builder.master("local[1]")
         .config("spark.ui.enabled", "false")
         .config("spark.driver.bindAddress", "127.0.0.1")
         .config("spark.driver.host", "127.0.0.1")

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from holdfast.check.errors import CheckError
     from holdfast.check.lines import CheckReport, LastRelease, Line, Verdict
     from holdfast.check.live import Effort
-    from holdfast.check.proposals import Proposal, Suggested, suggest
+    from holdfast.check.proposals import Proposal, Suggested, memory_proposal, suggest
     from holdfast.check.running import EVIDENCE_KIND, check_deployment, check_invalid
 
 _HOMES = {
@@ -26,6 +26,7 @@ _HOMES = {
     "check_deployment": "running",
     "check_invalid": "running",
     "find_conflicts": "conflicts",
+    "memory_proposal": "proposals",
     "suggest": "proposals",
 }
 
@@ -44,6 +45,7 @@ __all__ = [
     "check_deployment",
     "check_invalid",
     "find_conflicts",
+    "memory_proposal",
     "suggest",
 ]
 

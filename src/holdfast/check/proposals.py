@@ -99,14 +99,18 @@ def suggest(model: Path | None, reference: Path | None, cores: int = 1) -> Sugge
     return Suggested(tuple(proposals), model_mb, None, tuple(notes))
 
 
-def _of_model(model_mb: float, cores: int) -> Iterator[Proposal]:
+def memory_proposal(model_mb: float, cores: int) -> Proposal:
+    """Memory of a service with one worker on each core."""
     needed = _BASE_MB + cores * (_PER_WORKER_MB + _COPIES * model_mb)
-    memory_mb = math.ceil(needed / _STEP_MB) * _STEP_MB
-    yield Proposal(
+    return Proposal(
         "compute.memory_mb",
-        memory_mb,
+        math.ceil(needed / _STEP_MB) * _STEP_MB,
         f"{cores} worker(s) with a model of {model_mb:.3g} MB, twice while a new champion is loaded",
     )
+
+
+def _of_model(model_mb: float, cores: int) -> Iterator[Proposal]:
+    yield memory_proposal(model_mb, cores)
     size_mb = max(round(model_mb * 2, 1), 1.0)
     yield Proposal("compute.model_size_mb", size_mb, f"twice the {model_mb:.3g} MB of this model")
 

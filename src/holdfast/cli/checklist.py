@@ -89,6 +89,8 @@ def init_command(
         if question.path in answers or not question.applies(answers):
             continue
         default = folder.resolve().name if question.path == "model.name" else question.default
+        if question.path == "compute.memory_mb" and suggested is not None:
+            proposed |= _memory(suggested, answers)
         proposal = proposed.get(question.path)
         if interactive:
             answers[question.path] = _ask(question, default, answers, proposal)
@@ -107,8 +109,12 @@ def init_command(
     for one in proposed.values():
         if answers.get(one.path) == one.value:
             click.echo(f"{one.path} = {one.value}: {one.reason}")
-    for line in (*warnings, *(() if suggested is None else suggested.notes)):
-        click.secho(line, fg="yellow" if line in warnings else None)
+    for line in () if suggested is None else suggested.notes:
+        click.echo(line)
+    if warnings:
+        click.secho("These answers fight each other; `holdfast check` would fail:", fg="yellow", bold=True)
+    for line in warnings:
+        click.secho(f"  {line}", fg="yellow")
     click.echo(f"Wrote {path}.")
     place = "" if folder == Path() else f" -C {shlex.quote(str(folder))}"
     click.echo(f"Next: holdfast register MODEL --reference FILE{place}")
@@ -120,6 +126,16 @@ def _suggested(model_file: Path | None, reference: Path | None, answers: dict[st
     from holdfast.check import suggest
 
     return suggest(model_file, reference, int(answers.get("compute.cores", 1)))
+
+
+def _memory(suggested: Suggested, answers: dict[str, Any]) -> dict[str, Proposal]:
+    """Proposed once the cores are known."""
+    if suggested.model_mb is None:
+        return {}
+    from holdfast.check import memory_proposal
+
+    proposal = memory_proposal(suggested.model_mb, int(answers.get("compute.cores", 1)))
+    return {proposal.path: proposal}
 
 
 def _take_proposals(

@@ -38,7 +38,7 @@ _ASKED: Final[tuple[tuple[str, str, str, tuple[str, str] | None], ...]] = (
     (
         "target.where",
         "Where are the answers computed?",
-        "edge: a factory's line that must not stop without internet, a car. cloud: a web shop.",
+        "cloud: a web shop. edge: a factory's line that must not stop offline, a car. browser: in the page.",
         None,
     ),
     (

@@ -8,9 +8,11 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -20,8 +22,10 @@ from small_deployments import deployment, outcomes, sensor_model, sensor_table, 
 from holdfast.clock import SystemClock
 from holdfast.prediction_log import PredictionLog, settle
 from holdfast.registry import Registry
+from holdfast.runtime import RuntimeFailure
 from holdfast.score import BadRowError, ScoreReport, TableError, load, predict, score_table
 from holdfast.spec import Deployment
+from holdfast.spec.checklist import Compute
 
 Score = Callable[..., ScoreReport]
 REFERENCE = ward_table(400)
@@ -224,6 +228,33 @@ def test_memory_does_not_grow_with_the_table(sensors: Deployment, tmp_path: Path
     assert report.rows == 800_000
     # The table holds 128 MB of doubles; the peak may not grow by a quarter of that.
     assert after_kb - before_kb < 32_000
+
+
+def test_what_runs_the_model_is_what_the_checklist_says(wards: Deployment, tmp_path: Path) -> None:
+    import onnxruntime
+
+    parquet.write_table(ward_table(50, seed=3), tmp_path / "in.parquet")
+    score(wards, tmp_path / "in.parquet", tmp_path / "one.parquet")
+    threaded = msgspec.structs.replace(wards.checklist, compute=Compute(threads=3, arena=False))
+    asked: list[int] = []
+    session = onnxruntime.InferenceSession
+
+    def opened(*arguments: Any, **more: Any) -> Any:
+        made = session(*arguments, **more)
+        asked.append(made.get_session_options().intra_op_num_threads)
+        return made
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnxruntime, "InferenceSession", opened)
+        three = replace(wards, checklist=threaded)
+        score(three, tmp_path / "in.parquet", tmp_path / "three.parquet")
+    assert asked == [3]
+    one, again = (parquet.read_table(tmp_path / f"{name}.parquet") for name in ("one", "three"))
+    assert one.column("prediction").equals(again.column("prediction"))
+    absent = msgspec.structs.replace(wards.checklist, compute=Compute(accelerator="tensorrt"))
+    with pytest.raises(RuntimeFailure, match=r"\[compute\] accelerator"):
+        score(replace(wards, checklist=absent), tmp_path / "in.parquet", tmp_path / "no.parquet")
+    assert not (tmp_path / "no.parquet").exists()
 
 
 def test_the_library_answers_records_columns_and_frames_alike(wards: Deployment) -> None:

@@ -161,6 +161,28 @@ def test_hot_requests_to_different_deployments_keep_their_order_on_one_connectio
                 assert kind.right(row, FACTORS[kind.name][0], answer[kind.key])
 
 
+@pytest.mark.parametrize("root", ["", "/deployments/ward"])
+def test_streams_are_opened_by_the_name_of_the_model(service: ServeProcess, root: str) -> None:
+    from websockets.exceptions import InvalidStatus
+    from websockets.sync.client import connect
+
+    address = f"ws://127.0.0.1:{service.port}"
+    with (
+        connect(f"{address}/v2/models/linear/stream", proxy=None) as linear,
+        connect(f"{address}{root}/v2/models/ward/stream", proxy=None) as ward,
+    ):
+        for i in range(3):
+            row = {"age": i, "city": "north"}
+            linear.send(json.dumps({"frame": {"a": i, "b": 0}}))
+            ward.send(json.dumps({"frame": row}))
+            assert json.loads(linear.recv(10))["prediction"] == 2.0 * i
+            assert WARD.right(row, FACTORS["ward"][0], json.loads(ward.recv(10))["score"])
+    with pytest.raises(InvalidStatus) as caught:
+        connect(f"{address}/v2/models/other/stream", proxy=None)
+    assert caught.value.response.status_code == 404
+    assert b"'linear'" in (caught.value.response.body or b"")
+
+
 def test_limits_are_each_deployment_s_own_and_labels_reach_its_own_log(tmp_path: Path) -> None:
     small = ONE_CORE + "[predictions]\nmax_body_bytes = 1024\nmax_rows_per_request = 2\n"
     linear, wide = make(tmp_path / "a", LINEAR, small), make(tmp_path / "b", WIDE, ONE_CORE)

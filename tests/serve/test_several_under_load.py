@@ -15,11 +15,13 @@ from typing import Any, Self
 
 import numpy as np
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from serve_process import ServeProcess, promote
 from three_deployments import COMMON, FACTORS, KINDS, LINEAR, WARD, WIDE, Kind, make, make_three, raw_tensor
 
 from holdfast.clock import SystemClock
 from holdfast.prediction_log import PredictionLog, settle
+from holdfast.registry import Registry
 from holdfast.spec import Deployment
 
 
@@ -261,3 +263,69 @@ def test_a_model_that_cannot_be_loaded_keeps_to_itself(tmp_path: Path) -> None:
         assert not mixed.refused
         assert mixed.lost == 0
     prove(linear, mixed.answered[LINEAR.name], exactly=True)
+
+
+def copies(service: ServeProcess) -> dict[str, float]:
+    """Rows that challengers answered as copies, by deployment."""
+    found: dict[str, float] = {}
+    for family in text_string_to_metric_families(service.ask("GET", "/metrics")[1]):
+        for sample in family.samples:
+            if sample.name == "holdfast_shadow_rows_total" and sample.labels["outcome"] == "answered":
+                found[sample.labels["model"]] = sample.value
+    return found
+
+
+@pytest.mark.slow
+def test_a_rollout_of_one_model_gives_its_challenger_nothing_of_the_others(tmp_path: Path) -> None:
+    deployments = make_three(tmp_path, COMMON.replace("cores = 2", "cores = 1"))
+    ward = deployments[1]
+    with ServeProcess(deployments[0].folder, others=[one.folder for one in deployments[1:]]) as service:
+        with Mixed(service) as mixed, Registry.open(ward.registry_url, SystemClock()) as registry:
+            number = registry.rollouts.start(
+                "2", kind="update", baseline={}, assignment_key=b"k" * 16, deadline_us=2**60,
+                earliest_decision_us=0, reason="test", actor="test", checklist_hash="", report={},
+            ).number  # fmt: skip
+            service.wait_for(lambda: copies(service).get("ward", 0) > 20)
+            registry.rollouts.advance(number, 0.5, reason="test", actor="test")
+            service.wait_for(lambda: mixed.versions["ward"] == {"1", "2"})
+            service.wait_for(mixed.seen(30))
+        assert not mixed.wrong
+        assert not mixed.refused
+        assert mixed.lost == 0
+        assert set(copies(service)) == {"ward"}
+        assert mixed.versions[LINEAR.name] == mixed.versions[WIDE.name] == {"1"}
+    arms = {}
+    for deployment in deployments:
+        settle(deployment.log_folder, SystemClock())
+        rows = PredictionLog(deployment.log_folder).predictions().read_all().to_pylist()
+        arms[deployment.name] = {(row["arm"], row["model_version"]) for row in rows}
+    assert arms[LINEAR.name] == arms[WIDE.name] == {("champion", "1")}
+    assert arms["ward"] >= {("champion", "1"), ("challenger", "2"), ("shadow", "2")}
+
+
+def test_a_reload_takes_all_checklists_over_or_none_of_them(tmp_path: Path) -> None:
+    toml = COMMON.replace("cores = 2", "cores = 1")
+    linear, ward = make(tmp_path / "a", LINEAR, toml), make(tmp_path / "b", WARD, toml)
+    path = ward.folder / "holdfast.toml"
+    row = {"age": 3, "city": "north"}
+    with ServeProcess(linear.folder, others=[ward.folder]) as service:
+
+        def reload(text: str) -> None:
+            path.write_text(text)
+            service.process.send_signal(signal.SIGHUP)
+
+        before = service.workers()
+        old = path.read_text()
+        reload(old + "[predictions]\nmax_rows_per_request = 2\n")
+        service.wait_for(lambda: service.workers() and not set(service.workers()) & set(before))
+        assert service.ask("POST", "/deployments/ward/predict", [row] * 3)[0] == 413
+        assert service.ask("POST", "/deployments/linear/predict", [{"a": 1, "b": 0}] * 3)[0] == 200
+        now = service.workers()
+        for text, said in (
+            (old.replace("cores = 1", "cores = 2"), "must agree"),
+            (old.replace('"ward"', '"another"'), "cannot change its name"),
+        ):
+            reload(text)
+            service.wait_for(lambda said=said: said in service.log.read_text())
+        assert service.workers() == now
+        assert service.ask("POST", "/deployments/ward/predict", row)[0] == 200

@@ -158,7 +158,7 @@ def load(folder: str | Path = ".", version: str | None = None) -> Model:
     deployment = Deployment.open(Path(folder), os.environ)
     with Registry.open(deployment.registry_url, SystemClock()) as registry:
         found = find_version(deployment, registry, version)
-    return Model(deployment, load_model(found.folder, found.version))
+    return Model(deployment, load_model(found.folder, found.version, deployment.checklist.compute))
 
 
 def predict(model: Model | str | Path, rows: Any) -> Prediction:

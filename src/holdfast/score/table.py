@@ -129,7 +129,7 @@ def score_table(
     reading = format_of(source, source_format)
     writing = format_of(target, target_format)
     found = find_version(deployment, registry, version)
-    model = load_model(found.folder, found.version)
+    model = load_model(found.folder, found.version, deployment.checklist.compute)
     with closing(model):
         if on_error == "stop":
             _check_all(deployment, model.signature, source, reading, block_rows)

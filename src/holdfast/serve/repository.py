@@ -29,6 +29,7 @@ from holdfast.serve.control import Ask, Held, Hold, Message, Release, Released, 
 from holdfast.serve.errors import RepositoryError
 from holdfast.serve.responses import json_response, read_json_body
 from holdfast.serve.service import Service
+from holdfast.serve.services import no_such_model
 
 INDEX: Final = "/v2/repository/index"
 LOAD: Final = "/v2/repository/models/{model}/load"
@@ -163,9 +164,7 @@ class RepositoryRoutes:
     async def _wanted(self, request: Request) -> str | None:
         model = request.path_params["model"]
         if model != self._service.name:
-            raise UnknownModelError(
-                "no such model", expected=repr(self._service.name), received=repr(model[:80])
-            )
+            raise no_such_model(model, [self._service])
         parameters = (await self._body(request, _Change)).parameters or {}
         for name in parameters:
             if name not in {"version", "unload_dependents"}:

@@ -14,20 +14,22 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Route, WebSocketRoute
 
+from holdfast.errors import HoldfastError
 from holdfast.serve.control import DEPLOYMENTS
 from holdfast.serve.errors import RouteNotFoundError
 from holdfast.serve.guarding import PAGES, Guard, on_http_error
 from holdfast.serve.metrics import metrics_response
 from holdfast.serve.mlflow import INVOCATIONS
 from holdfast.serve.repository import INDEX, IndexRequest, index_of, read_request
-from holdfast.serve.responses import json_response
-from holdfast.serve.service import PREDICT, Service
+from holdfast.serve.responses import error_response, json_response
+from holdfast.serve.service import FOR_PREDICTIONS, PREDICT, Service
 from holdfast.serve.services import Services, no_such_model
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.websockets import WebSocket
 
     from holdfast.telemetry.exposition import Shown
 
@@ -124,6 +126,7 @@ class _Routes:
             Route("/v1/models", counted("/v1/models", self._v1_models)),
             Route(INDEX, counted(INDEX, self._index), methods=["POST"]),
             Route("/metrics", counted("/metrics", self._metrics)),
+            WebSocketRoute("/v2/models/{model}/{rest:path}", self._unknown_stream),
             Route("/v2/repository/models/{model}/{rest:path}", none, methods=_ANY),
             Route("/v2/models/{model}/{rest:path}", none, methods=_ANY),
             Route("/v2/models/{model}", none, methods=_ANY),
@@ -194,6 +197,15 @@ class _Routes:
             where=path,
             expected=", ".join(f"{DEPLOYMENTS}{one.name}{path}" for one in request.state.seen),
         )
+
+    async def _unknown_stream(self, websocket: WebSocket) -> None:
+        given = websocket.headers.get("authorization")
+        try:
+            seen = self._services.admitting(given.encode("latin-1") if given else None, FOR_PREDICTIONS)
+            error: HoldfastError = no_such_model(websocket.path_params["model"], seen)
+        except HoldfastError as refusal:
+            error = refusal
+        await websocket.send_denial_response(error_response(error))
 
     async def _unknown(self, request: Request) -> Response:
         raise no_such_model(request.path_params["model"], request.state.seen)

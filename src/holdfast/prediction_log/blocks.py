@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.artifact.packing import Table
 from holdfast.privacy import Values, canonical_text
 
 _FIXED: Final = struct.Struct("<5Q")
@@ -152,6 +153,34 @@ def pack_integers(values: Sequence[int] | NDArray[Any]) -> bytes | list[int]:
 def encode_layout(columns: Sequence[ColumnLayout]) -> msgspec.Raw:
     """The layout as it stands in each block."""
     return msgspec.Raw(ENCODER.encode(columns))
+
+
+def encode_columns(table: Table, others: Sequence[bytes]) -> msgspec.Raw:
+    """What the encoder makes of a list of the table's columns and of the others, as bytes, in fewer steps."""
+    count = len(table.names)
+    column_bytes = 8 * table.matrix.shape[1]
+    head = _binary_head(column_bytes)
+    laid = np.empty((count, len(head) + column_bytes), np.uint8)
+    laid[:, : len(head)] = np.frombuffer(head, np.uint8)
+    laid[:, len(head) :] = np.ascontiguousarray(table.matrix, dtype="<f8").view(np.uint8)
+    parts = [_list_head(count + len(others)), laid.tobytes()]
+    for one in others:
+        parts += (_binary_head(len(one)), one)
+    return msgspec.Raw(b"".join(parts))
+
+
+def _binary_head(size: int) -> bytes:
+    """MessagePack's bin 8, 16 or 32."""
+    if size < 1 << 8:
+        return b"\xc4" + size.to_bytes(1, "big")
+    return b"\xc5" + size.to_bytes(2, "big") if size < 1 << 16 else b"\xc6" + size.to_bytes(4, "big")
+
+
+def _list_head(length: int) -> bytes:
+    """MessagePack's fixarray, array 16 or array 32."""
+    if length < 1 << 4:
+        return bytes([0x90 | length])
+    return b"\xdc" + length.to_bytes(2, "big") if length < 1 << 16 else b"\xdd" + length.to_bytes(4, "big")
 
 
 def select_rows(values: Values, keep: NDArray[np.intp]) -> Values:

@@ -27,6 +27,8 @@ HEADER_BYTES: Final = 12
 MAX_PAYLOAD_BYTES: Final = 1 << 30
 
 _HEADER: Final = struct.Struct("<2sBBII")
+_CHECKED: Final = struct.Struct("<BBI")
+"""What the checksum covers of it."""
 
 
 def checksum_seed(segment: str) -> int:
@@ -39,10 +41,10 @@ def seal(frame: bytearray, kind: str, seed: int) -> None:
     length = len(frame) - HEADER_BYTES
     if not 0 < length <= MAX_PAYLOAD_BYTES:
         raise ValueError(f"a payload of 1 to {MAX_PAYLOAD_BYTES} bytes, not {length}")
-    _HEADER.pack_into(frame, 0, MAGIC, FORMAT_VERSION, ord(kind), length, 0)
-    view = memoryview(frame)
-    crc = zlib.crc32(view[HEADER_BYTES:], zlib.crc32(view[2:8], seed))
-    frame[8:12] = crc.to_bytes(4, "little")
+    checked = _CHECKED.pack(FORMAT_VERSION, ord(kind), length)
+    with memoryview(frame) as view, view[HEADER_BYTES:] as payload:
+        crc = zlib.crc32(payload, zlib.crc32(checked, seed))
+    _HEADER.pack_into(frame, 0, MAGIC, FORMAT_VERSION, ord(kind), length, crc)
 
 
 class Frame(msgspec.Struct, frozen=True, gc=False):

@@ -29,6 +29,7 @@ from holdfast.prediction_log.blocks import (
     Header,
     LabelBlock,
     PredictionBlock,
+    encode_columns,
     encode_layout,
     pack_array,
     pack_integers,
@@ -58,6 +59,9 @@ _Names = tuple[str, ...]
 _LayoutKey = tuple[_Names, _Names, _Names, _Names, tuple[str, ...], tuple[tuple[int, ...], ...]]
 """Names of inputs, context, outputs and the rest, codes of all in that order, and for each shaped column its
 place and the shape of one value."""
+_TableKey = tuple[_Names, _Names, tuple[str, ...], tuple[tuple[int, ...], ...]]
+"""Where the inputs are a table and all else is an array: names of inputs and of the rest, codes of the rest, and
+shapes as above."""
 
 
 class SpoolWriter:
@@ -121,6 +125,7 @@ class SpoolWriter:
         self._folder_synced = False
         self._buffer = bytearray(HEADER_BYTES)
         self._layouts: dict[_LayoutKey, msgspec.Raw] = {}
+        self._table_layouts: dict[_TableKey, msgspec.Raw] = {}
         self._segment: SegmentFile | None = None
         self._next_number = 0
         self._reopen_at_s = 0.0
@@ -364,6 +369,10 @@ class SpoolWriter:
     ) -> PredictionBlock:
         raw = record.raw
         n = len(record)
+        if keep is None and not record.context and not raw.outputs:
+            packed = self._pack_table(record, n)
+            if packed is not None:
+                return self._block(record, keep, after, *packed)
         codes: list[str] = []
         shapes: list[tuple[int, ...]] = []
         columns: list[Any] = []
@@ -405,11 +414,65 @@ class SpoolWriter:
             tuple(codes),
             tuple(shapes),
         )
+        return self._block(record, keep, after, self._layout(key), columns)
+
+    def _layout(self, key: _LayoutKey) -> msgspec.Raw:
         layout = self._layouts.get(key)
         if layout is None:
             if len(self._layouts) >= _MOST_LAYOUTS:
                 self._layouts.clear()
             layout = self._layouts[key] = _layout(key)
+        return layout
+
+    def _pack_table(self, record: RedactedRecord, n: int) -> tuple[msgspec.Raw, msgspec.Raw] | None:
+        """Layout and columns of the usual record, in a few steps however many columns it has.
+
+        The bytes are those that the columns one by one would give. None: not all values are plain numbers.
+        """
+        table, raw = record.inputs, record.raw
+        if type(table) is not Table:
+            return None
+        if table.matrix.shape != (len(table.names), n):
+            raise ValueError(f"{n} values per column are needed, not {table.matrix.shape}")
+        names: list[str] = []
+        codes: list[str] = []
+        others: list[bytes] = []
+        shapes: list[tuple[int, ...]] = []
+        given = (("prediction", raw.prediction), ("score", raw.score), ("probabilities", raw.probabilities))
+        for name, values in given:
+            if values is None or (name == "prediction" and not len(values)):
+                continue
+            if len(values) != n:
+                raise ValueError(f"{name}: {n} values are needed, not {len(values)}")
+            if not isinstance(values, np.ndarray):
+                return None
+            code, column = pack_array(values)
+            if not isinstance(column, bytes):
+                return None
+            if values.ndim > 1:
+                shapes.append((len(table.names) + len(codes), *values.shape[1:]))
+            names.append(name)
+            codes.append(code)
+            others.append(column)
+        key = (table.names, tuple(names), tuple(codes), tuple(shapes))
+        layout = self._table_layouts.get(key)
+        if layout is None:
+            if len(self._table_layouts) >= _MOST_LAYOUTS:
+                self._table_layouts.clear()
+            all_codes = (TABLE_CODE,) * len(table.names) + key[2]
+            layout = self._layout((key[0], (), (), key[1], all_codes, key[3]))
+            self._table_layouts[key] = layout
+        return layout, encode_columns(table, others)
+
+    def _block(
+        self,
+        record: RedactedRecord,
+        keep: NDArray[np.intp] | None,
+        after: Counters,
+        layout: msgspec.Raw,
+        columns: Any,
+    ) -> PredictionBlock:
+        raw, n = record.raw, len(record)
         chosen: Callable[[Any], Any] = (lambda v: v) if keep is None else (lambda v: select_rows(v, keep))
         return PredictionBlock(
             counters=after,
@@ -448,7 +511,7 @@ def _layout(key: _LayoutKey) -> msgspec.Raw:
 def _cleaned(block: msgspec.Struct) -> msgspec.Struct:
     """The same block with texts and integers that can be stored; rare, so it may be slow."""
     changes: dict[str, Any] = {"prediction_ids": storable_text(getattr(block, "prediction_ids"))}  # noqa: B009
-    if isinstance(block, PredictionBlock):
+    if isinstance(block, PredictionBlock) and isinstance(block.columns, list):
         changes["columns"] = [
             column if isinstance(column, bytes | memoryview) else storable_text(column)
             for column in block.columns

@@ -56,15 +56,15 @@ class OnnxRuntime:
             feeds = {name: _with_copies(array, short) for name, array in feeds.items()}
         outputs = self._run(feeds)
         if short:
-            return {
-                name: array[:n_rows] if array.ndim and len(array) == n_rows + short else array
-                for name, array in outputs.items()
-            }
+            filled = n_rows + short
+            for name, array in outputs.items():
+                if array.ndim and len(array) == filled:
+                    outputs[name] = array[:n_rows]
         return outputs
 
     def _run(self, feeds: Feeds) -> dict[str, NDArray[Any]]:
         try:
-            arrays = self._session.run(None, feeds)
+            arrays = self._session.run(self._output_names, feeds)
         except Exception as error:  # onnxruntime raises classes of its own that share no base
             raise RuntimeFailure(
                 "the model failed on these rows", where=self._where, received=_first_line(error)
@@ -163,6 +163,8 @@ def _fixed_rows(session: onnxruntime.InferenceSession) -> int | None:
 
 
 def _with_copies(array: NDArray[Any], copies: int) -> NDArray[Any]:
+    if len(array) == 1:
+        return array.repeat(1 + copies, axis=0)
     filled = np.empty((len(array) + copies, *array.shape[1:]), dtype=array.dtype)
     filled[: len(array)] = array
     filled[len(array) :] = array[-1]

@@ -66,6 +66,8 @@ class AnswerEncoder:
 
     def one(self, batch: AnsweredBatch, row: int) -> bytes:
         """The JSON object of one row."""
+        if batch.rows == 1:
+            return self._encode(next(iter(self._rows(batch, 0, 1))))
         start = row - row % _PIECE_ROWS
         if batch is not self._piece_of or start != self._piece_start:
             rows = self._rows(batch, start, min(start + _PIECE_ROWS, batch.rows))

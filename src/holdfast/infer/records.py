@@ -48,8 +48,10 @@ class RecordCodec:
         self._variable = [i for i in self._shaped if -1 in schema.columns[i].shape]
         self._unsigned = [i for i, column in enumerate(schema.columns) if column.dtype == "uint64"]
         self._thorough = bool(self._shaped or self._unsigned or self._time_at is not None)
-        self._plain_floats = not self._shaped and all(
-            is_float(column.dtype) and not column.nullable for column in schema.columns
+        self._plain_floats = (
+            bool(schema.columns)
+            and not self._shaped
+            and all(is_float(column.dtype) and not column.nullable for column in schema.columns)
         )
         self._names = tuple(column.name for column in schema.columns)
 
@@ -139,6 +141,8 @@ class RecordCodec:
     def block(self, records: Sequence[Any]) -> Block:
         """The records as columns."""
         rows = len(records)
+        if rows == 1 and self._plain_floats and self._time_at is None:
+            return self._row(astuple(records[0]))
         fields: Sequence[tuple[Any, ...]]
         fields = tuple(zip(*map(astuple, records), strict=True)) or ((),) * len(self.schema.fields)
         count = self._column_count
@@ -162,6 +166,17 @@ class RecordCodec:
             times = None if all(one is None for one in times) else times
         context: dict[str, Values] = {name: fields[at] for name, at in self._context} if self._context else {}
         return Block(rows, columns, ids, times, context)
+
+    def _row(self, values: tuple[Any, ...]) -> Block:
+        """One record of plain numbers: what a service that is not busy has most of."""
+        count = self._column_count
+        table = np.frombuffer(struct.pack(f"{count}d", *values[:count]), np.float64).reshape(count, 1)
+        given = values[self._id_at]
+        ids = None if given is None else [None if given == "" else str(given)]
+        context: dict[str, Values] = (
+            {name: (values[at],) for name, at in self._context} if self._context else {}
+        )
+        return Block(1, Table(self._names, table), ids, None, context)
 
 
 def _matrix(columns: Sequence[Sequence[float]], count: int, rows: int) -> NDArray[np.float64]:

@@ -24,12 +24,12 @@ from holdfast.prediction_log.blocks import (
     ENCODER,
     TABLE_CODE,
     Close,
+    ColumnEncoder,
     ColumnLayout,
     Counters,
     Header,
     LabelBlock,
     PredictionBlock,
-    encode_columns,
     encode_layout,
     pack_array,
     pack_integers,
@@ -60,8 +60,8 @@ _LayoutKey = tuple[_Names, _Names, _Names, _Names, tuple[str, ...], tuple[tuple[
 """Names of inputs, context, outputs and the rest, codes of all in that order, and for each shaped column its
 place and the shape of one value."""
 _TableKey = tuple[_Names, _Names, tuple[str, ...], tuple[tuple[int, ...], ...]]
-"""Where the inputs are a table and all else is an array: names of inputs and of the rest, codes of the rest, and
-shapes as above."""
+"""Where the inputs are a table and all else is an array: names of inputs and of the rest, codes of the rest,
+and shapes as above."""
 
 
 class SpoolWriter:
@@ -125,6 +125,7 @@ class SpoolWriter:
         self._folder_synced = False
         self._buffer = bytearray(HEADER_BYTES)
         self._layouts: dict[_LayoutKey, msgspec.Raw] = {}
+        self._encode_columns = ColumnEncoder().encode
         self._table_layouts: dict[_TableKey, msgspec.Raw] = {}
         self._segment: SegmentFile | None = None
         self._next_number = 0
@@ -462,7 +463,7 @@ class SpoolWriter:
             all_codes = (TABLE_CODE,) * len(table.names) + key[2]
             layout = self._layout((key[0], (), (), key[1], all_codes, key[3]))
             self._table_layouts[key] = layout
-        return layout, encode_columns(table, others)
+        return layout, self._encode_columns(table, others)
 
     def _block(
         self,

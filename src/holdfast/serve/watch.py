@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from holdfast.clock import Clock
+from holdfast.serve.caller import ANYONE
 from holdfast.telemetry import Access, AccessLog, RouteCounts, ServiceCounts, Traces
 
 if TYPE_CHECKING:
@@ -57,6 +58,9 @@ class Watch:
         """
         now_us = self._clock.now_us()
         caller = sink.caller
+        if caller is ANYONE and self._traces is None and self._access is not None:  # the usual case
+            self._access.add(Access(now_us, method, route.route, status, seconds, rows, route.version))
+            return
         trace_id = caller.traceparent[3:35].decode() if caller.traceparent else ""
         if self._traces is not None and self._traces.wanted(caller.traceparent):
             attributes: dict[str, str | int | float] = {

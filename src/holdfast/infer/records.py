@@ -24,7 +24,7 @@ from holdfast.spec.checklist import Checklist
 Record = msgspec.Struct
 _SPACE = b" \t\r\n"
 _MOST_PACKED: Final = 8192
-"""Numbers that are written one by one into the table: faster than an array of tuples, as long as they are few."""
+"""Numbers that are written one by one into the table: while they are few, faster than an array of tuples."""
 
 
 class RecordCodec:

@@ -378,16 +378,16 @@ class TurnBatcher:
                         )
             if isinstance(outcome, AnsweredBatch):
                 ended_s = time.monotonic()
-                counts.batch(
+                of_version = counts.batch(
                     lane.version, outcome.rows, lane.model.last_run_s, outcome.record_s, ended_s - deliver_s
                 )
                 if lane.copier is not None:
                     lane.copier.offer(outcome)
                 if len(jobs) == 1:
-                    counts.version(lane.version).queue_s.observe(max(began_s - jobs[0].arrived_s, 0.0))
+                    of_version.queue_s.observe(max(began_s - jobs[0].arrived_s, 0.0))
                 else:
                     arrived_s = np.array([job.arrived_s for job in jobs])
-                    counts.version(lane.version).queue_s.observe_all(np.maximum(began_s - arrived_s, 0.0))
+                    of_version.queue_s.observe_all(np.maximum(began_s - arrived_s, 0.0))
             else:
                 counts.failure(lane.version)
         now_s = time.monotonic()

@@ -167,14 +167,15 @@ class ServiceCounts(msgspec.Struct):
 
     def batch(
         self, version: str, rows: int, run_s: float, record_s: float = 0.0, encode_s: float = 0.0
-    ) -> None:
-        """Count one run and what followed it."""
+    ) -> VersionCounts:
+        """Count one run and what followed it; the counts of its version, for what is per request."""
         counts = self.version(version)
         counts.rows += rows
         counts.batch_rows.observe(rows)
         counts.run_s.observe(run_s)
         counts.record_s.observe(record_s)
         counts.encode_s.observe(encode_s)
+        return counts
 
     def failure(self, version: str) -> None:
         """Count one request on which the model failed."""

@@ -1,4 +1,4 @@
-"""FP16, BOOL and BYTES, in and out, in every form of protocol v2: JSON, binary tensors, gRPC; gRPC over TLS."""
+"""FP16, BOOL and BYTES, in and out, in every form of protocol v2, and gRPC over TLS."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ def echo_model() -> LoadedModel:
     """Twice the half, not the flag, and the text as it is."""
     graph = """
         <ir_version: 9, opset_import: ["": 18]>
-        echo (float16[N] half, bool[N] flag, string[N] text) => (float16[N] twice, bool[N] not, string[N] same)
+        echo (float16[N] half, bool[N] flag, string[N] text)
+            => (float16[N] twice, bool[N] not, string[N] same)
         {
             twice = Add(half, half)
             not = Not(flag)

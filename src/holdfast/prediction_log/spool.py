@@ -373,7 +373,7 @@ class SpoolWriter:
         if keep is None and not record.context and not raw.outputs and not large:
             packed = self._pack_table(record, n)
             if packed is not None:
-                return self._block(record, n, keep, after, *packed)
+                return self._block(record, keep, after, packed)
         codes: list[str] = []
         shapes: list[tuple[int, ...]] = []
         columns: list[Any] = []
@@ -415,7 +415,7 @@ class SpoolWriter:
             tuple(codes),
             tuple(shapes),
         )
-        return self._block(record, n, keep, after, self._layout(key), columns)
+        return self._block(record, keep, after, (self._layout(key), columns))
 
     def _layout(self, key: _LayoutKey) -> msgspec.Raw:
         layout = self._layouts.get(key)
@@ -468,17 +468,16 @@ class SpoolWriter:
     def _block(
         self,
         record: RedactedRecord,
-        n: int,
         keep: NDArray[np.intp] | None,
         after: Counters,
-        layout: msgspec.Raw,
-        columns: Any,
+        packed: tuple[msgspec.Raw, Any],
     ) -> PredictionBlock:
         raw = record.raw
+        layout, columns = packed
         chosen: Callable[[Any], Any] = (lambda v: v) if keep is None else (lambda v: select_rows(v, keep))
         return PredictionBlock(
             counters=after,
-            rows=n if keep is None else len(keep),
+            rows=len(raw.prediction_ids) if keep is None else len(keep),
             logged_at_us=self._clock.now_us(),
             deployment=self.deployment,
             model_version=raw.model_version,

@@ -18,6 +18,7 @@ from holdfast.artifact.signature import Column, Signature, Tensor
 from holdfast.infer import LoadedModel
 from holdfast.serve.grpc_messages import message_class
 from holdfast.serve.grpc_server import GrpcServer
+from holdfast.serve.services import Services
 
 start = grpc_starting
 __all__ = ["http"]
@@ -145,7 +146,7 @@ def test_grpc_over_tls_answers_whoever_trusts_its_certificate_and_nobody_in_the_
     pair = certificate(tmp_path)
 
     async def begin() -> tuple[GrpcServer, int]:
-        started = GrpcServer(server.service, "0")
+        started = GrpcServer(Services([server.service]), "0")
         return started, await started.start("127.0.0.1:0", pair)
 
     started, port = asyncio.run_coroutine_threadsafe(begin(), server.loop).result(20)

@@ -24,13 +24,10 @@ from holdfast.prediction_log.blocks import (
     ENCODER,
     TABLE_CODE,
     Close,
-    ColumnEncoder,
-    ColumnLayout,
     Counters,
     Header,
     LabelBlock,
     PredictionBlock,
-    encode_layout,
     pack_array,
     pack_integers,
     select_rows,
@@ -41,6 +38,7 @@ from holdfast.prediction_log.errors import LogFullError, PredictionLogError
 from holdfast.prediction_log.frames import HEADER_BYTES, MAX_PAYLOAD_BYTES, seal
 from holdfast.prediction_log.labels import Label, label_text
 from holdfast.prediction_log.large_store import LargeWriter, sync_contents
+from holdfast.prediction_log.layouts import Layouts
 from holdfast.prediction_log.sampling import sampled_rows
 from holdfast.prediction_log.segments import SegmentFile, header_with, new_replica_id, spool_folder
 from holdfast.privacy import FEATURE, RedactedRecord, Values
@@ -50,18 +48,7 @@ _LARGEST_KEPT_BUFFER_BYTES: Final = 1 << 20
 _SPACE_ERRORS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EAGAIN})
 """Errors that may pass by themselves; any other at the start is a mistake of the set-up and is raised."""
 
-_MOST_LAYOUTS: Final = 1000
-"""Kept encoded; callers that send ever new context fields must not fill the memory."""
-
 _NOTHING_LARGE: Final[Mapping[str, Values]] = {}
-
-_Names = tuple[str, ...]
-_LayoutKey = tuple[_Names, _Names, _Names, _Names, tuple[str, ...], tuple[tuple[int, ...], ...]]
-"""Names of inputs, context, outputs and the rest, codes of all in that order, and for each shaped column its
-place and the shape of one value."""
-_TableKey = tuple[_Names, _Names, tuple[str, ...], tuple[tuple[int, ...], ...]]
-"""Where the inputs are a table and all else is an array: names of inputs and of the rest, codes of the rest,
-and shapes as above."""
 
 
 class SpoolWriter:
@@ -124,9 +111,7 @@ class SpoolWriter:
         self._retired: list[SegmentFile] = []
         self._folder_synced = False
         self._buffer = bytearray(HEADER_BYTES)
-        self._layouts: dict[_LayoutKey, msgspec.Raw] = {}
-        self._encode_columns = ColumnEncoder().encode
-        self._table_layouts: dict[_TableKey, msgspec.Raw] = {}
+        self._layouts = Layouts()
         self._segment: SegmentFile | None = None
         self._next_number = 0
         self._reopen_at_s = 0.0
@@ -370,8 +355,8 @@ class SpoolWriter:
     ) -> PredictionBlock:
         raw = record.raw
         n = len(record)
-        if keep is None and not record.context and not raw.outputs and not large:
-            packed = self._pack_table(record, n)
+        if keep is None and not large:
+            packed = self._layouts.pack_table(record, n)
             if packed is not None:
                 return self._block(record, keep, after, packed)
         codes: list[str] = []
@@ -415,55 +400,7 @@ class SpoolWriter:
             tuple(codes),
             tuple(shapes),
         )
-        return self._block(record, keep, after, (self._layout(key), columns))
-
-    def _layout(self, key: _LayoutKey) -> msgspec.Raw:
-        layout = self._layouts.get(key)
-        if layout is None:
-            if len(self._layouts) >= _MOST_LAYOUTS:
-                self._layouts.clear()
-            layout = self._layouts[key] = _layout(key)
-        return layout
-
-    def _pack_table(self, record: RedactedRecord, n: int) -> tuple[msgspec.Raw, msgspec.Raw] | None:
-        """Layout and columns of the usual record, in a few steps however many columns it has.
-
-        The bytes are those that the columns one by one would give. None: not all values are plain numbers.
-        """
-        table, raw = record.inputs, record.raw
-        if type(table) is not Table:
-            return None
-        if table.matrix.shape != (len(table.names), n):
-            raise ValueError(f"{n} values per column are needed, not {table.matrix.shape}")
-        names: list[str] = []
-        codes: list[str] = []
-        others: list[bytes] = []
-        shapes: list[tuple[int, ...]] = []
-        given = (("prediction", raw.prediction), ("score", raw.score), ("probabilities", raw.probabilities))
-        for name, values in given:
-            if values is None or (name == "prediction" and not len(values)):
-                continue
-            if len(values) != n:
-                raise ValueError(f"{name}: {n} values are needed, not {len(values)}")
-            if not isinstance(values, np.ndarray):
-                return None
-            code, column = pack_array(values)
-            if not isinstance(column, bytes):
-                return None
-            if values.ndim > 1:
-                shapes.append((len(table.names) + len(codes), *values.shape[1:]))
-            names.append(name)
-            codes.append(code)
-            others.append(column)
-        key = (table.names, tuple(names), tuple(codes), tuple(shapes))
-        layout = self._table_layouts.get(key)
-        if layout is None:
-            if len(self._table_layouts) >= _MOST_LAYOUTS:
-                self._table_layouts.clear()
-            all_codes = (TABLE_CODE,) * len(table.names) + key[2]
-            layout = self._layout((key[0], (), (), key[1], all_codes, key[3]))
-            self._table_layouts[key] = layout
-        return layout, self._encode_columns(table, others)
+        return self._block(record, keep, after, (self._layouts.layout(key), columns))
 
     def _block(
         self,
@@ -492,21 +429,6 @@ class SpoolWriter:
             consent=None if record.consent is None else chosen(record.consent),
             columns=columns,
         )
-
-
-def _layout(key: _LayoutKey) -> msgspec.Raw:
-    inputs, context, outputs, extra, codes, shapes = key
-    names = [f"input_{name}" for name in inputs]
-    names += [f"context_{name}" for name in context]
-    names += [f"output_{name}" for name in outputs]
-    names += extra
-    shape_at = {place: shape for place, *shape in shapes}
-    return encode_layout(
-        [
-            ColumnLayout(name, code, tuple(shape_at.get(place, ())))
-            for place, (name, code) in enumerate(zip(names, codes, strict=True))
-        ]
-    )
 
 
 def _cleaned(block: msgspec.Struct) -> msgspec.Struct:

@@ -39,9 +39,9 @@ class PredictionRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Binary: P(positive class), N values. None: the second of two probabilities."""
     outputs: Mapping[str, Values] = msgspec.field(default_factory=dict)
     """Raw outputs, only for a `tensor` task."""
-    large: Mapping[str, NDArray[np.generic]] = field(default_factory=dict, repr=False)
+    large: Mapping[str, NDArray[np.generic]] = msgspec.field(default_factory=dict)
     """Inputs that are stored beside the tables, by column name; they are not among `inputs`."""
-    features: Mapping[str, Mapping[str, Values]] = field(default_factory=dict, repr=False)
+    features: Mapping[str, Mapping[str, Values]] = msgspec.field(default_factory=dict)
     """Short features of large inputs: by the input's name, then by the feature's."""
 
     def __len__(self) -> int:

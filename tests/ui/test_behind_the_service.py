@@ -1,10 +1,11 @@
-"""The dashboard's process behind a service: started by the first page, replaced when it dies."""
+"""The dashboard's process behind a service: started by the first page or kept ready, and replaced."""
 
 from __future__ import annotations
 
 import http.client
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,13 +15,14 @@ from hostile_score import NUMBER, WORD
 from hostile_ward import make_ward, post
 
 from holdfast.demo.service import ServiceProcess
+from holdfast.serve.dashboard import NICENESS, DashboardProcess
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     folder = tmp_path_factory.mktemp("behind")
     os.environ["PYTHONPATH"] = str(Path(__file__).parent)
-    make_ward(folder)
+    make_ward(folder, 'dashboard = "asked"\n')  # of [target], the last section
     with ServiceProcess(folder, "--no-monitor") as started:
         yield started
 
@@ -85,3 +87,34 @@ def test_an_open_stream_does_not_hold_up_the_end(service: ServiceProcess) -> Non
     assert time.monotonic() - began < 10
     connection.close()
     assert dashboards(service) == []
+
+
+def test_a_dashboard_that_is_kept_ready_starts_after_the_service_answers_and_again_when_it_has_ended(
+    tmp_path: Path,
+) -> None:
+    mark = tmp_path / "starts"
+    command = [sys.executable, "-c", f"open({str(mark)!r}, 'a').write('x')"]
+    process = DashboardProcess(command, keep=True, ready_after_s=0.0)
+    with process.listen():
+        process.tend(answering=False)
+        before = process.process
+        process.tend(answering=True)
+        first = process.process
+        assert before is None
+        assert first is not None
+        assert os.getpriority(os.PRIO_PROCESS, first.pid) >= NICENESS
+        first.wait()
+        process.tend(answering=True)
+        assert process.process is not first
+        assert process.process is not None
+        process.process.wait()
+    assert mark.read_text() == "xx"
+
+
+def test_a_service_without_a_dashboard_says_so(tmp_path: Path) -> None:
+    make_ward(tmp_path, 'dashboard = "none"\n')
+    with ServiceProcess(tmp_path, "--no-monitor") as started:
+        status, body = ask(started, "/ui/", "text/html")
+        assert status == 404
+        assert "runs without its dashboard" in body
+        assert ask(started, "/", "text/html")[1][0] == "{"

@@ -266,7 +266,7 @@ def test_the_log_is_searched_by_id_and_slice_and_each_view_is_audited(visit: Vis
 def test_labels_are_given_by_keyboard_and_reach_the_log(visit: Visit, ward: Ward) -> None:
     page = visit.go("/ui/review")
     expect(page.locator("#left")).to_contain_text("1 of")
-    labelled = page.locator("#queue > li.at h2").text_content()
+    labelled = page.locator("#queue > li.at .id").text_content()
     page.keyboard.press("2")
     expect(page.locator("#left")).to_contain_text("2 of")
     page.keyboard.press("s")

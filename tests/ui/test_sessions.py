@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from cookie_caller import Caller
 from starlette.applications import Starlette
 
 from holdfast.clock import ManualClock
@@ -20,22 +20,6 @@ from holdfast.ui import make_dashboard
 
 HOUR_S = 3600.0
 Answer = httpx.Response
-
-
-class Caller:
-    """A browser's cookies, without the browser."""
-
-    def __init__(self, app: Starlette) -> None:
-        self._client = httpx.AsyncClient(
-            transport=httpx.ASGITransport(app=app), base_url="http://127.0.0.1:8080"
-        )
-        self.cookies = self._client.cookies
-
-    def get(self, path: str, **headers: str) -> Answer:
-        return asyncio.run(self._client.get(path, headers=headers))
-
-    def post(self, path: str, fields: dict[str, str], **headers: str) -> Answer:
-        return asyncio.run(self._client.post(path, data=fields, headers=headers))
 
 
 @dataclass

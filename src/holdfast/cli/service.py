@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -19,6 +19,9 @@ from holdfast.spec import Deployment
 if TYPE_CHECKING:
     from holdfast.alerts import LogAlarms
     from holdfast.serve import Served
+
+ROOMY_MB: Final = 1024
+"""From so much memory of the service on, 45 MB for a dashboard that is ready are not missed."""
 
 
 @click.command("serve")
@@ -77,8 +80,13 @@ def _served(deployment: Deployment, *, several: bool, no_monitor: bool) -> Serve
         if deployment.checklist.training.unattended:
             background.append(ChildSpec("training", [*this, "train", "watch", "--quiet", *place]))
     background.append(ChildSpec("rollout", [*this, "rollout", "run", "--quiet", *place], during="rollout"))
+    pages = deployment.checklist.target.dashboard
+    if pages == "auto":
+        roomy = not several and deployment.checklist.compute.memory_mb >= ROOMY_MB
+        pages = "ready" if roomy else "asked"
     below = ["--below", f"/deployments/{deployment.name}"] if several else []
-    return Served(deployment, background, [*this, "ui", *place, *below, "--socket"])
+    dashboard = [] if pages == "none" else [*this, "ui", *place, *below, "--socket"]
+    return Served(deployment, background, dashboard, keep_dashboard=pages == "ready")
 
 
 @click.command("keep")

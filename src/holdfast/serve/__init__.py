@@ -6,9 +6,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from holdfast.serve.admission import Admission, KeyEntry
     from holdfast.serve.children import ChildSpec
-    from holdfast.serve.errors import AgreementError, ExposureError, ListenError, ServeError
+    from holdfast.serve.errors import (
+        AgreementError,
+        ExposureError,
+        ListenError,
+        ServeError,
+        UnauthorisedError,
+    )
     from holdfast.serve.followed import Served
     from holdfast.serve.supervisor import serve, serve_several
+    from holdfast.serve.tokens import Token, TokenVerifier
 
 _HOMES = {
     "Admission": "admission",
@@ -19,6 +26,9 @@ _HOMES = {
     "ListenError": "errors",
     "ServeError": "errors",
     "Served": "followed",
+    "Token": "tokens",
+    "TokenVerifier": "tokens",
+    "UnauthorisedError": "errors",
     "serve": "supervisor",
     "serve_several": "supervisor",
 }
@@ -32,6 +42,9 @@ __all__ = [
     "ListenError",
     "ServeError",
     "Served",
+    "Token",
+    "TokenVerifier",
+    "UnauthorisedError",
     "serve",
     "serve_several",
 ]

@@ -1,25 +1,31 @@
-"""The dashboard's process as the supervisor sees it: it is started by the first page that is asked for.
+"""The dashboard's process as the supervisor sees it: kept ready, or started by the first page asked for.
 
 The supervisor opens a socket that only this user can reach. Workers hand requests for pages over to it, and
-the first connection that waits there starts the process, which inherits the socket. So nothing of the
+the process inherits the socket. A connection that waits there starts it; where it is kept ready it is started
+a few seconds after the service answers, behind the predictions in the queue for a core. So nothing of the
 dashboard, neither its libraries nor what it reads, is ever in a process that answers predictions.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import shutil
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from holdfast.serve.children import Backoff, die_with_parent, exit_text
 
 BACKLOG = 128
+READY_AFTER_S = 10.0
+"""After the service began to answer: what waited for it has been answered by then."""
+NICENESS = 5
+"""A page gets a third of the processor time of a worker where both want all of it."""
 
 
 class DashboardProcess:
@@ -27,10 +33,17 @@ class DashboardProcess:
 
     Args:
         command: what to run; the number of the inherited socket is appended. Empty: there is no dashboard.
+        keep: whether it runs before anybody looks, and again when it has ended.
+        ready_after_s: how long after the first answer it is started then.
     """
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(
+        self, command: Sequence[str], *, keep: bool = False, ready_after_s: float = READY_AFTER_S
+    ) -> None:
         self._command = list(command)
+        self._keep = keep
+        self._ready_after_s = ready_after_s
+        self._keep_from_s = float("inf")
         self._socket: socket.socket | None = None
         self._backoff = Backoff(longest_s=30.0)
         self._born_s = 0.0
@@ -55,11 +68,20 @@ class DashboardProcess:
                 self._socket.close()
             shutil.rmtree(folder, ignore_errors=True)
 
-    def tend(self) -> str | None:
-        """Start the process if somebody waits for it; returns what to tell the operator, if anything."""
+    def tend(self, *, answering: bool = False) -> str | None:
+        """Start the process if somebody waits for it or it is to be ready.
+
+        Args:
+            answering: whether the service answers predictions.
+
+        Returns:
+            What to tell the operator, if anything.
+        """
         if self._socket is None:
             return None
         now_s = time.monotonic()
+        if self._keep and answering and self._keep_from_s == float("inf"):
+            self._keep_from_s = now_s + self._ready_after_s
         said = None
         if self.process is not None:
             code = self.process.poll()
@@ -70,14 +92,15 @@ class DashboardProcess:
                 self._start_at_s = now_s + wait_s
                 said = f"the dashboard ended ({exit_text(code)}); it starts again when it is asked for"
             self.process = None
-        if now_s >= self._start_at_s and select.select([self._socket], [], [], 0)[0]:
+        wanted = now_s >= self._keep_from_s or select.select([self._socket], [], [], 0)[0]
+        if now_s >= self._start_at_s and wanted:
             self._born_s = now_s
             descriptor = self._socket.fileno()
             self.process = subprocess.Popen(
                 [*self._command, str(descriptor)],
                 pass_fds=(descriptor,),
                 stdin=subprocess.DEVNULL,
-                preexec_fn=die_with_parent(),  # noqa: PLW1509 - no threads here
+                preexec_fn=_behind_the_workers(),  # noqa: PLW1509 - no threads here
             )
         return said
 
@@ -86,3 +109,16 @@ class DashboardProcess:
         if self.process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self.process.terminate()
+
+
+def _behind_the_workers() -> Callable[[], None]:
+    """What the process calls before its program starts."""
+    die = die_with_parent()
+
+    def prepare() -> None:
+        if die is not None:
+            die()
+        with contextlib.suppress(OSError):
+            os.nice(NICENESS)
+
+    return prepare

@@ -45,6 +45,8 @@ class Served:
     """Commands that run as long as the service does, restarted when they end."""
     dashboard: Sequence[str] = ()
     """Command that answers requests for pages; none: it has no pages."""
+    keep_dashboard: bool = False
+    """Whether it is started before anybody looks."""
 
 
 class Followed:
@@ -71,7 +73,7 @@ class Followed:
         self.route = Route(-1, None, "")
         """As the registry has it."""
         self.withdrawn = False
-        self.dashboard = DashboardProcess(served.dashboard)
+        self.dashboard = DashboardProcess(served.dashboard, keep=served.keep_dashboard)
         self.shadow = ShadowProcess()
         self.background = [Background(spec) for spec in served.background]
         self._dashboard_path = ""
@@ -128,7 +130,7 @@ class Followed:
                 self._repeat(child.keep_alive(now_s))
         if announced:
             self._repeat(self.shadow.tend(now_s))
-        self._repeat(self.dashboard.tend())
+        self._repeat(self.dashboard.tend(answering=announced))
         self._holdings.tend()
         if now_s >= self._poll_at_s and self._registry is not None:
             self._poll_at_s = now_s + ROUTE_POLL_S

@@ -28,8 +28,11 @@ _READ_BYTES: Final = 1 << 16
 _END: Final = b"\0"
 """No parser takes it: stands for an answer that ends within its head."""
 _FORWARDED: Final = frozenset(
-    {b"host", b"cookie", b"accept", b"content-type", b"origin", b"if-none-match", b"sec-fetch-site"}
-)
+    {
+        b"host", b"cookie", b"authorization", b"accept", b"content-type", b"origin", b"if-none-match",
+        b"sec-fetch-site",
+    }
+)  # fmt: skip
 _OF_THE_HOP: Final = frozenset({b"connection", b"keep-alive", b"transfer-encoding", b"date", b"server"})
 SCHEME: Final = b"x-holdfast-scheme"
 """Says over which transport the browser came; only a worker can reach the socket, so it is believed."""

@@ -132,6 +132,9 @@ class _Dashboard:
 
     # Around every page
 
+    def _viewer(self, request: Request, token: str) -> Viewer:
+        return self._sessions.viewer(token, request.headers.get("authorization", ""))
+
     def _token(self, request: Request) -> str:
         return request.cookies.get(self._cookie_name(request), "")
 
@@ -148,7 +151,7 @@ class _Dashboard:
                 self._sessions.check_host(request)
                 fresh = not token and self._sessions.open_to_all
                 token = token or new_token()
-                viewer = self._sessions.viewer(token)
+                viewer = self._viewer(request, token)
                 _check_scope(viewer, scope)
                 response: Response = HTMLResponse(handler(request, viewer), headers=_HEADERS)
             except errors.SignInError:
@@ -171,9 +174,9 @@ class _Dashboard:
             token = self._token(request)
             try:
                 self._sessions.check_host(request)
-                viewer = self._sessions.viewer(token)
+                viewer = await run_in_threadpool(self._viewer, request, token)
                 fields = await _fields(request)
-                self._sessions.check_form(request, token, fields.get("form", ""))
+                self._sessions.check_form(request, viewer, fields.get("form", ""))
                 if scope is not None and not viewer.may_change(scope):
                     raise errors.NotAllowedError(
                         "these pages are read-only" if viewer.read_only else "this key may not do that",
@@ -216,7 +219,7 @@ class _Dashboard:
     def _error(self, request: Request, error: HoldfastError, token: str) -> Response:
         status = status_of(error)
         try:
-            viewer = self._sessions.viewer(token)
+            viewer = self._viewer(request, token)
         except HoldfastError:
             viewer = None
         page = self._render("error.html", request, viewer, "", error=error, status=status)
@@ -277,7 +280,10 @@ class _Dashboard:
         )
 
     def _versions(self, request: Request, viewer: Viewer) -> str:
-        return self._render("versions.html", request, viewer, "versions", page=make_versions(self._facts))
+        chosen = request.query_params.get("beside", "")[:20] or None
+        return self._render(
+            "versions.html", request, viewer, "versions", page=make_versions(self._facts, chosen)
+        )
 
     def _checklist(self, request: Request, viewer: Viewer) -> str:
         return self._render("checklist.html", request, viewer, "checklist", page=make_checklist(self._facts))
@@ -331,13 +337,13 @@ class _Dashboard:
 
         def still_allowed() -> bool:
             try:
-                return bool(self._sessions.viewer(token).scopes & VIEWING)
+                return bool(self._viewer(request, token).scopes & VIEWING)
             except HoldfastError:
                 return False
 
         try:
             self._sessions.check_host(request)
-            _check_scope(self._sessions.viewer(token), "read")
+            _check_scope(await run_in_threadpool(self._viewer, request, token), "read")
         except HoldfastError as error:
             return Response(str(error), status_of(error), headers=_HEADERS)
         if self._live.open_streams >= MOST_STREAMS:
@@ -355,7 +361,9 @@ class _Dashboard:
         if self._sessions.open_to_all:
             return RedirectResponse("/ui/", 303, headers=_HEADERS)
         target = _own_path(request.query_params.get("to", ""))
-        page = self._render("sign_in.html", request, None, "", problem=problem, to=target)
+        page = self._render(
+            "sign_in.html", request, None, "", problem=problem, to=target, tokens=self._sessions.takes_tokens
+        )
         return HTMLResponse(page, status, headers=_HEADERS)
 
     async def _sign_in(self, request: Request) -> Response:

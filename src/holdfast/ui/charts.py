@@ -145,20 +145,48 @@ def pair(before: float, now: float, top: float) -> Markup:
     ).format(before * scale, now * scale)
 
 
-def whisker(value: float, low: float, high: float, *, least: float, most: float, kind: str = "") -> Markup:
-    """A number from zero with its interval, on a scale that its neighbours share."""
+def whisker(
+    value: float,
+    low: float,
+    high: float,
+    *,
+    least: float,
+    most: float,
+    kind: str = "",
+    start: float = 0.0,
+    limit: float | None = None,
+) -> Markup:
+    """A number with its interval, on a scale that its neighbours share.
+
+    Args:
+        value: length of the bar.
+        low: lower end of its interval.
+        high: upper end of its interval.
+        least: left end of the scale.
+        most: right end of the scale.
+        kind: class for its looks.
+        start: where the bar begins: a part of a sum begins where the part before it ends.
+        limit: marked by a dashed line; None: there is none.
+    """
     span = most - least or 1.0
 
     def place(number: float) -> float:
         return 100 * (min(max(number, least), most) - least) / span
 
-    left, right = sorted((place(0.0), place(value)))
+    left, right = sorted((place(start), place(start + value)))
+    bound = (
+        Markup("")
+        if limit is None
+        else Markup('<line class="limit" x1="{:.2f}%" x2="{:.2f}%" y1="0" y2="100%"/>').format(
+            place(limit), place(limit)
+        )
+    )
     return Markup(
         '<svg class="whisker {}" aria-hidden="true">'
         '<rect class="bar" x="{:.2f}%" y="25%" width="{:.2f}%" height="50%"/>'
         '<line class="zero" x1="{:.2f}%" x2="{:.2f}%" y1="0" y2="100%"/>'
-        '<line class="range" x1="{:.2f}%" x2="{:.2f}%" y1="50%" y2="50%"/></svg>'
-    ).format(kind, left, right - left, place(0.0), place(0.0), place(low), place(high))
+        '{}<line class="range" x1="{:.2f}%" x2="{:.2f}%" y1="50%" y2="50%"/></svg>'
+    ).format(kind, left, right - left, place(0.0), place(0.0), bound, place(start + low), place(start + high))
 
 
 def meter(value: float, *, kind: str = "") -> Markup:

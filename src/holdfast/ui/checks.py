@@ -103,6 +103,8 @@ def _text(value: Any) -> str:
         return "unset"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, list) and all(isinstance(one, str | int | float) for one in value):
+        return ", ".join(map(_text, value)) or "none"
     if isinstance(value, dict | list):
         return msgspec.json.encode(value).decode() if value else "none"
     return f"{value:g}" if isinstance(value, float) else str(value)

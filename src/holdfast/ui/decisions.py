@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import msgspec
 
 from holdfast.monitor import History
 from holdfast.registry import Decision, Evidence, ModelVersion, Rollout, RolloutStep, RouteTable
 from holdfast.stats import Estimate
+from holdfast.ui import words
 from holdfast.ui.facts import CHECK, COMPARISON, DIAGNOSIS, Facts, StoredDiagnosis
 from holdfast.ui.remarks import Remark, remarks, snoozed_until_us
 
@@ -54,12 +57,25 @@ class VersionCard(msgspec.Struct, frozen=True, kw_only=True):
     """The newest of each further kind."""
 
 
+class VersionRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One version in one line."""
+
+    version: ModelVersion
+    metric: str
+    """Of the quality in production; "" where nothing is labelled."""
+    quality: Estimate | None
+    verdict: str | None
+    """Of its newest diagnosis; None before the first."""
+
+
 class VersionsPage(msgspec.Struct, frozen=True, kw_only=True):
     """Everything on the versions page."""
 
     route: RouteTable
     cards: tuple[VersionCard, ...]
-    """The champion first, then the newest."""
+    """Side by side: the champion, and the version that was chosen or else matters most."""
+    others: tuple[VersionRow, ...]
+    """Every version, newest first."""
     decisions: tuple[Decision, ...]
     can_roll_back: bool
     rollout: RolloutView | None
@@ -76,13 +92,20 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     upper: float
 
 
+class Stage(msgspec.Struct, frozen=True, kw_only=True):
+    """A share of the requests on the way of a rollout."""
+
+    name: str
+    state: Literal["done", "now", "ahead"]
+
+
 class RolloutView(msgspec.Struct, frozen=True, kw_only=True):
     """A rollout with its evidence."""
 
     rollout: Rollout
     is_open: bool
-    ramp: tuple[float, ...]
-    """Shares of the requests that it goes through."""
+    stages: tuple[Stage, ...]
+    """That it goes through, in order."""
     margin: float
     """By so much of the loss the challenger may be worse at most."""
     steps: tuple[RolloutStep, ...]
@@ -149,14 +172,31 @@ def _latest_quality(stored: StoredDiagnosis | None) -> Estimate | None:
     return stored.diagnosis.quality.after or stored.diagnosis.quality.before
 
 
-def make_versions(facts: Facts) -> VersionsPage:
-    """Read the versions page."""
+def make_versions(facts: Facts, chosen: str | None = None) -> VersionsPage:
+    """Read the versions page.
+
+    Args:
+        facts: of the deployment.
+        chosen: the version to show beside the champion; None: the challenger of the open or last rollout,
+            else the newest.
+
+    Raises:
+        UnknownVersionError: there is no such version.
+    """
     registry = facts.registry
     route, decisions = registry.route(), registry.decisions()
-    versions = sorted(registry.versions(), key=lambda one: (one.version != route.champion, -int(one.version)))
+    versions = sorted(registry.versions(), key=lambda one: -int(one.version))
+    champion = [one for one in versions if one.version == route.champion]
+    if chosen is not None:
+        beside = [one for one in (registry.version(chosen),) if one.version != route.champion]
+    else:
+        tried = [one.challenger for one in registry.rollouts.all()[-1:]]
+        rest = [one for one in versions if one.version != route.champion]
+        beside = sorted(rest, key=lambda one: one.version not in tried)[:1]
     return VersionsPage(
         route=route,
-        cards=tuple(_card(facts, version) for version in versions),
+        cards=tuple(_card(facts, version) for version in (*champion, *beside)),
+        others=tuple(_row(facts, version) for version in versions),
         decisions=tuple(reversed(decisions)),
         can_roll_back=registry.can_roll_back() or registry.rollouts.open() is not None,
         rollout=_rollout(facts),
@@ -184,13 +224,28 @@ def _rollout(facts: Facts) -> RolloutView | None:
     return RolloutView(
         rollout=shown,
         is_open=is_open,
-        ramp=tuple(settings.ramp),
+        stages=tuple(_stages(shown, settings.ramp, [step.share for step in steps])),
         margin=settings.margin,
         steps=tuple(reversed(steps)),
         bounds=tuple(one for one in found if one is not None),
         narrowing=tuple(_bounds((look.get("evidence") or {}).get("quality")) for look in looks),
         says=str((shown.report.get("plan") or {}).get("reason", "")),
     )
+
+
+def _stages(rollout: Rollout, ramp: Sequence[float], shares: Sequence[float]) -> Iterator[Stage]:
+    """Shadow, the ramp, and the end; what was reached before the end stays marked."""
+    ended = rollout.ended_at_us is not None
+    reached = max((*shares, rollout.share), default=0.0)
+    for share in (0.0, *ramp):
+        name = "shadow" if share == 0.0 else words.share(share, 0)
+        if not ended and share == rollout.share:
+            yield Stage(name=name, state="now")
+        elif share < rollout.share or (ended and share <= reached):
+            yield Stage(name=name, state="done")
+        else:
+            yield Stage(name=name, state="ahead")
+    yield Stage(name=rollout.phase if ended else "decision", state="now" if ended else "ahead")
 
 
 def _bounds(said: object) -> Bounds | None:
@@ -200,6 +255,17 @@ def _bounds(said: object) -> Bounds | None:
     except msgspec.ValidationError:
         return None
     return found if found.n and math.isfinite(found.lower) and math.isfinite(found.upper) else None
+
+
+def _row(facts: Facts, version: ModelVersion) -> VersionRow:
+    stored = facts.diagnosis(version.version)
+    diagnosis = None if stored is None else stored.diagnosis
+    return VersionRow(
+        version=version,
+        metric="" if diagnosis is None or diagnosis.quality is None else diagnosis.quality.metric,
+        quality=_latest_quality(stored),
+        verdict=None if diagnosis is None else diagnosis.verdict,
+    )
 
 
 def _card(facts: Facts, version: ModelVersion) -> VersionCard:

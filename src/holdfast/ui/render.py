@@ -45,6 +45,7 @@ def environment() -> jinja2.Environment:
         size=words.size,
         when=words.when,
         capital=words.capital,
+        change=words.change,
         metric=words.metric,
         raw=words.raw,
         own_name=words.own_name,

@@ -22,7 +22,11 @@ QUEUE_ROWS: Final = 20
 QUEUE_LOOKS_AT: Final = 100_000
 """The newest unlabelled predictions among which the most informative are sought."""
 NEIGHBOURS: Final = 5
+_MOST_ANSWERS: Final = 10
 _MEMORY_MB: Final = 256
+_KEY: Final = "prediction_id, time, model_version"
+_SEEN: Final = "arm IS DISTINCT FROM 'shadow'"
+"""Of rows whose answer somebody got."""
 _OF_THE_LOG: Final = frozenset(
     {
         "prediction_id", "time", "logged_at", "deployment", "model_version", "arm", "replica", "sequence",
@@ -44,7 +48,11 @@ class Search(msgspec.Struct, frozen=True, kw_only=True):
     labelled: str = ""
     """`yes`, `no` or empty."""
     before: str = ""
-    """Time of the last row of the page before."""
+    """Time of the last row of the page before, ..."""
+    before_id: str = ""
+    """... and its prediction id, as many rows may have the same time, ..."""
+    before_version: str = ""
+    """... and its version, as a challenger in shadow answers the same prediction."""
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +75,8 @@ class OnePrediction(msgspec.Struct, frozen=True, kw_only=True):
     """Fields that are encrypted in the log."""
     labels: tuple[dict[str, Any], ...]
     """Every revision, oldest first."""
+    in_shadow: tuple[dict[str, Any], ...]
+    """What challengers answered to a copy of it, which nobody saw."""
     neighbours: tuple[dict[str, Any], ...]
     """The rows just before and after it, in order of time."""
 
@@ -93,7 +103,10 @@ def search(facts: Facts, wanted: Search) -> Found:
     terms = _terms(wanted, names)
     where = " AND ".join(terms) or "true"
     # Narrow columns first: which files hold the rows is then known, and the wide ones are read of few.
-    narrow = f"SELECT prediction_id, time FROM joined WHERE {where} ORDER BY time DESC LIMIT {PAGE_ROWS + 1}"  # noqa: S608 - quoted
+    narrow = (
+        f"SELECT {_KEY} FROM joined WHERE {where} "  # noqa: S608 - quoted
+        f"ORDER BY time DESC, prediction_id DESC, model_version DESC LIMIT {PAGE_ROWS + 1}"
+    )
     if not wanted.labelled:
         narrow = narrow.replace("FROM joined", "FROM predictions")
     keys = log.query(narrow, memory_mb=_MEMORY_MB).read_all().to_pylist()
@@ -101,7 +114,7 @@ def search(facts: Facts, wanted: Search) -> Found:
     return Found(
         columns=tuple(name for name in names if name not in _OF_THE_LOG),
         inputs=_inputs(names),
-        rows=tuple(sorted(rows, key=lambda row: row["time"], reverse=True)),
+        rows=tuple(rows),
         more=len(keys) > PAGE_ROWS,
     )
 
@@ -110,9 +123,16 @@ def _terms(wanted: Search, names: list[str]) -> list[str]:
     terms = []
     if wanted.prediction_id:
         terms.append(f"prediction_id = {_quoted(wanted.prediction_id)}")
-    for text, operator in ((wanted.since, ">="), (wanted.until, "<"), (wanted.before, "<")):
+    for text, operator in ((wanted.since, ">="), (wanted.until, "<")):
         if text:
             terms.append(f"time {operator} make_timestamptz({_time_us(text)})")
+    if wanted.before:
+        last_us = _time_us(wanted.before)
+        terms.append(f"time <= make_timestamptz({last_us})")  # files without such times need not be read
+        terms.append(
+            f"(time, prediction_id, model_version) < (make_timestamptz({last_us}), "
+            f"{_quoted(wanted.before_id)}, {_quoted(wanted.before_version)})"
+        )
     if wanted.version:
         terms.append(f"model_version = {_quoted(wanted.version)}")
     if wanted.labelled:
@@ -141,6 +161,7 @@ def _quoted(text: str) -> str:
 
 
 def _rows(log: PredictionLog, keys: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The whole rows of these keys, in the same order."""
     if not keys:
         return []
     times = [_us(key["time"]) for key in keys]
@@ -154,7 +175,13 @@ def _rows(log: PredictionLog, keys: list[dict[str, Any]]) -> list[dict[str, Any]
         .read_all()
         .to_pylist()
     )
-    return found
+    by_key = {_key(row): row for row in found}
+    return [by_key[_key(key)] for key in keys if _key(key) in by_key]
+
+
+def _key(row: dict[str, Any]) -> tuple[str, str | None]:
+    """A challenger in shadow answers the prediction of another version too, under the same id."""
+    return row["prediction_id"], row["model_version"]
 
 
 def _us(moment: datetime) -> int:
@@ -173,7 +200,8 @@ def one(facts: Facts, prediction_id: str) -> OnePrediction:
     """
     log = PredictionLog(facts.deployment)
     wanted = (
-        f"SELECT prediction_id, time FROM predictions WHERE prediction_id = {_quoted(prediction_id)} LIMIT 1"  # noqa: S608 - quoted
+        f"SELECT {_KEY}, arm FROM predictions WHERE prediction_id = {_quoted(prediction_id)} "  # noqa: S608 - quoted
+        f"ORDER BY {_SEEN} DESC, model_version LIMIT {_MOST_ANSWERS}"
     )
     keys = log.query(wanted, memory_mb=_MEMORY_MB).read_all().to_pylist()
     if not keys:
@@ -182,11 +210,11 @@ def one(facts: Facts, prediction_id: str) -> OnePrediction:
             where=prediction_id[:80],
             next_step="It may have been sampled out, removed by retention or erased",
         )
-    row = _rows(log, keys)[0]
-    at_us = _us(row["time"])
+    row, *others = _rows(log, keys)
+    here = f"(make_timestamptz({_us(row['time'])}), {_quoted(prediction_id)})"
     near = " UNION ALL ".join(
-        f"(SELECT prediction_id, time FROM predictions WHERE time {side} make_timestamptz({at_us}) "  # noqa: S608 - numbers
-        f"ORDER BY time {order} LIMIT {NEIGHBOURS})"
+        f"(SELECT {_KEY} FROM predictions WHERE (time, prediction_id) {side} {here} "  # noqa: S608 - quoted
+        f"AND {_SEEN} ORDER BY time {order}, prediction_id {order} LIMIT {NEIGHBOURS})"
         for side, order in (("<", "DESC"), (">", "ASC"))
     )
     neighbours = _rows(log, log.query(near, memory_mb=_MEMORY_MB).read_all().to_pylist())
@@ -200,7 +228,8 @@ def one(facts: Facts, prediction_id: str) -> OnePrediction:
         inputs=tuple((name, row[name]) for name in _inputs(list(row))),
         sealed=tuple(name for name, value in row.items() if name.endswith("_sealed") and value is not None),
         labels=tuple(labels.to_pylist()),
-        neighbours=tuple(sorted([*neighbours, row], key=lambda near_row: near_row["time"])),
+        in_shadow=tuple(other for other in others if other["arm"] == "shadow"),
+        neighbours=tuple(sorted([*neighbours, row], key=lambda one: (one["time"], one["prediction_id"]))),
     )
 
 
@@ -220,16 +249,14 @@ def queue(facts: Facts) -> Queue:
     else:
         order, rule = "hash(prediction_id)", "drawn at random"
     ranked = log.query(
-        "SELECT prediction_id, time FROM (SELECT * FROM joined "  # noqa: S608 - quoted
-        f"WHERE y IS NULL AND model_version = {_quoted(version)} ORDER BY time DESC LIMIT {QUEUE_LOOKS_AT}) "
+        f"SELECT {_KEY} FROM (SELECT * FROM joined "  # noqa: S608 - quoted
+        f"WHERE y IS NULL AND {_SEEN} AND model_version = {_quoted(version)} "
+        f"ORDER BY time DESC LIMIT {QUEUE_LOOKS_AT}) "
         f"ORDER BY {order}, prediction_id LIMIT {QUEUE_ROWS}",
         memory_mb=_MEMORY_MB,
     )
-    keys = ranked.read_all().to_pylist()
-    places = {key["prediction_id"]: place for place, key in enumerate(keys)}
-    rows = sorted(_rows(log, keys), key=lambda row: places[row["prediction_id"]])
     return Queue(
-        rows=tuple(rows),
+        rows=tuple(_rows(log, ranked.read_all().to_pylist())),
         inputs=_inputs(names),
         classes=tuple(str(name) for name in signature.classes) if signature.task != "regression" else (),
         rule=rule,

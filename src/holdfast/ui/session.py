@@ -1,4 +1,4 @@
-"""Who looks at the pages: sessions opened with an API key, and proof that a form came from one of our pages.
+"""Who looks at the pages: sessions opened with a key or token, and proof that a form came from our pages.
 
 A session is a random name in a cookie that no script reads and no other site sends; what it may do is kept
 here, in the one process of the dashboard, and ends with it. So signing out ends a session for good, and a key
@@ -17,16 +17,15 @@ from typing import TYPE_CHECKING, Final
 
 from holdfast.clock import Clock
 from holdfast.registry import Registry
-from holdfast.serve import Admission, KeyEntry
 from holdfast.spec import Deployment, is_loopback
 from holdfast.ui.errors import NotAllowedError, SignInError
+from holdfast.ui.identity import ALL_SCOPES, Identities
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
 MOST_SESSIONS: Final = 1000
 SCHEME_HEADER: Final = "x-holdfast-scheme"
-EVERYTHING: Final = frozenset({"predict", "label", "read", "rows", "admin"})
 VIEWING: Final = frozenset({"read", "admin"})
 _TOKEN_BYTES: Final = 32
 _LOCAL_NAMES: Final = frozenset({"localhost", "ip6-localhost"})
@@ -37,7 +36,7 @@ class Viewer:
     """Who asks for a page, and what it may do."""
 
     name: str
-    """Stands in the audit: `key <id>`, or `dashboard` where everybody is let in."""
+    """Stands in the audit: `key <id>`, `token <subject>`, or `dashboard` where everybody is let in."""
     scopes: frozenset[str]
     form_token: str
     """What a form of this viewer must carry."""
@@ -61,6 +60,8 @@ class _Session:
     name: str
     scopes: frozenset[str]
     expires_s: float
+    of_key: bool
+    """Such a session ends when the key is revoked; one of a token ends with the token."""
 
 
 class Sessions:
@@ -79,8 +80,7 @@ class Sessions:
         self._registry = registry
         self._clock = clock
         self._read_only = read_only
-        self._admission = Admission(self._security, clock)
-        self._keys_seen: tuple[int, int] | None = None
+        self._identities = Identities(deployment, registry, clock)
         self._secret = os.urandom(32)
         self._sessions: dict[bytes, _Session] = {}
         self.cookie = f"holdfast-{deployment.name}"
@@ -89,63 +89,84 @@ class Sessions:
     @property
     def open_to_all(self) -> bool:
         """Whether the service, and so its pages, need no key."""
-        return self._admission.open_to_all
+        return self._identities.open_to_all
+
+    @property
+    def takes_tokens(self) -> bool:
+        """Whether an identity provider's tokens are accepted beside keys."""
+        return self._identities.takes_tokens
 
     @property
     def length_s(self) -> float:
         """Of a session."""
         return self._security.session.seconds
 
-    def viewer(self, token: str) -> Viewer:
-        """Who holds this cookie.
+    def viewer(self, token: str, authorization: str = "") -> Viewer:
+        """Who asks.
+
+        Args:
+            token: the cookie's value.
+            authorization: the header, as a proxy that signs people in sets it; it stands before the cookie.
 
         Raises:
             SignInError: nobody who is known, or no longer.
         """
-        form_token = self._form_token(token)
         if self.open_to_all:
-            return Viewer("dashboard", EVERYTHING, form_token, signed_in=False, read_only=self._read_only)
-        self._refresh()
+            return Viewer(
+                "dashboard", ALL_SCOPES, self._form_token(token), signed_in=False, read_only=self._read_only
+            )
+        scheme, _, credential = authorization.partition(" ")
+        if scheme.lower() == "bearer":
+            found = self._identities.find(credential)
+            # Bound to the person, not to the token, which a proxy replaces every few minutes.
+            form_token = self._form_token(f"header {found.name}")
+            return Viewer(found.name, found.scopes, form_token, signed_in=False, read_only=self._read_only)
         session = self._sessions.get(_digest(token))
         if session is None or self._clock.monotonic_s() >= session.expires_s:
             self._sessions.pop(_digest(token), None)
             raise SignInError("sign in with an API key")
-        if session.name not in self._admission.names:
+        if session.of_key and not self._identities.still_known(session.name):
             self._sessions.pop(_digest(token), None)
             raise SignInError("the key that opened this session is no longer accepted")
-        return Viewer(session.name, session.scopes, form_token, signed_in=True, read_only=self._read_only)
+        return Viewer(
+            session.name,
+            session.scopes,
+            self._form_token(token),
+            signed_in=True,
+            read_only=self._read_only,
+        )
 
-    def sign_in(self, key: str) -> str:
-        """Open a session; returns the cookie's value.
+    def sign_in(self, credential: str) -> str:
+        """Open a session with a key or a token; returns the cookie's value.
 
         Raises:
-            SignInError: the key is not accepted, or may not read.
+            SignInError: it is not accepted, or may not read.
         """
-        self._refresh()
-        try:
-            grant = self._admission.find(b"Bearer " + key.strip().encode("utf-8", "replace"))
-        except Exception as error:
-            raise SignInError("the key is not accepted") from error
-        if not grant.scopes & (VIEWING | {"rows", "label"}):
+        found = self._identities.find(credential)
+        if not found.scopes & (VIEWING | {"rows", "label"}):
             raise SignInError(
-                "this key may not look at the dashboard",
-                expected="a key with the scope read, rows, label or admin",
+                f"this {'key' if found.of_key else 'token'} may not look at the dashboard",
+                expected="the scope read, rows, label or admin",
+                received=", ".join(sorted(found.scopes)) or "no scope",
             )
         now_s = self._clock.monotonic_s()
+        length_s = self.length_s
+        if found.expires_at_us is not None:
+            length_s = min(length_s, (found.expires_at_us - self._clock.now_us()) / 1e6)
         for old in [digest for digest, one in self._sessions.items() if one.expires_s <= now_s]:
             del self._sessions[old]
         while len(self._sessions) >= MOST_SESSIONS:
             del self._sessions[next(iter(self._sessions))]  # the oldest
         token = new_token()
-        self._sessions[_digest(token)] = _Session(grant.name, grant.scopes, now_s + self.length_s)
-        self._registry.audit.add(actor=grant.name, action="dashboard.sign_in")
+        self._sessions[_digest(token)] = _Session(found.name, found.scopes, now_s + length_s, found.of_key)
+        self._registry.audit.add(actor=found.name, action="dashboard.sign_in")
         return token
 
     def sign_out(self, token: str) -> None:
         """End a session for good."""
         self._sessions.pop(_digest(token), None)
 
-    def check_form(self, request: Request, token: str, form_token: str) -> None:
+    def check_form(self, request: Request, viewer: Viewer, form_token: str) -> None:
         """Refuse a form that did not come from a page that this viewer was given.
 
         Raises:
@@ -154,7 +175,7 @@ class Sessions:
         origin = request.headers.get("origin")
         if origin is not None and origin.partition("://")[2] != request.headers.get("host"):
             raise NotAllowedError("the form came from another site", received=origin[:100])
-        if not hmac.compare_digest(self._form_token(token).encode(), form_token.encode()):
+        if not hmac.compare_digest(viewer.form_token.encode(), form_token.encode()):
             raise NotAllowedError(
                 "the form is of an earlier session", next_step="Go back, load the page again, and repeat"
             )
@@ -184,27 +205,6 @@ class Sessions:
 
     def _form_token(self, token: str) -> str:
         return hmac.new(self._secret, token.encode(), hashlib.sha256).hexdigest()
-
-    def _refresh(self) -> None:
-        """Take over the registry's active keys when they have changed; one count otherwise."""
-        seen = self._registry.api_keys.fingerprint()
-        if seen == self._keys_seen:
-            return
-        self._admission.replace_keys(
-            [
-                KeyEntry(
-                    key.key_id,
-                    bytes.fromhex(key.sha256),
-                    key.scopes,
-                    key.expires_at_us,
-                    key.requests_per_s,
-                    key.number,
-                )
-                for key in self._registry.api_keys.all()
-                if key.revoked_at_us is None
-            ]
-        )
-        self._keys_seen = seen
 
 
 def new_token() -> str:

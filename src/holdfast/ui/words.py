@@ -70,6 +70,20 @@ def _get(value: Any, name: str) -> Any:
     return value.get(name) if isinstance(value, dict) else getattr(value, name)
 
 
+def change(value: float | None, of: str, digits: int = 3) -> str:
+    """A change with its sign; of a rate in percentage points.
+
+    Example:
+        >>> change(0.0486, "error rate").replace("\N{NO-BREAK SPACE}", " "), change(-0.25, "log loss")
+        ('+4.86 points', '\u22120.250')
+    """
+    if value is None or not math.isfinite(value):
+        return DASH
+    points = of.endswith("rate")
+    text = number(100 * value if points else value, digits)
+    return ("+" if value > 0 else "") + text + ("\u00a0points" if points else "")
+
+
 def duration(seconds: float | None) -> str:
     """A stretch of time in the largest unit that keeps it above one.
 

@@ -133,6 +133,8 @@ function startSlider() {
 }
 
 document.body.classList.add("scripted");
+const current = document.querySelector(".top nav [aria-current]");
+if (current) current.closest("ul").scrollLeft = current.offsetLeft - innerWidth / 2 + current.offsetWidth / 2;
 showTimes(document);
 startTheme();
 startSlider();

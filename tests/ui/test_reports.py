@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 import re
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from holdfast.clock import ManualClock
 from holdfast.errors import MissingExtraError
-from holdfast.monitor import Coverage, Diagnosis, FeatureFinding
+from holdfast.monitor import ColumnHistory, Coverage, Diagnosis, FeatureFinding, History, WindowEvidence
 from holdfast.registry import Registry
 from holdfast.spec import Deployment
-from holdfast.ui import Report, ReportError, make_report, write_report
+from holdfast.stats import Estimate
+from holdfast.ui import Report, ReportError, charts, make_report, write_report
+from holdfast.ui.drift import Drift, drift_row
 from holdfast.ui.facts import Facts
+from holdfast.ui.printing import standalone
 
 HOSTILE = '<script>alert(1)</script> #set page(fill: red) $x$ *b* \\ " é → 日本'
 
@@ -65,6 +70,77 @@ def test_the_pdf_holds_hostile_text_as_text(report: Report, tmp_path: Path) -> N
     write_report(report, target)
     assert target.read_bytes().startswith(b"%PDF-")
     assert list(tmp_path.glob(".*")) == []
+
+
+def test_the_pdf_shows_evidence_quality_and_every_column_as_pictures(report: Report, tmp_path: Path) -> None:
+    windows, alone = 12, write_pdf(report, tmp_path / "alone.pdf")
+    column = ColumnHistory(
+        name="amount \x01 <svg>",
+        role="input",
+        numeric=True,
+        cells=("0 to 1", "missing"),
+        outside=1,
+        reference=(90, 10),
+        counts=((80, 20),) * windows,
+        data=tuple(0.2 * number for number in range(windows)),
+        concept=(None,) * windows,
+    )
+    history = History(
+        format=1,
+        model_version="1",
+        metric="accuracy",
+        starts=tuple(f"2026-03-{number:02d}T00:00:00Z" for number in range(1, 1 + windows)),
+        ends=tuple(f"2026-03-{number:02d}T00:00:00Z" for number in range(2, 2 + windows)),
+        rows=(100,) * windows,
+        labelled=(50,) * windows,
+        quality=(Estimate(0.9, 0.85, 0.95, 50),) * windows,
+        reference_quality=Estimate(0.9, 0.89, 0.91, 1000),
+        overall=(None,) * windows,
+        columns=(column,),
+    )
+    stored = report.diagnosis.stored
+    assert stored is not None
+    diagnosis = replace(
+        stored.diagnosis,
+        windows=tuple(
+            WindowEvidence(
+                start=start, end=end, rows=100, labelled=50, log_e_data=2.0, log_e_concept=None, alarm=True
+            )
+            for start, end in zip(history.starts, history.ends, strict=True)
+        ),
+    )
+    stored = replace(stored, diagnosis=diagnosis)
+    drawn = replace(
+        report,
+        diagnosis=replace(report.diagnosis, stored=stored, history=history),
+        drift=Drift(stored=stored, history=history, rows=(drift_row(column, None),)),
+    )
+    # Strokes of a curve: with pictures the document holds many more of Typst's drawing operators.
+    assert strokes(write_pdf(drawn, tmp_path / "drawn.pdf")) > strokes(alone) + 5
+
+
+def write_pdf(report: Report, target: Path) -> bytes:
+    write_report(report, target)
+    return target.read_bytes()
+
+
+def strokes(pdf: bytes) -> int:
+    """How often a path is stroked, over all content streams."""
+    streams = re.findall(rb"stream\r?\n(.*?)\r?\nendstream", pdf, re.DOTALL)
+    found = 0
+    for stream in streams:
+        try:
+            found += len(re.findall(rb"(?m)^S$", zlib.decompress(stream)))
+        except zlib.error:
+            continue
+    return found
+
+
+def test_a_picture_for_paper_keeps_shapes_and_says_nothing_of_the_data() -> None:
+    picture = standalone(charts.sparkline([0.0, 4.0], name="x \x01 <b>"), width_pt=200.0, height_pt=50.0)
+    assert "x \x01" not in picture
+    # Two windows: their middles are at a quarter and three quarters of the width; the scale is square root.
+    assert 'd="M50.00 48.50L150.00 1.50"' in picture
 
 
 def test_a_missing_typst_names_the_extra(

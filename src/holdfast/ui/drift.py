@@ -73,12 +73,13 @@ def make_drift(facts: Facts) -> Drift:
     if history is None:
         return Drift(stored=stored, history=None, rows=())
     findings = {} if stored is None else {one.name: one for one in stored.diagnosis.features}
-    rows = [_row(column, findings.get(column.name)) for column in history.columns]
+    rows = [drift_row(column, findings.get(column.name)) for column in history.columns]
     rows.sort(key=_importance)
     return Drift(stored=stored, history=history, rows=tuple(rows))
 
 
-def _row(column: ColumnHistory, finding: FeatureFinding | None) -> DriftRow:
+def drift_row(column: ColumnHistory, finding: FeatureFinding | None) -> DriftRow:
+    """A column in one line."""
     recent = [value for value in column.concept[-_RECENT:] if value is not None]
     if not recent:  # labels come late: the newest that there are
         recent = [value for value in column.concept if value is not None][-_RECENT:]

@@ -50,10 +50,10 @@ def environment() -> jinja2.Environment:
         raw=words.raw,
         own_name=words.own_name,
     )
-    made.globals["estimated_of"] = _estimated_of
+    made.globals["estimated_of"] = estimated_of
     made.globals["narrowed"] = _narrowed
     made.filters["triple"] = _triple
-    made.globals.update(labelled_shares=_labelled_shares, newest=_newest, beyond_columns=_beyond_columns)
+    made.globals.update(labelled_shares=labelled_shares, newest=newest, beyond_columns=_beyond_columns)
     made.globals["style_of"] = _style_of
     made.globals.update(
         charts=charts, navigation=NAVIGATION, link=link, tree=tree, zip=zip, quiet_days=quiet_days
@@ -81,18 +81,19 @@ def _narrowed(bounds: Sequence[Bounds | None]) -> list[tuple[float, float, float
     ]
 
 
-def _estimated_of(history: History, windows: Sequence[WindowEvidence]) -> list[Estimate | None]:
+def estimated_of(history: History, windows: Sequence[WindowEvidence]) -> list[Estimate | None]:
     """The quality to be expected without labels, by window of the history."""
     known = {window.start: window.estimated_quality for window in windows}
     return [known.get(start) for start in history.starts]
 
 
-def _newest(windows: Sequence[WindowEvidence], history: History) -> Sequence[WindowEvidence]:
+def newest(windows: Sequence[WindowEvidence], history: History) -> Sequence[WindowEvidence]:
     """Those of the windows that a picture of the history shows."""
     return windows[-len(history.starts) :] if history.starts else ()
 
 
-def _labelled_shares(history: History) -> list[float]:
+def labelled_shares(history: History) -> list[float]:
+    """The share of rows that have a label, by window."""
     return [some / rows if rows else 0.0 for some, rows in zip(history.labelled, history.rows, strict=True)]
 
 

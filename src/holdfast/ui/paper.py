@@ -146,7 +146,7 @@ def _of_diagnosis(diagnosis: Diagnosis) -> list[dict[str, Any]]:
                 "title": f"Why the {change.loss} changed",
                 "columns": ["Part", "Change, 95 % interval", ""],
                 "rows": [
-                    [name, _change(part, change.loss), picture]
+                    _cells(name, _change(part, change.loss), picture)
                     for (name, part, _), picture in zip(parts, drawn, strict=True)
                 ],
             }
@@ -159,12 +159,12 @@ def _of_diagnosis(diagnosis: Diagnosis) -> list[dict[str, Any]]:
                 "title": "Options, tried on the past",
                 "columns": ["Option", f"Saves per row, {options[0].unit}", "", "Sure"],
                 "rows": [
-                    [
+                    _cells(
                         words.capital(f"{one.action} {one.detail}".strip()),
                         _estimate(one.gain, 4),
                         picture,
                         "yes" if one.sure else "no",
-                    ]
+                    )
                     for one, picture in zip(options, gains, strict=True)
                 ],
             }
@@ -311,6 +311,11 @@ def _whiskers(parts: Sequence[Estimate], starts: Sequence[float]) -> list[Pictur
         }
         for part, start in zip(parts, starts, strict=True)
     ]
+
+
+def _cells(*cells: str | Picture) -> list[Any]:
+    """A row of words and pictures."""
+    return list(cells)
 
 
 def _picture(picture: Markup, size_pt: tuple[float, float]) -> str:

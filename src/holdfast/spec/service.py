@@ -225,7 +225,8 @@ class Target(Section, frozen=True):
                 "When the dashboard's own process runs. ready: always, so that the first look takes less "
                 "than a second; it rests with 45 MB. asked: from the first look, which waits two seconds for "
                 "it, until half an hour after the last. none: there are no pages. Default auto: ready "
-                "where [compute] memory_mb is 1024 or more and the service has no other deployments, else asked."
+                "where [compute] memory_mb is 1024 or more and the deployment is alone in its service, "
+                "else asked."
             )
         ),
     ] = "auto"

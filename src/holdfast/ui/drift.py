@@ -70,12 +70,36 @@ def make_drift(facts: Facts) -> Drift:
     """Read the table."""
     version = facts.champion()
     stored, history = facts.diagnosis(version), facts.history(version)
+    if history is None and stored is not None and stored.diagnosis.windows:
+        history = history_of(stored.diagnosis, version or "")
     if history is None:
         return Drift(stored=stored, history=None, rows=())
     findings = {} if stored is None else {one.name: one for one in stored.diagnosis.features}
     rows = [drift_row(column, findings.get(column.name)) for column in history.columns]
     rows.sort(key=_importance)
     return Drift(stored=stored, history=history, rows=tuple(rows))
+
+
+def history_of(diagnosis: Diagnosis, version: str) -> History:
+    """As much of a history as a diagnosis alone tells, of before columns were recorded: none of them.
+
+    A diagnosis knows the quality of each window without its interval, so it is left out.
+    """
+    windows = diagnosis.windows
+    quality = diagnosis.quality
+    return History(
+        format=0,
+        model_version=diagnosis.model_version or version,
+        metric="" if quality is None else quality.metric,
+        starts=tuple(one.start for one in windows),
+        ends=tuple(one.end for one in windows),
+        rows=tuple(one.rows for one in windows),
+        labelled=tuple(one.labelled for one in windows),
+        quality=(None,) * len(windows),
+        reference_quality=None if quality is None else quality.reference,
+        overall=tuple(one.log_e_concept for one in windows),
+        columns=(),
+    )
 
 
 def drift_row(column: ColumnHistory, finding: FeatureFinding | None) -> DriftRow:

@@ -9,13 +9,14 @@ import msgspec
 
 from holdfast.monitor import Diagnosis
 from holdfast.prediction_log import Account
-from holdfast.registry import Decision
+from holdfast.registry import Decision, Delivery
 from holdfast.ui.facts import Facts, StoredDiagnosis
 from holdfast.ui.remarks import Remark, remarks, snoozed_until_us
 from holdfast.ui.traffic import Traffic, TrafficWatch
 
 State = Literal["no champion", "not judged", "too early", "healthy", "alarm"]
 _RECENT_DECISIONS = 5
+_RECENT_ALERTS = 4
 
 
 class Headline(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +43,19 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     logging: bool
     decisions: tuple[Decision, ...]
     remarks: tuple[Remark, ...]
+    alerts: Alerts
+
+
+class Alerts(msgspec.Struct, frozen=True, kw_only=True):
+    """What people were told of alarms."""
+
+    named: bool
+    """Whether the checklist names a channel, so that anybody is told at all."""
+    sent: int
+    waiting: int
+    given_up: int
+    newest: tuple[Delivery, ...]
+    """Newest first."""
 
 
 def make_overview(facts: Facts, watch: TrafficWatch) -> Overview:
@@ -62,6 +76,19 @@ def make_overview(facts: Facts, watch: TrafficWatch) -> Overview:
         logging=checklist.logging.enabled,
         decisions=tuple(facts.registry.decisions()[: -_RECENT_DECISIONS - 1 : -1]),
         remarks=tuple(said[:3]),
+        alerts=_alerts(facts),
+    )
+
+
+def _alerts(facts: Facts) -> Alerts:
+    outbox, settings = facts.registry.outbox, facts.deployment.checklist.alerts
+    counts = outbox.counts()
+    return Alerts(
+        named=bool(settings.webhooks or settings.channels or settings.pagers),
+        sent=counts["sent"],
+        waiting=counts["waiting"],
+        given_up=counts["given up"],
+        newest=tuple(outbox.deliveries(_RECENT_ALERTS)),
     )
 
 

@@ -1,0 +1,82 @@
+"""What the overview says of alerts, and what the page of drift shows of runs before columns were recorded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cookie_caller import Caller
+
+from holdfast.clock import ManualClock
+from holdfast.monitor import Coverage, Diagnosis, FeatureFinding, WindowEvidence
+from holdfast.registry import Registry
+from holdfast.spec import Deployment
+from holdfast.ui import make_dashboard
+
+DAYS = tuple(f"2026-03-{number:02d}T00:00:00Z" for number in range(1, 8))
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[Registry]:
+    (tmp_path / "holdfast.toml").write_text('[model]\nname = "ward"\n')
+    clock = ManualClock(1_780_000_000_000_000)
+    with Registry.open(Deployment.open(tmp_path, {}).registry_url, clock) as found:
+        found.add_version(name="ward", sha256="ab" * 32, created_at_us=0, created_by="t", metadata={})
+        found.promote("1", reason="first", actor="t")
+        yield found
+
+
+@pytest.fixture
+def caller(tmp_path: Path, registry: Registry) -> Caller:
+    return Caller(make_dashboard(Deployment.open(tmp_path, {}), registry, ManualClock(1_780_000_000_000_000)))
+
+
+def test_the_overview_says_that_nobody_is_told_where_no_channel_is_named(caller: Caller) -> None:
+    assert "Nobody is told of alarms" in caller.get("/ui/").text
+
+
+def test_the_overview_shows_alerts_with_what_became_of_them(caller: Caller, registry: Registry) -> None:
+    content = {"title": "data <b>drift</b>", "kind": "opened"}
+    sent, lost = registry.outbox.write(content, ["mail", "pager"], hold_us=0)
+    registry.outbox.sent(sent.number)
+    registry.outbox.failed(lost.number, "status 503", None)
+    page = caller.get("/ui/").text
+    assert "1 sent, 0 waiting, 1 given up" in page
+    assert "Data &lt;b&gt;drift&lt;/b&gt;" in page
+    assert "status 503" in page
+
+
+def test_a_diagnosis_without_the_history_of_columns_still_fills_the_page_of_drift(
+    caller: Caller, registry: Registry
+) -> None:
+    windows = tuple(
+        WindowEvidence(
+            start=start, end=end, rows=100, labelled=50, log_e_data=2.0, log_e_concept=0.5, alarm=True
+        )
+        for start, end in zip(DAYS, DAYS[1:], strict=False)
+    )
+    found = FeatureFinding(
+        name="amount", kinds=("data drift",), log_e=9.0, shift_sd=0.4, psi=None, description="amount higher"
+    )
+    diagnosis = Diagnosis(
+        verdict="data drift",
+        kinds=("data drift",),
+        alarm=True,
+        shape=None,
+        since=None,
+        features=(found,),
+        quality=None,
+        coverage=Coverage(reference_rows=100, rows=600, windows=6, labelled=300, label_coverage=0.5),
+        advice=(),
+        summary="Data drift.",
+        windows=windows,
+        model_version="1",
+    )
+    registry.attach_evidence("1", "diagnosis", json.loads(diagnosis.to_json()))
+    page = caller.get("/ui/drift").text
+    assert "6 windows of version 1" in page
+    assert "Evidence by window" in page
+    assert "amount higher" in page
+    assert "judged before columns were recorded" in page

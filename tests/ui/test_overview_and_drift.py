@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,7 @@ def test_a_diagnosis_without_the_history_of_columns_still_fills_the_page_of_drif
         WindowEvidence(
             start=start, end=end, rows=100, labelled=50, log_e_data=2.0, log_e_concept=0.5, alarm=True
         )
-        for start, end in zip(DAYS, DAYS[1:], strict=False)
+        for start, end in pairwise(DAYS)
     )
     found = FeatureFinding(
         name="amount", kinds=("data drift",), log_e=9.0, shift_sd=0.4, psi=None, description="amount higher"

@@ -41,7 +41,10 @@ def test_values_of_a_class_go_before_their_rows(tmp_path: Path) -> None:
     for day in range(4):
         write_day(log, clock, day)
     clock.advance_s(-1)  # the clock stands just before the fourth midnight
+    settle(log, clock)
+    foreseen = foresee_retention(log, clock)
     report = retain_now(log, clock)
+    assert (foreseen.predictions, foreseen.values) == (0, report.values)
     assert report.predictions == 0
     assert report.values == {"input_note": 20, "input_a__b": 20, "context_note": 20}
     rows = PredictionLog(log).predictions().read_all().sort_by("prediction_id").to_pylist()
@@ -66,7 +69,12 @@ def test_beyond_the_largest_size_the_oldest_go_first(tmp_path: Path) -> None:
         Keeper(log, clock).run_once()
     size = retain_now(log, clock).bytes_after
     log = deployment(tmp_path, f"retention_days = 30\nmax_gb = {size / 2e9:.9f}")
+    foreseen = foresee_retention(log, clock)
+    assert foreseen.bytes_after == foreseen.bytes_before == size
     report = retain_now(log, clock)
+    assert (foreseen.reason, foreseen.predictions, foreseen.labels, foreseen.cutoff_us) == (
+        "size", report.predictions, report.labels, report.cutoff_us,
+    )  # fmt: skip
     assert report.reason == "size"
     assert report.bytes_after < report.bytes_before
     assert report.predictions == pytest.approx(1100, abs=200)

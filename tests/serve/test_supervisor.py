@@ -7,10 +7,12 @@ import http.client
 import json
 import os
 import signal
+import sqlite3
 import ssl
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -126,6 +128,25 @@ def test_promotion_and_rollback_under_load_fail_no_request(tmp_path: Path) -> No
         assert traffic.unanswered == []
         assert traffic.refused == []
         assert traffic.not_accepted == 0
+
+
+def test_a_registry_that_cannot_be_read_ends_no_service_and_is_read_again_when_it_can(tmp_path: Path) -> None:
+    deployment = make_deployment(tmp_path)
+    path = deployment.registry_url.removeprefix("sqlite:///")
+    with ServeProcess(tmp_path) as service:
+        service.wait_for(lambda: service.ask("GET", "/readyz")[0] == 200)
+        worker = service.workers()
+        with closing(sqlite3.connect(path)) as registry:
+            registry.execute("ALTER TABLE route RENAME TO route_elsewhere")
+            registry.commit()
+            service.wait_for(lambda: service.log.read_text().count("the route table cannot be read") >= 2)
+            status, answer = service.ask("POST", "/predict", {"a": 1, "b": 0})
+            assert (status, answer["model_version"]) == (200, "1")
+            assert (service.process.poll(), service.workers()) == (None, worker)
+            registry.execute("ALTER TABLE route_elsewhere RENAME TO route")
+            registry.commit()
+        promote(deployment, "2")
+        service.wait_for(lambda: service.ask("POST", "/predict", {"a": 1, "b": 0})[1]["model_version"] == "2")
 
 
 def test_when_the_supervisor_is_killed_nobody_stays_behind_and_a_restart_just_works(tmp_path: Path) -> None:

@@ -16,6 +16,10 @@ import click
 from holdfast.cli.options import folder_option, json_option, open_deployment, print_json
 from holdfast.spec import Deployment
 
+KEEPER_NICENESS = 5
+"""Where cores are short the workers go first: rows that are spooled can wait, callers cannot. The keeper still
+gets a fourth of a core that it must share, and needs a tenth at the workers' full rate."""
+
 if TYPE_CHECKING:
     from holdfast.alerts import LogAlarms
     from holdfast.serve import Served
@@ -111,6 +115,7 @@ def keep_command(folder: Path, *, once: bool, as_json: bool) -> None:
         else:
             click.echo(f"Moved {report.predictions} predictions and {report.labels} labels.")
         return
+    os.nice(KEEPER_NICENESS)
     stop = stop_on_signal()
     with _log_alarms(deployment) as alarms:
         Keeper(

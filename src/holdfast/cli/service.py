@@ -17,8 +17,8 @@ from holdfast.cli.options import folder_option, json_option, open_deployment, pr
 from holdfast.spec import Deployment
 
 KEEPER_NICENESS = 5
-"""Where cores are short the workers go first: rows that are spooled can wait, callers cannot. The keeper still
-gets a fourth of a core that it must share, and needs a tenth at the workers' full rate."""
+"""Where cores are short the workers go first: rows that are spooled can wait, callers cannot. Of a core that
+it shares with one worker the keeper still gets a fourth."""
 
 if TYPE_CHECKING:
     from holdfast.alerts import LogAlarms

@@ -60,6 +60,10 @@ def test_every_protocol_leads_to_the_deployment_that_it_names(service: ServeProc
         assert service.ask("GET", f"/v1/models/{kind.name}")[1]["name"] == kind.name
         described = service.ask("GET", below(kind.name, "/openapi.json"))[1]
         assert described["info"]["title"] == kind.name
+        assert described["servers"] == [{"url": below(kind.name, "")}]
+        links = service.ask("GET", below(kind.name, "/"))[1]["links"]
+        assert links["predict"] == below(kind.name, "/predict")
+        assert service.ask("GET", links["describe"])[1] == described
         assert service.ask("GET", below(kind.name, "/readyz")) == (200, {"ready": True})
         assert service.ask("GET", below(kind.name, "/"))[1]["name"] == kind.name
         assert service.ask("GET", below(kind.name, ""))[1]["name"] == kind.name

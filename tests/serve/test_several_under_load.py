@@ -329,3 +329,51 @@ def test_a_reload_takes_all_checklists_over_or_none_of_them(tmp_path: Path) -> N
             service.wait_for(lambda said=said: said in service.log.read_text())
         assert service.workers() == now
         assert service.ask("POST", "/deployments/ward/predict", row)[0] == 200
+
+
+def test_a_registry_that_is_destroyed_takes_nothing_from_the_other_deployment(tmp_path: Path) -> None:
+    toml = COMMON.replace("cores = 2", "cores = 1")
+    linear, ward = make(tmp_path / "a", LINEAR, toml), make(tmp_path / "b", WARD, toml)
+    row = {"age": 3, "city": "north"}
+    with ServeProcess(linear.folder, others=[ward.folder]) as service:
+        ask = service.ask
+        (ward.folder / "registry.db").write_bytes(b"garbage" * 4000)
+        service.wait_for(lambda: "ward: the route table cannot be read" in service.log.read_text())
+        index = {(one["name"], one["version"]): one for one in ask("POST", "/v2/repository/index", {})[1]}
+        assert index["linear", "1"]["state"] == "READY"
+        assert "registry cannot be read" in index["ward", ""]["reason"]
+        assert ask("POST", "/deployments/ward/v2/repository/index", {})[0] == 409
+        body = {"parameters": {"version": "2"}}
+        assert ask("POST", "/v2/repository/models/ward/load", body)[0] == 409
+        assert ask("POST", "/v2/repository/models/linear/load", body) == (200, {})
+        # What is known goes on, and can be unloaded and brought back.
+        assert ask("POST", "/deployments/ward/predict", row)[0] == 200
+        assert ask("POST", "/v2/repository/models/ward/unload") == (200, {})
+        assert ask("POST", "/deployments/ward/predict", row)[0] == 404
+        assert ask("POST", "/v2/repository/models/ward/load") == (200, {})
+        assert ask("POST", "/deployments/ward/predict", row)[0] == 200
+        promote(linear, "2")
+        service.wait_for(
+            lambda: ask("POST", "/deployments/linear/predict", {"a": 1, "b": 0})[1]["prediction"] == 5
+        )
+
+
+def test_a_version_beyond_its_own_deployment_s_memory_is_refused_whatever_the_others_have_left(
+    tmp_path: Path,
+) -> None:
+    toml = COMMON.replace("cores = 2", "cores = 1")
+    small = make(tmp_path / "a", LINEAR, f"{toml}memory_mb = 64\n")
+    ward = make(tmp_path / "b", WARD, toml)
+    (folder,) = [one for one in small.artifacts_folder.iterdir() if one.name == version_folder(small, "2")]
+    (folder / "padding").write_bytes(b"\0" * 80 * 2**20)
+    body = {"parameters": {"version": "2"}}
+    with ServeProcess(small.folder, others=[ward.folder]) as service:
+        status, error = service.ask("POST", "/v2/repository/models/linear/load", body)
+        assert (status, "memory_mb = 64" in error["error"]) == (409, True)
+        assert service.ask("POST", "/v2/repository/models/ward/load", body) == (200, {})
+        assert service.ask("POST", "/deployments/linear/predict", {"a": 1, "b": 0})[1]["prediction"] == 2.0
+
+
+def version_folder(deployment: Deployment, version: str) -> str:
+    with Registry.open(deployment.registry_url, SystemClock()) as registry:
+        return registry.version(version).artifact_folder

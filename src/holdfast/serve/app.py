@@ -47,7 +47,14 @@ _NDJSON: Final = frozenset({"application/x-ndjson", "application/jsonl", "applic
 
 
 def make_app(
-    service: Service, *, version: str, run_folder: Path, replica: str, workers: int, dashboard: str = ""
+    service: Service,
+    *,
+    version: str,
+    run_folder: Path,
+    replica: str,
+    workers: int,
+    dashboard: str = "",
+    below: str = "",
 ) -> Starlette:
     """The app of one deployment in a worker, as if it were alone.
 
@@ -58,10 +65,10 @@ def make_app(
         replica: this worker's name there.
         workers: of the whole service, for `/metrics`.
         dashboard: path of the socket at which pages are had; "": there are none.
+        below: path before all of its own, where it is not alone.
     """
     routes = _Routes(service, version=version, run_folder=run_folder, replica=replica, workers=workers)
-    routes.dashboard = dashboard
-
+    routes.dashboard, routes.below = dashboard, below
     return Starlette(routes=routes.table(), exception_handlers={HTTPException: on_http_error})
 
 
@@ -77,7 +84,7 @@ class _Routes:
         self._workers = workers
         self._streams: Streams | None = None
         self._forwarder: Forwarder | None = None
-        self.dashboard = ""
+        self.dashboard = self.below = ""
 
     def table(self) -> list[BaseRoute]:
         model, pinned = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
@@ -206,11 +213,11 @@ class _Routes:
                 "ready": self._service.ready,
                 "holdfast": self._version,
                 "links": {
-                    "predict": PREDICT,
+                    "predict": f"{self.below}{PREDICT}",
                     "infer": INFER.format(model=self._service.name),
-                    "labels": "/labels",
-                    "describe": "/openapi.json",
-                    "metrics": "/metrics",
+                    "labels": f"{self.below}/labels",
+                    "describe": f"{self.below}/openapi.json",
+                    "metrics": f"{self.below}/metrics",
                 },
             }
         )
@@ -270,4 +277,7 @@ class _Routes:
         champion = self._service.champion
         signature = champion.lane.model.signature if champion else None
         version = champion.lane.version if champion else None
-        return json_response(openapi(self._service.checklist, signature, version, self._service.examples))
+        document = openapi(self._service.checklist, signature, version, self._service.examples)
+        if self.below:
+            document["servers"] = [{"url": self.below}]
+        return json_response(document)

@@ -142,14 +142,16 @@ class Holdings:
                 self._begin(self._acts[0])
 
     def _begin(self, act: _Act) -> None:
+        from sqlalchemy.exc import SQLAlchemyError  # loaded with the registry
+
         ask = act.ask
         try:
             if ask.act == "load":
                 self._begin_load(act)
             elif ask.act == "unload":
                 self._begin_unload(act)
-        except HoldfastError as error:
-            act.error = str(error)
+        except (HoldfastError, SQLAlchemyError) as error:
+            act.error = _text(error)
             act.waiting = []
 
     def _begin_load(self, act: _Act) -> None:
@@ -217,12 +219,15 @@ class Holdings:
             act.waiting.append((worker, message.version))
 
     def _end(self, act: _Act) -> None:
+        from sqlalchemy.exc import SQLAlchemyError  # loaded with the registry
+
         ask = act.ask
         version = act.version
+        if act.error is None and (version is not None or act.whole == "load"):
+            act.error = self._over_budget(0)
         if act.whole == "load" and act.error is not None:
             self._tell_whole(withdrawn=True)  # as before: what cannot be loaded keeps nobody waiting
         if version is not None:
-            act.error = act.error or self._over_budget(0)
             if act.error is not None:
                 self._reasons[version] = act.error
                 if self._held.pop(version, None) is not None:
@@ -235,8 +240,9 @@ class Holdings:
         try:
             versions = self._states()
             unknown = act.error is not None and ask.version not in {None, *(one.version for one in versions)}
-        except HoldfastError as error:
-            act.error = act.error or str(error)
+        except (HoldfastError, SQLAlchemyError) as error:
+            if ask.act == "index":  # what was to be done is done, whatever can be told of it
+                act.error = _text(error)
         self._send_one(act.asker, Told(ask.ticket, act.error, unknown, versions))
 
     def _over_budget(self, more_bytes: int) -> str | None:
@@ -254,7 +260,8 @@ class Holdings:
             )
         if self._service_memory_mb is None:
             return None
-        used = sum(one.memory_bytes for one in self._states())
+        present = {*self._held, *self._answering()}
+        used = sum(size for (_, version), size in self._memory_bytes.items() if version in present)
         wanted_mb = (used + more_bytes * len(workers)) / _MIB
         if wanted_mb > own_mb:
             return (
@@ -266,12 +273,15 @@ class Holdings:
     def _champion(self) -> str | None:
         return None if self.registry is None else self.registry.route().champion
 
+    def _answering(self) -> set[str | None]:
+        """The version with which each worker answers who names none."""
+        return {one.answered.get(self.deployment.name, (0, None))[1] for one in self._workers()}
+
     def _states(self) -> tuple[VersionState, ...]:
         if self.registry is None:
             return ()
         champion = self._champion()
-        name = self.deployment.name
-        answering = {one.answered.get(name, (0, None))[1] for one in self._workers()}
+        answering = self._answering()
         states = []
         for one in self.registry.versions():
             version = one.version
@@ -291,6 +301,15 @@ class Holdings:
                 )
             )
         return tuple(states)
+
+
+def _text(error: Exception) -> str:
+    """What a caller is told; a database's own message says more than callers need."""
+    return (
+        str(error)
+        if isinstance(error, HoldfastError)
+        else f"the registry cannot be read: {type(error).__name__}"
+    )
 
 
 def _size_bytes(folder: Path) -> int:

@@ -25,7 +25,7 @@ from holdfast.infer import (
     UnknownModelError,
     resident_bytes,
 )
-from holdfast.serve.control import Ask, Held, Hold, Message, Release, Released, Told
+from holdfast.serve.control import Ask, Held, Hold, Message, Release, Released, Told, VersionState
 from holdfast.serve.errors import RepositoryError
 from holdfast.serve.responses import json_response, read_json_body
 from holdfast.serve.service import Service
@@ -198,8 +198,11 @@ def repository_of(service: Service) -> Repository:
 
 
 async def index_of(services: Sequence[Service], asked: IndexRequest) -> list[dict[str, Any]]:
-    """Every registered version of these deployments, and whether it answers."""
-    told = await asyncio.gather(*(repository_of(one).ask("index") for one in services))
+    """Every registered version of these deployments, and whether it answers.
+
+    Of several, one that cannot tell is an entry that says why.
+    """
+    told = await asyncio.gather(*(_told(one, alone=len(services) == 1) for one in services))
     return [
         {
             "name": service.name,
@@ -213,6 +216,16 @@ async def index_of(services: Sequence[Service], asked: IndexRequest) -> list[dic
         for one in said.versions
         if one.loaded or not asked.ready
     ]
+
+
+async def _told(service: Service, *, alone: bool) -> Told:
+    try:
+        return await repository_of(service).ask("index")
+    except (NotReadyError, RepositoryError) as error:
+        if alone:
+            raise
+        unknown = VersionState("", loaded=False, champion=False, reason=str(error), memory_bytes=0)
+        return Told(0, None, unknown=False, versions=(unknown,))
 
 
 async def read_request(request: Request, limit_bytes: int, kind: Any) -> Any:

@@ -23,7 +23,7 @@ import uvloop
 from holdfast.errors import HoldfastError
 from holdfast.serve.app import make_app
 from holdfast.serve.connection_state import WorkerState
-from holdfast.serve.control import Drain, Message, Reader, Start, frame, receive_one
+from holdfast.serve.control import DEPLOYMENTS, Drain, Message, Reader, Start, frame, receive_one
 from holdfast.serve.metrics import show
 from holdfast.serve.protocol import HotProtocol
 from holdfast.serve.resident import Resident
@@ -129,6 +129,7 @@ class Worker:
             apps[name] = make_app(
                 one.service, version=version, run_folder=place, replica=replica, workers=workers,
                 dashboard=one.dashboard,
+                below="" if self._services.alone else f"{DEPLOYMENTS}{name}",
             )  # fmt: skip
             shows[name] = partial(show, one.service, place, replica, workers)
         dashboards = any(one.dashboard for one in self._residents)

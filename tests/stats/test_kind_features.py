@@ -153,7 +153,7 @@ def test_projections_of_unit_vectors_are_the_signs_and_their_mean_square_is_the_
     found = embedding_features(np.eye(32), seed=5)
     assert found["norm"] == pytest.approx(np.ones(32))
     for number in range(8):
-        assert found[f"projection {number + 1} of seed 5"] == pytest.approx(signs[number] / math.sqrt(32))
+        assert found[f"projection_{number + 1}_seed_5"] == pytest.approx(signs[number] / math.sqrt(32))
     x = np.random.default_rng(1).normal(size=(1, 64))
     many = np.array([list(embedding_features(x, seed, 50).values())[1:] for seed in range(100)])
     assert np.mean(many**2) == pytest.approx(float((x**2).mean()), rel=0.1)

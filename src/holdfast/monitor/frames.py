@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final
@@ -20,7 +20,7 @@ from holdfast.monitor.diagnosis import Diagnosis
 from holdfast.monitor.errors import MonitorError
 from holdfast.monitor.explaining import Explainer
 from holdfast.monitor.judge import Settings, judge
-from holdfast.monitor.kinds import OwnColumns, free_texts, measured
+from holdfast.monitor.kinds import Kinds, OwnColumns
 from holdfast.monitor.profiling import profiles
 from holdfast.monitor.reference import ReferenceModel
 from holdfast.monitor.rows import Rows
@@ -34,6 +34,7 @@ from holdfast.monitor.streams import (
 from holdfast.monitor.targets import Targets, read_targets
 from holdfast.monitor.windows import cut, describe_strays, propose_window, without_strays
 from holdfast.spec import Duration, FalseAlarmBudget, WindowSize
+from holdfast.stats import RATE_HZ
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -71,6 +72,8 @@ def diagnose(
     explain: bool | None = None,
     options: bool = False,
     columns: OwnColumns | None = None,
+    kinds: Mapping[str, str] | None = None,
+    audio_rate_hz: float = RATE_HZ,
 ) -> Diagnosis:
     """Has the data drifted, has the concept, since when, and in which columns?
 
@@ -96,8 +99,12 @@ def diagnose(
             a classifier to tell the rows apart, without an alarm or labels too.
         options: whether to try, on the labelled rows since the change, what could be done about it: leave it,
             recalibrate, move the threshold, retrain, wait for labels (some more seconds).
-        columns: further columns to be judged: by name, a function of the Arrow table that gives one value a
-            row. Moments are judged by hour, weekday and age, free text by its length and its signs.
+        columns: further columns to be judged: by name, a function of an Arrow table of any of the rows that
+            gives one value a row. Moments are judged by hour, weekday and age, free text by its length, signs
+            and unseen words; images, sounds and embeddings by features with names.
+        kinds: of columns where the type does not tell: `"image"`, `"audio"`, `"embedding"` or `"text"`. Found
+            out otherwise: lists of lists, bytes or paths of picture and WAV files, lists of one length.
+        audio_rate_hz: samples per second of sounds that do not bring their rate along.
 
     Returns:
         The verdict; print it, or take `.to_json()`.
@@ -116,9 +123,7 @@ def diagnose(
     budget = FalseAlarmBudget.parse(false_alarms) if isinstance(false_alarms, str) else false_alarms
     delay = Duration.parse(label_delay) if isinstance(label_delay, str) else label_delay
     notes = _Notes()
-    streams = (
-        open_streams(reference, current) if target is None and explain is not True and not columns else None
-    )
+    streams = open_streams(reference, current) if target is None and explain is not True else None
     if streams is not None:
         return _diagnose_streams(
             *streams,
@@ -128,6 +133,7 @@ def diagnose(
             tolerance_sd=tolerance_sd,
             min_rows=min_rows,
             notes=notes,
+            measuring={"own": columns, "kinds": kinds, "rate_hz": audio_rate_hz},
         )
     old, new = _table(reference, "reference"), _table(current, "current")
     time = time or _only_time(old, new, notes)
@@ -135,11 +141,16 @@ def diagnose(
         _require(name, role, old, new)
     old, old_time = _by_time(old, time, "reference")
     new, new_time = _by_time(new, time, "current")
-    texts = [name for name in free_texts(old) if name not in {target, prediction, score, time}]
-    old, new = (
-        measured(table, texts, time, moments, columns or {})
-        for table, moments in ((old, old_time), (new, new_time))
+    measuring = Kinds.fit(
+        old,
+        apart={name for name in (target, prediction, score) if name is not None},
+        time=time,
+        own=columns,
+        kinds=kinds,
+        rate_hz=audio_rate_hz,
     )
+    old = measuring.apply(old, old_time, reference=True)
+    new = measuring.apply(new, new_time, reference=False)
     inputs = _inputs(old, new, {target, time} - {None}, notes)
     targets = read_targets(old, new, target=target, prediction=prediction, score=score, inputs=inputs)
     for line in targets.notes:
@@ -213,6 +224,7 @@ def _diagnose_streams(
     tolerance_sd: float,
     min_rows: int,
     notes: _Notes,
+    measuring: dict[str, Any],
 ) -> Diagnosis:
     """Large Parquet files without labels: batch by batch, in memory that does not grow with their rows."""
     shape = current.empty()
@@ -221,7 +233,9 @@ def _diagnose_streams(
     for name, role in ((prediction, "prediction"), (score, "score"), (time, "time")):
         _require(name, role, reference.empty(), shape)
     outputs = {name for name in (prediction, score) if name is not None}
-    fitted = _fitted_on_sample(reference, shape, time, outputs, notes)
+    kinds = Kinds.fit(reference.sample(), apart=outputs, time=time, words=False, **measuring)
+    reference, current = reference.measured(kinds, time), current.measured(kinds, time)
+    fitted = _fitted_on_sample(reference, current.empty(), time, outputs, notes)
     times = current.times(time)
     if size is None:
         size = propose_window(current.rows, None if times is None else np.sort(times))

@@ -1,14 +1,17 @@
-"""Columns that no bins fit: moments and free text, as numbers that say what can change about them."""
+"""Columns that no bins fit: moments, texts, images, sounds, embeddings, as numbers that say what changes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.monitor.cells import cells, kind_of
 from holdfast.monitor.errors import MonitorError
+from holdfast.stats import MEASURED_KINDS, RATE_HZ, HashedVocabulary, feature_names, kind_features
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,6 +25,14 @@ _LEAST_ROWS: Final = 200
 _WORDS: Final = 3.0
 """Words in a mean text: shorter ones are names, codes and keys."""
 _SAMPLE: Final = 5000
+_LARGE_SAMPLE: Final = 20
+"""Values whose greatest tells the scale."""
+_LARGE_BATCH: Final = 64
+"""Large values held at a time."""
+_PLAIN_BYTES: Final = 4
+"""Whole numbers of fewer bytes are what a camera or microphone made, and their type says the scale."""
+SAID_KINDS: Final = (*MEASURED_KINDS, "text")
+"""Kinds that `diagnose` may be told of."""
 
 
 def free_texts(table: pa.Table) -> list[str]:
@@ -41,54 +52,219 @@ def free_texts(table: pa.Table) -> list[str]:
     return found
 
 
-def measured(
-    table: pa.Table,
-    texts: list[str],
-    time: str | None,
-    time_us: NDArray[np.int64] | None,
-    own: OwnColumns,
-) -> pa.Table:
-    """The table with numbers in the place of moments and free texts, and with the columns of your own.
+@dataclass(frozen=True, slots=True)
+class Large:
+    """A column of images, sounds or embeddings."""
 
-    Args:
-        table: of the reference or current.
-        texts: from `free_texts` of the reference.
-        time: column of the time of each row, left as it is.
-        time_us: its values; None: moments have no age.
-        own: by name, what makes a column.
+    kind: str
+    rate_hz: float
+    full_scale: float | None = None
+    """What the greatest value means where the type does not say it; None: the type says it."""
 
-    Raises:
-        MonitorError: a column of your own fails or has another length.
-    """
+    @classmethod
+    def fit(cls, kind: str, held: pa.ChunkedArray, rate_hz: float) -> Large:
+        """The scale from the first values of the reference: 8 bits are often stored as 64."""
+        some = [array for array, _ in cells(held.slice(0, _LARGE_SAMPLE)) if array is not None]
+        return cls(kind, rate_hz, _full_scale(kind, some))
+
+    def parts(self, held: pa.ChunkedArray) -> Iterator[tuple[str, Any]]:
+        """Its features, a value a row."""
+        columns: dict[str, list[Any]] = {name: [] for name in feature_names(self.kind)}
+        batch: list[NDArray[Any] | None] = []
+        rates: list[float] = []
+
+        def measure() -> None:
+            # One rate after another: sounds of one column mostly share theirs.
+            for rate in dict.fromkeys(rates):
+                chosen = [value if mine == rate else None for value, mine in zip(batch, rates, strict=True)]
+                found = kind_features(self.kind, chosen, rate)
+                for name, numbers in found.items():
+                    if rate == rates[0]:
+                        columns[name].append(numbers)
+                    else:
+                        columns[name][-1] = np.where(np.isnan(numbers), columns[name][-1], numbers)
+            batch.clear()
+            rates.clear()
+
+        for array, rate in cells(held):
+            batch.append(self._scaled(array))
+            rates.append(rate or self.rate_hz)
+            if len(batch) == _LARGE_BATCH:
+                measure()
+        measure()
+        for name, parts in columns.items():
+            yield name, np.concatenate(parts) if parts else np.empty(0)
+
+    def _scaled(self, array: NDArray[Any] | None) -> NDArray[Any] | None:
+        if array is None or self.full_scale is None or array.dtype.itemsize < _PLAIN_BYTES:
+            return array
+        return array.astype(np.float64) / self.full_scale
+
+
+def _full_scale(kind: str, some: list[NDArray[Any]]) -> float | None:
+    """Of numbers in types wider than any camera or microphone makes."""
+    wide = [one for one in some if one.dtype.itemsize >= _PLAIN_BYTES and one.size]
+    if kind == "embedding" or not wide:
+        return None
+    top = float(max(np.nanmax(np.abs(one)) for one in wide))
+    steps = {"image": (2.0, 255.0, 65_535.0), "audio": (8.0, 32_768.0, 2.0**31)}[kind]
+    if all(one.dtype.kind == "f" for one in wide) and not top > steps[0]:
+        return 1.0
+    return steps[1] if top <= steps[1] else steps[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """A column of free text."""
+
+    vocabulary: HashedVocabulary | None = field(default=None, repr=False)
+    """None: the words are not looked at."""
+
+    def parts(self, held: pa.ChunkedArray, *, own: bool) -> Iterator[tuple[str, Any]]:
+        """Lengths, shares of signs, and the share of words that no (other) text of the reference holds."""
+        import pyarrow as pa
+
+        if not (pa.types.is_string(held.type) or pa.types.is_large_string(held.type)):
+            held = held.cast(pa.string())
+        yield from _of_texts(held)
+        if self.vocabulary is not None:
+            known = self.vocabulary
+            rates = [
+                np.nan if text is None else known.unseen_rate(text, own=own) for text in held.to_pylist()
+            ]
+            yield "unseen words", np.array(rates, dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class Kinds:
+    """How the columns of a reference are measured that no bins fit; fitted once, applied to any rows."""
+
+    large: Mapping[str, Large]
+    texts: Mapping[str, Texts]
+    own: OwnColumns
+    time: str | None
+    moments: tuple[str, ...]
+
+    @classmethod
+    def fit(
+        cls,
+        table: pa.Table,
+        *,
+        apart: Collection[str] = (),
+        time: str | None = None,
+        own: OwnColumns | None = None,
+        kinds: Mapping[str, str] | None = None,
+        rate_hz: float = RATE_HZ,
+        words: bool = True,
+    ) -> Kinds:
+        """From the rows of a reference.
+
+        Args:
+            table: the reference, or a sample of it.
+            apart: columns that are answers or truth.
+            time: column of the time of each row, left as it is.
+            own: by name, what makes a column.
+            kinds: kinds that are said rather than found out.
+            rate_hz: of sounds that do not bring their rate along.
+            words: whether the rows are the whole reference, so that its words are known.
+
+        Raises:
+            MonitorError: a kind is said of no column, or there is no such kind.
+        """
+        said = dict(kinds or {})
+        for name, kind in said.items():
+            if name not in table.column_names or kind not in SAID_KINDS:
+                raise MonitorError(
+                    "a kind is said of a column that cannot be",
+                    where=f"kinds[{name!r}]",
+                    expected=", ".join(SAID_KINDS) + ", of a column of the reference",
+                    received=kind if name in table.column_names else "no such column",
+                )
+        large, moments = {}, []
+        for column in table.schema:
+            if column.name in apart or column.name == time:
+                continue
+            held = table.column(column.name)
+            found = said.get(column.name) or kind_of(held)
+            if found in MEASURED_KINDS:
+                large[column.name] = Large.fit(str(found), held, rate_hz)
+            elif found is None and _is_moment(column.type):
+                moments.append(column.name)
+        left = [name for name in table.column_names if name not in {*apart, *large, *said, time}]
+        free = [*free_texts(table.select(left)), *(name for name, kind in said.items() if kind == "text")]
+        texts = {}
+        for name in free:
+            known = (text for text in table.column(name).to_pylist() if text is not None) if words else None
+            texts[name] = Texts(None if known is None else HashedVocabulary.fit(known))
+        return cls(large, texts, own or {}, time, tuple(moments))
+
+    @property
+    def plain(self) -> bool:
+        """Whether every column is judged as it is."""
+        return not (self.large or self.texts or self.own or self.moments)
+
+    def apply(self, table: pa.Table, time_us: NDArray[np.int64] | None, *, reference: bool) -> pa.Table:
+        """The table with numbers in the place of what no bins fit, and with the columns of your own.
+
+        Args:
+            table: any rows.
+            time_us: the time of each; None: moments have no age.
+            reference: whether they are those that the words were taken from.
+
+        Raises:
+            MonitorError: a column of your own fails or has another length.
+        """
+        import pyarrow as pa
+
+        if self.plain:
+            return table
+        names, columns = [], []
+        for column in table.schema:
+            held = table.column(column.name)
+            parts: Iterator[tuple[str, Any]] | None = None
+            if column.name in self.moments and _is_moment(column.type):
+                parts = _of_moments(held, time_us)
+            elif column.name in self.texts:
+                parts = self.texts[column.name].parts(held, own=reference)
+            elif column.name in self.large:
+                parts = self.large[column.name].parts(held)
+            if parts is None:
+                names.append(column.name)
+                columns.append(held)
+                continue
+            for what, values in parts:
+                names.append(f"{column.name}: {what}")
+                columns.append(pa.array(values) if isinstance(values, np.ndarray) else values)
+        return self._with_own(table, pa.table(columns, names=names))
+
+    def _with_own(self, table: pa.Table, result: pa.Table) -> pa.Table:
+        import pyarrow as pa
+
+        for name, make in self.own.items():
+            try:
+                result = result.append_column(name, pa.array(np.asarray(make(table))))
+            except Exception as error:
+                raise MonitorError(
+                    "a column of your own cannot be made",
+                    where=name,
+                    expected=f"an array of {table.num_rows} numbers or texts",
+                    received=f"{type(error).__name__}: {error}",
+                ) from error
+        return result
+
+    def sources(self, names: Sequence[str], held: Sequence[str]) -> list[str]:
+        """The columns that must be read so that these can be made."""
+        if self.own:
+            return list(held)  # what a function looks at is not known
+        apart = {*self.large, *self.texts, *self.moments}
+        needed = {name for name in apart if any(one.startswith(f"{name}: ") for one in names)}
+        return [name for name in held if name in needed or name in names]
+
+
+def _is_moment(kind: pa.DataType) -> bool:
     import pyarrow as pa
 
-    names, columns = [], []
-    for column in table.schema:
-        held = table.column(column.name)
-        parts: Iterator[tuple[str, Any]] | None = None
-        if column.name != time and (pa.types.is_timestamp(column.type) or pa.types.is_date(column.type)):
-            parts = _of_moments(held, time_us)
-        elif column.name in texts:
-            parts = _of_texts(held)
-        if parts is None:
-            names.append(column.name)
-            columns.append(held)
-            continue
-        for what, values in parts:
-            names.append(f"{column.name}: {what}")
-            columns.append(values)
-    result = pa.table(columns, names=names)
-    for name, make in own.items():
-        try:
-            result = result.append_column(name, pa.array(np.asarray(make(table))))
-        except Exception as error:
-            raise MonitorError(
-                "a column of your own cannot be made",
-                where=name,
-                expected=f"an array of {table.num_rows} numbers or texts",
-                received=f"{type(error).__name__}: {error}",
-            ) from error
-    return result
+    return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
 
 
 def _of_moments(held: pa.ChunkedArray, time_us: NDArray[np.int64] | None) -> Iterator[tuple[str, Any]]:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.artifact import Signature
-from holdfast.monitor.columns import column_values, flat_array
+from holdfast.artifact import Column, Signature
+from holdfast.monitor.cells import cells
+from holdfast.monitor.columns import array_values, column_values, flat_array
+from holdfast.monitor.kinds import Texts
 from holdfast.monitor.rows import ColumnValues, Rows, Task
 from holdfast.prediction_log import label_text
-from holdfast.stats import Coded
+from holdfast.stats import Coded, HashedVocabulary, feature_names, kind_features
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,6 +34,8 @@ class Translation:
     signature: Signature
     accuracy: Mapping[str, float] = field(default_factory=dict)
     """Multiclass: the share of right answers in the reference, by the class that was answered."""
+    texts: Mapping[str, Texts] = field(default_factory=dict)
+    """Inputs of free text."""
 
     @property
     def task(self) -> Task:
@@ -45,8 +49,19 @@ class Translation:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Names of the scalar inputs."""
-        return tuple(column.name for column in self.signature.columns if not column.shape)
+        """Names of the inputs that are judged as they are."""
+        return tuple(
+            column.name
+            for column in self.signature.columns
+            if not column.shape and column.name not in self.texts
+        )
+
+    @property
+    def large(self) -> tuple[Column, ...]:
+        """The inputs that are judged by features of their kind."""
+        return tuple(
+            column for column in self.signature.columns if column.shape and feature_names(column.kind)
+        )
 
     def reference(self, table: pa.Table) -> Rows:
         """The stored reference, in order of time where it has times."""
@@ -58,12 +73,17 @@ class Translation:
             order = np.argsort(numbers, kind="stable")
             table, time_us = table.take(order), numbers[order]
         columns: dict[str, ColumnValues] = {name: column_values(table, name) for name in self.inputs}
+        columns |= self._measured(table, "", own=True)
         labels = table.column("label") if "label" in table.column_names else None
         return self._rows(columns, table, "probability", labels, time_us)
 
     def log_columns(self, present: Sequence[str]) -> list[str]:
         """What to read of the log."""
-        wanted = [*(f"input_{name}" for name in self.inputs), PREDICTION, SCORE, "time", "model_version"]
+        wanted = [f"input_{column.name}" for column in self.signature.columns if not column.shape]
+        for column in self.large:
+            wanted.append(f"input_{column.name}")
+            wanted += [f"feature_{column.name}_{feature}" for feature in feature_names(column.kind)]
+        wanted = [*wanted, PREDICTION, SCORE, "time", "model_version"]
         return [name for name in wanted if name in present]
 
     def log(self, table: pa.Table) -> Rows:
@@ -76,7 +96,30 @@ class Translation:
         columns: dict[str, ColumnValues] = {
             name: column_values(table, f"input_{name}") for name in self.inputs
         }
+        columns |= self._measured(table, "input_", own=False)
         return self._rows(columns, table, SCORE, table.column("y"), numbers[order])
+
+    def _measured(self, table: pa.Table, prefix: str, *, own: bool) -> dict[str, ColumnValues]:
+        """Features of texts and large inputs.
+
+        Those of an input that the log stores beside the row were measured when it was answered.
+        """
+        found: dict[str, ColumnValues] = {}
+        for name, texts in self.texts.items():
+            if prefix + name in table.column_names:
+                for what, values in texts.parts(table.column(prefix + name), own=own):
+                    found[f"{name}: {what}"] = (
+                        values if isinstance(values, np.ndarray) else array_values(values)
+                    )
+        for column in self.large:
+            features = large_features(table, prefix + column.name, column)
+            for what in feature_names(column.kind):
+                stored = column_values(table, f"feature_{column.name}_{what}")
+                values = features.get(what, np.full(table.num_rows, np.nan))
+                if isinstance(stored, np.ndarray):
+                    values = np.where(np.isnan(stored), values, stored)
+                found[f"{column.name}: {what}"] = values
+        return found
 
     def _rows(
         self,
@@ -159,6 +202,32 @@ class _Texts:
         return np.array([*(of(word) for word in self.words), missing])[self.codes]
 
 
+def large_features(table: pa.Table, name: str, column: Column) -> dict[str, NDArray[np.float64]]:
+    """Features of a column of lists, in the type and shape that the model takes; none where it is absent.
+
+    A list in the log is flat, so an image of free height and width has no shape there, and no features.
+    """
+    import pyarrow as pa
+
+    if name not in table.column_names or pa.types.is_null(table.column(name).type):
+        return {}
+    values: list[NDArray[np.generic] | None] = []
+    for array, _ in cells(table.column(name)):
+        shaped = None
+        if array is not None:
+            # As it was when it was answered: the log's lists are of 64 bits.
+            typed = array.astype(column.dtype) if column.dtype != "string" else array
+            if array.ndim == len(column.shape):
+                shaped = typed
+            elif column.shape.count(-1) <= 1:
+                try:
+                    shaped = typed.reshape(column.shape)
+                except ValueError:
+                    shaped = None
+        values.append(shaped)
+    return kind_features(column.kind, values)
+
+
 def _number(text: str) -> float:
     try:
         return float(text)
@@ -171,7 +240,12 @@ def read_reference(path: Path, signature: Signature) -> tuple[Translation, Rows]
     from pyarrow import parquet
 
     table = parquet.read_table(path)
-    translation = Translation(signature, _accuracy(table) if signature.task == "multiclass" else {})
+    free = [column.name for column in signature.columns if column.kind == "text" and not column.shape]
+    texts = {
+        name: Texts(HashedVocabulary.fit(text for text in table.column(name).to_pylist() if text is not None))
+        for name in free
+    }
+    translation = Translation(signature, _accuracy(table) if signature.task == "multiclass" else {}, texts)
     return translation, translation.reference(table)
 
 

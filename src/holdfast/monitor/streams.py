@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from holdfast.monitor.columns import column_values, flat_array
 from holdfast.monitor.errors import MonitorError
 from holdfast.monitor.features import Feature
+from holdfast.monitor.kinds import Kinds
 from holdfast.monitor.profiling import Measures, ProfileAdder, WindowProfile
 from holdfast.monitor.reference import PAIR_ROWS, ReferenceModel, merged, paired_columns
 from holdfast.monitor.rows import Rows
@@ -33,8 +34,14 @@ _STREAM_ROWS: Final = 1 << 15
 """Rows taken at a time: of 20 columns 5 MB, and as much again is read ahead."""
 _CORES: Final = min(4, os.cpu_count() or 1)
 """Threads that count columns; more would wait for memory."""
+_LARGE_VALUE_ROWS: Final = 1 << 8
+"""The same where values are images or sounds: of 100 kB each 25 MB."""
+_LARGE_VALUE_SAMPLE: Final = 1 << 14
+"""Rows of the sample then."""
 LARGE_ROWS: Final = 200_000
 """Smaller files are read whole: their bins are then exact."""
+LARGE_BYTES: Final = 1 << 28
+"""Or so many bytes, as files of images soon have."""
 SAMPLE_ROWS: Final = 1 << 17
 """Rows of the reference, from its begin, middle and end, on which the bins are fitted: a bin's share is then
 right within 0.1 %, and which share it is, is counted on all rows."""
@@ -46,6 +53,10 @@ class ParquetStream:
 
     path: Path
     file: Any = field(repr=False)
+    kinds: Kinds | None = None
+    """How columns are measured that no bins fit; None: every column is taken as it is."""
+    time_us: NDArray[np.int64] | None = field(default=None, repr=False)
+    """Of each row, where a moment's age needs it."""
 
     @classmethod
     def open(cls, path: Path) -> ParquetStream:
@@ -67,11 +78,31 @@ class ParquetStream:
         """In the whole file."""
         return int(self.file.metadata.num_rows)
 
-    def batches(self, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    def measured(self, kinds: Kinds, time: str | None) -> ParquetStream:
+        """The same file, with numbers in the place of columns that no bins fit."""
+        if kinds.plain:
+            return self
+        return replace(self, kinds=kinds, time_us=self.times(time) if kinds.moments else None)
+
+    def batches(self, names: Sequence[str]) -> Iterator[pa.RecordBatch | pa.Table]:
         """All rows in order, some columns."""
-        held = [name for name in names if name in self.file.schema_arrow.names]
+        import pyarrow as pa
+
+        present = self.file.schema_arrow.names
+        held = [name for name in names if name in present]
+        rows = _STREAM_ROWS
+        if self.kinds is not None:
+            held = self.kinds.sources(names, present)
+            rows = _LARGE_VALUE_ROWS if self.kinds.large else rows
+        first = 0
         for group in range(self.file.num_row_groups):
-            yield from self.file.iter_batches(batch_size=_STREAM_ROWS, row_groups=[group], columns=held)
+            for batch in self.file.iter_batches(batch_size=rows, row_groups=[group], columns=held):
+                if self.kinds is None:
+                    yield batch
+                    continue
+                some = None if self.time_us is None else self.time_us[first : first + batch.num_rows]
+                first += batch.num_rows
+                yield self.kinds.apply(pa.Table.from_batches([batch]), some, reference=True)
 
     def sample(self) -> pa.Table:
         """The first rows of row groups that are spread evenly over the file."""
@@ -80,20 +111,42 @@ class ParquetStream:
         groups = self.file.num_row_groups
         chosen = sorted({0, groups // 2, groups - 1})
         parts: list[pa.RecordBatch] = []
+        large = any(pa.types.is_nested(kind) or pa.types.is_binary(kind) for kind in self._types())
+        size = -(-(_LARGE_VALUE_SAMPLE if large else SAMPLE_ROWS) // len(chosen))
         for group in chosen:
-            read = self.file.iter_batches(batch_size=-(-SAMPLE_ROWS // len(chosen)), row_groups=[group])
+            read = self.file.iter_batches(batch_size=size, row_groups=[group])
             parts += islice(read, 1)
-        return pa.Table.from_batches(parts) if parts else self.empty()
+        if not parts:
+            return self.empty()
+        table = pa.Table.from_batches(parts)
+        if self.kinds is None:
+            return table
+        some = None
+        if self.time_us is not None:
+            starts = np.cumsum([0, *(self.file.metadata.row_group(n).num_rows for n in range(groups))])
+            some = np.concatenate(
+                [
+                    self.time_us[starts[group] : starts[group] + part.num_rows]
+                    for group, part in zip(chosen, parts, strict=True)
+                ]
+            )
+        return self.kinds.apply(table, some, reference=True)
+
+    def _types(self) -> list[Any]:
+        return [one.type for one in self.file.schema_arrow]
 
     def empty(self) -> pa.Table:
         """A table of its columns without rows."""
         import pyarrow as pa
 
         # `Schema.empty_table` would import pandas: a second and 60 MB.
-        return pa.Table.from_batches([], schema=self.file.schema_arrow)
+        empty = pa.Table.from_batches([], schema=self.file.schema_arrow)
+        return empty if self.kinds is None else self.kinds.apply(empty, _no_rows(self), reference=True)
 
     def extremes(self, name: str) -> tuple[float, float] | None:
         """Least and greatest value by the file's own statistics; None where they are not kept."""
+        if name not in self.file.schema_arrow.names:
+            return None  # made of another column
         position = self.file.schema_arrow.names.index(name)
         low, high = np.inf, -np.inf
         for group in range(self.file.num_row_groups):
@@ -121,6 +174,10 @@ class ParquetStream:
             raise _no_times(self.path, name, f"{held.type} with {held.null_count} missing")
         numbers: NDArray[np.int64] = flat_array(moments.cast(pa.int64()), np.int64)
         return numbers
+
+
+def _no_rows(source: ParquetStream) -> NDArray[np.int64] | None:
+    return None if source.time_us is None else np.empty(0, dtype=np.int64)
 
 
 def _no_times(path: Path, name: str, received: str) -> MonitorError:
@@ -178,7 +235,8 @@ def open_streams(reference: Any, current: Any) -> tuple[ParquetStream, ParquetSt
     except (OSError, ArrowException):
         # Whatever is wrong with a file is said by the reader of whole tables.
         return None
-    return (old, new) if max(old.rows, new.rows) >= LARGE_ROWS else None
+    many = max(old.rows, new.rows) >= LARGE_ROWS
+    return (old, new) if many or max(path.stat().st_size for path in paths) >= LARGE_BYTES else None
 
 
 @dataclass(frozen=True, slots=True)

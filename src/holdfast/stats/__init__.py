@@ -26,6 +26,7 @@ from holdfast.stats.estimated import (
     estimate_confusion,
 )
 from holdfast.stats.images import IMAGE_FEATURES, image_features
+from holdfast.stats.kind_features import MEASURED_KINDS, RATE_HZ, feature_names, kind_features
 from holdfast.stats.label_shift import (
     LabelShift,
     explain_by_shares,
@@ -80,8 +81,10 @@ __all__ = [
     "AUDIO_FEATURES",
     "CONFUSION_METRICS",
     "IMAGE_FEATURES",
+    "MEASURED_KINDS",
     "PRIOR_ROWS",
     "PROJECTIONS",
+    "RATE_HZ",
     "SCALES",
     "STAKES",
     "TEXT_FEATURES",
@@ -140,12 +143,14 @@ __all__ = [
     "estimate_onset",
     "expected_truth",
     "explain_by_shares",
+    "feature_names",
     "find_regions",
     "fisher_variance",
     "fit_season",
     "hellinger_distance",
     "image_features",
     "jensen_shannon_distance",
+    "kind_features",
     "kolmogorov_smirnov",
     "label_shift_gain",
     "log_capital",

@@ -49,7 +49,7 @@ def embedding_features(
         count: how many projections.
 
     Returns:
-        `[N]` numbers by name: `norm`, `projection 1 of seed 0`, and so on.
+        `[N]` numbers by name: `norm`, `projection_1_seed_0`, and so on.
 
     Raises:
         StatisticsError: the array is not two-dimensional, or has no dimension.
@@ -70,5 +70,5 @@ def embedding_features(
     dimension = numbers.shape[1]
     projected = numbers @ projection_signs(dimension, seed, count).T / np.sqrt(dimension)
     found = {NORM: np.sqrt((numbers**2).sum(axis=1))}
-    found |= {f"projection {number + 1} of seed {seed}": projected[:, number] for number in range(count)}
+    found |= {f"projection_{number + 1}_seed_{seed}": projected[:, number] for number in range(count)}
     return found

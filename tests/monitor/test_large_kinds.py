@@ -17,7 +17,7 @@ from pyarrow import parquet
 
 from holdfast.artifact import Column, Signature, Tensor
 from holdfast.clock import SystemClock
-from holdfast.infer import Block, DataPlane, LoadedModel
+from holdfast.infer import Block, DataPlane, LargeRule, LoadedModel
 from holdfast.monitor import Diagnosis, MonitorError, diagnose, streams
 from holdfast.monitor.kinds import Kinds
 from holdfast.monitor.log_rows import Translation, read_reference
@@ -204,16 +204,16 @@ class Constant:
         return {"y": np.zeros(4, dtype=np.float32)}
 
 
-@pytest.mark.parametrize("beside_bytes", [None, 100])
+@pytest.mark.parametrize("rule", [None, LargeRule(100, 16_000.0)])
 def test_the_log_gives_the_features_of_the_reference_in_the_row_and_beside_it(
-    tmp_path: Path, beside_bytes: int | None
+    tmp_path: Path, rule: LargeRule | None
 ) -> None:
     random = np.random.default_rng(0)
     photo = np.stack(photos(1, 1.0)[:4])
     meaning = random.normal(size=(4, 32)).astype(np.float32)
     clock = SystemClock()
     writer = SpoolWriter(tmp_path, deployment="camera", replica="w", clock=clock)
-    plane = DataPlane(writer, Redactor(Privacy(), None), clock, large_from_bytes=beside_bytes)
+    plane = DataPlane(writer, Redactor(Privacy(), None), clock, large=rule)
     columns = {"photo": photo, "meaning": meaning, "speed": np.arange(4.0)}
     plane.answer(LoadedModel("1", CAMERA, Constant()), Block(4, columns, ids=list("abcd")))  # type: ignore[arg-type]
     writer.close()

@@ -16,7 +16,7 @@ from holdfast.monitor.columns import array_values, column_values, flat_array
 from holdfast.monitor.kinds import Texts
 from holdfast.monitor.rows import ColumnValues, Rows, Task
 from holdfast.prediction_log import label_text
-from holdfast.stats import Coded, HashedVocabulary, feature_names, kind_features
+from holdfast.stats import RATE_HZ, Coded, HashedVocabulary, feature_names, kind_features
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,6 +36,7 @@ class Translation:
     """Multiclass: the share of right answers in the reference, by the class that was answered."""
     texts: Mapping[str, Texts] = field(default_factory=dict)
     """Inputs of free text."""
+    audio_rate_hz: float = RATE_HZ
 
     @property
     def task(self) -> Task:
@@ -112,7 +113,7 @@ class Translation:
                         values if isinstance(values, np.ndarray) else array_values(values)
                     )
         for column in self.large:
-            features = large_features(table, prefix + column.name, column)
+            features = large_features(table, prefix + column.name, column, self.audio_rate_hz)
             for what in feature_names(column.kind):
                 stored = column_values(table, f"feature_{column.name}_{what}")
                 values = features.get(what, np.full(table.num_rows, np.nan))
@@ -202,7 +203,9 @@ class _Texts:
         return np.array([*(of(word) for word in self.words), missing])[self.codes]
 
 
-def large_features(table: pa.Table, name: str, column: Column) -> dict[str, NDArray[np.float64]]:
+def large_features(
+    table: pa.Table, name: str, column: Column, rate_hz: float
+) -> dict[str, NDArray[np.float64]]:
     """Features of a column of lists, in the type and shape that the model takes; none where it is absent.
 
     A list in the log is flat, so an image of free height and width has no shape there, and no features.
@@ -225,7 +228,7 @@ def large_features(table: pa.Table, name: str, column: Column) -> dict[str, NDAr
                 except ValueError:
                     shaped = None
         values.append(shaped)
-    return kind_features(column.kind, values)
+    return kind_features(column.kind, values, rate_hz)
 
 
 def _number(text: str) -> float:
@@ -235,7 +238,9 @@ def _number(text: str) -> float:
         return float("nan")
 
 
-def read_reference(path: Path, signature: Signature) -> tuple[Translation, Rows]:
+def read_reference(
+    path: Path, signature: Signature, audio_rate_hz: float = RATE_HZ
+) -> tuple[Translation, Rows]:
     """The stored reference of a version, and how to read its log."""
     from pyarrow import parquet
 
@@ -245,7 +250,8 @@ def read_reference(path: Path, signature: Signature) -> tuple[Translation, Rows]
         name: Texts(HashedVocabulary.fit(text for text in table.column(name).to_pylist() if text is not None))
         for name in free
     }
-    translation = Translation(signature, _accuracy(table) if signature.task == "multiclass" else {}, texts)
+    accuracy = _accuracy(table) if signature.task == "multiclass" else {}
+    translation = Translation(signature, accuracy, texts, audio_rate_hz)
     return translation, translation.reference(table)
 
 

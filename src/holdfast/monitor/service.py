@@ -229,7 +229,9 @@ class Monitor:
             )
         found = self._registry.version(version)
         artifact = open_artifact(self._deployment.artifacts_folder / found.artifact_folder)
-        translation, rows = read_reference(path, artifact.signature)
+        translation, rows = read_reference(
+            path, artifact.signature, self._deployment.checklist.logging.audio_rate_hz
+        )
         settings = self._deployment.checklist.monitoring
         size = settings.window
         if rows.time_us is None:

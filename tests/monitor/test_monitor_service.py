@@ -298,3 +298,28 @@ def test_an_alarm_and_its_end_are_told_once_each_by_whichever_monitor_looks(ward
     assert ward.registry.route().champion == version
     newest = look()[0]
     assert (newest["kind"], newest["key"]) == ("resolved", told["key"])
+
+
+def test_an_earlier_champion_that_fits_again_is_an_option_tried_on_the_log(bare: Ward) -> None:
+    today = bare.model
+    x, y = drawn(9, 10, effect=-1.0)
+    bare.model = LogisticRegression().fit(x, y)
+    assert bare.register(seed=1) == "1"
+    bare.model = today
+    assert bare.register(seed=2) == "2"
+    bare.log(6, version="2")
+    bare.log(6, version="2", effect=-1.0)
+    monitor = Monitor(bare.deployment, bare.registry, bare.clock, options=True)
+    found = monitor.run_once()
+    by_name = {(one.action, one.detail): one for one in found.options}
+    back = by_name["roll back", "to version 1"]
+    assert back.sure
+    # By the world: the answers are wrong where the effect is followed, and right where it has turned.
+    x, y = drawn(999, 100, effect=-1.0)
+    wrong_today = float(np.mean(today.predict(x) != y))
+    x_old, y_old = drawn(9, 10, effect=-1.0)
+    wrong_then = float(np.mean(LogisticRegression().fit(x_old, y_old).predict(x) != y))
+    assert back.gain.low - 0.02 < wrong_today - wrong_then < back.gain.high + 0.02
+    shutil.rmtree(bare.deployment.artifacts_folder / bare.registry.version("1").artifact_folder)
+    again = Monitor(bare.deployment, bare.registry, bare.clock, options=True).run_once()
+    assert "roll back" not in {one.action for one in again.options}

@@ -24,6 +24,7 @@ from holdfast.monitor.explaining import LARGEST_SAMPLE, Explainer
 from holdfast.monitor.history import Recorder, write_history
 from holdfast.monitor.judge import Settings, judge
 from holdfast.monitor.log_rows import OUTPUTS, Translation, read_reference
+from holdfast.monitor.older_versions import older_answers
 from holdfast.monitor.profile_store import ProfileStore
 from holdfast.monitor.profiling import ProfileAdder, WindowProfile
 from holdfast.monitor.profiling import profiles as profiles_of
@@ -159,7 +160,15 @@ class Monitor:
             )
 
         explained = explainer.with_reasons(
-            diagnosis, rows_between, profiles, timed=True, always=self._explain is True, options=self._options
+            diagnosis,
+            rows_between,
+            profiles,
+            timed=True,
+            always=self._explain is True,
+            options=self._options,
+            versions=lambda rows: older_answers(
+                self._deployment, self._registry, str(diagnosis.model_version), translation.task, rows
+            ),
         )
         self._explained = (diagnosis, explained)
         return explained

@@ -73,9 +73,21 @@ def half_arithmetic(original: Original) -> Iterator[Candidate | NotTried]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        half = float16.convert_float_to_float16(_without_idle_casts(original.proto()), keep_io_types=True)
+        half = float16.convert_float_to_float16(
+            _raw(_without_idle_casts(original.proto())), keep_io_types=True
+        )
     yield Candidate("float16", "sums in float16", half.SerializeToString())
     yield _brain_float(original)
+
+
+def _raw(proto: ModelProto) -> ModelProto:
+    """The constants as bytes: the converter takes lists of numbers one by one, minutes for some millions."""
+    from onnx import numpy_helper
+
+    for tensor in proto.graph.initializer:
+        if len(tensor.float_data):
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor), tensor.name))
+    return proto
 
 
 def _brain_float(original: Original) -> Candidate | NotTried:

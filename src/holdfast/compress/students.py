@@ -148,6 +148,7 @@ def _targets(signature: Signature, outputs: Feeds) -> NDArray[np.float64]:
 def _network(original: Original, lesson: _Lesson, sizes: tuple[int, ...]) -> bytes:
     from onnx import helper, numpy_helper
     from sklearn.neural_network import MLPRegressor
+    from threadpoolctl import threadpool_limits
 
     mean, spread = lesson.features.mean(axis=0), lesson.features.std(axis=0)
     spread = np.where(spread > 0, spread, 1.0)
@@ -162,7 +163,8 @@ def _network(original: Original, lesson: _Lesson, sizes: tuple[int, ...]) -> byt
         learning_rate_init=2e-3,
         batch_size=256,
     )
-    with warnings.catch_warnings():
+    # Products of a few hundred rows gain nothing from threads, which on a busy machine wait for each other.
+    with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore")
         wanted = (lesson.targets - centre) / scale
         student.fit((lesson.features - mean) / spread, wanted[:, 0] if wanted.shape[1] == 1 else wanted)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from speakers import LINEAR, SPEAKERS
 
 from holdfast.clock import SystemClock
 from holdfast.prediction_log import PredictionLog, settle
+from holdfast.serve.children import WorkerProcess
 
 start = starting
 
@@ -104,6 +108,28 @@ def test_an_altered_version_and_one_beyond_the_memory_are_refused_and_harm_nobod
         assert (status, "memory_mb" in body["error"]) == (409, True)
         assert service.ask("POST", pinned("2"), ROW)[0] == 404
         assert answer(service, "/v2/models/demo/infer") == 20.0
+
+
+def test_what_a_worker_takes_is_asked_of_the_system_and_falls_when_memory_is_given_back() -> None:
+    program = (
+        "import sys; held = bytearray(b'x') * 2**26; print(flush=True); sys.stdin.readline();"
+        "del held; print(flush=True); sys.stdin.readline()"
+    )
+    pipe = subprocess.PIPE
+    ours, theirs = socket.socketpair()
+    with ours, theirs, subprocess.Popen([sys.executable, "-c", program], stdin=pipe, stdout=pipe) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        worker = WorkerProcess(0, "worker-0", process, ours)
+        process.stdout.readline()
+        full = worker.resident_bytes
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        assert full - worker.resident_bytes > 2**25
+        process.kill()
+        process.wait()
+        assert worker.resident_bytes == 0
 
 
 def pair(start: Start) -> Server:

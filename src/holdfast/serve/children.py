@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final, Literal
 
 from holdfast.serve.control import Message, Reader, frame
@@ -60,9 +61,16 @@ class WorkerProcess:
     answered: dict[str, tuple[int, str | None]] = field(default_factory=dict)
     """Generation of the last route that the worker has followed, and the version that then answers, by
     deployment."""
-    process_bytes: int = 0
-    """Its resident memory when it last said."""
     draining: bool = False
+
+    @property
+    def resident_bytes(self) -> int:
+        """Memory of the process; 0 where the system does not say, or it is gone."""
+        try:
+            pages = Path(f"/proc/{self.process.pid}/statm").read_text(encoding="ascii").split()[1]
+        except (OSError, IndexError):
+            return 0
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
     def send(self, message: Message) -> None:
         """Tell the worker; a dead one is noticed elsewhere."""

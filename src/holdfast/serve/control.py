@@ -46,8 +46,6 @@ class Held(Message, frozen=True):
     error: str | None
     memory_bytes: int
     """By which loading it made the process grow."""
-    process_bytes: int
-    """Resident memory of the whole process."""
 
 
 class Released(Message, frozen=True):
@@ -165,8 +163,6 @@ class Loaded(Message, frozen=True):
     ticket: int = 0
     memory_bytes: int = 0
     """By which loading the version made the process grow."""
-    process_bytes: int = 0
-    """Resident memory of the whole process."""
 
 
 class LoadFailed(Message, frozen=True):

@@ -104,14 +104,12 @@ class Holdings:
             if len(self._acts) == 1:
                 self._begin(self._acts[0])
         elif isinstance(message, Held):
-            worker.process_bytes = message.process_bytes
             if message.error is None:
                 self._memory_bytes[worker.index, message.version] = message.memory_bytes
             self._done(worker, message.version, message.error)
         elif isinstance(message, Released):
             self._done(worker, message.version, None)
         elif isinstance(message, Loaded):
-            worker.process_bytes = message.process_bytes
             if message.version is not None:
                 self._memory_bytes[worker.index, message.version] = message.memory_bytes
                 self._reasons.pop(message.version, None)
@@ -250,7 +248,7 @@ class Holdings:
         own_mb = self.deployment.checklist.compute.memory_mb
         limit_mb = own_mb if self._service_memory_mb is None else self._service_memory_mb()
         workers = self._workers()
-        used = sum(worker.process_bytes for worker in workers)
+        used = sum(worker.resident_bytes for worker in workers)
         wanted_mb = (used + more_bytes * len(workers)) / _MIB
         if wanted_mb > limit_mb:
             return (

@@ -23,7 +23,6 @@ from holdfast.infer import (
     MalformedBodyError,
     NotReadyError,
     UnknownModelError,
-    resident_bytes,
 )
 from holdfast.serve.control import Ask, Held, Hold, Message, Release, Released, Told, VersionState
 from holdfast.serve.errors import RepositoryError
@@ -106,7 +105,7 @@ class Repository:
                 error = f"{type(failure).__name__}: {failure}"
         else:
             self._service.hold(None, wish.version)
-        return Held(wish.version, error, memory_bytes, resident_bytes())
+        return Held(wish.version, error, memory_bytes)
 
     async def ask(self, act: Literal["index", "load", "unload"], version: str | None = None) -> Told:
         """The supervisor's answer.

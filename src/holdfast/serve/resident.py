@@ -171,7 +171,7 @@ class Resident:
             service.withdraw()
         if route.version is None:
             service.withdrawn = route.withdrawn
-            return Loaded(route.generation, None, route.ticket, 0, resident_bytes())
+            return Loaded(route.generation, None, route.ticket)
         if service.champion is not None and service.champion.lane.version == route.version:
             service.generation = route.generation
             return self._loaded(route, service.champion.lane.model)
@@ -195,7 +195,7 @@ class Resident:
         return self._loaded(route, model)
 
     def _loaded(self, route: Route, model: LoadedModel) -> Loaded:
-        return Loaded(route.generation, route.version, route.ticket, model.memory_bytes, resident_bytes())
+        return Loaded(route.generation, route.version, route.ticket, model.memory_bytes)
 
     async def _follow_challenger(self, challenger: Challenger | None) -> None:
         """Give the challenger its copies and its share, or take both away."""

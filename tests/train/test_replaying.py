@@ -14,16 +14,16 @@ from sklearn.metrics import roc_auc_score
 from holdfast.clock import iso_utc
 from holdfast.prediction_log import PredictionLog
 from holdfast.train import Replay, TrainError, replay
-from holdfast.train.replaying import LARGEST_FIT, _newest
+from holdfast.train.standing_in import LARGEST_FIT, newest
 
 KEYS = 'triggers = ["alarm"]\ncool_down = "5d"\ncost = 20.0\n'
 
 
-def alarm_at(shop: Shop, day: int, days: int) -> None:
-    """A diagnosis as the monitor stores it, its alarm raised on that day."""
+def alarm_at(shop: Shop, day: int, days: int, by: str = "log_e_data") -> None:
+    """A diagnosis as the monitor stores it, its alarm raised on that day by the inputs or by the labels."""
     windows = [
         {"start": iso_utc(START_US + one * DAY_US), "end": iso_utc(START_US + (one + 1) * DAY_US),
-         "alarm": one >= day}
+         "alarm": one >= day, "log_e_data": 0.0, "log_e_concept": 0.0, by: 2.0 * (one >= day)}
         for one in range(days)
     ]  # fmt: skip
     at = iso_utc(START_US + (day - 1) * DAY_US)
@@ -79,10 +79,35 @@ def test_no_policy_learns_from_labels_that_were_not_mature(shop: Shop) -> None:
     assert found["always"].days_late is None
 
 
+def test_an_alarm_that_labels_raise_is_heard_when_they_are_mature(shop: Shop) -> None:
+    shop.days(0, 6, score=True)
+    shop.days(6, 12, turned=True, score=True)
+    alarm_at(shop, day=7, days=18, by="log_e_concept")
+    found = replay(shop.deployment, shop.registry)
+    assert found.alarms == (iso_utc(START_US + 10 * DAY_US),)
+    assert by_name(found)["checklist"].trainings[0] == iso_utc(START_US + 10 * DAY_US)
+
+
+def test_the_trigger_quality_waits_for_mature_labels(shop: Shop) -> None:
+    shop.reopen(TOML + 'triggers = ["quality"]\nleast_quality = 0.8\n')
+    shop.days(0, 6, score=True)
+    shop.days(6, 8, turned=True, score=True)
+    trainings = by_name(replay(shop.deployment, shop.registry))["checklist"].trainings
+    # The first turned day ends at 7, and its labels count from 9 on.
+    assert iso_utc(START_US + 9 * DAY_US) <= trainings[0] <= iso_utc(START_US + 11 * DAY_US)
+
+
+def test_a_label_that_comes_after_its_row_has_counted_teaches_only_from_then_on(shop: Shop) -> None:
+    shop.days(0, 3, score=True)
+    shop.days(3, 11, turned=True, score=True, label_after_us=6 * DAY_US)
+    alarm_at(shop, day=4, days=14)
+    assert by_name(replay(shop.deployment, shop.registry))["always"].days_late == pytest.approx(7.0)
+
+
 def test_memory_holds_the_newest_rows_only() -> None:
     history = np.empty((0, 2)), np.empty(0)
     for day in range(30):
-        history = _newest(history, np.full((1000, 2), day), np.full(1000, day))
+        history = newest(history, np.full((1000, 2), day), np.full(1000, day))
     assert len(history[0]) == len(history[1]) == LARGEST_FIT
     assert history[1].min() == 10
 

@@ -7,13 +7,14 @@ for the trainer.
 
 from __future__ import annotations
 
+import heapq
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from holdfast.artifact import Reference, Signature, open_artifact
 from holdfast.clock import iso_utc, parse_time_us
@@ -23,30 +24,20 @@ from holdfast.registry.candidate import answer_all
 from holdfast.runtime import Runtime, open_runtime
 from holdfast.spec import Deployment
 from holdfast.spec.checklist import Monitoring, Training
-from holdfast.stats.domain import fitted, least_leaf
 from holdfast.train.diagnosed import DIAGNOSIS
 from holdfast.train.errors import TrainError
 from holdfast.train.log_source import INPUT
+from holdfast.train.player import Player
 from holdfast.train.policy import State, decide
 from holdfast.train.rows import LABEL, Plan
+from holdfast.train.standing_in import Numbers, fit, newest
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Numbers = NDArray[np.float64]
-
 DAY_US: Final = 86_400_000_000
-LARGEST_FIT: Final = 20_000
-LEAST_FIT: Final = 400
-"""Mature labelled rows below which nothing is retrained."""
-SCORE_CELLS: Final = 512
 MOST_TEXTS: Final = 1000
 """Different texts of a column that are told apart."""
-_HELD: Final = 0.2
-"""Newest share of what is learnt from that says what loss is to be expected."""
-_SURE: Final = 3.0
-"""Standard errors by which a retrained model's loss must rise to count as an alarm."""
-_TREES: Final = {"max_iter": 80, "learning_rate": 0.1, "max_leaf_nodes": 8, "l2_regularization": 1.0}
 
 
 class PolicyOutcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,96 +70,18 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
     change: str | None
     """When the newest diagnosis says that the change began."""
     alarms: tuple[str, ...]
-    """Ends of the windows in which the monitor's alarm was raised."""
+    """When the monitor's alarm was raised, or could have been: where labels raised it, at their maturity."""
     policies: tuple[PolicyOutcome, ...]
     currency: str
     notes: tuple[str, ...] = ()
 
 
-@dataclass(slots=True)
-class _Model:
-    """A stand-in that was fitted in the replay, and the loss to be expected of it."""
-
-    trees: Any
-    classes: bool
-    expected: float
-    spread: float
-    held: int
-
-    def score(self, inputs: Numbers) -> Numbers:
-        said: Numbers = self.trees.predict_proba(inputs)[:, 1] if self.classes else self.trees.predict(inputs)
-        return said
-
-
-@dataclass(slots=True)
-class _Player:
-    """One policy on its way through the windows. Its memory does not grow with the rows."""
-
-    name: str
-    classes: bool
-    threshold: float
-    costs: Monitoring
-    model: _Model | None = None
-    trained: list[tuple[int, str]] = field(default_factory=list)
-    learnt_until_us: list[int] = field(default_factory=list)
-    counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros((2, SCORE_CELLS), dtype=np.int64))
-    loss: float = 0.0
-    cost: float = 0.0
-    rows: int = 0
-    recent: tuple[float, int] = (0.0, 0)
-    labels: int = 0
-
-    def answer(self, base: Numbers, inputs: Numbers, truth: Numbers) -> None:
-        """Judge the present model on one window's labelled rows."""
-        if not len(truth):
-            return
-        score = base if self.model is None else self.model.score(inputs)
-        self.rows += len(truth)
-        if not self.classes:
-            off = np.abs(score - truth)
-            self.loss += float(off.sum())
-            self.recent = (float(off.mean()), len(truth))
-            return
-        said = score >= self.threshold
-        wrong = said != (truth > 0)
-        self.loss += float(wrong.sum())
-        self.cost += self.costs.cost_false_positive * float((said & wrong).sum())
-        self.cost += self.costs.cost_false_negative * float((~said & wrong).sum())
-        cells = np.clip((score * SCORE_CELLS).astype(int), 0, SCORE_CELLS - 1)
-        np.add.at(self.counts, ((truth > 0).astype(int), cells), 1)
-        self.recent = (float(log_loss(score, truth).mean()), len(truth))
-
-    @property
-    def alarmed(self) -> bool:
-        """Whether the retrained model is surely worse than when it was made."""
-        if self.model is None or not self.recent[1]:
-            return False
-        error = self.model.spread * np.sqrt(1 / self.recent[1] + 1 / max(self.model.held, 1))
-        return bool(self.recent[0] - self.model.expected > _SURE * error)
-
-    def quality(self) -> float | None:
-        """Area under the curve from counts, or mean absolute error; None without both classes."""
-        if not self.classes:
-            return self.loss / self.rows if self.rows else None
-        negative, positive = self.counts
-        if not negative.sum() or not positive.sum():
-            return None
-        below = np.cumsum(negative) - negative
-        return float(positive @ (below + negative / 2)) / float(negative.sum() * positive.sum())
-
-
-def log_loss(score: Numbers, truth: Numbers) -> Numbers:
-    """`[N]`, minus the log of the chance that was given to what came true."""
-    loss: Numbers = -np.log(np.clip(np.where(truth > 0, score, 1 - score), 1e-15, 1))
-    return loss
-
-
 def replay(deployment: Deployment, registry: Registry, *, memory_mb: int = 1024) -> Replay:
     """Play `[training]` through the log, beside three simple policies.
 
-    A row teaches a model only once it is `label_delay` old, and each model is judged on rows that come after
-    it. The triggers `alarm` (after the first training) and `quality` read a window's labels at its
-    end: where `label_delay` is long against the window they fire up to that much too early.
+    A decision knows what was known at its time: a row teaches, and speaks for or against a model, only once
+    it is `label_delay` old, with the label that had come by then; a label that came later teaches from then
+    on. The policies are judged by all labels that are known now.
 
     Args:
         deployment: with a log whose predictions have labels.
@@ -179,6 +92,48 @@ def replay(deployment: Deployment, registry: Registry, *, memory_mb: int = 1024)
         TrainError: the log holds no labelled prediction, or the task has neither one chance nor one number.
     """
     return _Run(deployment, registry, memory_mb).play()
+
+
+@dataclass(frozen=True, slots=True)
+class _Alarms:
+    """Whether the monitor's alarm stood at a moment, by what was known then.
+
+    The stored windows were judged with today's labels. An alarm that only the labels raise could not stand
+    before they were mature.
+    """
+
+    by_inputs: tuple[tuple[int, bool], ...]
+    """When it is known, in order of time, and whether the alarm stands."""
+    by_labels: tuple[tuple[int, bool], ...]
+
+    @classmethod
+    def of(cls, diagnosis: dict[str, Any], delay_us: int) -> _Alarms:
+        inputs, labels = [], []
+        for window in diagnosis.get("windows", ()):
+            end_us, alarm = parse_time_us(window["end"]), bool(window["alarm"])
+            needs_labels = (window.get("log_e_concept") or 0) >= 1 > (window.get("log_e_data") or 0)
+            inputs.append((end_us, alarm and not needs_labels))
+            labels.append((end_us + delay_us, alarm and needs_labels))
+        return cls(tuple(inputs), tuple(labels))
+
+    def stands(self, now_us: int) -> bool:
+        """At this moment."""
+        return any(_last(events, now_us) for events in (self.by_inputs, self.by_labels))
+
+    def raised(self) -> list[int]:
+        """When it began to stand."""
+        moments = sorted({at for at, _ in (*self.by_inputs, *self.by_labels)})
+        standing = [self.stands(at) for at in moments]
+        return [
+            at
+            for at, before, now in zip(moments, [False, *standing], standing, strict=False)
+            if now and not before
+        ]
+
+
+def _last(events: tuple[tuple[int, bool], ...], now_us: int) -> bool:
+    place = bisect_right(events, now_us, key=lambda event: event[0])
+    return place > 0 and events[place - 1][1]
 
 
 @dataclass(slots=True)
@@ -222,24 +177,17 @@ class _Run:
     ) -> Replay:
         classes = signature.task == "binary"
         players = [
-            _Player(name, classes, signature.threshold, monitoring)
+            Player(name, classes, signature.threshold, monitoring)
             for name in ("checklist", "never", "monthly", "always")
         ]
         diagnosis, notes = self._diagnosis(version)
-        alarms = [
-            parse_time_us(window["end"])
-            for before, window in zip(
-                [{}, *diagnosis.get("windows", ())], diagnosis.get("windows", ()), strict=False
-            )
-            if window["alarm"] and not before.get("alarm")
-        ]
+        delay_us = monitoring.label_delay.microseconds
+        monitor = _Alarms.of(diagnosis, delay_us)
         change_us = _onset_us(diagnosis)
         history = self._reference(version, signature)
-        waiting: list[tuple[int, Numbers, Numbers]] = []
+        waiting: list[tuple[int, int, int, Numbers, Numbers]] = []
         rows = labelled = windows = 0
         first_us = last_us = None
-        standing = {parse_time_us(one["end"]): one["alarm"] for one in diagnosis.get("windows", ())}
-        alarm_now = False
         learnt_us = 0
         for end_us, table in self._windows(signature):
             times = table.column("time").to_numpy()
@@ -250,18 +198,27 @@ class _Run:
             inputs, base, truth = self._arrays(table, version, signature, runtime)
             known = np.isfinite(truth)
             labelled += int(known.sum())
+            observed = table.column("observed").to_numpy(zero_copy_only=False)[known]
+            in_time = observed <= times[known] + delay_us
+            inputs, base, truth = inputs[known], base[known], truth[known]
             for player in players:
-                player.answer(base[known], inputs[known], truth[known])
-            waiting.append((last_us, inputs[known], truth[known]))
-            mature_us = end_us - monitoring.label_delay.microseconds
-            while waiting and waiting[0][0] <= mature_us:
-                learnt_us, new_inputs, new_truth = waiting.pop(0)
-                history = _newest(history, new_inputs, new_truth)
+                player.answer(base, inputs, truth, in_time, last_us + delay_us)
+            if in_time.any():
+                ready_us = last_us + delay_us
+                heapq.heappush(waiting, (ready_us, windows, last_us, inputs[in_time], truth[in_time]))
+            if not in_time.all():  # the window's stragglers together, once the last of them is there
+                late = ~in_time
+                ready_us = int(observed[late].max())
+                heapq.heappush(waiting, (ready_us, -windows, last_us, inputs[late], truth[late]))
+            while waiting and waiting[0][0] <= end_us:
+                _, _, at_us, new_inputs, new_truth = heapq.heappop(waiting)
+                learnt_us = max(learnt_us, at_us)
+                history = newest(history, new_inputs, new_truth)
                 for player in players:
                     player.labels += len(new_truth)
-            alarm_now = standing.get(end_us, alarm_now)
             for player in players:
-                self._decide(player, end_us, learnt_us, history, training, alarm=alarm_now)
+                player.ripen(end_us)
+                self._decide(player, end_us, learnt_us, history, training, alarm=monitor.stands(end_us))
         if first_us is None or last_us is None or not labelled:
             raise TrainError("no prediction of the log has a label", where=str(self.deployment.log_folder))
         return Replay(
@@ -272,7 +229,7 @@ class _Run:
             labelled=labelled,
             version=version,
             change=None if change_us is None else iso_utc(change_us),
-            alarms=tuple(iso_utc(one) for one in alarms),
+            alarms=tuple(iso_utc(one) for one in monitor.raised()),
             policies=tuple(_outcome(one, change_us, training) for one in players),
             currency=monitoring.currency,
             notes=tuple(notes),
@@ -280,7 +237,7 @@ class _Run:
 
     def _decide(
         self,
-        player: _Player,
+        player: Player,
         now_us: int,
         learnt_us: int,
         history: tuple[Numbers, Numbers],
@@ -310,13 +267,9 @@ class _Run:
         if reason is None:
             return
         judged = player.name == "checklist" and "alarm" in training.triggers
-        model = _fit(history, classes=player.classes, seed=training.seed, judged=judged)
-        if model is None:
-            return
-        player.model = model
-        player.trained.append((now_us, reason))
-        player.learnt_until_us.append(learnt_us)
-        player.labels = 0
+        model = fit(history, classes=player.classes, seed=training.seed, judged=judged)
+        if model is not None:
+            player.train(model, now_us, reason, learnt_us)
 
     def _diagnosis(self, version: str) -> tuple[dict[str, Any], list[str]]:
         found = self.registry.evidence(version, DIAGNOSIS, limit=1)
@@ -337,7 +290,7 @@ class _Run:
             return nothing
         truth = _truth(table.column(LABEL).to_pylist(), signature)
         known = np.isfinite(truth)
-        return _newest(nothing, self._inputs(table, signature)[known], truth[known])
+        return newest(nothing, self._inputs(table, signature)[known], truth[known])
 
     def _windows(self, signature: Signature) -> Iterator[tuple[int, pa.Table]]:
         """Rows of each window with its end, in order; empty windows are left out."""
@@ -347,7 +300,8 @@ class _Run:
         length_us = DAY_US if size is None else size.microseconds
         names = ", ".join('p."' + f"{INPUT}{one.name}".replace('"', '""') + '"' for one in signature.columns)
         reader = PredictionLog(self.deployment).query(
-            f"SELECT epoch_us(p.time) AS time, p.model_version, p.score, p.prediction, p.y, {names} "  # noqa: S608 - quoted
+            f"SELECT epoch_us(p.time) AS time, p.model_version, p.score, p.prediction, p.y, "  # noqa: S608 - quoted
+            f"epoch_us(p.observed_at) AS observed, {names} "
             "FROM joined p WHERE coalesce(p.arm, '') <> 'shadow' ORDER BY p.time, p.prediction_id",
             memory_mb=self.memory_mb,
         )
@@ -420,38 +374,7 @@ def _truth(values: list[Any], signature: Signature) -> Numbers:
     return np.array([np.nan if one is None else float(label_text(one) == positive) for one in labels])
 
 
-def _newest(history: tuple[Numbers, Numbers], inputs: Numbers, truth: Numbers) -> tuple[Numbers, Numbers]:
-    return (
-        np.concatenate([history[0], inputs])[-LARGEST_FIT:],
-        np.concatenate([history[1], truth])[-LARGEST_FIT:],
-    )
-
-
-def _fit(history: tuple[Numbers, Numbers], *, classes: bool, seed: int, judged: bool) -> _Model | None:
-    """Trees on all of it; where it is to be judged, the loss of such trees on the newest fifth, held out."""
-    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-
-    inputs, truth = history
-    if len(truth) < LEAST_FIT or (classes and min(truth.sum(), (1 - truth).sum()) < 10):
-        return None
-    cut = int(len(truth) * (1 - _HELD))
-    maker = HistGradientBoostingClassifier if classes else HistGradientBoostingRegressor
-
-    def grown(rows: int) -> Any:
-        trees = maker(**_TREES, early_stopping=False, min_samples_leaf=least_leaf(rows), random_state=seed)
-        return fitted(trees, inputs[:rows], truth[:rows])
-
-    if not judged:
-        return _Model(grown(len(truth)), classes, 0.0, 0.0, 0)
-    if classes and min(truth[:cut].sum(), (1 - truth[:cut]).sum()) < 1:
-        return None
-    held = _Model(grown(cut), classes, 0.0, 0.0, len(truth) - cut)
-    score = held.score(inputs[cut:])
-    loss = log_loss(score, truth[cut:]) if classes else np.abs(score - truth[cut:])
-    return _Model(grown(len(truth)), classes, float(loss.mean()), float(loss.std()), len(loss))
-
-
-def _outcome(player: _Player, change_us: int | None, training: Training) -> PolicyOutcome:
+def _outcome(player: Player, change_us: int | None, training: Training) -> PolicyOutcome:
     late = None
     if change_us is not None:
         for (at, _), learnt_us in zip(player.trained, player.learnt_until_us, strict=True):
@@ -464,8 +387,8 @@ def _outcome(player: _Player, change_us: int | None, training: Training) -> Poli
         reasons=tuple(reason for _, reason in player.trained),
         days_late=late,
         metric="area under the ROC curve" if player.classes else "mean absolute error",
-        quality=player.quality(),
-        mean_loss=player.loss / player.rows if player.rows else 0.0,
+        quality=player.whole.quality(),
+        mean_loss=player.whole.loss / player.whole.rows if player.whole.rows else 0.0,
         error_cost=player.cost,
         training_cost=len(player.trained) * training.cost,
     )

@@ -10,6 +10,9 @@ shuffled labels is made: once as everybody would (and must be refused), once wit
 be sent back by labels). At the end the answers that callers got are held against those of the first model
 on the same rows.
 
+With --replay nothing is retrained: the first model answers the whole stream, and `holdfast train replay` says
+what the policy, never, monthly and always would have come to.
+
 `[rollout] shadow` and `step` are times of the wall; labels mature in the stream's own time.
 """
 
@@ -57,6 +60,14 @@ def train(data):
     DataSet.labels = lambda self, table: np.random.default_rng(7).permutation(labels(self, table))
     return tabular.train(data)
 """
+HISTORY = """\
+path = "history.parquet"
+licence = "own"
+basis = "not about people"
+kind = "historical"
+time = "time"
+label = "label"
+"""
 CONNECTIONS = 4
 
 
@@ -65,6 +76,7 @@ class Play:
     stream: Stream
     folder: Path
     say: Any
+    replays: bool
     waiting: list[tuple[int, str, int]] = field(default_factory=list)
     versions: list[str] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
@@ -100,6 +112,7 @@ class Play:
         self.folder.joinpath("holdfast.toml").write_text(self.stream.checklist)
         self.folder.joinpath("shuffled.py").write_text(SHUFFLED)
         self.register_first()
+        self.describe_history()
         deployment = Deployment.open(self.folder, {})
         with (
             Registry.open(deployment.registry_url, SystemClock()) as registry,
@@ -113,8 +126,11 @@ class Play:
                 self.play(runner, traffic, day, end)
                 self.day = day = end
                 settle(deployment, SystemClock())
-                self.look(registry)
+                if not self.replays:
+                    self.look(registry)
             traffic.close()
+            if self.replays:
+                return self.replayed()
             if self.rollout is not None:
                 self.event("the stream ended with the rollout open", rollout=self.rollout)
                 self.must("rollout", "rollback", "--reason", "the stream has ended")
@@ -132,6 +148,14 @@ class Play:
             "register", str(self.folder / "first.joblib"), "--trust-pickle",
             "--reference", str(self.folder / "reference.parquet"), "--labels", "label", "--time", "time",
         )  # fmt: skip
+
+    def describe_history(self) -> None:
+        """What was known before the service, as a further source: rows of the first model and its reference."""
+        sources = self.folder / "sources"
+        sources.mkdir()
+        known = self.stream.table(self.stream.rows(0, self.stream.live_day))
+        parquet.write_table(known, sources / "history.parquet")
+        sources.joinpath("history.toml").write_text(HISTORY)
 
     def play(self, runner: asyncio.Runner, traffic: Traffic, first: float, end: float) -> None:
         stream, rows = self.stream, self.stream.rows(first, end)
@@ -233,6 +257,11 @@ class Play:
 
     # The end
 
+    def replayed(self) -> dict[str, Any]:
+        diagnosis = json.loads(self.must("monitor", "--json"))
+        found = json.loads(self.must("train", "replay", "--json"))
+        return {"stream": self.stream.name, "verdict": diagnosis["verdict"], **found}
+
     def report(self, errors: dict[str, int], verified: dict[str, Any]) -> dict[str, Any]:
         stream = self.stream
         rows, scores = np.array(self.rows), np.array(self.scores)
@@ -297,6 +326,7 @@ def main() -> None:
     )
     parser.add_argument("stream", choices=sorted(STREAMS))
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
+    parser.add_argument("--replay", action="store_true", help="compare policies; nothing is retrained")
     parser.add_argument("--quick", action="store_true", help="fewer days or customers")
     parser.add_argument("--json", action="store_true", help="print only the document at the end")
     chosen = parser.parse_args()
@@ -309,7 +339,7 @@ def main() -> None:
 
     stream = STREAMS[chosen.stream](chosen.data, quick=chosen.quick)
     with tempfile.TemporaryDirectory(prefix="holdfast-loop-") as folder:
-        found = Play(stream, Path(folder), say).run()
+        found = Play(stream, Path(folder), say, chosen.replay).run()
     found["seconds"] = round(time.monotonic() - began_s, 1)
     print(json.dumps(found if chosen.json else {k: v for k, v in found.items() if k != "events"}, indent=2))
 

@@ -92,8 +92,11 @@ def elec2(data: Path, *, quick: bool) -> Stream:
 [monitoring]
 window = "7d"
 label_delay = "1d"
+cost_false_positive = 1.0  # what the rollout compares decides at training too
+cost_false_negative = 1.0
 
 [training]
+sources = ["log", "sources/history.toml"]
 dev = "14d"
 test = "14d"
 weights = "age"
@@ -159,6 +162,7 @@ cost_false_positive = 1.0
 cost_false_negative = 9.0
 
 [training]
+sources = ["log", "sources/history.toml"]
 dev = "7d"
 test = "5d"
 gap = "0s"           # the features know frauds a week late already

@@ -150,7 +150,7 @@ class Play:
         )  # fmt: skip
 
     def describe_history(self) -> None:
-        """What was known before the service, as a further source: rows of the first model and its reference."""
+        """What was known before the service, as a further source: what the first model was made of."""
         sources = self.folder / "sources"
         sources.mkdir()
         known = self.stream.table(self.stream.rows(0, self.stream.live_day))

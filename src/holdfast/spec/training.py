@@ -166,6 +166,38 @@ class Training(Section, frozen=True):
             ge=1, description="Threads that a trainer is asked to use. Default 1: the service has the rest."
         ),
     ] = 1
+    candidates: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=1000,
+            description=(
+                "Models that are trained from one data set, with other settings each; the best on dev is "
+                "judged on the test. Default 1: the settings matter less than the rows."
+            ),
+        ),
+    ] = 1
+    engine: Annotated[
+        Literal["local", "ray"],
+        Meta(
+            description=(
+                "Where candidates are trained. ray: on a Ray cluster, all at once as far as it has room; "
+                "needs the extra ray here and holdfast on every node. Default local: one after the other, "
+                "here."
+            )
+        ),
+    ] = "local"
+    ray_address: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description=(
+                "Address of the Ray cluster's head node. Default auto: RAY_ADDRESS, else the cluster that "
+                "runs on this machine."
+            ),
+            examples=["ray-head:6379"],
+        ),
+    ] = "auto"
     triggers: Annotated[
         tuple[Trigger, ...],
         Meta(

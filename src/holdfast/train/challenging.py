@@ -19,6 +19,7 @@ from holdfast.runtime import open_runtime
 from holdfast.spec import Deployment
 from holdfast.spec.checklist import Training
 from holdfast.train.building import Secrets, build_data_set
+from holdfast.train.candidates import Candidate, train_candidates
 from holdfast.train.card import card_sections
 from holdfast.train.comparing import (
     BASELINE,
@@ -32,12 +33,12 @@ from holdfast.train.comparing import (
 )
 from holdfast.train.data_set import DataSetPaths
 from holdfast.train.diagnosed import Recipe, recipe_of
-from holdfast.train.errors import TrainerFailedError, WorseError
+from holdfast.train.errors import TrainerFailedError, TrainError, WorseError
 from holdfast.train.log_source import now_of
 from holdfast.train.manifest import Manifest
 from holdfast.train.recalibrating import recalibrated
 from holdfast.train.rows import LABEL, TIME, WEIGHT, Plan
-from holdfast.train.running import Progress, Trained, run_trainer
+from holdfast.train.running import Progress, Trained
 from holdfast.train.runs import Run, only_training, start_run, write_run
 from holdfast.train.storing import Built
 from holdfast.train.trainer_process import READY_MADE, Order
@@ -183,6 +184,7 @@ class _Job:
     folder: Path
     data_set: str | None = None
     comparison: dict[str, Any] | None = None
+    candidates: tuple[Candidate, ...] = ()
 
     def run(self, run: Run) -> TrainReport:
         champion = self._champion()
@@ -259,6 +261,13 @@ class _Job:
         )
 
     def _trained(self, built: Built, champion: _Champion | None, settings: Training) -> Trained:
+        if settings.engine == "ray" and not built.manifest.files_kept:
+            raise TrainError(
+                "opened inputs do not leave this machine",
+                where='[training] engine = "ray"',
+                received="a log whose inputs are encrypted",
+                next_step='Train it here: engine = "local"',
+            )
         request = built.manifest.request
         signature = None if champion is None else champion.artifact.signature
         paths = DataSetPaths(
@@ -279,14 +288,15 @@ class _Job:
             import_from=str(self.deployment.folder),
             memory_mb=settings.memory_mb,
         )
-        return run_trainer(
+        trained, self.candidates = train_candidates(
             order,
-            timeout_s=settings.timeout.seconds,
+            settings,
             environ=self.environ,
             clock=self.clock,
             progress=self.progress,
             show_output=self.deployment.checklist.privacy.sensitivity != "high",
         )
+        return trained
 
     def _recalibrated(self, champion: _Champion, built: Built) -> tuple[OnnxSource, None]:
         """On train and dev together: two numbers need no early stopping."""
@@ -350,6 +360,7 @@ class _Job:
             "trainer": _trainer_words(recipe),
             "seed": recipe.settings.seed,
             "seconds": None if trained is None else round(trained.seconds, 3),
+            "candidates": msgspec.to_builtins(self.candidates),
         }
 
         def evidence(number: str) -> dict[str, Any]:

@@ -19,6 +19,10 @@ PROGRESS = "@progress"
 """A line of output that begins so, then a share of 0 to 1 and words, moves the progress line."""
 
 
+LOSS = "@loss"
+"""A line of output that begins so, then a number, says how good the model is on dev; less is better."""
+
+
 class DataSetPaths(msgspec.Struct, frozen=True, kw_only=True):
     """What a trainer's process needs to open its data set."""
 
@@ -30,6 +34,7 @@ class DataSetPaths(msgspec.Struct, frozen=True, kw_only=True):
     positive_class: str | int | None
     seed: int
     cores: int
+    candidate: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +54,22 @@ class DataSet:
     """Python's and NumPy's global generators are seeded with it already."""
     cores: int
     """Threads to use."""
+    candidate: int
+    """Which of `[training] candidates` this is, from 0: choose other settings for each."""
     paths: DataSetPaths = field(repr=False)
 
     @classmethod
     def open(cls, paths: DataSetPaths) -> DataSet:
         """From its files."""
         return cls(
-            paths.features, paths.task, paths.classes, paths.positive_class, paths.seed, paths.cores, paths
+            paths.features,
+            paths.task,
+            paths.classes,
+            paths.positive_class,
+            paths.seed,
+            paths.cores,
+            paths.candidate,
+            paths,
         )
 
     @property
@@ -92,6 +106,11 @@ class DataSet:
             words: what is being done.
         """
         sys.stdout.write(f"{PROGRESS} {share:.4f} {words.splitlines()[0] if words else ''}\n")
+        sys.stdout.flush()
+
+    def report_loss(self, loss: float) -> None:
+        """Say how good this candidate is on dev, so that the best of several is taken; less is better."""
+        sys.stdout.write(f"{LOSS} {float(loss)!r}\n")
         sys.stdout.flush()
 
 

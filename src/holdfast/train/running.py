@@ -16,7 +16,7 @@ from typing import IO, Final
 import msgspec
 
 from holdfast.clock import Clock
-from holdfast.train.data_set import PROGRESS
+from holdfast.train.data_set import LOSS, PROGRESS
 from holdfast.train.errors import TrainerFailedError
 from holdfast.train.trainer_process import OUT_OF_MEMORY, RESULT_FILE, Order, Result
 
@@ -39,6 +39,8 @@ class Trained:
     seconds: float
     from_callable: bool
     """It was made by code that the checklist names, so that a pickle among it is that code's own."""
+    loss: float | None = None
+    """On dev, as the trainer said."""
 
 
 def run_trainer(
@@ -79,6 +81,7 @@ def run_trainer(
         "HOLDFAST_DEV": order.data_set.dev,
         "HOLDFAST_MODEL": str(folder / "model.onnx"),
         "HOLDFAST_SEED": str(order.data_set.seed),
+        "HOLDFAST_CANDIDATE": str(order.data_set.candidate),
         "HOLDFAST_FEATURES": msgspec.json.encode(order.data_set.features).decode(),
     }
     began_s = clock.monotonic_s()
@@ -101,7 +104,7 @@ def run_trainer(
     seconds = clock.monotonic_s() - began_s
     if process.returncode != 0:
         raise _failed(process.returncode, order, listener, show_output=show_output)
-    return Trained(_model_of(order, folder), seconds, not order.command)
+    return Trained(_model_of(order, folder), seconds, not order.command, listener.loss)
 
 
 def _wait(
@@ -182,6 +185,7 @@ class _Listener:
     def __init__(self, stream: IO[bytes] | None, path: Path) -> None:
         self.path = path
         self.said = ""
+        self.loss: float | None = None
         self.last: list[str] = []
         self._stream = stream
         self._thread = threading.Thread(target=self._listen, name="trainer output", daemon=True)
@@ -200,6 +204,10 @@ class _Listener:
                 text = line.decode("utf-8", "replace").strip()
                 if text.startswith(PROGRESS):
                     self.said = text.removeprefix(PROGRESS).strip()
+                    continue
+                if text.startswith(LOSS):
+                    with contextlib.suppress(ValueError):
+                        self.loss = float(text.removeprefix(LOSS))
                     continue
                 if text:
                     self.last = [*self.last[-_SHOWN_LINES + 1 :], text]

@@ -163,8 +163,8 @@ cost_false_negative = 9.0
 
 [training]
 sources = ["log", "sources/history.toml"]
-dev = "7d"
-test = "5d"
+dev = "4d"
+test = "4d"
 gap = "0s"           # the features know frauds a week late already
 triggers = ["alarm", "schedule"]
 schedule = "30d"

@@ -357,6 +357,7 @@ def test_croissant_has_what_1_1_requires_and_no_value_of_a_row(shop: Shop) -> No
     assert "order-" not in text
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of what it is made with
 def test_the_reader_of_croissant_accepts_it_and_reads_its_rows(shop: Shop) -> None:
     croissant = pytest.importorskip("mlcroissant")
     shop.days(0, 30)

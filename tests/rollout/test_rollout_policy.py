@@ -122,6 +122,12 @@ def test_a_first_deployment_waits_for_a_person() -> None:
     assert decide(terms(), standing(kind="first"), evidence(quality=UNDECIDED)).act == "none"
 
 
+def test_a_first_deployment_may_answer_otherwise_than_the_rule_before_it() -> None:
+    many = evidence(quality=APPROVED, flips=comparison(0.4, 0.5), volume=comparison(0.2, 0.3))
+    assert decide(terms(), standing(kind="update"), many).subject == "flips"
+    assert decide(terms(), standing(kind="first"), many).subject == "confirmation"
+
+
 def test_the_risk_budget_bounds_the_share_until_labels_lower_the_worst_loss() -> None:
     # 100 rows/s for 50 s are 5000 predictions, of which a share of 1 % can lose 50.
     bounded = terms(risk_budget=50.0)

@@ -85,10 +85,21 @@ def start(version: str, folder: Path, reason: str, waive: str, baseline: str, *,
     if contract is not None:
         _print_contract(contract)
     settings = deployment.checklist.rollout
-    click.echo(
-        f"Rollout {rollout.number}: version {version} answers copies for {settings.shadow}, then "
-        f"{', '.join(f'{share:.3g}' for share in settings.ramp)} of the requests."
-    )
+    if rollout.kind == "first":
+        what = (
+            "the answers of the file"
+            if "file" in rollout.baseline
+            else f"always {rollout.baseline['answer']}"
+        )
+        click.echo(
+            f"Rollout {rollout.number}: version {version} answers, and is judged against {what}. Whether anybody "
+            "acts on its answers is the caller's choice until a person confirms it."
+        )
+    else:
+        click.echo(
+            f"Rollout {rollout.number}: version {version} answers copies for {settings.shadow}, then "
+            f"{', '.join(f'{share:.3g}' for share in settings.ramp)} of the requests."
+        )
     click.echo(f"Earliest decision: {iso_utc(rollout.earliest_decision_us)[:16]} UTC.")
     click.echo(f"Without one it ends at {iso_utc(rollout.deadline_us)[:16]} UTC, and does not ship.")
 
@@ -246,7 +257,8 @@ def _print_change(before: str | None, after: str | None, *, as_json: bool) -> No
     if as_json:
         print_json({"champion": after, "before": before})
     else:
-        click.echo(f"The champion is version {after} (was {before}).")
+        was = "confirmed" if after == before else f"was {before}"
+        click.echo(f"The champion is version {after} ({was}).")
 
 
 @rollout_command.command("status")
@@ -294,7 +306,7 @@ def _print_rollout(rollout: Rollout) -> None:
     against = (
         f"version {rollout.champion}" if rollout.champion else f"{rollout.baseline.get('kind')} baseline"
     )
-    state = f"{rollout.phase}{', held' if rollout.held else ''}"
+    state = f"{rollout.phase}{', held' if rollout.held and rollout.ended_at_us is None else ''}"
     share = f" at {rollout.share:g} of the requests" if rollout.phase == "canary" else ""
     click.echo(f"Rollout {rollout.number}: version {rollout.challenger} against {against}: {state}{share}.")
     plan = rollout.report.get("plan")

@@ -44,7 +44,8 @@ def decide(terms: Terms, standing: Standing, evidence: Evidence) -> Plan:
         return plan("expire", "time", "the deadline came without a decision")
     if standing.held:
         return plan("none", "time", "held; `holdfast rollout resume` lets it go on")
-    for subject, reason in _odd(terms, evidence):
+    # A first deployment is there to answer otherwise than the rule or the person before it.
+    for subject, reason in _odd(terms, evidence) if standing.kind == "update" else ():
         if subject not in standing.accepted:
             return plan("hold", "label-free", reason, subject=subject)
 

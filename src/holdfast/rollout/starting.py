@@ -61,13 +61,11 @@ def start_rollout(
         RolloutError: the baseline cannot be read.
     """
     found = registry.version(version)
+    described: dict[str, Any] = read_baseline(baseline) if baseline else {}
     require_check(registry, version, deployment.checklist_hash, waive)
     champion = registry.route().champion
     contract: Contract | None = None
-    described: dict[str, Any] = {}
-    if baseline:
-        described = read_baseline(baseline)
-    elif champion is not None and champion != version:
+    if not baseline and champion is not None and champion != version:
         contract = write_contract(deployment, registry, version, champion)
         registry.attach_evidence(version, "contract", msgspec.to_builtins(contract))
         _keep(contract, version, waive)

@@ -92,8 +92,8 @@ def start(version: str, folder: Path, reason: str, waive: str, baseline: str, *,
             else f"always {rollout.baseline['answer']}"
         )
         click.echo(
-            f"Rollout {rollout.number}: version {version} answers, and is judged against {what}. Whether anybody "
-            "acts on its answers is the caller's choice until a person confirms it."
+            f"Rollout {rollout.number}: version {version} answers, and is judged against {what}. "
+            "Whether anybody acts on its answers is the caller's choice until a person confirms it."
         )
     else:
         click.echo(

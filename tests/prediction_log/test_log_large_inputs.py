@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from log_records import T0_US, ids_of, new_writer, redacted
 
-from holdfast.clock import ManualClock
+from holdfast.clock import ManualClock, SystemClock
 from holdfast.prediction_log import (
     Keeper,
     LogFullError,
@@ -24,8 +25,9 @@ from holdfast.prediction_log import (
     retain_now,
     settle,
 )
+from holdfast.prediction_log.large_keeping import Contents
 from holdfast.prediction_log.large_store import LARGE, LargeWriter, large_folder
-from holdfast.privacy import LargeColumn, RedactedRecord, Redactor
+from holdfast.privacy import LargeColumn, RedactedRecord, Redactor, subject_pseudonym
 from holdfast.spec import Deployment
 from holdfast.spec.checklist import Privacy
 
@@ -333,3 +335,58 @@ def test_dropped_and_masked_fields_leave_no_content_and_no_feature(tmp_path: Pat
         write(tmp_path, ManualClock(T0_US), record, replica=action)
     assert not large_folder(tmp_path).exists()
     assert not any(name.startswith((LARGE, "feature_")) for name in rows_of(tmp_path)["drop"])
+
+
+def test_writers_that_use_contents_again_and_erasures_that_remove_them_never_lose_one(tmp_path: Path) -> None:
+    """Real threads and locks. Each content is named twice by each writer, so one that is lost stays lost."""
+    clock = SystemClock()
+    ended = threading.Event()
+
+    def write_on(number: int) -> None:
+        writer = new_writer(tmp_path, clock, replica=f"w{number}", segment_bytes=20_000)
+        turn = 0
+        while not ended.is_set():
+            turn += 1
+            names = [f"subject-{number}-{turn % 2}"]
+            writer.append(with_pictures([f"w{number}-{turn}"], turn // 2, subjects=names))
+            ended.wait(0.001)
+        writer.close()
+
+    threads = [threading.Thread(target=write_on, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    everybody = [subject_pseudonym(KEY, f"subject-{n}-{k}") for n in range(2) for k in range(2)]
+    try:
+        for _ in range(5):
+            erase(tmp_path, clock, subjects=everybody)  # for a moment no row names a content
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+    settle(tmp_path, clock)
+    verified = PredictionLog(tmp_path).verify()
+    assert verified.ok, verified.large_faults
+    assert verified.large_inputs > 0
+
+
+def test_writers_that_never_all_let_go_do_not_keep_the_keeper_out(tmp_path: Path) -> None:
+    ended = threading.Event()
+
+    def hold(number: int) -> None:
+        writer = LargeWriter(tmp_path, f"w{number}", synced=False)
+        while not ended.is_set():
+            with writer.using():
+                ended.wait(0.01)
+        writer.close()
+
+    threads = [threading.Thread(target=hold, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    try:
+        ended.wait(0.1)
+        moments = [Contents(tmp_path, SystemClock()).moment() for _ in range(3)]
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+    assert moments == sorted(moments)

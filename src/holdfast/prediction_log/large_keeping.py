@@ -19,6 +19,7 @@ from holdfast.clock import Clock
 from holdfast.prediction_log.disk import sync_file
 from holdfast.prediction_log.errors import TableBusyError
 from holdfast.prediction_log.large_store import (
+    GATE_FILE,
     LARGE,
     LOCK_FILE,
     PARTIAL_SUFFIX,
@@ -32,8 +33,9 @@ from holdfast.prediction_log.large_store import (
 _CHUNK_BYTES: Final = 1 << 20
 _REMOVED_AT_ONCE: Final = 64
 """Files removed while writers wait: some milliseconds."""
-_TRIES: Final = 100
-_BETWEEN_TRIES_S: Final = 0.02
+_TRIES: Final = 400
+_BETWEEN_TRIES_S: Final = 0.0005
+"""Writers wait meanwhile, so for a fifth of a second at most."""
 _ABANDONED_AFTER_NS: Final = 3_600_000_000_000
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -144,21 +146,30 @@ class Contents:
     @contextlib.contextmanager
     def _alone(self) -> Iterator[int]:
         """While no writer is between a content and its row."""
-        fd = os.open(self._folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+        gate = os.open(self._folder / GATE_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+        lock = os.open(self._folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            for left in reversed(range(_TRIES)):
-                try:
-                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError as error:
-                    if not left:
-                        raise TableBusyError(
-                            "a writer of large inputs holds the lock", where=str(self._folder)
-                        ) from error
-                    self._clock.sleep_s(_BETWEEN_TRIES_S)
-            yield fd
+            self._take(gate)
+            self._take(lock)
+            yield lock
         finally:
-            os.close(fd)
+            os.close(lock)
+            os.close(gate)
+
+    def _take(self, fd: int) -> None:
+        for left in reversed(range(_TRIES)):
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if not left:
+                    raise TableBusyError(
+                        "a writer of large inputs holds on to their lock",
+                        where=str(self._folder),
+                        next_step="Nothing is lost; the next pass tries again. Is a worker stopped?",
+                    ) from error
+                self._clock.sleep_s(_BETWEEN_TRIES_S)
+            else:
+                return
 
 
 def large_columns(schema: pa.Schema) -> list[str]:

@@ -2,7 +2,9 @@
 
 Workers write them, each before the row that names it; the keeper removes those that no row names any more.
 The two meet in one lock file: a writer holds it, shared, from the moment it writes or renews a file until the
-row is in the spool; whoever removes files holds it alone. A file's time of change is when it was last used.
+row is in the spool; whoever removes files holds it alone. Before it a writer passes a gate, a second lock
+that it gives back at once: closed, it keeps new writers out until those inside are done, so that many writers
+do not keep the remover out for ever. A file's time of change is when it was last used.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ LARGE: Final = "large_"
 PLAIN_SUFFIX: Final = ".npy"
 SEALED_SUFFIX: Final = ".sealed"
 LOCK_FILE: Final = ".lock"
+GATE_FILE: Final = ".gate"
 PARTIAL_SUFFIX: Final = ".partial"
 
 
@@ -55,7 +58,7 @@ class LargeWriter:
         self._replica = replica
         self._synced = synced
         self._unsynced: dict[Path, None] = {}
-        self._lock = -1
+        self._lock = self._gate = -1
         self.stored = 0
         """Contents written."""
         self.repeated = 0
@@ -68,7 +71,10 @@ class LargeWriter:
         if self._lock < 0:
             self._folder.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(self._folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+            self._gate = os.open(self._folder / GATE_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(self._gate, fcntl.LOCK_SH)
         fcntl.flock(self._lock, fcntl.LOCK_SH)
+        fcntl.flock(self._gate, fcntl.LOCK_UN)
         try:
             yield
         finally:
@@ -143,7 +149,8 @@ class LargeWriter:
         """Give the lock file back; a later call opens it again."""
         if self._lock >= 0:
             os.close(self._lock)
-            self._lock = -1
+            os.close(self._gate)
+            self._lock = self._gate = -1
 
 
 def sync_contents(files: Iterable[Path]) -> None:

@@ -26,7 +26,7 @@ from typing import Final
 import msgspec
 
 from holdfast.prediction_log.disk import sync_file
-from holdfast.prediction_log.large_store import LOCK_FILE, PARTIAL_SUFFIX, LargeWriter, large_folder
+from holdfast.prediction_log.large_store import PARTIAL_SUFFIX, LargeWriter, large_folder
 from holdfast.prediction_log.segments import list_segments, spool_folder
 
 _LOCK: Final = "lock"
@@ -138,7 +138,7 @@ def _publish(folder: Path, log_folder: Path) -> None:
     writer = LargeWriter(log_folder, "staged", synced=False)
     with writer.using() if contents.is_dir() else contextlib.nullcontext():
         for path in sorted(contents.glob("??/*")):
-            if path.suffix != PARTIAL_SUFFIX and path.name != LOCK_FILE:
+            if path.suffix != PARTIAL_SUFFIX:
                 home = large_folder(log_folder) / path.parent.name / path.name
                 home.parent.mkdir(exist_ok=True)
                 path.replace(home)

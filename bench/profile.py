@@ -147,5 +147,15 @@ def main() -> None:
     print(json.dumps(result, indent=2 if arguments.json else None))
 
 
+def _library() -> dict[str, Any]:
+    """The standard library's module of this name, which `cProfile` asks for from beside these scripts too."""
+    import runpy
+    import sysconfig
+
+    return runpy.run_path(str(Path(sysconfig.get_path("stdlib")) / "profile.py"), run_name="profile")
+
+
 if __name__ == "__main__":
     main()
+else:
+    globals().update({name: value for name, value in _library().items() if not name.startswith("__")})

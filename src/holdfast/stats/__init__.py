@@ -14,6 +14,7 @@ from holdfast.stats.calibration import (
 from holdfast.stats.decomposition import Decomposition, decompose
 from holdfast.stats.dependence import PairMoments, correlations, fisher_variance, pairs_by_scale, scan_pairs
 from holdfast.stats.domain import DomainShift, tell_apart
+from holdfast.stats.e_detector import EDetector, rank_scores, reference_slack
 from holdfast.stats.embeddings import PROJECTIONS, embedding_features, projection_signs
 from holdfast.stats.errors import StatisticsError
 from holdfast.stats.estimated import (
@@ -100,6 +101,7 @@ __all__ = [
     "Counts",
     "Decomposition",
     "DomainShift",
+    "EDetector",
     "Estimate",
     "HashedVocabulary",
     "LabelShift",
@@ -170,6 +172,8 @@ __all__ = [
     "quantile_bounds_of_counts",
     "quantile_estimate",
     "quantile_ranks",
+    "rank_scores",
+    "reference_slack",
     "rows_to_decide",
     "sample_ratio_evidence",
     "scale_log_odds",

@@ -30,7 +30,7 @@ from holdfast.prediction_log import new_prediction_ids
 from holdfast.privacy import PredictionRecord, Redactor
 from holdfast.serve.service import Endpoint, Service, Sink
 from holdfast.serve.watch import Watch
-from holdfast.serve.worker import open_plane
+from holdfast.serve.opening import open_plane
 from holdfast.spec import Deployment
 from holdfast.telemetry import AccessLog, ServiceCounts
 

@@ -373,9 +373,7 @@ def running(folder: Path, peer: Peer, model: Path, workers: int) -> Iterator[tup
     (folder / "session.py").write_text(SESSION)
     for name, text in peer.files.items():
         (folder / name).write_text(text)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_ports(3)
     command = ["uv", "run", "--isolated", "--no-project", "--python", sys.executable]
     for package in (*peer.packages, "onnxruntime", "numpy"):
         command += ["--with", package]
@@ -407,6 +405,16 @@ def running(folder: Path, peer: Peer, model: Path, workers: int) -> Iterator[tup
         yield url, process.pid
     finally:
         stop(process)
+
+
+def free_ports(count: int) -> int:
+    """The first of so many free ports in a row: some systems take the next ones too."""
+    while True:
+        with contextlib.ExitStack() as held, contextlib.suppress(OSError, OverflowError):
+            first = held.enter_context(socket.create_server(("", 0))).getsockname()[1]
+            for port in range(first + 1, first + count):
+                held.enter_context(socket.create_server(("", port)))
+            return int(first)
 
 
 def send(url: str, question: Question | None, patience_s: float = 10) -> Any:

@@ -15,6 +15,7 @@ import argparse
 import asyncio
 import json
 import os
+import random
 import socket
 import sys
 import tempfile
@@ -28,11 +29,11 @@ from holdfast.infer import load_model
 from holdfast.infer.turns import Job, assemble
 from holdfast.prediction_log import new_prediction_ids
 from holdfast.privacy import PredictionRecord, Redactor
+from holdfast.serve.opening import open_plane
 from holdfast.serve.service import Endpoint, Service, Sink
 from holdfast.serve.watch import Watch
-from holdfast.serve.opening import open_plane
 from holdfast.spec import Deployment
-from holdfast.telemetry import AccessLog, ServiceCounts
+from holdfast.telemetry import AccessLog, ServiceCounts, Traces
 
 TURNS = (1, 32, 256)
 
@@ -42,7 +43,7 @@ class Silent(Sink):
 
     __slots__ = ()
 
-    def respond(self, body: bytes) -> None:
+    def respond(self, body: bytes, json_bytes: int | None = None) -> None:
         pass
 
     def refuse(self, error: Exception) -> None:
@@ -142,8 +143,32 @@ async def stages(folder: Path, requests: int, body: bytes) -> dict[str, float]:
 
     found["with the access log, its lines made and written"] = fastest_us(turn_with_line)
     os.close(nowhere)
+    for share, name in (
+        (1.0, "with a trace of every request, nobody taking them"),
+        (0.01, "of one in a hundred"),
+    ):
+        traces = open_traces(share)
+        if traces is not None:
+            service.watch = Watch(None, traces, service.counts, clock)
+            found[name] = fastest_us(turn)
+            traces.close()
+    service.watch = None
     plane.close()
     return {name: value / requests for name, value in found.items()}
+
+
+def open_traces(share: float) -> Traces | None:
+    """Traces whose spans are made and dropped; None: OpenTelemetry is not installed."""
+    try:
+        from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+    except ImportError:
+        return None
+
+    class Dropped(SpanExporter):
+        def export(self, spans: Any) -> SpanExportResult:  # noqa: ARG002 - of this shape
+            return SpanExportResult.SUCCESS
+
+    return Traces("bench", "bench", fraction=share, chance=random.Random(1).random, exporter=Dropped())
 
 
 def system_calls(body: bytes) -> dict[str, float]:

@@ -29,8 +29,8 @@ import uvloop
 from holdfast.clock import SystemClock
 from holdfast.errors import HoldfastError
 from holdfast.infer import load_model
-from holdfast.serve.service import Service, Sink
 from holdfast.serve.opening import open_plane
+from holdfast.serve.service import Service, Sink
 from holdfast.spec import Deployment
 from holdfast.telemetry import ServiceCounts
 

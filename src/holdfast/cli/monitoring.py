@@ -104,6 +104,12 @@ def monitor_command(
 @click.option(
     "--html", "html_path", type=click.Path(path_type=Path, dir_okay=False), help="Also write an HTML page."
 )
+@click.option(
+    "--markdown",
+    "markdown_path",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also write Markdown, for a ticket or a chat.",
+)
 @click.option("--cost-false-positive", type=float, default=0.0, help="Cost of acting on a wrong positive.")
 @click.option("--cost-false-negative", type=float, default=0.0, help="Cost of missing a positive.")
 @click.option("--currency", default="EUR", show_default=True, help="Unit of the costs.")
@@ -121,6 +127,7 @@ def diagnose_command(  # noqa: PLR0917 - click passes them by name
     window: str | None,
     false_alarms: str,
     html_path: Path | None,
+    markdown_path: Path | None,
     cost_false_positive: float,
     cost_false_negative: float,
     currency: str,
@@ -150,5 +157,7 @@ def diagnose_command(  # noqa: PLR0917 - click passes them by name
     )
     if html_path is not None:
         html_path.write_text(diagnosis.to_html(), encoding="utf-8")
+    if markdown_path is not None:
+        markdown_path.write_text(diagnosis.to_markdown(), encoding="utf-8")
     _print_diagnosis(diagnosis, as_json=as_json)
     return EXIT_ALARM if fail_on_alarm and diagnosis.alarm else 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -123,14 +122,16 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.json.format(msgspec.json.encode(self), indent=2).decode()
 
     def to_html(self) -> str:
-        """One self-contained page without scripts."""
-        body = self._repr_html_()
-        return (
-            '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>holdfast diagnosis</title>'
-            "<style>body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem}"
-            "table{border-collapse:collapse}td,th{padding:.2rem .8rem;text-align:left}</style></head>"
-            f"<body>{body}</body></html>"
-        )
+        """One self-contained page with pictures of evidence and quality, without scripts."""
+        from holdfast.monitor.rendering import as_page
+
+        return as_page(self)
+
+    def to_markdown(self) -> str:
+        """The verdict for a ticket, a chat or a pull request."""
+        from holdfast.monitor.rendering import as_markdown
+
+        return as_markdown(self)
 
     def __str__(self) -> str:
         lines = [self.summary]
@@ -142,18 +143,9 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        found = "".join(
-            f"<tr><td>{html.escape(one.name)}</td><td>{html.escape(', '.join(one.kinds))}</td>"
-            f"<td>{html.escape(one.description)}</td></tr>"
-            for one in self.features
-        )
-        table = f"<table><tr><th>column</th><th>kind</th><th>found</th></tr>{found}</table>" if found else ""
-        advice = "".join(f"<li>{html.escape(line)}</li>" for line in self.advice)
-        notes = "".join(f"<p><small>{html.escape(line)}</small></p>" for line in self.notes)
-        return (
-            f"<h3>{html.escape(self.verdict.capitalize())}</h3><p>{html.escape(self.summary)}</p>{table}"
-            f"<ul>{advice}</ul>{notes}"
-        )
+        from holdfast.monitor.rendering import as_fragment
+
+        return as_fragment(self)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         from rich.padding import Padding

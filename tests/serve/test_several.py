@@ -248,6 +248,15 @@ def test_keys_of_one_deployment_do_not_open_another(tmp_path: Path) -> None:
         assert ask("POST", "/v2/repository/models/linear/unload", {}, "second")[0] == 401
         assert ask("GET", "/readyz")[0] == 200
 
+        def refused() -> str:
+            text: str = ask("GET", "/metrics", key="second")[1]
+            return next(line for line in text.splitlines() if 'reason="unauthorised"' in line)
+
+        before = refused()
+        for _ in range(5):
+            assert ask("GET", "/v1/models", key="first")[1] == {"models": ["linear"]}
+        assert refused() == before
+
 
 def opened(folder: Path, name: str, toml: str) -> Deployment:
     folder.mkdir()

@@ -7,6 +7,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from holdfast.infer import UnknownModelError
+from holdfast.serve.admission import check_scope
 from holdfast.serve.control import DEPLOYMENTS
 from holdfast.serve.errors import ForbiddenError, RateLimitedError, UnauthorisedError
 from holdfast.serve.service import FOR_PREDICTIONS, Service
@@ -81,13 +82,16 @@ class Services:
         refusals: list[UnauthorisedError | ForbiddenError | RateLimitedError] = []
         for one in self.all:
             try:
-                one.authorise(authorization, scopes)
+                _admit(one, authorization, scopes)
             except (UnauthorisedError, ForbiddenError, RateLimitedError) as error:
                 refusals.append(error)
             else:
                 let_in.append(one)
         if not let_in:
-            raise next((one for one in refusals if not isinstance(one, UnauthorisedError)), refusals[0])
+            # Only now is it a refusal: that a key of one deployment does not open another is as it should be.
+            said = next((one for one in refusals if not isinstance(one, UnauthorisedError)), refusals[0])
+            self.first.counts.refuse(type(said).__name__.removesuffix("Error").lower())
+            raise said
         return let_in
 
     def know(self, authorization: bytes | None) -> None:
@@ -121,6 +125,13 @@ class Services:
         if found is None:
             raise no_such_model(name, self.admitting(authorization, FOR_PREDICTIONS))
         return found
+
+
+def _admit(service: Service, authorization: bytes | None, scopes: frozenset[str]) -> None:
+    """As `Service.authorise`, and counts nothing but the caller's rate."""
+    if not service.admission.open_to_all:
+        grant = service.admission.find(authorization)
+        check_scope(grant, scopes or grant.scopes)
 
 
 def no_such_model(name: str, seen: Sequence[Service]) -> UnknownModelError:

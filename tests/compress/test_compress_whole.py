@@ -16,6 +16,7 @@ from holdfast.artifact import open_artifact
 from holdfast.clock import SystemClock
 from holdfast.compress import CompressReport, Judgement, Measured, Probed, compress_version, draw_frontier
 from holdfast.compress import running as compress_running
+from holdfast.compress.bench import Bench
 from holdfast.compress.choosing import Budget, choose
 from holdfast.compress.report import frontier
 from holdfast.registry import Registry, register_model
@@ -170,3 +171,38 @@ def test_a_candidate_that_does_not_run_within_the_memory_limit_is_said_to(
     assert report.frontier == ()
     assert "no candidate could be measured" in report.missing
     assert any("memory_mb = 64" in one.why for one in report.skipped)
+
+
+@pytest.mark.slow
+def test_a_compression_that_was_broken_off_goes_on_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("holdfast.compress.forests._SHARES", (0.5, 0.25))
+    probe = Bench.probe
+    probed: list[int] = []
+
+    def broken_off_at_the_third(self: Bench, *arguments: Any, **options: Any) -> Probed:
+        if len(probed) == 2:
+            raise KeyboardInterrupt
+        probed.append(1)
+        return probe(self, *arguments, **options)
+
+    monkeypatch.setattr(Bench, "probe", broken_off_at_the_third)
+    folder = tmp_path / "trees"
+    with pytest.raises(KeyboardInterrupt):
+        compress(folder, GradientBoostingClassifier(n_estimators=60, random_state=0), monkeypatch, {"trees"})
+    monkeypatch.setattr(Bench, "probe", probe)
+    deployment = Deployment.open(folder, {})
+    assert len(list(deployment.run_folder.glob("compress-*/*.json"))) == 1
+    # Nothing is made a second time, and what was measured is not measured again.
+    monkeypatch.setattr(compress_running, "_made", lambda *_: pytest.fail("made again"))
+    said: list[str] = []
+    clock = SystemClock()
+    with Registry.open(deployment.registry_url, clock) as registry:
+        report = compress_version(
+            deployment, registry, clock, allowed_loss=0.05, actor="test", round_s=0.005, said=said.append
+        )
+    assert said[0].startswith("going on")
+    assert len([line for line in said if line.startswith("measuring")]) == report.tried - 1
+    assert report.registered == "2"
+    assert not list(deployment.run_folder.glob("compress-*"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
+from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +28,7 @@ from holdfast.compress.errors import CompressError
 from holdfast.compress.forests import fewer_trees
 from holdfast.compress.judging import Judge, Judgement
 from holdfast.compress.probe import Probed
+from holdfast.compress.progress import Progress
 from holdfast.compress.quantising import quantised
 from holdfast.compress.report import GAIN, CompressReport, Measured, Skipped, frontier
 from holdfast.compress.simplifying import half_arithmetic, half_weights, slimmed
@@ -104,7 +106,17 @@ def compress_version(
         deployment.checklist.compute.model_size_mb,
         deployment.checklist.speed.p99_ms,
     )
-    candidates, skipped = _made(original, said)
+    rows = 0 if extra is None else len(extra)
+    ways = [name for name, _ in WAYS]
+    what = f"{found.sha256} {found.version} {seed} {rows} {round_s} {machine} {ways} {version_of('holdfast')}"
+    progress = Progress(deployment.run_folder, what)
+    made = progress.made()
+    if made is None:
+        made = _made(original, said)
+        progress.keep_made(*made)
+    else:
+        said("going on where the last one was broken off")
+    candidates, skipped = made
     judge = _judge(artifact, judges, len(candidates), seed)
     cores = _cores(deployment.checklist.compute.cores)
     with tempfile.TemporaryDirectory(prefix="holdfast-compress-") as name:
@@ -112,7 +124,7 @@ def compress_version(
         bench.store_feeds(judges)
         prepared = _prepared(original.model, artifact, judges, "the original")
         base = bench.probe(original.model, prepared, limited=False)
-        trial = _Trial(bench, judge, budget=budget, base=base, said=said)
+        trial = _Trial(bench, judge, budget=budget, base=base, progress=progress, said=said)
         trial.measure(candidates)
         best = frontier(trial.measured, base.memory_mb)
         chosen, missing = choose(best, budget)
@@ -135,6 +147,7 @@ def compress_version(
     if chosen is not None and register:
         final = _ready(deployment, found, artifact, ready[chosen.name])
         registered = _register(deployment, registry, final, (found, chosen), actor=actor, clock=clock)
+    progress.end()
     return CompressReport(
         version=found.version,
         size_bytes=artifact.size_bytes,
@@ -250,10 +263,12 @@ class _Trial:
         *,
         budget: Budget,
         base: Probed,
+        progress: Progress,
         said: Callable[[str], None],
     ) -> None:
         self._bench, self._judge, self._artifact = bench, judge, bench.original
         self._budget, self._base, self._said = budget, base, said
+        self._progress = progress
         self.measured: list[Measured] = []
         self.skipped: list[Skipped] = []
         self.hopeless: list[tuple[Candidate, Judgement]] = []
@@ -264,14 +279,17 @@ class _Trial:
         if hopeless_too:
             self.hopeless = []
         for number, candidate in enumerate(candidates, 1):
-            self._said(f"measuring {number} of {len(candidates)}: {candidate.name}")
+            one = self._progress.measured(candidate)
+            if one is None:
+                self._said(f"measuring {number} of {len(candidates)}: {candidate.name}")
             try:
-                one = self._one(candidate, hopeless_too=hopeless_too)
+                one = one or self._one(candidate, hopeless_too=hopeless_too)
             except HoldfastError as error:
                 self.skipped.append(Skipped(name=candidate.name, why=str(error)[:300]))
                 continue
             if one is None:
                 continue
+            self._progress.keep(candidate, one)
             if not one.gains(self._base.memory_mb):
                 self.skipped.append(Skipped(name=candidate.name, why="better on no axis"))
             self.measured.append(one)

@@ -17,7 +17,7 @@ import uvloop
 
 from holdfast.artifact.signature import Column, Signature, Tensor
 from holdfast.clock import SystemClock
-from holdfast.infer import DataPlane, LoadedModel
+from holdfast.infer import DataPlane, LargeRule, LoadedModel
 from holdfast.prediction_log import SpoolWriter
 from holdfast.privacy import Redactor
 from holdfast.serve.app import make_app
@@ -228,7 +228,13 @@ def starting(tmp_path: Path) -> Iterator[Start]:
                     tmp_path / "log", deployment="demo", replica="test", clock=clock, durability=durability
                 )
                 redactor = Redactor(checklist.privacy, b"k" * 32)
-                plane = DataPlane(writer, redactor, clock, synced=durability == "synced")
+                plane = DataPlane(
+                    writer,
+                    redactor,
+                    clock,
+                    synced=durability == "synced",
+                    large=LargeRule.of(checklist.logging),
+                )
             service = Service(checklist, plane, counts, clock)
             app = make_app(service, version="0", run_folder=tmp_path, replica="test", workers=1)
             services = Services([service])

@@ -493,3 +493,6 @@ class Service:
             log = self.counts.log
             log.served, log.stored = writer.served, writer.stored
             log.sampled_out, log.dropped = writer.sampled_out, writer.dropped
+            large = writer.large
+            log.large_stored, log.large_repeated = large.stored, large.repeated
+            log.large_bytes = large.stored_bytes

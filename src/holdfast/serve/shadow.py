@@ -147,6 +147,9 @@ def _show(deployment: Deployment, replica: str, counts: ServiceCounts, plane: Da
         log = counts.log
         log.served, log.stored = writer.served, writer.stored
         log.sampled_out, log.dropped = writer.sampled_out, writer.dropped
+        large = writer.large
+        log.large_stored, log.large_repeated = large.stored, large.repeated
+        log.large_bytes = large.stored_bytes
     with contextlib.suppress(OSError):
         write_snapshot(deployment.run_folder, replica, counts)
 

@@ -88,6 +88,12 @@ class LogCounts(msgspec.Struct):
     labels: int = 0
     labels_refused: int = 0
     """Labels turned away, as their predictions had been erased."""
+    large_stored: int = 0
+    """Contents of large inputs written."""
+    large_repeated: int = 0
+    """Contents that were there already."""
+    large_bytes: int = 0
+    """Of those written."""
 
 
 class CopyCounts(msgspec.Struct):
@@ -213,6 +219,9 @@ class ServiceCounts(msgspec.Struct):
         self.log.dropped += other.log.dropped
         self.log.labels += other.log.labels
         self.log.labels_refused += other.log.labels_refused
+        self.log.large_stored += other.log.large_stored
+        self.log.large_repeated += other.log.large_repeated
+        self.log.large_bytes += other.log.large_bytes
         self.access_lost += other.access_lost
         if alive:
             self.queued_rows += other.queued_rows

@@ -190,6 +190,14 @@ class _Counts(Collector):
         refused = CounterMetricFamily(
             "holdfast_labels_refused", "Labels turned away, by the reason.", labels=["model", "reason"]
         )
+        large = CounterMetricFamily(
+            "holdfast_large_inputs",
+            "Large inputs that reached the log: stored beside its tables, or there already.",
+            labels=["model", "outcome"],
+        )
+        large_bytes = CounterMetricFamily(
+            "holdfast_large_input_bytes", "Bytes of the large inputs stored.", labels=["model"]
+        )
         lost = CounterMetricFamily(
             "holdfast_access_log_lost", "Requests without a line in the access log.", labels=["model"]
         )
@@ -199,8 +207,11 @@ class _Counts(Collector):
                 rows.add_metric([one.model, outcome], getattr(log, outcome))
             labels.add_metric([one.model], log.labels)
             refused.add_metric([one.model, "erased"], log.labels_refused)
+            large.add_metric([one.model, "stored"], log.large_stored)
+            large.add_metric([one.model, "repeated"], log.large_repeated)
+            large_bytes.add_metric([one.model], log.large_bytes)
             lost.add_metric([one.model], one.counts.access_lost)
-        yield from (rows, labels, refused, lost)
+        yield from (rows, labels, refused, large, large_bytes, lost)
 
     def _gauges(self) -> Iterator[Metric]:
         gauges = {

@@ -115,6 +115,18 @@ def test_a_load_that_a_late_generator_spoilt_is_made_again() -> None:
     assert 400 / 1.1 <= found.rate_per_s <= 400
 
 
+def test_loads_that_are_made_again_use_up_none_of_the_rates_that_may_be_tried() -> None:
+    found = search_rate(
+        lambda rate: report(rate, 9.0 if rate <= 10 else 99.0, bottleneck="late"),
+        Speed(p99_ms=10),
+        start_per_s=80,
+        confirmations=1,
+        most_probes=5,
+    )
+    assert found.rate_per_s is not None
+    assert 7 <= found.rate_per_s <= 10
+
+
 def test_failures_and_wrong_answers_break_the_promise_too() -> None:
     assert shortfall(report(1, 1.0), Speed(p99_ms=10)) is None
     assert "503" in str(shortfall(report(1, 1.0, failed=5), Speed(p99_ms=10)))

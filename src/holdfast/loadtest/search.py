@@ -71,14 +71,19 @@ def search_rate(
         start_per_s: where to begin.
         most_per_s: never tried above.
         confirmations: further loads at the rate that was found.
-        most_probes: loads before the confirmations; fewer give a coarser answer, which is still kept.
+        most_probes: rates before the confirmations, however often each was asked; fewer give a coarser
+            answer, which is still kept.
         said: is told of each probe in one line.
     """
     probes: list[LoadReport] = []
     reason = "the highest rate that may be tried"
 
+    # Rates, each counted once however often it was asked again.
+    tried = 0
+
     def kept(rate: float) -> bool:
-        nonlocal reason
+        nonlocal reason, tried
+        tried += 1
         for again in range(_AGAIN, -1, -1):
             report = probe(rate)
             probes.append(report)
@@ -98,7 +103,7 @@ def search_rate(
 
     low, high = 0.0, float("inf")
     rate = min(start_per_s, most_per_s)
-    while len(probes) < most_probes:
+    while tried < most_probes:
         if kept(rate):
             low = max(low, rate)
             if rate >= most_per_s or low * _RESOLUTION >= high:
@@ -110,7 +115,7 @@ def search_rate(
                 break
             rate = (low * high) ** 0.5 if low else rate / 2
     confirmed = 0
-    while low >= 0.5 and confirmed < confirmations and len(probes) < 2 * most_probes:
+    while low >= 0.5 and confirmed < confirmations and tried < 2 * most_probes:
         if kept(low):
             confirmed += 1
         else:

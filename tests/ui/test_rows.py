@@ -15,6 +15,7 @@ from holdfast.registry import Registry
 from holdfast.spec import Deployment
 from holdfast.spec.checklist import Privacy
 from holdfast.ui.facts import Facts
+from holdfast.ui.render import environment
 from holdfast.ui.rows import PAGE_ROWS, Search, one, search
 
 T0_US = 1_780_000_000_000_000
@@ -84,3 +85,18 @@ def test_a_prediction_is_what_its_caller_got_with_what_challengers_answered_in_s
 def test_a_time_without_an_id_goes_back_from_there(facts: Facts) -> None:
     assert search(facts, Search(before=iso_utc(T0_US))).rows == ()
     assert len(search(facts, Search(before=iso_utc(T0_US + 1))).rows) == PAGE_ROWS
+
+
+def test_a_thumbnail_is_shown_as_a_picture_and_nothing_else_is() -> None:
+    template = environment().from_string(
+        '{% from "parts.html" import picture_of %}{{ picture_of(name, value) or "text" }}'
+    )
+    url = "data:image/png;base64,AAAA"
+
+    def shown(name: str, value: object) -> str:
+        return template.render(name=name, value=value)
+
+    assert shown("feature_photo_thumbnail", url).startswith(f'<img src="{url}"')
+    for name, value in (("input_photo", url), ("feature_photo_brightness", 0.5), ("feature_x", None)):
+        assert shown(name, value) == "text"
+    assert "<script>" not in shown("feature_x", url + '"><script>')

@@ -26,6 +26,9 @@ from holdfast.prediction_log import (
 )
 from holdfast.spec import Duration
 
+_LONGEST_SHOWN = 100
+"""Of one value, in characters: a line of people's rows is no place for a thumbnail. `--json` gives all."""
+
 
 def _open_settled(folder: Path) -> PredictionLog:
     """The log with everything spooled up to now in its tables."""
@@ -76,7 +79,8 @@ def tail(folder: Path, rows: int, *, as_json: bool) -> None:
 def _short(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
-    return value.isoformat() if isinstance(value, datetime) else str(value)
+    text = value.isoformat() if isinstance(value, datetime) else str(value)
+    return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 3] + "..."
 
 
 @log_command.command("count")

@@ -234,7 +234,10 @@ class Keeper:
         retention_wanted = (
             retention_request(self._log_folder).exists() or self._clock.monotonic_s() >= self._retention_due_s
         )
-        seen_ns = self._contents.moment() if self._contents.exist() and (requests or retention_wanted) else 0
+        seen_ns = 0
+        # Those of tables that once lay in the folder are left alone where the tables are elsewhere now.
+        if (requests or retention_wanted) and self._contents.exist() and not self._place.is_shared:
+            seen_ns = self._contents.moment()
         finish_abandoned(self._log_folder)
         spool = spool_folder(self._log_folder)
         remove_abandoned(spool)

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from holdfast.monitor.explained import ChangedRegion, Cost, EstimatedQuality, LossChange, Multivariate, Option
+from holdfast.monitor.explained import (
+    ChangedRegion,
+    ClassShares,
+    Cost,
+    EstimatedQuality,
+    LossChange,
+    Multivariate,
+    Option,
+)
 from holdfast.stats import Estimate
 
 if TYPE_CHECKING:
@@ -105,6 +113,8 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     """Quality to be expected without labels."""
     loss_change: LossChange | None = None
     """Why the loss on labelled rows changed, in three parts."""
+    class_shares: ClassShares | None = None
+    """Without labels, two classes: whether other shares of them alone explain the scores since the onset."""
     regions: tuple[ChangedRegion, ...] = ()
     """Where the truth has moved, the most first."""
     cost: Cost | None = None

@@ -47,6 +47,19 @@ class ChangedRegion(msgspec.Struct, frozen=True, kw_only=True):
     """Of the mean truth beyond what the reference leads to expect."""
 
 
+class ClassShares(msgspec.Struct, frozen=True, kw_only=True):
+    """Without labels: the share of positives since the onset if only the shares of the classes changed."""
+
+    before: float
+    """In the reference."""
+    after: Estimate
+    """With its 95 % interval, as long as `explains` holds."""
+    chance: float
+    """Of scores so far from every mixture of the reference's classes, under label shift."""
+    explains: bool
+    """Whether label shift can explain the scores; it may still be that something else does."""
+
+
 class Multivariate(msgspec.Struct, frozen=True, kw_only=True):
     """Can a classifier tell current rows from reference rows?"""
 

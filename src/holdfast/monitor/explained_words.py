@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from holdfast.monitor.explained import ChangedRegion, Cost, EstimatedQuality, LossChange
+from holdfast.monitor.explained import ChangedRegion, ClassShares, Cost, EstimatedQuality, LossChange
 from holdfast.monitor.rows import Task
 from holdfast.stats import Estimate
 
@@ -58,6 +58,20 @@ def region_words(names: Sequence[tuple[str, str | None]], bounds: Mapping[int, t
         else:
             parts.append(f"{name} from {low:.4g} to {high:.4g}")
     return " and ".join(parts) if parts else "everywhere"
+
+
+def share_words(shares: ClassShares) -> str:
+    """Whether other shares of the classes explain the scores."""
+    if not shares.explains:
+        return (
+            "Other shares of the classes alone do not explain the scores since then "
+            f"(chance {shares.chance:.2g})."
+        )
+    return (
+        f"If only the shares of the classes changed, {shares.after.value:.0%} are positive since then "
+        f"({shares.after.low:.0%} to {shares.after.high:.0%}; reference {shares.before:.0%}), which explains "
+        "the scores; labels would tell."
+    )
 
 
 def _expected(one: EstimatedQuality) -> str:

@@ -15,11 +15,12 @@ from holdfast.monitor.design import Design
 from holdfast.monitor.diagnosis import Diagnosis
 from holdfast.monitor.estimation import Estimator, beyond_range, estimate_windows, estimated_quality
 from holdfast.monitor.explained import ChangedRegion, LossChange, Multivariate, Option
-from holdfast.monitor.explained_words import explained_words, region_words
+from holdfast.monitor.explained_words import explained_words, region_words, share_words
 from holdfast.monitor.options import option_words, tried_options
 from holdfast.monitor.profiling import WindowProfile
 from holdfast.monitor.reference import ReferenceModel
 from holdfast.monitor.rows import Rows
+from holdfast.monitor.shares import class_shares
 from holdfast.stats import (
     Decomposition,
     DomainShift,
@@ -154,6 +155,8 @@ class Explainer:
         if not windows or (onset is None and not always):
             return diagnosis
         if not mature:
+            if onset is not None and self.reference.task == "binary" and self.estimator is not None:
+                diagnosis = self._with_shares(diagnosis, rows_between(start, end))
             if not always:
                 return diagnosis
             return self._told_apart(diagnosis, thinned(rows_between(start, end), LARGEST_SAMPLE))
@@ -209,6 +212,14 @@ class Explainer:
             options=tried,
             advice=(*option_words(tried), *diagnosis.advice),
             summary=_joined(diagnosis.summary, words),
+        )
+
+    def _with_shares(self, diagnosis: Diagnosis, rows: Rows) -> Diagnosis:
+        shares = class_shares(self.sample, thinned(rows, LARGEST_SAMPLE))
+        if shares is None:
+            return diagnosis
+        return msgspec.structs.replace(
+            diagnosis, class_shares=shares, summary=_joined(diagnosis.summary, share_words(shares))
         )
 
     def _told_apart(self, diagnosis: Diagnosis, rows: Rows) -> Diagnosis:

@@ -77,6 +77,7 @@ class Play:
     folder: Path
     say: Any
     replays: bool
+    until_s: float
     waiting: list[tuple[int, str, int]] = field(default_factory=list)
     versions: list[str] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
@@ -121,7 +122,7 @@ class Play:
         ):
             traffic = Traffic(service.host, service.port, CONNECTIONS)
             day = float(self.stream.live_day)
-            while day < self.stream.days:
+            while day < self.stream.days and time.monotonic() < self.until_s:
                 end = min(day + self.stream.chunk_days, self.stream.days)
                 self.play(runner, traffic, day, end)
                 self.day = day = end
@@ -272,6 +273,7 @@ class Play:
         after = day >= (self.promoted_day if self.promoted_day is not None else np.inf)
         return {
             "stream": stream.name,
+            "until_day": self.day,
             "answered": len(rows),
             "errors": errors,
             "log_verified": verified.get("ok"),
@@ -327,6 +329,7 @@ def main() -> None:
     parser.add_argument("stream", choices=sorted(STREAMS))
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
     parser.add_argument("--replay", action="store_true", help="compare policies; nothing is retrained")
+    parser.add_argument("--seconds", type=float, default=600, help="after which the stream is cut short")
     parser.add_argument("--quick", action="store_true", help="fewer days or customers")
     parser.add_argument("--json", action="store_true", help="print only the document at the end")
     chosen = parser.parse_args()
@@ -339,7 +342,7 @@ def main() -> None:
 
     stream = STREAMS[chosen.stream](chosen.data, quick=chosen.quick)
     with tempfile.TemporaryDirectory(prefix="holdfast-loop-") as folder:
-        found = Play(stream, Path(folder), say, chosen.replay).run()
+        found = Play(stream, Path(folder), say, chosen.replay, began_s + chosen.seconds).run()
     found["seconds"] = round(time.monotonic() - began_s, 1)
     print(json.dumps(found if chosen.json else {k: v for k, v in found.items() if k != "events"}, indent=2))
 

@@ -329,7 +329,7 @@ def main() -> None:
     parser.add_argument("stream", choices=sorted(STREAMS))
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
     parser.add_argument("--replay", action="store_true", help="compare policies; nothing is retrained")
-    parser.add_argument("--seconds", type=float, default=600, help="after which the stream is cut short")
+    parser.add_argument("--seconds", type=float, default=300, help="after which the stream is cut short")
     parser.add_argument("--quick", action="store_true", help="fewer days or customers")
     parser.add_argument("--json", action="store_true", help="print only the document at the end")
     chosen = parser.parse_args()

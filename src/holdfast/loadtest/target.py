@@ -417,6 +417,9 @@ def with_reference_run(requests: Requests, tolerance: float = 1e-5) -> Requests:
                     where=requests.target.url + requests.target.path,
                     expected="status 200 and outputs",
                     received=f"status {response.status}: {content[:300]!r}",
+                    next_step="Not every server takes binary tensors: try --protocol json."
+                    if requests.target.protocol == "binary"
+                    else None,
                 )
             if requests.expected is not None and not same_outputs(
                 outputs, requests.expected[len(expected)], tolerance

@@ -7,6 +7,7 @@ import secrets
 import socket
 import subprocess
 import sys
+import time
 
 from holdfast.serve.children import Backoff, die_with_parent, exit_text
 from holdfast.serve.control import Challenger
@@ -27,13 +28,15 @@ class ShadowProcess:
         self._backoff = Backoff(longest_s=10.0)
         self._died = False
         self._born_s = self._start_at_s = 0.0
+        self._kill_at_s: float | None = None
+        """When the process that was asked to end is made to; None: it was not asked."""
 
     def follow(self, deployment: Deployment, challenger: Challenger | None) -> None:
-        """From now on this one; the one before ends first."""
+        """From now on this one; the one before ends first, for which nobody waits here."""
         before, self._challenger = self._challenger, challenger
         self._deployment = deployment
         if before is None or challenger is None or before.version != challenger.version:
-            self.stop()
+            self._ask_to_end()
             self._backoff = Backoff(longest_s=10.0)
             self._start_at_s = 0.0
             self._died = False
@@ -42,6 +45,9 @@ class ShadowProcess:
         """Start it if it is time; returns what to tell the operator, if anything."""
         said = None
         challenger, deployment = self._challenger, self._deployment
+        if self._kill_at_s is not None and not self._has_ended(now_s, self._kill_at_s):
+            return None
+        self._kill_at_s = None
         if self.process is not None and self.process.poll() is not None:
             code = self.process.returncode
             self._bury()
@@ -68,6 +74,20 @@ class ShadowProcess:
                 preexec_fn=die_with_parent(),  # noqa: PLW1509 - no threads here
             )
         return said
+
+    def _ask_to_end(self) -> None:
+        if self.process is None or self._kill_at_s is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            self.process.terminate()
+        self._kill_at_s = time.monotonic() + STOP_S
+
+    def _has_ended(self, now_s: float, kill_at_s: float) -> bool:
+        """Whether the process that was asked to end has; it is made to where it does not care."""
+        if self.process is not None and self.process.poll() is None and now_s < kill_at_s:
+            return False
+        self.kill()
+        return True
 
     def stop(self) -> None:
         """End the process, by force if it does not care."""

@@ -24,26 +24,35 @@ def draw_curve(probes: Sequence[LoadReport], path: Path, speed: Speed | None = N
         )
     try:
         from matplotlib.figure import Figure
+        from matplotlib.ticker import LogFormatter
     except ImportError as error:
         raise MissingExtraError("matplotlib", "plot") from error
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.subplots()
     for q, colour in ((0.5, "tab:blue"), (0.99, "tab:red")):
-        points = [
-            (report.rate_per_s, found.ms, found.low_ms or found.ms, found.high_ms or found.ms)
-            for report in sorted(probes, key=lambda one: one.rate_per_s)
-            if report.offered and report.percentiles
-            for found in [report.percentile(q)]
-            if found.ms is not None
-        ]
-        if points:
-            rates, values, lows, highs = zip(*points, strict=True)
-            axes.plot(rates, values, marker="o", color=colour, label=f"p{q * 100:g}")
-            axes.vlines(rates, lows, highs, color=colour, alpha=0.4)
+        points: dict[float, list[float]] = {}
+        for report in probes:
+            found = report.percentile(q) if report.offered and report.percentiles else None
+            if found is None or found.ms is None:
+                continue
+            points.setdefault(report.rate_per_s, []).append(found.ms)
+            axes.vlines(
+                report.rate_per_s, found.low_ms or found.ms, found.high_ms or found.ms, colour, alpha=0.4
+            )
+            # A triangle: too few requests to bound it from above.
+            marker = "^" if found.high_ms is None else "o"
+            axes.plot(report.rate_per_s, found.ms, marker, color=colour, markersize=4)
+        rates = sorted(points)
+        middles = [sorted(points[rate])[len(points[rate]) // 2] for rate in rates]
+        axes.plot(rates, middles, color=colour, label=f"p{q * 100:g}, the middle one of each rate")
     if speed is not None:
         axes.axhline(speed.p99_ms, color="tab:red", linestyle=":", label=f"p99_ms = {speed.p99_ms:g}")
         axes.axvline(speed.qps, color="grey", linestyle=":", label=f"qps = {speed.qps:g}")
-    axes.set(xscale="log", yscale="log", xlabel="requests per second", ylabel="latency in ms, 95 % interval")
+    axes.set(xscale="log", yscale="log", xlabel="requests per second")
+    axes.set_ylabel("latency in ms, 95 % interval (triangle: no upper end)")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(LogFormatter())
+        axis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.5)))
     axes.grid(visible=True, which="both", alpha=0.2)
     axes.legend()
     figure.savefig(path)

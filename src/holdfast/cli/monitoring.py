@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -56,7 +57,7 @@ def monitor_command(
     as_json: bool,
 ) -> int:
     """Judge the closed windows of the log against the champion's reference, and print the diagnosis."""
-    from holdfast.alerts import Alerting
+    from holdfast.alerts import AlertError, Alerting
     from holdfast.cli.service import stop_on_signal
     from holdfast.monitor import Monitor
     from holdfast.prediction_log import settle
@@ -67,20 +68,27 @@ def monitor_command(
     clock = SystemClock()
     with Registry.open(deployment.registry_url, clock) as registry:
         sealer = open_sealer(deployment.checklist.privacy, deployment.folder, os.environ, clock)
-        alerting = Alerting.open(deployment, registry, clock, os.environ)
+        alerting: Alerting | None = None
+        try:
+            alerting = Alerting.open(deployment, registry, clock, os.environ)
+        except AlertError as error:
+            if not follow:
+                raise
+            click.echo(f"nobody is told of alarms: {error}", err=True)  # a service is judged all the same
         monitor = Monitor(
             deployment, registry, clock, sealer, explain=explain, options=options, alerting=alerting
         )
         if follow:
             stop = stop_on_signal()
-            with alerting.sending():
+            with nullcontext() if alerting is None else alerting.sending():
                 for diagnosis in monitor.follow(stop):
                     if diagnosis.alarm or not quiet:
                         _print_diagnosis(diagnosis, as_json=as_json)
             return 0
         settle(deployment, clock=clock)
         diagnosis = monitor.run_once()
-        alerting.sender.send_due()
+        if alerting is not None:
+            alerting.sender.send_due()
     _print_diagnosis(diagnosis, as_json=as_json)
     return EXIT_ALARM if fail_on_alarm and diagnosis.alarm else 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -81,3 +82,53 @@ def test_a_diagnosis_without_the_history_of_columns_still_fills_the_page_of_drif
     assert "Evidence by window" in page
     assert "amount higher" in page
     assert "judged before columns were recorded" in page
+
+
+def test_any_version_is_shown_beside_the_champion_and_all_stand_in_one_table(
+    caller: Caller, registry: Registry
+) -> None:
+    for number in range(3):
+        registry.add_version(
+            name="ward", sha256=f"{number:02d}" * 32, created_at_us=0, created_by="t", metadata={}
+        )
+    page = caller.get("/ui/versions").text
+    assert "All 4 versions" in page
+    assert 'id="v1"' in page
+    assert 'id="v4"' in page  # the newest
+    assert 'id="v2"' not in page
+    chosen = caller.get("/ui/versions?beside=2").text
+    assert 'id="v2"' in chosen
+    assert 'id="v4"' not in chosen
+    assert caller.get("/ui/versions?beside=9").status_code == 404
+
+
+def test_a_rollout_shows_where_it_stands_and_how_far_it_had_come_when_it_ended(
+    caller: Caller, registry: Registry
+) -> None:
+    registry.add_version(name="ward", sha256="cd" * 32, created_at_us=0, created_by="t", metadata={})
+    rollout = registry.rollouts.start(
+        "2",
+        kind="update",
+        baseline={},
+        assignment_key=bytes(16),
+        deadline_us=2**51,
+        earliest_decision_us=2**51,
+        reason="retrained",
+        actor="t",
+        checklist_hash="",
+        report={},
+    )
+    assert stages(caller) == [("shadow", "now"), ("1 %", ""), ("10 %", ""), ("50 %", ""), ("100 %", ""),
+                              ("decision", "")]  # fmt: skip
+    registry.rollouts.advance(rollout.number, 0.1, reason="quiet", actor="policy")
+    assert stages(caller)[:3] == [("shadow", "done"), ("1 %", "done"), ("10 %", "now")]
+    registry.rollouts.end(rollout.number, "rolled back", reason="errors", actor="policy")
+    assert stages(caller) == [("shadow", "done"), ("1 %", "done"), ("10 %", "done"), ("50 %", ""),
+                              ("100 %", ""), ("rolled back", "now")]  # fmt: skip
+
+
+def stages(caller: Caller) -> list[tuple[str, str]]:
+    found = re.search(r'<ol class="ramp".*?</ol>', caller.get("/ui/versions").text, re.DOTALL)
+    assert found is not None
+    items = re.findall(r'<li(?: class="(\w+)")?[^>]*>([^<]*)</li>', found[0])
+    return [(name.replace("\u202f", " "), state) for state, name in items]

@@ -213,6 +213,16 @@ def test_every_answer_carries_the_policy(place: Place) -> None:
     assert re.search(r"<script(?![^>]* src=)", page) is None
 
 
+def test_a_page_that_is_not_there_shows_the_others_to_those_who_may_see_them(place: Place) -> None:
+    assert "<nav" not in place.get("/ui/nothing").text
+    place.sign_in(place.key("read"))
+    answer = place.get("/ui/nothing")
+    assert answer.status_code == 404
+    assert "<nav" in answer.text
+    refused = place.get("/ui/predictions").text
+    assert "<code>holdfast key create NAME --scope rows</code>" in refused
+
+
 def test_a_large_form_is_refused(open_place: Place) -> None:
     open_place.get("/ui/")
     assert open_place.post("/ui/remark", {"text": "x" * 70_000}).status_code == 400

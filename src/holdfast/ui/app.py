@@ -158,7 +158,7 @@ class _Dashboard:
                 target = f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
                 return RedirectResponse(_sign_in_link(target), 303, headers=_HEADERS)
             except HoldfastError as error:
-                return self._error(request, error, token)
+                return self._error(request, error)
             if fresh:
                 self._set_cookie(request, response, token)
             return response
@@ -184,7 +184,7 @@ class _Dashboard:
                     )
                 target = await run_in_threadpool(handler, request, viewer, fields)
             except HoldfastError as error:
-                return self._error(request, error, token)
+                return self._error(request, error)
             return RedirectResponse(target, 303, headers=_HEADERS)
 
         return act
@@ -216,10 +216,14 @@ class _Dashboard:
             **values,
         )
 
-    def _error(self, request: Request, error: HoldfastError, token: str) -> Response:
-        status = status_of(error)
+    def _error(self, request: Request, error: HoldfastError) -> Response:
+        return self._told(request, error, status_of(error))
+
+    def _told(self, request: Request, error: HoldfastError, status: int) -> Response:
+        """With the way to the other pages for those who may see them."""
         try:
-            viewer = self._viewer(request, token)
+            self._sessions.check_host(request)
+            viewer = self._viewer(request, self._token(request))
         except HoldfastError:
             viewer = None
         page = self._render("error.html", request, viewer, "", error=error, status=status)
@@ -230,8 +234,7 @@ class _Dashboard:
         told = errors.PageNotFoundError("there is no such page", where=request.url.path[:200])
         if status == 405:
             told = errors.PageNotFoundError("this address takes forms only", where=request.url.path[:200])
-        page = self._render("error.html", request, None, "", error=told, status=status)
-        return HTMLResponse(page, status, headers=_HEADERS)
+        return await run_in_threadpool(self._told, request, told, status)
 
     async def _on_fault(self, request: Request, _: Exception) -> Response:
         told = errors.UiError(
@@ -423,7 +426,7 @@ def _check_scope(viewer: Viewer, scope: str) -> None:
             "this key may not see that page",
             expected=f"a key with the scope {scope}",
             received=", ".join(sorted(viewer.scopes)),
-            next_step=f"holdfast key create NAME --scope {scope} makes one",
+            next_step=f"holdfast key create NAME --scope {scope}",
         )
 
 

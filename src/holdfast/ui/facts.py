@@ -119,6 +119,7 @@ class Facts:
         parts: list[object] = list(self.registry.stamp())
         account = self.account()
         parts += [_modified(self.deployment.monitor_folder), account.at_us if account else 0]
+        parts += self.registry.outbox.counts().values()
         return "-".join(map(str, parts))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import os
 import signal
@@ -13,9 +14,11 @@ from pathlib import Path
 import pytest
 from hostile_score import NUMBER, WORD
 from hostile_ward import make_ward, post
+from starlette.requests import Request
 
 from holdfast.demo.service import ServiceProcess
 from holdfast.serve.dashboard import NICENESS, DashboardProcess
+from holdfast.serve.forwarding import DashboardUnavailableError, Forwarder
 
 
 @pytest.fixture(scope="module")
@@ -118,3 +121,25 @@ def test_a_service_without_a_dashboard_says_so(tmp_path: Path) -> None:
         assert status == 404
         assert "runs without its dashboard" in body
         assert ask(started, "/", "text/html")[1][0] == "{"
+
+
+@pytest.mark.parametrize(("accept", "kind"), [("text/html", "page"), ("application/json", "error")])
+def test_a_browser_gets_a_page_where_the_dashboard_does_not_answer_and_a_program_an_error(
+    tmp_path: Path, accept: str, kind: str
+) -> None:
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    scope = {
+        "type": "http", "method": "GET", "path": "/ui/", "raw_path": b"/ui/", "query_string": b"",
+        "scheme": "http", "server": ("127.0.0.1", 80), "headers": [(b"accept", accept.encode())],
+    }  # fmt: skip
+    forwarder = Forwarder(str(tmp_path / "nobody"), lambda: False)
+    if kind == "error":
+        with pytest.raises(DashboardUnavailableError, match="does not answer"):
+            asyncio.run(forwarder.forward(Request(scope, receive)))
+        return
+    answer = asyncio.run(forwarder.forward(Request(scope, receive)))
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "5"
+    assert b"The dashboard does not answer." in bytes(answer.body)

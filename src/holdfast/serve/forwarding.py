@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import httptools
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import HTMLResponse, Response, StreamingResponse
 
 from holdfast.serve.errors import ServeError
 from holdfast.serve.responses import read_body
@@ -36,6 +36,27 @@ _FORWARDED: Final = frozenset(
 _OF_THE_HOP: Final = frozenset({b"connection", b"keep-alive", b"transfer-encoding", b"date", b"server"})
 SCHEME: Final = b"x-holdfast-scheme"
 """Says over which transport the browser came; only a worker can reach the socket, so it is believed."""
+
+
+_AWAY: Final = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="refresh" content="5"><title>The dashboard is away</title>
+<style>
+:root { color-scheme: light dark }
+body { font: 1rem/1.5 system-ui, sans-serif; max-width: 34rem; margin: 18vh auto; padding: 0 1.25rem }
+h1 { font-size: 1.5rem; line-height: 1.25; margin: 0 0 .5rem }
+</style></head>
+<body><h1>WHAT.</h1>
+<p>Predictions are not concerned. This page asks again every five seconds; the service's output says why if
+the dashboard stays away.</p></body></html>
+"""
+_AWAY_HEADERS: Final = {
+    "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'",  # nothing of the page is data
+    "cache-control": "no-store",
+    "retry-after": "5",
+    "x-frame-options": "DENY",
+}
 
 
 class DashboardUnavailableError(ServeError):
@@ -95,6 +116,20 @@ class Forwarder:
         self._open = 0
 
     async def forward(self, request: Request) -> Response:
+        """The dashboard's answer to a request; for a browser, a page that says so where there is none.
+
+        Raises:
+            DashboardUnavailableError: it does not answer a program, or too many ask at once.
+            BodyTooLargeError: a form of more than 64 KiB.
+        """
+        try:
+            return await self._forward(request)
+        except DashboardUnavailableError as error:
+            if request.method != "GET" or "text/html" not in request.headers.get("accept", ""):
+                raise
+            return HTMLResponse(_AWAY.replace("WHAT", error.what.capitalize()), 503, headers=_AWAY_HEADERS)
+
+    async def _forward(self, request: Request) -> Response:
         """The dashboard's answer to a request.
 
         Raises:

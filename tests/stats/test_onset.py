@@ -51,6 +51,18 @@ def test_a_noisy_step_is_sudden_and_a_noisy_ramp_is_gradual(seed: int) -> None:
     assert change_shape(ramp + noise) == "gradual"
 
 
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("size", [8.0, 16.0])
+@pytest.mark.parametrize("length", [10, 15, 23])
+def test_a_ramp_late_in_a_long_record_is_gradual(seed: int, size: float, length: int) -> None:
+    time = np.arange(120)
+    ramp = size * np.clip((time - 90) / length, 0, 1)
+    step = size * (time >= 90)
+    noise = np.random.default_rng(seed).normal(size=120)
+    assert change_shape(ramp + noise) == "gradual"
+    assert change_shape(step + noise) == "sudden"
+
+
 def test_few_windows_after_the_onset_cannot_tell() -> None:
     assert change_shape(np.r_[np.zeros(30), np.full(3, 9.0)]) == "too early to tell"
 

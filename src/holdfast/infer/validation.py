@@ -186,8 +186,8 @@ def _check_array(column: Column, found: NDArray[Any]) -> Values:
         )
     if found.dtype.kind in "OUST":
         return _check_sequence(column, found.tolist())
-    if column.dtype == "bool" and found.dtype.kind == "b":
-        return found
+    if column.dtype == "bool" and found.dtype.kind in "bfiu":
+        return found if found.dtype.kind == "b" else _as_booleans(column, found)
     if is_float(column.dtype) and found.dtype.kind in "fiu":
         if column.shape:
             return found.astype(column.dtype, copy=False)
@@ -195,6 +195,28 @@ def _check_array(column: Column, found: NDArray[Any]) -> Values:
     if is_integer(column.dtype) and found.dtype.kind in "fiu":
         return _as_integers(column, found)
     raise InputError("wrong type", where=where, expected=in_words(column), received=str(found.dtype))
+
+
+def _as_booleans(column: Column, found: NDArray[Any]) -> Values:
+    """Zeros and ones: what a tensor of numbers holds where a graph takes a boolean column as numbers."""
+    missing = np.isnan(found)
+    if column.nullable and missing.any() and not column.shape:
+        return _check_sequence(
+            column, [None if gone else _truth(one) for one, gone in zip(found.tolist(), missing, strict=True)]
+        )
+    bad = (found != 0) & (found != 1)
+    if bad.any():
+        row = int(np.argwhere(bad)[0][0])
+        raise InputError(
+            "neither true nor false",
+            where=f"$[{row}].{column.name}",
+            expected=f"{in_words(column)}, or 1 or 0",
+        )
+    return found.astype(np.bool_)
+
+
+def _truth(number: float) -> Any:
+    return bool(number) if number in {0, 1} else number
 
 
 def _as_integers(column: Column, found: NDArray[Any]) -> Values:

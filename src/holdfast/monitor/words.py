@@ -32,7 +32,7 @@ def describe_data(feature: Feature, counts: NDArray[np.int64], shift: float | No
     after = np.bincount(feature.coarse, counts) / max(int(counts.sum()), 1)
     cells = [test[5:] for test in feature.tests if test.startswith("cell:")]
     moved = int(np.argmax(np.abs(after - before)))
-    share = f"share of {cells[moved]} {before[moved]:.1%} → {after[moved]:.1%}"
+    share = f"share of {cells[moved]}: {before[moved]:.1%} → {after[moved]:.1%}"
     if shift is not None and abs(shift) >= 0.1:
         return f"{feature.name} {'higher' if shift > 0 else 'lower'} by {abs(shift):.2f} sd; {share}"
     return f"{feature.name}: {share}"

@@ -164,7 +164,10 @@ def change_shape(level: NDArray[np.float64]) -> Shape:
     ramp = worth * np.log(max(best_ramp, floor)) + 3 * np.log(windows)
     if ramp >= step or length_of_best < _SHORTEST_RAMP:
         return "sudden"
-    return "sudden" if _jumps(level, min(best_step, best_ramp) / max(windows - 3, 1)) else "gradual"
+    # From the best step on, which lies in the middle of a ramp, the median is the height that was climbed.
+    plateau = float(np.median(np.abs(level[onset:])))
+    noise = min(best_step, best_ramp) / max(windows - 3, 1)
+    return "sudden" if _jumps(level, plateau, noise) else "gradual"
 
 
 def _worth(rest: NDArray[np.float64]) -> float:
@@ -176,13 +179,12 @@ def _worth(rest: NDArray[np.float64]) -> float:
     return len(rest) * float(np.clip((1 - correlation) / (1 + correlation), 0.05, 1.0))
 
 
-def _jumps(level: NDArray[np.float64], noise: float) -> bool:
-    """Whether the level climbs most of the way between two windows and the next two, or the two after one."""
+def _jumps(level: NDArray[np.float64], plateau: float, noise: float) -> bool:
+    """Whether it climbs most of the way between two windows and the next two, or the two after one."""
     if len(level) < _LEAST_FOR_JUMP:
         return False
     pairs = (level[1:] + level[:-1]) / 2
     # A change in the middle of a window leaves that window in between.
     near, far = np.abs(pairs[2:] - pairs[:-2]).max(), np.abs(pairs[3:] - pairs[:-3]).max(initial=0.0)
     step = max(float(near), float(far))
-    plateau = float(np.quantile(np.abs(level), 0.8))
     return bool(step > _JUMP * plateau + 3 * np.sqrt(noise))

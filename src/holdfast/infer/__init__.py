@@ -25,7 +25,15 @@ from holdfast.infer.plane import (
 from holdfast.infer.records import RecordCodec, read_json
 from holdfast.infer.schema import RecordSchema
 from holdfast.infer.turns import Copier, Job, Lane, TurnBatcher
-from holdfast.infer.validation import check_columns, check_record, check_time, check_value, kind_of, nearest
+from holdfast.infer.validation import (
+    check_columns,
+    check_record,
+    check_time,
+    check_value,
+    kind_of,
+    nearest,
+    truths_of_numbers,
+)
 
 __all__ = [
     "CHALLENGER_ARM",
@@ -60,4 +68,5 @@ __all__ = [
     "nearest",
     "read_json",
     "resident_bytes",
+    "truths_of_numbers",
 ]

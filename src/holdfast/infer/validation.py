@@ -172,6 +172,33 @@ def check_columns(columns: Sequence[Column], values: Mapping[str, Values], rows:
     return checked
 
 
+def truths_of_numbers(column: Column, numbers: NDArray[Any]) -> Values:
+    """A boolean column out of a tensor of numbers, as graphs take them that know no booleans.
+
+    Args:
+        column: boolean.
+        numbers: 1 and 0; NaN for a missing value, where the column may have them.
+
+    Raises:
+        InputError: another number; `where` is its path.
+    """
+    missing = np.isnan(numbers)
+    bad = (numbers != 0) & (numbers != 1)
+    if column.nullable and not column.shape:
+        bad &= ~missing
+    if bad.any():
+        row = int(np.argwhere(bad)[0][0])
+        raise InputError(
+            "neither true nor false",
+            where=f"$[{row}].{column.name}",
+            expected=f"{in_words(column)}, as 1 or 0",
+        )
+    truths = numbers.astype(np.bool_)
+    if not missing.any():
+        return truths
+    return [None if gone else bool(one) for one, gone in zip(truths, missing, strict=True)]
+
+
 def _check_array(column: Column, found: NDArray[Any]) -> Values:
     where = f"$.{column.name}"
     wanted_shape = column.shape
@@ -186,8 +213,8 @@ def _check_array(column: Column, found: NDArray[Any]) -> Values:
         )
     if found.dtype.kind in "OUST":
         return _check_sequence(column, found.tolist())
-    if column.dtype == "bool" and found.dtype.kind in "bfiu":
-        return found if found.dtype.kind == "b" else _as_booleans(column, found)
+    if column.dtype == "bool" and found.dtype.kind == "b":
+        return found
     if is_float(column.dtype) and found.dtype.kind in "fiu":
         if column.shape:
             return found.astype(column.dtype, copy=False)
@@ -195,28 +222,6 @@ def _check_array(column: Column, found: NDArray[Any]) -> Values:
     if is_integer(column.dtype) and found.dtype.kind in "fiu":
         return _as_integers(column, found)
     raise InputError("wrong type", where=where, expected=in_words(column), received=str(found.dtype))
-
-
-def _as_booleans(column: Column, found: NDArray[Any]) -> Values:
-    """Zeros and ones: what a tensor of numbers holds where a graph takes a boolean column as numbers."""
-    missing = np.isnan(found)
-    if column.nullable and missing.any() and not column.shape:
-        return _check_sequence(
-            column, [None if gone else _truth(one) for one, gone in zip(found.tolist(), missing, strict=True)]
-        )
-    bad = (found != 0) & (found != 1)
-    if bad.any():
-        row = int(np.argwhere(bad)[0][0])
-        raise InputError(
-            "neither true nor false",
-            where=f"$[{row}].{column.name}",
-            expected=f"{in_words(column)}, or 1 or 0",
-        )
-    return found.astype(np.bool_)
-
-
-def _truth(number: float) -> Any:
-    return bool(number) if number in {0, 1} else number
 
 
 def _as_integers(column: Column, found: NDArray[Any]) -> Values:

@@ -23,6 +23,7 @@ from holdfast.infer import (
     check_columns,
     check_time,
     read_json,
+    truths_of_numbers,
 )
 from holdfast.infer.schema import FLOAT_LIMITS, INTEGER_RANGES, is_float
 from holdfast.privacy.record import Values
@@ -96,6 +97,13 @@ class V2Codec:
             tensor.name: [columns[name] for name in tensor.columns] for tensor in signature.inputs
         }
         self._nullable = {name: any(column.nullable for column in held) for name, held in self._held.items()}
+        self._truths = [
+            column
+            for tensor in signature.inputs
+            for column in self._held[tensor.name]
+            if column.dtype == "bool" and tensor.dtype not in {"bool", "string"}
+        ]
+        """Boolean columns that the graph takes as numbers."""
         self._decoders = {
             tensor.name: msgspec.json.Decoder(list[self._element(tensor)]).decode  # type: ignore[misc]  # made at run time
             for tensor in signature.inputs
@@ -196,6 +204,8 @@ class V2Codec:
             if tensor.name not in seen:
                 raise InputError("input missing", where="$.inputs", expected=f"an input {tensor.name!r}")
         rows = rows or 0
+        for column in self._truths:
+            values[column.name] = truths_of_numbers(column, np.asarray(values[column.name], dtype=np.float64))
         columns = check_columns(self.signature.columns, values, rows)
         block = Block(rows, columns)
         self._apply_parameters(block, request)

@@ -121,6 +121,8 @@ def by_type(wanted: Any) -> st.SearchStrategy[Any]:
         high if high is not None else 1e300,
         exclude_min=limit(wanted, "gt") is not None,
         exclude_max=limit(wanted, "lt") is not None,
+        allow_nan=False,
+        allow_infinity=False,
     )
 
 

@@ -18,7 +18,8 @@ from starlette.requests import Request
 
 from holdfast.demo.service import ServiceProcess
 from holdfast.serve.dashboard import NICENESS, DashboardProcess
-from holdfast.serve.forwarding import DashboardUnavailableError, Forwarder
+from holdfast.serve.errors import DashboardUnavailableError
+from holdfast.serve.forwarding import Forwarder
 
 
 @pytest.fixture(scope="module")

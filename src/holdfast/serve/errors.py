@@ -79,3 +79,7 @@ class RepositoryError(RequestError):
 
 class OriginError(RequestError):
     """A page of another site asks for a stream."""
+
+
+class DashboardUnavailableError(ServeError):
+    """The dashboard's process does not answer; predictions are not concerned."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import httptools
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 
-from holdfast.serve.errors import ServeError
+from holdfast.serve.errors import DashboardUnavailableError
 from holdfast.serve.responses import read_body
 
 if TYPE_CHECKING:
@@ -57,10 +57,6 @@ _AWAY_HEADERS: Final = {
     "retry-after": "5",
     "x-frame-options": "DENY",
 }
-
-
-class DashboardUnavailableError(ServeError):
-    """The dashboard's process does not answer; predictions are not concerned."""
 
 
 class _Answer:

@@ -34,6 +34,7 @@ STATUS: Final[dict[type[HoldfastError], int]] = {
     errors.ExposureError: 500,
     errors.ListenError: 500,
     errors.AgreementError: 500,
+    errors.DashboardUnavailableError: 503,
     errors.RequestError: 400,
     errors.UnauthorisedError: 401,
     errors.ForbiddenError: 403,

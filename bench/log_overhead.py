@@ -30,7 +30,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from serving import BODY, holdfast, load, make_deployment
+from peers import Question, records
+from serving import System, holdfast, load, lua, make_deployment
 
 CONNECTIONS = 64
 KEEPER = """
@@ -69,9 +70,10 @@ def run(folder: Path, rounds: int, seconds: float) -> dict[str, Any]:
     from holdfast.prediction_log.lease import Lease
 
     script = folder / "post.lua"
-    script.write_text(
-        f"wrk.method = 'POST'\nwrk.body = '{BODY}'\nwrk.headers['Content-Type'] = 'application/json'\n"
-    )
+    question = records("json", 1)
+    if not isinstance(question, Question):
+        raise TypeError("one record in JSON is always spoken")
+    script.write_text(lua(question))
     for name in ("off", "spool", "whole"):
         make_deployment(folder / name, 1, logging=name != "off")
     lease = Lease(folder / "spool" / "log")
@@ -84,14 +86,16 @@ def run(folder: Path, rounds: int, seconds: float) -> dict[str, Any]:
         holdfast(folder / "spool") as spool,
         holdfast(folder / "whole") as whole,
     ):
-        urls = {"off": off, "spool": spool, "whole": whole}
-        for url in urls.values():
-            load(url, script, CONNECTIONS, 1.0)
+        systems = {
+            name: System(*one, records) for name, one in (("off", off), ("spool", spool), ("whole", whole))
+        }
+        for system in systems.values():
+            load(system, question, script, CONNECTIONS, 1.0)
         watch.start()
         for turn in range(rounds):
-            for name in sorted(urls, key=lambda name: (turn % 2 == 0) == (name == "off")):
+            for name in sorted(systems, key=lambda name: (turn % 2 == 0) == (name == "off")):
                 before_s = worker_cpu_s(folder / name)
-                rate = load(urls[name], script, CONNECTIONS, seconds).requests_per_s
+                rate = load(systems[name], question, script, CONNECTIONS, seconds).requests_per_s
                 rates[name].append(rate)
                 costs[name].append((worker_cpu_s(folder / name) - before_s) / (rate * seconds) * 1e6)
         watch.stop()

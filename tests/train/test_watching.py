@@ -98,7 +98,8 @@ def test_two_trainings_of_one_deployment_are_never_under_way_at_once(shop: Shop)
     assert not list(past_runs(shop.deployment))
 
 
-def test_a_training_that_is_killed_takes_its_trainer_along_and_the_next_one_clears_up(tmp_path: Path) -> None:
+def hanging(tmp_path: Path) -> tuple[Shop, subprocess.Popen[bytes], int]:
+    """A shop, a training of it by command, and the process of its trainer, which does not end by itself."""
     shop = open_shop(tmp_path / "shop")
     shop.days(0, 40)
     folder = shop.deployment.folder
@@ -108,7 +109,11 @@ def test_a_training_that_is_killed_takes_its_trainer_along_and_the_next_one_clea
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     started = folder / "started"
     until(lambda: started.exists() and bool(started.read_text()))
-    trainer = int(started.read_text())
+    return shop, process, int(started.read_text())
+
+
+def test_a_training_that_is_killed_takes_its_trainer_along_and_the_next_one_clears_up(tmp_path: Path) -> None:
+    shop, process, trainer = hanging(tmp_path)
     process.kill()
     process.wait()
     until(lambda: not _lives(trainer))
@@ -123,18 +128,10 @@ def test_a_training_that_is_killed_takes_its_trainer_along_and_the_next_one_clea
 
 
 def test_a_training_that_is_told_to_end_ends_its_trainer_and_writes_it_down(tmp_path: Path) -> None:
-    shop = open_shop(tmp_path / "shop")
-    shop.days(0, 40)
-    folder = shop.deployment.folder
-    (folder / "mine.py").write_text(HANGING)
-    shop.reopen(TOML + 'trainer = "mine:train"\n')
-    command = [sys.executable, "-m", "holdfast", "train", "-C", str(folder)]
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    started = folder / "started"
-    until(lambda: started.exists() and bool(started.read_text()))
+    shop, process, trainer = hanging(tmp_path)
     process.terminate()
     assert process.wait(20) == 128 + signal.SIGTERM
-    assert not _lives(int(started.read_text()))
+    assert not _lives(trainer)
     assert [run.state for run in past_runs(shop.deployment)] == ["failed"]
     shop.registry.close()
 

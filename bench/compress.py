@@ -1,22 +1,26 @@
 """What `holdfast compress` finds for four models, with the original of each beside it.
 
-    uv run python bench/compress.py [mlp gbm cnn linear] [--out bench/results/compress.json]
+    uv run python bench/compress.py [mlp gbm cnn linear] [--work DIR] [--out bench/results/compress.json]
 
 mlp: 20 inputs, two hidden layers of 2048, 2 classes. gbm: 1000 boosted trees. cnn: scikit-learn's digits.
 linear: logistic regression, where nothing is to be gained. Sizes and speeds are ratios against the original,
 measured in turns in one process; losses are on held-out rows of the reference, bounded from above at 95 % and
 corrected for the number of candidates.
+
+A run that is broken off goes on where it was, given the same `--work`. `--out` keeps what other runs found
+for other models.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -137,23 +141,18 @@ MODELS: dict[str, Callable[[], tuple[Any, pd.DataFrame]]] = {
 
 
 def run(name: str, folder: Path) -> CompressReport:
-    import pyarrow as pa
-
-    model, reference = MODELS[name]()
-    folder.mkdir()
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "holdfast.toml").write_text(f'[model]\nname = "{name}"\n')
     deployment = Deployment.open(folder, {})
     clock = SystemClock()
-    table = pa.Table.from_pandas(reference, preserve_index=False)
-    if "image" in table.column_names:
-        nested = pa.list_(pa.list_(pa.list_(pa.float32())))
-        table = table.set_column(0, "image", pa.array(reference["image"].tolist(), nested))
     with Registry.open(deployment.registry_url, clock) as registry:
-        register_model(deployment, registry, model, reference=table, labels="y", clock=clock)
+        if registry.route().champion is None:
+            register(name, deployment, registry, clock)
         return compress_version(
             deployment,
             registry,
             clock,
+            version="1",
             allowed_loss=ALLOWED_LOSS,
             actor="bench",
             machine=machine(),
@@ -161,41 +160,82 @@ def run(name: str, folder: Path) -> CompressReport:
         )
 
 
+def register(name: str, deployment: Deployment, registry: Registry, clock: SystemClock) -> None:
+    import pyarrow as pa
+
+    model, reference = MODELS[name]()
+    table = pa.Table.from_pandas(reference, preserve_index=False)
+    if "image" in table.column_names:
+        nested = pa.list_(pa.list_(pa.list_(pa.float32())))
+        table = table.set_column(0, "image", pa.array(reference["image"].tolist(), nested))
+    register_model(deployment, registry, model, reference=table, labels="y", clock=clock)
+
+
+@contextlib.contextmanager
+def place(given: Path | None) -> Iterator[Path]:
+    """The folder that was asked for, or one for this run alone."""
+    if given is not None:
+        yield given
+        return
+    with tempfile.TemporaryDirectory(prefix="holdfast-bench-") as folder:
+        yield Path(folder)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="*", default=list(MODELS))
+    parser.add_argument("--work", type=Path, help="Folder that a run which is broken off goes on from.")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    results: dict[str, Any] = {"machine": machine(), "cores": os.cpu_count(), "allowed_loss": ALLOWED_LOSS}
     for name in given.models:
-        with tempfile.TemporaryDirectory(prefix="holdfast-bench-") as folder:
-            started = time.monotonic()
-            report = run(name, Path(folder) / name)
-            took = time.monotonic() - started
-        results[name] = {**msgspec.to_builtins(report), "seconds": round(took, 1)}
-        print(f"\n{name}: {report.size_bytes} bytes, {report.p50_ms:.4f} ms, {report.rows_per_s:.0f} rows/s")
-        for one in report.frontier:
-            faster, judged = one.probed, one.judgement
-            print(
-                f"  {one.name:34} size {one.size_ratio:6.3f}  throughput {faster.batch_speedup[0]:6.2f}  "
-                f"latency {faster.speedup[0]:6.2f}  loss {judged.loss:+.4f} <= {judged.upper:.4f}"
-            )
-        for other in report.skipped:
-            print(f"  {other.name}: {other.why}")
-        print(f"  chosen: {report.chosen}; {report.missing}  ({took:.0f} s, {report.tried} candidates)")
+        started = time.monotonic()
+        with place(given.work) as folder:
+            report = run(name, folder / name)
+        took = time.monotonic() - started
+        found = {**msgspec.to_builtins(report), "allowed_loss": ALLOWED_LOSS, "seconds": round(took, 1)}
+        show(name, report, took)
         if name in WANTED:
+            found["met_by"] = met_by(name, report)
             size, throughput = WANTED[name]
-            met = [
-                one.name
-                for one in report.frontier
-                if one.size_ratio <= size
-                and one.probed.batch_speedup[0] >= throughput
-                and one.judgement.upper <= ALLOWED_LOSS
-            ]
-            print(f"  at most {size} of the size, {throughput} times the throughput, loss <= 1 point: {met}")
-    if given.out:
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(results, indent=1))
+            print(
+                f"  at most {size} of the size, {throughput} times the throughput, loss <= 1 point: "
+                f"{found['met_by']}"
+            )
+        if given.out:
+            keep(given.out, name, found)
+
+
+def show(name: str, report: CompressReport, took_s: float) -> None:
+    print(f"\n{name}: {report.size_bytes} bytes, {report.p50_ms:.4f} ms, {report.rows_per_s:.0f} rows/s")
+    for one in report.frontier:
+        faster, judged = one.probed, one.judgement
+        print(
+            f"  {one.name:34} size {one.size_ratio:6.3f}  throughput {faster.batch_speedup[0]:6.2f}  "
+            f"latency {faster.speedup[0]:6.2f}  loss {judged.loss:+.4f} <= {judged.upper:.4f}"
+        )
+    for other in report.skipped:
+        print(f"  {other.name}: {other.why}")
+    print(f"  chosen: {report.chosen}; {report.missing}  ({took_s:.0f} s, {report.tried} candidates)")
+
+
+def met_by(name: str, report: CompressReport) -> list[str]:
+    """Candidates that reach what is wanted of this model."""
+    size, throughput = WANTED[name]
+    return [
+        one.name
+        for one in report.frontier
+        if one.size_ratio <= size
+        and one.probed.batch_speedup[0] >= throughput
+        and one.judgement.upper <= ALLOWED_LOSS
+    ]
+
+
+def keep(out: Path, name: str, found: dict[str, Any]) -> None:
+    """Beside what other runs found for other models."""
+    results: dict[str, Any] = json.loads(out.read_text()) if out.exists() else {}
+    results |= {"machine": machine(), "cores": os.cpu_count(), name: found}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(results, indent=1))
 
 
 if __name__ == "__main__":

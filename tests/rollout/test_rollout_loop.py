@@ -192,13 +192,32 @@ def test_a_version_without_a_passed_check_does_not_start(world: World) -> None:
     assert world.start(waive="").waived == ""
 
 
-def test_a_failed_check_stands_against_promotion_by_hand_unless_waived(world: World) -> None:
-    failed = {"verdict": "fail", "checklist_hash": world.deployment.checklist_hash}
-    world.registry.attach_evidence("2", "check", failed)
-    with pytest.raises(UncheckedError, match="its check says fail"):
-        confirm(world.deployment, world.registry, "2", reason="now", waive="", actor="ann")
+def test_promotion_by_hand_asks_for_a_passed_check_unless_a_reason_waives_it(world: World) -> None:
+    mine = world.deployment.checklist_hash
+    for payload, lacks in (
+        (None, "it was never checked"),
+        ({"verdict": "unknown", "checklist_hash": mine}, "its check says unknown"),
+        ({"verdict": "pass", "checklist_hash": "of another day"}, "of another checklist"),
+        ({"verdict": "fail", "checklist_hash": mine}, "its check says fail"),
+    ):
+        if payload is not None:
+            world.clock.advance_s(1)
+            world.registry.attach_evidence("2", "check", payload)
+        for blank in ("", "  "):
+            with pytest.raises(UncheckedError, match=lacks):
+                confirm(world.deployment, world.registry, "2", reason="now", waive=blank, actor="ann")
+    assert world.registry.route().champion == "1"
     confirm(world.deployment, world.registry, "2", reason="now", waive="the fault is known", actor="ann")
-    assert "the fault is known" in world.registry.decisions()[-1].reason
+    assert world.registry.route().champion == "2"
+    assert world.registry.decisions()[-1].reason == "now (its check says fail; waived: the fault is known)"
+    assert any("the fault is known" in str(one.detail) for one in world.registry.audit.entries())
+
+
+def test_promotion_by_hand_after_a_passed_check_needs_no_waiver(world: World) -> None:
+    passed = {"verdict": "pass", "checklist_hash": world.deployment.checklist_hash}
+    world.registry.attach_evidence("2", "check", passed)
+    confirm(world.deployment, world.registry, "2", reason="better", waive="", actor="ann")
+    assert world.registry.decisions()[-1].reason == "better"
 
 
 def test_a_first_deployment_is_judged_against_a_constant_and_waits_for_a_person(world: World) -> None:

@@ -182,14 +182,25 @@ def test_remarks_stand_in_the_audit_and_a_snooze_shows_on_the_first_page(visit: 
     assert acts == ["diagnosis.acknowledge", "diagnosis.snooze"]
 
 
-def test_a_promotion_and_a_rollback_need_a_reason_and_reach_the_service(visit: Visit, ward: Ward) -> None:
+def test_a_promotion_needs_a_reason_and_a_check_or_a_waiver_and_reaches_the_service(
+    visit: Visit, ward: Ward
+) -> None:
     page = visit.go("/ui/versions")
     page.get_by_text("Promote version 2").first.click()
     page.get_by_role("button", name="Promote version 2").click()
     assert page.evaluate("document.activeElement.id") == "why2"  # the browser asks for the reason
     page.fill("#why2", "judged better <i>by hand</i>")
     page.get_by_role("button", name="Promote version 2").click()
-    expect(page.locator("section[aria-labelledby=decisions]")).to_contain_text("judged better <i>by hand</i>")
+    expect(page.locator("main")).to_contain_text("Version 2 is not ready: it was never checked")
+    assert "409 (Conflict)" in visit.faults.pop()
+    page = visit.go("/ui/versions")
+    page.get_by_text("Promote version 2").first.click()
+    page.fill("#why2", "judged better <i>by hand</i>")
+    page.fill("#waive2", "the machine to check on is <b>away</b>")
+    page.get_by_role("button", name="Promote version 2").click()
+    decisions = page.locator("section[aria-labelledby=decisions]")
+    expect(decisions).to_contain_text("judged better <i>by hand</i>")
+    expect(decisions).to_contain_text("the machine to check on is <b>away</b>")
     assert page.locator("h2 .badge.good").text_content() == "champion"
     page.get_by_text("Roll back to the champion before").click()
     page.fill("#back", "worse after all")

@@ -222,7 +222,7 @@ def _must_be_open(registry: Registry) -> Rollout:
 def promote(version: str, folder: Path, reason: str, waive: str, *, as_json: bool) -> None:
     """Make VERSION the champion by hand, at once. No request is dropped.
 
-    A failed check of the version stands against it, unless waived; one that is missing is noted in the audit.
+    Needs a passed `holdfast check` of the version under the checklist in force, or --waive with a reason.
     """
     from holdfast.rollout import confirm
 

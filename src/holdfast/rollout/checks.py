@@ -22,14 +22,17 @@ def what_lacks(registry: Registry, version: str, checklist_hash: str) -> str | N
     return None if verdict == "pass" else f"its check says {verdict}"
 
 
-def require_check(registry: Registry, version: str, checklist_hash: str, waived: str) -> None:
+def require_check(registry: Registry, version: str, checklist_hash: str, waived: str) -> str | None:
     """Let a version pass that has a passed check, or for which somebody gave a reason.
+
+    Returns:
+        What it lacks, waived; None: nothing.
 
     Raises:
         UncheckedError: neither.
     """
     lacks = what_lacks(registry, version, checklist_hash)
-    if lacks is not None and not waived:
+    if lacks is not None and not waived.strip():
         raise UncheckedError(
             f"version {version} is not ready: {lacks}",
             expected='evidence of kind "check" with verdict "pass"',
@@ -38,6 +41,7 @@ def require_check(registry: Registry, version: str, checklist_hash: str, waived:
                 "in the audit"
             ),
         )
+    return lacks
 
 
 def confirm(
@@ -45,16 +49,20 @@ def confirm(
 ) -> None:
     """Make a version the champion by hand, or confirm a first deployment that answers already.
 
+    A rollout of the version that is open has asked for the check, under the checklist of its start: that one
+    counts, and so does its waiver.
+
     Raises:
-        UncheckedError: its check has failed, and nobody has waived it.
+        UncheckedError: it has no passed check of the checklist in force, and nobody has waived it.
         UnknownVersionError: it is not registered.
     """
     registry.version(version)
-    lacks = what_lacks(registry, version, deployment.checklist_hash)
-    if lacks is not None and lacks.endswith("fail") and not waive:
-        require_check(registry, version, deployment.checklist_hash, waive)
-    noted = reason if lacks is None else f"{reason} ({lacks}{f'; waived: {waive}' if waive else ''})"
     rollout = registry.rollouts.open()
-    if rollout is not None and rollout.kind == "first" and rollout.challenger == version:
-        registry.rollouts.end(rollout.number, "promoted", reason=noted, actor=actor)
+    mine = rollout if rollout is not None and rollout.challenger == version else None
+    asked = deployment.checklist_hash if mine is None else mine.checklist_hash
+    waived = waive or ("" if mine is None else mine.waived)
+    lacks = require_check(registry, version, asked, waived)
+    noted = reason if lacks is None else f"{reason} ({lacks}; waived: {waived})"
+    if mine is not None and mine.kind == "first":
+        registry.rollouts.end(mine.number, "promoted", reason=noted, actor=actor)
     registry.promote(version, reason=noted, actor=actor, checklist_hash=deployment.checklist_hash)

@@ -58,7 +58,7 @@ class Actions:
 
         Raises:
             FormError: there is no reason.
-            UncheckedError: its check has failed, and nobody has waived it.
+            UncheckedError: it has no passed check, and nobody has waived it.
             UnknownVersionError: there is no such version.
         """
         from holdfast.rollout import confirm

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
 from holdfast.check import Facts, find_conflicts
-from holdfast.check.alert_channels import alert_line
 from holdfast.check.confines import Confines, Usage
 from holdfast.check.lines import Line, judge_at_most, overall
 from holdfast.cli import main
@@ -133,54 +128,6 @@ def test_without_a_version_there_is_nothing_to_check(
         main(["check", "-C", str(tmp_path)])
     assert ended.value.code == 1
     assert "holdfast register" in capsys.readouterr().err
-
-
-@contextmanager
-def webhook(status: int) -> Iterator[tuple[str, list[bytes]]]:
-    """The URL of a channel that answers with a status, and what it was sent."""
-    heard: list[bytes] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            heard.append(self.rfile.read(int(self.headers["content-length"])))
-            self.send_response(status)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}/services/secret", heard
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-def test_a_channel_of_alerts_is_reached_and_gets_a_message_only_on_request() -> None:
-    assert alert_line("fraud", (), send=True) is None
-    with webhook(200) as (url, heard):
-        reached = alert_line("fraud", (url,), send=False)
-        assert reached is not None
-        assert reached.verdict == "pass"
-        assert heard == []
-        told = alert_line("fraud", (url,), send=True)
-    assert told is not None
-    assert told.verdict == "pass"
-    assert json.loads(heard[0])["kind"] == "test"
-
-
-def test_a_channel_that_is_gone_or_refuses_fails_and_its_secret_path_is_not_shown() -> None:
-    with webhook(404) as (url, _):
-        refused = alert_line("fraud", (url,), send=True)
-    gone = alert_line("fraud", (url,), send=False)
-    for line, reason in ((refused, "404"), (gone, "cannot be reached")):
-        assert line is not None
-        assert line.verdict == "fail"
-        assert reason in str(line.advice)
-        assert "secret" not in str(line)
 
 
 def test_the_time_of_others_is_counted_on_the_cores_of_the_service_alone(tmp_path: Path) -> None:

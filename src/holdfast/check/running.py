@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from holdfast.artifact import open_artifact
-from holdfast.check.alert_channels import alert_line
+from holdfast.check.alert_channels import alert_lines
 from holdfast.check.batch import batch_lines
 from holdfast.check.clear_text import clear_text_line
 from holdfast.check.confines import Confines
@@ -50,7 +50,7 @@ def check_deployment(
         environ: of this process, from which the service gets its secrets.
         version: which; the champion by default, or the newest where there is none.
         effort: how long to measure.
-        send_alerts: send each channel of `[alerts]` a test alarm, instead of only connecting to it.
+        send_alerts: send each channel of `[alerts]` a test message; else nothing is sent.
         said: is told of each step.
 
     Raises:
@@ -61,8 +61,7 @@ def check_deployment(
     artifact = open_artifact(deployment.artifacts_folder / found.artifact_folder)
     compute = deployment.checklist.compute
     lines = list(offline_lines(deployment, registry, found, artifact))
-    alerts = alert_line(deployment.name, deployment.checklist.alerts.webhooks, send=send_alerts)
-    lines += [] if alerts is None else [alerts]
+    lines += alert_lines(deployment, registry, clock, environ, send=send_alerts)
     confines = Confines(compute.cores, compute.memory_mb * 1_000_000)
     try:
         passed = {name: value for name, value in environ.items() if not _is_override(name)}

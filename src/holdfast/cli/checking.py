@@ -32,7 +32,9 @@ _STYLES: Final = {"pass": "green", "fail": "bold red", "unknown": "yellow"}
     help="Of load. Longer gives narrower intervals.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Draws the arrivals.")
-@click.option("--send-alerts", is_flag=True, help="Send each channel of [alerts] a test alarm.")
+@click.option(
+    "--send-alerts", is_flag=True, help="Send each channel of [alerts] a test message; else nothing is sent."
+)
 @json_option
 def check_command(
     folder: Path,

@@ -21,7 +21,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 from peers import PEERS
-from serving import ask, cpu_s, holdfast, make_deployment, running
+from processes import cpu_s
+from serving import ask, holdfast, make_deployment, running
 
 
 def memory_mb(session: int) -> dict[str, float]:

@@ -165,6 +165,42 @@ async def app(scope, protocol):
         protocol.response_bytes(200, BYTES, run(rows).astype(np.float32).tobytes())
 """
 
+ASGI = """
+import msgspec
+import numpy as np
+from session import load
+run = load()
+names = [f"f{i}" for i in range(20)]
+Record = msgspec.defstruct("Record", [(name, float) for name in names])
+one, many = msgspec.json.Decoder(Record).decode, msgspec.json.Decoder(list[Record]).decode
+encode = msgspec.json.encode
+JSON, BYTES = (b"content-type", b"application/json"), (b"content-type", b"application/octet-stream")
+
+def answer(p):
+    return {"prediction": int(p[1] > p[0]), "probabilities": {"0": p[0], "1": p[1]}, "score": p[1]}
+
+async def app(scope, receive, send):
+    if scope["type"] != "http":
+        raise NotImplementedError(scope["type"])
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    kind = JSON
+    if scope["path"] == "/predict":
+        out = encode(answer(run([msgspec.structs.astuple(one(body))])[0].tolist()))
+    elif scope["path"] == "/many":
+        found = run([msgspec.structs.astuple(record) for record in many(body)]).tolist()
+        out = encode([answer(p) for p in found])
+    else:
+        rows = np.frombuffer(body, dtype=np.float32).reshape(-1, 20)
+        kind, out = BYTES, run(rows).astype(np.float32).tobytes()
+    length = (b"content-length", str(len(out)).encode())
+    await send({"type": "http.response.start", "status": 200, "headers": [kind, length]})
+    await send({"type": "http.response.body", "body": out})
+"""
+
 BARE = """
 import asyncio
 import multiprocessing
@@ -281,8 +317,10 @@ class Model:
 """
 
 RAY = """
+import os
 import sys
 import time
+import ray
 from ray import serve
 from session import load
 
@@ -295,6 +333,7 @@ class Model:
     async def __call__(self, request):
         return {"output": self.run((await request.json())["rows"]).tolist()}
 
+ray.init(num_cpus=os.cpu_count(), include_dashboard=False)
 serve.start(http_options={"host": "127.0.0.1", "port": int(sys.argv[1])})
 serve.run(Model.bind(), route_prefix="/")
 while True:
@@ -302,8 +341,17 @@ while True:
 """
 
 PYTRITON = """
+import os
+import pathlib
 import sys
+import sysconfig
 import numpy as np
+import pytriton
+# pytriton starts a copy of the server, which no longer finds the libraries that came in the wheel; and that
+# server must take the libpython of this interpreter, not an older one of the system.
+libraries = pathlib.Path(pytriton.__file__).parents[1] / "nvidia_pytriton.libs"
+places = [sysconfig.get_config_var("LIBDIR"), str(libraries), os.environ.get("LD_LIBRARY_PATH", "")]
+os.environ["LD_LIBRARY_PATH"] = ":".join(filter(None, places))
 from pytriton.decorators import batch
 from pytriton.model_config import ModelConfig, Tensor
 from pytriton.triton import Triton, TritonConfig
@@ -375,6 +423,22 @@ PEERS = {
         ],
         raw,
     ),
+    "granian-asgi": Peer(
+        "Granian ASGI by hand", ("granian", "msgspec", "uvloop"), {"app.py": ASGI},
+        lambda port, workers: [
+            "granian", "--interface", "asginl", "--port", str(port), "--workers", str(workers),
+            "--loop", "uvloop", "--no-ws", "app:app",
+        ],
+        raw,
+    ),
+    "uvicorn": Peer(
+        "uvicorn ASGI by hand", ("uvicorn[standard]", "msgspec"), {"app.py": ASGI},
+        lambda port, workers: [
+            "uvicorn", "app:app", "--port", str(port), "--workers", str(workers), "--no-access-log",
+            "--lifespan", "off",
+        ],
+        raw,
+    ),
     "bare": Peer(
         "bare protocol by hand", ("httptools", "msgspec", "uvloop"), {"app.py": BARE},
         lambda port, workers: ["python", "app.py", str(port), str(workers)],
@@ -409,6 +473,6 @@ PEERS = {
         "Ray Serve", ("ray[serve]",), {"app.py": RAY},
         lambda port, workers: ["python", "app.py", str(port), str(workers)],
         rows_of("/", lambda rows: {"rows": rows}),
-        patience_s=120,
+        patience_s=240,
     ),
 }  # fmt: skip

@@ -38,6 +38,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 from peers import FEATURES, PEERS, SESSION, Ask, Peer, Question, records, v2
+from processes import cpu_s
 
 BODY = records("json", 1).body.decode()  # type: ignore[union-attr]  # spoken by all
 
@@ -246,17 +247,6 @@ def lua(question: Question) -> str:
         *(f"wrk.headers['{name}'] = '{value}'" for name, value in headers.items()),
     ]
     return "\n".join(lines) + "\n"
-
-
-def cpu_s(session: int) -> float:
-    """Processor time that the processes of a session have used, those that ended and were waited for too."""
-    ticks = 0
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            fields = path.read_text().rpartition(")")[2].split()
-            if int(fields[3]) == session:
-                ticks += sum(map(int, fields[11:15]))
-    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def settle(systems: list[System], longest_s: float = 20.0, look_s: float = 0.5) -> None:

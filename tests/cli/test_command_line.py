@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from holdfast.cli.app import COMMANDS, EXIT_ERROR, EXIT_USAGE, main, root
+from holdfast.cli.options import first_use
 from holdfast.spec import Deployment
 
 
@@ -109,6 +110,14 @@ def test_the_next_step_names_the_deployment(tmp_path: Path, capsys: pytest.Captu
     for arguments in (["versions"], ["rollout", "status"]):
         assert _exit_code(*arguments, "-C", str(folder)) == 0
         assert f"holdfast register MODEL --reference FILE -C '{folder}'" in capsys.readouterr().out
+
+
+def test_a_champion_of_a_batch_deployment_is_to_score_a_table(tmp_path: Path) -> None:
+    assert (
+        _exit_code("init", str(tmp_path), "--yes", "--name", "ward", "--set", "predictions.mode=batch") == 0
+    )
+    deployment = Deployment.open(tmp_path, {})
+    assert first_use(deployment, tmp_path) == f"holdfast score SOURCE TARGET -C {tmp_path}"
 
 
 def test_init_with_yes_writes_a_file_that_opens(tmp_path: Path) -> None:

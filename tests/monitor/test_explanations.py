@@ -11,6 +11,9 @@ from sklearn.metrics import roc_auc_score
 from small_worlds import NAMES, ONSET, WINDOW, WINDOWS, chance, current, inputs, reference, since_onset
 
 from holdfast.monitor import diagnose
+from holdfast.monitor.explained import Cost
+from holdfast.monitor.explained_words import price_words
+from holdfast.stats import Estimate
 
 AFTER = since_onset()
 DAY_US = 86_400_000_000
@@ -143,6 +146,18 @@ def test_times_give_a_cost_a_day() -> None:
     assert found.cost.per_day is not None
     assert found.cost.per_day.value == pytest.approx(found.cost.so_far.value / (WINDOWS - ONSET), rel=0.01)
     assert found.cost.money_per_day is None
+
+
+def test_a_change_that_spares_errors_says_fewer_and_no_minus() -> None:
+    spared = Cost(
+        loss="error rate",
+        basis="labels",
+        per_row=Estimate(-0.134, -0.146, -0.121, 1800),
+        rows=1800,
+        so_far=Estimate(-241.0, -263.0, -218.0, 1800),
+        per_day=Estimate(-40.0, -44.0, -36.0, 1800),
+    )
+    assert price_words(spared) == "So far that is 241 (218 to 263) errors fewer, 40 (36 to 44) a day."
 
 
 def test_rows_are_told_apart_when_asked_and_columns_named() -> None:

@@ -93,6 +93,11 @@ def test_an_unknown_section_names_the_nearest(written: str) -> None:
     assert error.next_step == "Did you mean [speed]?"
 
 
+def test_a_section_that_does_not_exist_is_told_where_its_keys_belong() -> None:
+    error = fault(NAME + '[service]\nmode = "batch"\n')
+    assert error.next_step == '"mode" belongs to [predictions].'
+
+
 def test_a_name_like_no_other_gets_no_guess() -> None:
     assert fault(NAME + "[speed]\nxyzzy = 1\n").next_step is None
 

@@ -98,3 +98,9 @@ def test_an_unknown_path_names_the_nearest() -> None:
     with pytest.raises(ChecklistError) as caught:
         validate_answer("speed.p99", "3")
     assert caught.value.next_step == 'Did you mean "p99_ms"?'
+
+
+def test_a_path_whose_section_does_not_exist_is_told_where_its_key_belongs() -> None:
+    with pytest.raises(ChecklistError) as caught:
+        validate_answer("deployment.mode", "batch")
+    assert caught.value.next_step == '"mode" belongs to [predictions].'

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from holdfast.cli.options import print_json
+from holdfast.cli.options import place, print_json
 from holdfast.errors import HoldfastError
 from holdfast.spec import (
     Checklist,
@@ -116,8 +115,7 @@ def init_command(
     for line in warnings:
         click.secho(f"  {line}", fg="yellow")
     click.echo(f"Wrote {path}.")
-    place = "" if folder == Path() else f" -C {shlex.quote(str(folder))}"
-    click.echo(f"Next: holdfast register MODEL --reference FILE{place}")
+    click.echo(f"Next: holdfast register MODEL --reference FILE{place(folder)}")
 
 
 def _suggested(model_file: Path | None, reference: Path | None, answers: dict[str, Any]) -> Suggested | None:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 import click
 
-from holdfast.cli.options import actor, folder_option, json_option, open_deployment, print_json, print_table
+from holdfast.cli.options import (
+    actor,
+    first_use,
+    folder_option,
+    json_option,
+    open_deployment,
+    place,
+    print_json,
+    print_table,
+)
 from holdfast.clock import SystemClock, iso_utc
 from holdfast.registry import ModelVersion, Registry, register_model
 from holdfast.spec import Deployment
@@ -74,11 +82,11 @@ def register_command(
     for note in version.notes:
         click.echo(f"  {note}")
     if champion == version.version:
-        click.echo(f"It is the champion. Next: holdfast serve{_place(folder)}")
+        click.echo(f"It is the champion. Next: {first_use(deployment, folder)}")
     else:
         click.echo(
             f"The champion is still version {champion}. "
-            f"Next: holdfast rollout start {version.version}{_place(folder)}"
+            f"Next: holdfast rollout start {version.version}{place(folder)}"
         )
 
 
@@ -93,9 +101,7 @@ def versions_command(folder: Path, *, as_json: bool) -> None:
         print_json({"versions": versions, "route": route})
         return
     if not versions:
-        click.echo(
-            f"No version is registered. Next: holdfast register MODEL --reference FILE{_place(folder)}"
-        )
+        click.echo(f"No version is registered. Next: holdfast register MODEL --reference FILE{place(folder)}")
         return
     print_table(
         "",
@@ -107,8 +113,3 @@ def versions_command(folder: Path, *, as_json: bool) -> None:
 def _version_row(version: ModelVersion, champion: str | None) -> list[str]:
     mark = "champion" if version.version == champion else ""
     return [version.version, version.sha256[:12], iso_utc(version.created_at_us)[:19], mark]
-
-
-def _place(folder: Path) -> str:
-    """How the next command finds the same deployment."""
-    return "" if folder == Path() else f" -C {shlex.quote(str(folder))}"

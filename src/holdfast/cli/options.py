@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -65,3 +66,14 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     for row in rows:
         table.add_row(*row)
     Console().print(table)
+
+
+def place(folder: Path) -> str:
+    """What a suggested command needs so that it finds the same deployment."""
+    return "" if folder == Path() else f" -C {shlex.quote(str(folder))}"
+
+
+def first_use(deployment: Deployment, folder: Path) -> str:
+    """The command by which a new champion is used."""
+    batch = deployment.checklist.predictions.mode == "batch"
+    return f"holdfast {'score SOURCE TARGET' if batch else 'serve'}{place(folder)}"

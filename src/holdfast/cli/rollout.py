@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from holdfast.cli.options import (
     folder_option,
     json_option,
     open_deployment,
+    place,
     print_json,
     print_table,
 )
@@ -284,9 +284,7 @@ def status(folder: Path, *, as_json: bool) -> None:
         print_json({"route": shown, "decisions": decisions, "rollout": last, "steps": steps})
         return
     if route.champion is None:
-        click.echo(
-            f"There is no champion yet. Next: holdfast register MODEL --reference FILE{_place(folder)}"
-        )
+        click.echo(f"There is no champion yet. Next: holdfast register MODEL --reference FILE{place(folder)}")
         return
     click.echo(f"Champion: version {route.champion}.")
     if last is not None:
@@ -320,8 +318,3 @@ def _print_rollout(rollout: Rollout) -> None:
         )
     if rollout.ended_at_us is None:
         click.echo(f"  earliest decision: {iso_utc(rollout.earliest_decision_us)[:16]} UTC")
-
-
-def _place(folder: Path) -> str:
-    """How the next command finds the same deployment."""
-    return "" if folder == Path() else f" -C {shlex.quote(str(folder))}"

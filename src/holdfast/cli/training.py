@@ -9,7 +9,16 @@ from pathlib import Path
 
 import click
 
-from holdfast.cli.options import actor, folder_option, json_option, open_deployment, print_json, print_table
+from holdfast.cli.options import (
+    actor,
+    first_use,
+    folder_option,
+    json_option,
+    open_deployment,
+    place,
+    print_json,
+    print_table,
+)
 from holdfast.cli.training_watch import watch_command
 from holdfast.clock import SystemClock, parse_time_us
 from holdfast.privacy import PSEUDONYM_KEY_VARIABLE, open_sealer
@@ -269,7 +278,6 @@ class _ProgressLine:
 
 
 def _print_report(deployment: Deployment, report: TrainReport, folder: Path) -> None:
-    place = "" if folder == Path() else f" -C {folder}"
     rows = ", ".join(f"{count} {name}" for name, count in report.rows.items())
     click.echo(
         f"Registered version {report.version} of {deployment.name}, trained on data set "
@@ -280,9 +288,9 @@ def _print_report(deployment: Deployment, report: TrainReport, folder: Path) -> 
         click.echo(f"  {note}")
     _print_comparison(report.comparison)
     if report.champion == report.version or report.champion is None:
-        click.echo(f"It is the champion. Next: holdfast serve{place}")
+        click.echo(f"It is the champion. Next: {first_use(deployment, folder)}")
     elif report.comparison.verdict == "better":
-        click.echo(f"Next: holdfast rollout start {report.version}{place}")
+        click.echo(f"Next: holdfast rollout start {report.version}{place(folder)}")
     else:
         click.echo(f"The champion is still version {report.champion}.")
 

@@ -118,11 +118,15 @@ def _where(region: ChangedRegion, task: Task) -> str:
 
 
 def price_words(cost: Cost) -> str:
-    """What it has cost, with intervals."""
-    thing = "errors more" if cost.loss == "error rate" else f"of {cost.loss} more"
-    parts = [f"So far that is {_whole(cost.so_far)} {thing}"]
+    """What it has cost, or saved, with intervals."""
+    saved = cost.so_far.high < 0
+    if cost.loss == "error rate":
+        thing = "errors fewer" if saved else "errors more"
+    else:
+        thing = f"of {cost.loss} {'less' if saved else 'more'}"
+    parts = [f"So far that is {_whole(_turned(cost.so_far) if saved else cost.so_far)} {thing}"]
     if cost.per_day is not None:
-        parts.append(f"{_whole(cost.per_day)} a day")
+        parts.append(f"{_whole(_turned(cost.per_day) if saved else cost.per_day)} a day")
     words = ", ".join(parts)
     if cost.money_so_far is not None:
         words += f"; in money {_whole(cost.money_so_far)} {cost.currency}"
@@ -130,6 +134,10 @@ def price_words(cost: Cost) -> str:
             words += f", {_whole(cost.money_per_day)} {cost.currency} a day"
     assumed = " by the estimated quality" if cost.basis == "estimate" else ""
     return f"{words}{assumed}."
+
+
+def _turned(estimate: Estimate) -> Estimate:
+    return Estimate(-estimate.value, -estimate.high, -estimate.low, estimate.rows)
 
 
 def _whole(estimate: Estimate) -> str:

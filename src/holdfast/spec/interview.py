@@ -223,7 +223,7 @@ def _known(path: str) -> Key:
     key = find_key(path)
     if key is None:
         section, _, name = path.partition(".")
-        hint = hint_for_key(name, section) if section in keys() else hint_for_section(section)
+        hint = hint_for_key(name, section) if section in keys() else hint_for_section(section, [name])
         raise ChecklistError(
             "unknown key",
             where=path,

@@ -103,9 +103,12 @@ def _check_section(name: str, table: Any, source: str, faults: list[ChecklistErr
     where = f"{source}: ${step(name)}"
     if name not in keys():
         valid = ", ".join(f"[{section}]" for section in keys())
+        inside = list(table) if isinstance(table, Mapping) else []
         kind = "unknown section" if isinstance(table, Mapping) else "unknown key outside of any section"
         faults.append(
-            ChecklistError(kind, where=where, expected=f"one of {valid}", next_step=hint_for_section(name))
+            ChecklistError(
+                kind, where=where, expected=f"one of {valid}", next_step=hint_for_section(name, inside)
+            )
         )
         return
     if not isinstance(table, Mapping):

@@ -30,25 +30,33 @@ def hint_for_key(name: str, section: str) -> str | None:
     near = nearest(name, keys()[section])
     if near is not None:
         sentences.append(f'Did you mean "{near}"?')
-    sentences.extend(f'"{name}" belongs to [{home}].' for home in homes(name))
+    if homes(name):
+        sentences.append(_home(name))
     return " ".join(sentences) or _hint_elsewhere(name)
 
 
-def hint_for_section(name: str) -> str | None:
-    """A sentence that helps where there is no section `name`."""
+def hint_for_section(name: str, inside: Iterable[str] = ()) -> str | None:
+    """A sentence that helps where there is no section `name`.
+
+    Args:
+        name: as written.
+        inside: the keys that were written in it.
+    """
     near = nearest(name, keys())
     if near is not None:
         return f"Did you mean [{near}]?"
-    home = homes(name)
-    if home:
-        return " ".join(f'"{name}" belongs to [{section}].' for section in home)
-    return _hint_elsewhere(name)
+    known = [_home(key) for key in (name, *inside) if homes(key)]
+    return " ".join(known) or _hint_elsewhere(name)
 
 
 def hint_for_variable(variable: str) -> str | None:
     """A sentence that helps where an environment variable names no key."""
     near = nearest(variable, [key.variable for of_section in keys().values() for key in of_section.values()])
     return f"Did you mean {near}?" if near is not None else None
+
+
+def _home(name: str) -> str:
+    return " ".join(f'"{name}" belongs to [{section}].' for section in homes(name))
 
 
 def _hint_elsewhere(name: str) -> str | None:

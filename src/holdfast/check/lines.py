@@ -24,6 +24,8 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     """Where the number is a measurement: 95 % of latencies and rates, the extremes of memory."""
     advice: str | None = None
     """What to do about anything but a pass."""
+    at: str | None = None
+    """ISO 8601, UTC: measured then, by an earlier check; None: by this one."""
 
 
 class LastRelease(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +53,10 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
     """How the service was held to `[compute]`."""
     lines: tuple[Line, ...]
     verdict: Verdict
+    software: str = ""
+    """What measured: versions of holdfast, Python and the runtime."""
+    seconds: float = 0.0
+    """Of load that were asked for."""
     last_release: LastRelease | None = None
 
     def evidence(self) -> dict[str, Any]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +20,7 @@ from holdfast.check.errors import CheckError
 from holdfast.check.lines import CheckReport, LastRelease, Line, overall
 from holdfast.check.live import Effort, LiveCheck, log_line
 from holdfast.check.offline import offline_lines
+from holdfast.check.reusing import Inputs, reusable_lines
 from holdfast.check.scratch import Scratch, scratch_copy
 from holdfast.check.service import run_service
 from holdfast.clock import Clock, iso_utc
@@ -37,6 +40,7 @@ def check_deployment(
     version: str | None = None,
     effort: Effort | None = None,
     send_alerts: bool = False,
+    reuse_us: int = 0,
     said: Callable[[str], None] = lambda _: None,
 ) -> CheckReport:
     """Answer every line of the checklist for one version, and store the answers as its evidence.
@@ -51,6 +55,8 @@ def check_deployment(
         version: which; the champion by default, or the newest where there is none.
         effort: how long to measure.
         send_alerts: send each channel of `[alerts]` a test message; else nothing is sent.
+        reuse_us: take what the last check of the version measured, where it is no older than this and nothing
+            it depends on has changed: version, checklist, machine, software, confines.
         said: is told of each step.
 
     Raises:
@@ -62,21 +68,36 @@ def check_deployment(
     compute = deployment.checklist.compute
     lines = list(offline_lines(deployment, registry, found, artifact))
     lines += alert_lines(deployment, registry, clock, environ, send=send_alerts)
+    effort = effort or Effort()
     confines = Confines(compute.cores, compute.memory_mb * 1_000_000)
     try:
-        passed = {name: value for name, value in environ.items() if not _is_override(name)}
-        lines += _run(deployment, found, confines, _How(clock, passed, effort or Effort(), said))
+        inputs = Inputs(deployment.checklist_hash, machine(), software(), confines.how, effort.seconds)
+        reused = None
+        if reuse_us:
+            since_us = clock.now_us() - reuse_us
+            anew = {line.line for line in lines}
+            reused = reusable_lines(
+                registry, EVIDENCE_KIND, found.version, inputs=inputs, since_us=since_us, anew=anew
+            )
+        if reused is None:
+            passed = {name: value for name, value in environ.items() if not _is_override(name)}
+            lines += _run(deployment, found, confines, _How(clock, passed, effort, said))
+        else:
+            said(f"taking what was measured at {min(line.at or '' for line in reused)}: nothing has changed")
+            lines += reused
     finally:
         confines.close()
     report = CheckReport(
         name=deployment.name,
         version=found.version,
         checklist_hash=deployment.checklist_hash,
-        machine=machine(),
+        machine=inputs.machine,
         at=iso_utc(clock.now_us()),
-        confined=confines.how,
+        confined=inputs.confined,
         lines=tuple(sorted(lines, key=_order)),
         verdict=overall(lines),
+        software=inputs.software,
+        seconds=effort.seconds,
         last_release=_last_release(registry, found),
     )
     registry.attach_evidence(found.version, EVIDENCE_KIND, report.evidence())
@@ -220,3 +241,11 @@ def machine() -> str:
         ]
         model = named[0] if named else model
     return f"{platform.node()}: {model}, {os.cpu_count()} cores, {platform.system()} {platform.release()}"
+
+
+def software() -> str:
+    """What measures here; another release may be faster or slower."""
+    return (
+        f"holdfast {version_of('holdfast')}, onnxruntime {version_of('onnxruntime')}, "
+        f"Python {sys.version.split()[0]}"
+    )

@@ -10,7 +10,7 @@ import click
 
 from holdfast.cli.options import folder_option, json_option, open_deployment, print_json
 from holdfast.clock import SystemClock
-from holdfast.spec import ChecklistError
+from holdfast.spec import ChecklistError, Duration
 
 if TYPE_CHECKING:
     from holdfast.check import CheckReport
@@ -35,12 +35,19 @@ _STYLES: Final = {"pass": "green", "fail": "bold red", "unknown": "yellow"}
 @click.option(
     "--send-alerts", is_flag=True, help="Send each channel of [alerts] a test message; else nothing is sent."
 )
+@click.option(
+    "--reuse",
+    metavar="AGE",
+    help="Take what the last check measured, if it is no older (such as 24h), all of it passed, and version, "
+    "checklist, machine and software are the same.",
+)
 @json_option
 def check_command(
     folder: Path,
     model_version: str | None,
     seconds: float,
     seed: int,
+    reuse: str | None,
     *,
     send_alerts: bool,
     as_json: bool,
@@ -55,6 +62,7 @@ def check_command(
     from holdfast.registry import Registry
 
     clock = SystemClock()
+    reuse_us = _age_us(reuse)
     try:
         deployment = open_deployment(folder)
     except ChecklistError as error:
@@ -71,6 +79,7 @@ def check_command(
                 version=model_version,
                 effort=Effort(seconds=seconds, seed=seed),
                 send_alerts=send_alerts,
+                reuse_us=reuse_us,
                 said=lambda line: click.secho(f"  {line}", err=True, dim=True),
             )
     if as_json:
@@ -78,6 +87,15 @@ def check_command(
     else:
         _print_report(report)
     return _EXITS[report.verdict]
+
+
+def _age_us(text: str | None) -> int:
+    if text is None:
+        return 0
+    try:
+        return Duration.parse(text).microseconds
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is no age such as 24h or 7d", param_hint="--reuse") from error
 
 
 def _print_report(report: CheckReport) -> None:
@@ -97,6 +115,8 @@ def _print_report(report: CheckReport) -> None:
         measured = _shown(line.measured)
         if line.interval is not None:
             measured += f" ({_shown(line.interval[0])} to {_shown(line.interval[1])})"
+        if line.at is not None:
+            measured += f", of {line.at[:16].replace('T', ' ')} UTC"
         cells = [line.line, _shown(line.asked), measured]
         row = [*map(Text, cells), Text(line.verdict, style=_STYLES[line.verdict])]
         if before is not None:
@@ -107,7 +127,7 @@ def _print_report(report: CheckReport) -> None:
     advised = [line for line in report.lines if line.advice]
     for line in advised:
         console.print(Text(f"{line.line}: {line.advice}", style=_STYLES[line.verdict]))
-    console.print(Text(f"{report.confined}; {report.machine}", style="dim"))
+    console.print(Text(f"{report.confined}; {report.machine}; {report.software}", style="dim"))
     which = f"version {report.version} of {report.name}" if report.version else report.name
     console.print(Text(f"{which}: {report.verdict}", style=_STYLES[report.verdict]))
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from holdfast.clock import parse_time_us
 from holdfast.registry import Evidence
 from holdfast.spec import Deployment, as_answers, as_document
 from holdfast.ui.facts import CHECK, Facts
@@ -29,6 +30,8 @@ class CheckLine(msgspec.Struct, frozen=True, kw_only=True):
     verdict: str = "unknown"
     """`pass`, `fail` or `unknown`."""
     advice: str = ""
+    at_us: int | None = None
+    """When it was measured, where an earlier check did."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -79,6 +82,7 @@ def _line(said: dict[str, Any]) -> CheckLine:
         interval=said.get("interval"),
         verdict=verdict if verdict in {"pass", "fail"} else "unknown",
         advice=str(said.get("advice") or ""),
+        at_us=parse_time_us(str(said["at"])) if said.get("at") else None,
     )
 
 

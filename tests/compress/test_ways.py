@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any
 
@@ -194,6 +195,28 @@ def test_fewer_trees_weighted_anew_come_near_the_whole(boosted: Original) -> Non
     assert len(coarse.model) <= len(found["30 trees"].model)
     assert agreement(boosted, coarse.model) > 0.94
     assert len(found["15 trees"].model) < len(found["30 trees"].model) < len(found["compact trees"].model)
+
+
+def test_a_leaf_that_exploded_in_training_does_not_spoil_the_weights_of_the_others(
+    boosted: Original,
+) -> None:
+    ensemble = read_ensemble(boosted.proto())
+    assert ensemble is not None
+    places, counts = np.unique(leaf_sums(ensemble.trees[-1], X), return_counts=True)
+    rare = np.float32(places[counts.argmin()])
+    proto = boosted.proto()
+    weights = next(one for one in proto.graph.node[0].attribute if one.name == "class_weights").floats
+    for place, weight in enumerate(weights):
+        if weight == rare:
+            weights[place] = math.copysign(1e31, rare)
+    exploded = original(proto.SerializeToString())
+    assert agreement(exploded, made(fewer_trees, exploded)["30 trees"].model) > 0.9
+
+
+def test_an_ensemble_written_here_before_can_be_made_smaller_once_more(boosted: Original) -> None:
+    first = original(made(fewer_trees, boosted)["30 trees"].model)
+    again = made(fewer_trees, first)
+    assert agreement(first, again["15 trees"].model) > 0.95
 
 
 @pytest.mark.parametrize("kind", ["regressor", "histogram"])

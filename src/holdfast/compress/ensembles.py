@@ -237,6 +237,17 @@ def _ending(
     raise UnreadableError(f"its sums become answers by {transform.decode()}, for {len(classes)} classes")
 
 
+def _unused(proto: ModelProto) -> str:
+    """What names begin with that are new in the graph: it may have been written here before."""
+    graph = proto.graph
+    known = {name for node in graph.node for name in (*node.input, *node.output)}
+    known |= {tensor.name for tensor in graph.initializer}
+    own = "holdfast"
+    while any(name.startswith(f"{own}_") for name in known):
+        own += "x"
+    return own
+
+
 def write_ensemble(proto: ModelProto, ensemble: Ensemble, trees: list[Tree], base: list[float]) -> bytes:
     """The graph with these trees in the place of its own, in the operator of `ai.onnx.ml` 5."""
     from onnx import helper, numpy_helper
@@ -244,33 +255,32 @@ def write_ensemble(proto: ModelProto, ensemble: Ensemble, trees: list[Tree], bas
     graph = proto.graph
     old = next(node for node in graph.node if node.op_type.startswith("TreeEnsemble"))
     at = list(graph.node).index(old)
+    own = _unused(proto)
     made = ensemble_node(trees, len(base), ensemble.dtype, ensemble.rule)
     made.input[0] = old.input[0]
-    made.output[0] = "holdfast_raw"
-    graph.initializer.append(
-        numpy_helper.from_array(np.asarray([base], dtype=ensemble.dtype), "holdfast_base")
-    )
+    made.output[0] = f"{own}_raw"
+    graph.initializer.append(numpy_helper.from_array(np.asarray([base], dtype=ensemble.dtype), f"{own}_base"))
     nodes = [made]
     if ensemble.post in {"raw", "number"}:
-        nodes.append(helper.make_node("Add", ["holdfast_raw", "holdfast_base"], [old.output[0]]))
+        nodes.append(helper.make_node("Add", [f"{own}_raw", f"{own}_base"], [old.output[0]]))
     else:
         label, scores = old.output[0], old.output[1]
-        nodes.append(helper.make_node("Add", ["holdfast_raw", "holdfast_base"], ["holdfast_sum"]))
+        nodes.append(helper.make_node("Add", [f"{own}_raw", f"{own}_base"], [f"{own}_sum"]))
         if ensemble.post == "softmax":
-            nodes.append(helper.make_node("Softmax", ["holdfast_sum"], [scores], axis=1))
+            nodes.append(helper.make_node("Softmax", [f"{own}_sum"], [scores], axis=1))
         else:
-            graph.initializer.append(numpy_helper.from_array(np.array(1.0, ensemble.dtype), "holdfast_one"))
+            graph.initializer.append(numpy_helper.from_array(np.array(1.0, ensemble.dtype), f"{own}_one"))
             nodes += [
-                helper.make_node("Sigmoid", ["holdfast_sum"], ["holdfast_positive"]),
-                helper.make_node("Sub", ["holdfast_one", "holdfast_positive"], ["holdfast_negative"]),
-                helper.make_node("Concat", ["holdfast_negative", "holdfast_positive"], [scores], axis=1),
+                helper.make_node("Sigmoid", [f"{own}_sum"], [f"{own}_positive"]),
+                helper.make_node("Sub", [f"{own}_one", f"{own}_positive"], [f"{own}_negative"]),
+                helper.make_node("Concat", [f"{own}_negative", f"{own}_positive"], [scores], axis=1),
             ]
         numbers = isinstance(ensemble.classes[0], int)
         names = np.asarray(ensemble.classes, dtype=np.int64 if numbers else object)
-        graph.initializer.append(numpy_helper.from_array(names, "holdfast_classes"))
+        graph.initializer.append(numpy_helper.from_array(names, f"{own}_classes"))
         nodes += [
-            helper.make_node("ArgMax", [scores], ["holdfast_best"], axis=1, keepdims=0),
-            helper.make_node("Gather", ["holdfast_classes", "holdfast_best"], [label], axis=0),
+            helper.make_node("ArgMax", [scores], [f"{own}_best"], axis=1, keepdims=0),
+            helper.make_node("Gather", [f"{own}_classes", f"{own}_best"], [label], axis=0),
         ]
     before = list(graph.node)[:at]
     after = list(graph.node)[at + 1 :]

@@ -20,6 +20,8 @@ _ROUNDING: Final = 0.02
 """Spread that rounding the leaves adds to the sums, in units of their own spread."""
 _RIDGE: Final = 1e-2
 _SAME: Final = 1e-4
+_SATURATED: Final = 20.0
+"""A sum beyond this is certainty in single precision: what lies further out is worth no error of the rest."""
 _MOST_FITTED: Final = 4000
 """Rows that the weights of trees are fitted on; each tree is one unknown."""
 
@@ -46,11 +48,14 @@ def fewer_trees(original: Original) -> Iterator[Candidate | NotTried]:
 
 def _reduced(original: Original, ensemble: Ensemble) -> Iterator[Candidate | NotTried]:
     features = inside(original, original.proto(), ensemble.input, ensemble.dtype)[:_MOST_FITTED]
-    sums = np.stack([leaf_sums(tree, features) for tree in ensemble.trees], axis=1)
-    targets = np.array([tree.target for tree in ensemble.trees])
+    whole = ensemble.trees
+    if ensemble.post in {"sigmoid", "softmax"}:
+        whole = [_bounded(tree) for tree in whole]
+    sums = np.stack([leaf_sums(tree, features) for tree in whole], axis=1)
+    targets = np.array([tree.target for tree in whole])
     for share in _SHARES:
-        keep = max(int(len(ensemble.trees) * share), len(ensemble.base))
-        trees, base = _chosen(ensemble, sums, targets, keep)
+        keep = max(int(len(whole) * share), len(ensemble.base))
+        trees, base = _chosen(whole, ensemble.base, sums, targets, keep)
         # Rounding to a step moves each tree by step / sqrt(12), and their sum by sqrt(trees) times that.
         step = _ROUNDING * float(sums.sum(axis=1).std()) * math.sqrt(12 / len(trees))
         merged = [_merge(tree, max(step, 1e-12)) for tree in trees]
@@ -67,15 +72,28 @@ def _reduced(original: Original, ensemble: Ensemble) -> Iterator[Candidate | Not
             )
 
 
+def _bounded(tree: Tree) -> Tree:
+    """No leaf says more than certainty.
+
+    A boosted classifier that is sure of its training rows divides by next to nothing, and a few of its leaves
+    may hold 1e30; weights that are fitted on sums with such numbers in them fit nothing else.
+    """
+    return _with_values(tree, [min(max(value, -_SATURATED), _SATURATED) for value in tree.value])
+
+
 def _chosen(
-    ensemble: Ensemble, sums: NDArray[np.float64], targets: NDArray[np.int64], keep: int
+    whole: list[Tree],
+    start: list[float],
+    sums: NDArray[np.float64],
+    targets: NDArray[np.int64],
+    keep: int,
 ) -> tuple[list[Tree], list[float]]:
     """The first trees of each output, boosted in that order, with weights that give all trees' sums best."""
     trees: list[Tree] = []
-    base = list(ensemble.base)
-    for target in range(len(ensemble.base)):
+    base = list(start)
+    for target in range(len(base)):
         of_target = np.flatnonzero(targets == target)
-        first = of_target[: max(keep // len(ensemble.base), 1)]
+        first = of_target[: max(keep // len(base), 1)]
         if not len(first):
             continue
         inputs, wanted = sums[:, first], sums[:, of_target].sum(axis=1)
@@ -91,13 +109,12 @@ def _chosen(
         gram[np.diag_indices_from(gram)] += penalty
         weights = scale + np.linalg.solve(gram, centred.T @ rest)
         base[target] += float(goal - mean @ weights)
-        trees += [
-            _scaled(ensemble.trees[index], weight) for index, weight in zip(first, weights, strict=True)
-        ]
+        for index, weight in zip(first, weights, strict=True):
+            trees.append(_with_values(whole[index], [value * float(weight) for value in whole[index].value]))
     return trees, base
 
 
-def _scaled(tree: Tree, weight: float) -> Tree:
+def _with_values(tree: Tree, values: list[float]) -> Tree:
     return Tree(
         tree.target,
         tree.feature,
@@ -106,7 +123,7 @@ def _scaled(tree: Tree, weight: float) -> Tree:
         tree.true,
         tree.false,
         tree.missing_true,
-        [value * float(weight) for value in tree.value],
+        values,
     )
 
 

@@ -115,3 +115,7 @@ def test_the_search_finds_and_confirms_a_rate_and_draws_its_curve(
     assert rates.count(found["rate_per_s"]) >= 3
     assert found["stopped_by"]
     assert picture.stat().st_size > 2000
+    with Registry.open(deployment.registry_url, SystemClock()) as registry:
+        (kept,) = registry.evidence("1", "load curve")
+    assert kept.payload["rate_per_s"] == found["rate_per_s"]
+    assert len(kept.payload["points"]) > 3

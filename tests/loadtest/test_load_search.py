@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
-from holdfast.loadtest import Lag, LoadReport, Percentile, search_rate, shortfall
+from holdfast.loadtest import Lag, LoadReport, Percentile, make_curve, search_rate, shortfall
 from holdfast.spec import Speed
 
 
@@ -132,3 +133,22 @@ def test_failures_and_wrong_answers_break_the_promise_too() -> None:
     assert "503" in str(shortfall(report(1, 1.0, failed=5), Speed(p99_ms=10)))
     assert "wrong" in str(shortfall(report(1, 1.0, wrong=1), Speed(p99_ms=10)))
     assert "none" in str(shortfall(report(1, None), Speed(p99_ms=10)))
+
+
+def test_the_curve_that_is_kept_has_every_load_that_was_sent_and_says_which_kept_the_promise() -> None:
+    speed = Speed(p99_ms=10, qps=300)
+    found = search_rate(queue(1000), speed, start_per_s=100)
+    unsent = report(6000.0, 5.0, busy=1.0)
+    found = msgspec.structs.replace(found, probes=(*found.probes, unsent))
+    curve = make_curve(found, speed, at="2026-03-01T00:00:00Z", machine="here", checklist_hash="h")
+    assert curve is not None
+    assert len(curve.points) == len(found.probes) - 1
+    assert all(point.kept == (point.rate_per_s <= 539.5) for point in curve.points)
+    assert curve.rate_per_s == found.rate_per_s
+    assert (curve.p99_ms, curve.qps) == (10, 300)
+    assert "histogram" not in msgspec.to_builtins(curve.points[0])
+
+
+def test_of_a_search_in_which_nothing_was_sent_no_curve_is_kept() -> None:
+    found = search_rate(lambda rate: report(rate, 5.0, busy=1.0), Speed(), start_per_s=100)
+    assert make_curve(found, Speed(), at="", machine="", checklist_hash="") is None

@@ -12,7 +12,7 @@ from holdfast.cli.options import folder_option, json_option, open_deployment, pr
 
 if TYPE_CHECKING:
     from holdfast.loadtest import LoadReport, Requests, SearchReport
-    from holdfast.spec import Speed
+    from holdfast.spec import Deployment, Speed
 
 KEY_VARIABLE = "HOLDFAST_API_KEY"
 
@@ -66,7 +66,11 @@ KEY_VARIABLE = "HOLDFAST_API_KEY"
 @click.option("--connections", type=click.IntRange(1), default=256, show_default=True, help="At most.")
 @click.option("--processes", type=click.IntRange(1), help="That send; by default as many as the rate needs.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Draws arrivals and rows.")
-@click.option("--search", is_flag=True, help="Find the highest rate that still meets [speed].")
+@click.option(
+    "--search",
+    is_flag=True,
+    help="Find the highest rate that still meets [speed]; the curve stands on the dashboard.",
+)
 @click.option(
     "--curve",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -154,6 +158,8 @@ def loadtest_command(  # noqa: PLR0917 - click passes them by name
         found = search_rate(probe, speed, start_per_s=asked, said=lambda line: click.echo(line, err=True))
         if curve is not None:
             draw_curve(found.probes, curve, speed)
+        if deployment is not None and url is None:
+            _keep(deployment, found)
         if as_json:
             print_json(found)
         else:
@@ -171,6 +177,20 @@ def loadtest_command(  # noqa: PLR0917 - click passes them by name
         print_json(report)
     else:
         _print_report(report, speed)
+
+
+def _keep(deployment: Deployment, found: SearchReport) -> None:
+    """As evidence of the champion, for the dashboard."""
+    from holdfast.check.running import machine
+    from holdfast.clock import SystemClock, iso_utc
+    from holdfast.loadtest import keep_curve
+    from holdfast.registry import Registry
+
+    clock = SystemClock()
+    with Registry.open(deployment.registry_url, clock) as registry:
+        champion = registry.route().champion
+        if champion is not None:
+            keep_curve(deployment, registry, champion, found, at=iso_utc(clock.now_us()), machine=machine())
 
 
 def _required(deployment: Any) -> Any:

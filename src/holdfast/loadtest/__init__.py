@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     )
     from holdfast.loadtest.curve import draw_curve
     from holdfast.loadtest.errors import BottleneckError, LoadTestError, UnreachableError
+    from holdfast.loadtest.evidence import CURVE_KIND, CurvePoint, LoadCurve, keep_curve, make_curve
     from holdfast.loadtest.report import Lag, LoadReport, Percentile
     from holdfast.loadtest.running import Load, run_load
     from holdfast.loadtest.search import SearchReport, search_rate, shortfall
@@ -35,10 +36,13 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
+    "CURVE_KIND": "evidence",
     "PROTOCOLS": "target",
     "BottleneckError": "errors",
+    "CurvePoint": "evidence",
     "Lag": "report",
     "Load": "running",
+    "LoadCurve": "evidence",
     "LoadReport": "report",
     "LoadTestError": "errors",
     "Pattern": "arrivals",
@@ -51,8 +55,10 @@ _HOMES = {
     "asked_rows": "sources",
     "constant_arrivals": "arrivals",
     "draw_curve": "curve",
+    "keep_curve": "evidence",
     "log_times": "sources",
     "made_up_rows": "target",
+    "make_curve": "evidence",
     "make_requests": "target",
     "poisson_arrivals": "arrivals",
     "rate_of_log": "arrivals",
@@ -68,10 +74,13 @@ _HOMES = {
 }
 
 __all__ = [
+    "CURVE_KIND",
     "PROTOCOLS",
     "BottleneckError",
+    "CurvePoint",
     "Lag",
     "Load",
+    "LoadCurve",
     "LoadReport",
     "LoadTestError",
     "Pattern",
@@ -84,8 +93,10 @@ __all__ = [
     "asked_rows",
     "constant_arrivals",
     "draw_curve",
+    "keep_curve",
     "log_times",
     "made_up_rows",
+    "make_curve",
     "make_requests",
     "poisson_arrivals",
     "rate_of_log",

@@ -10,6 +10,7 @@ from holdfast.clock import parse_time_us
 from holdfast.registry import Evidence
 from holdfast.spec import Deployment, as_answers, as_document
 from holdfast.ui.facts import CHECK, Facts
+from holdfast.ui.load import LoadView, make_load
 
 _SECRET = {
     "security.api_key_hashes": "keys",
@@ -53,6 +54,8 @@ class ChecklistPage(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the check was of the checklist in force."""
     checklist_hash: str
     answers: tuple[Answer, ...]
+    load: LoadView | None
+    """Latency against load, once it was searched."""
 
 
 def make_checklist(facts: Facts) -> ChecklistPage:
@@ -70,6 +73,7 @@ def make_checklist(facts: Facts) -> ChecklistPage:
         same_checklist=found is not None and found.payload.get("checklist_hash") == deployment.checklist_hash,
         checklist_hash=deployment.checklist_hash,
         answers=tuple(answers(deployment)),
+        load=make_load(facts),
     )
 
 

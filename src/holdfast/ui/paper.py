@@ -19,6 +19,7 @@ from holdfast.monitor import Diagnosis, History
 from holdfast.ui import charts, words
 from holdfast.ui.drift import Drift, onset_places
 from holdfast.ui.errors import ReportError
+from holdfast.ui.load import LoadView
 from holdfast.ui.printing import standalone
 from holdfast.ui.render import estimated_of, labelled_shares, newest
 
@@ -80,6 +81,8 @@ def _document(report: Report) -> dict[str, Any]:
         if history is not None:
             found["pictures"] = _pictures(diagnosis, history)
         found["sections"] += _of_diagnosis(diagnosis)
+    if report.checklist.load is not None:
+        found["pictures"] = [*found["pictures"], _load(report.checklist.load)]
     if report.drift.rows:
         found["sections"].append(_columns(report.drift))
     found["sections"].append(
@@ -279,6 +282,33 @@ def _pictures(diagnosis: Diagnosis, history: History) -> list[Picture]:
         }
     )
     return found
+
+
+def _load(view: LoadView) -> dict[str, Any]:
+    curve = view.curve
+    most, least = view.latencies_ms[1], view.latencies_ms[0]
+    legend = [
+        {"kind": "data", "text": "99th percentile"},
+        {"kind": "estimated", "text": "Median, each with its 95 % interval"},
+        {
+            "kind": "level",
+            "text": f"Asked: {words.number(curve.p99_ms)} ms, {words.number(curve.qps)} requests/s",
+        },
+    ]
+    if curve.rate_per_s:
+        text = f"Highest rate that keeps [speed]: {words.number(curve.rate_per_s)}/s"
+        legend.append({"kind": "onset", "text": text})
+    return {
+        "title": "Latency in ms against load, both scales logarithmic",
+        "rows": [
+            {
+                "svg": _picture(view.picture, _WIDE),
+                "axis": [words.number(one, 2) for one in (most, view.middle(view.latencies_ms), least)],
+            }
+        ],
+        "span": [f"{words.number(end, 2)} requests/s" for end in view.rates],
+        "legend": legend,
+    }
 
 
 def _columns(drift: Drift) -> dict[str, Any]:

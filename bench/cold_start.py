@@ -2,8 +2,10 @@
 
     uv run python bench/cold_start.py
 
-One worker each, model A. Start-up is what a rollout, a crash and an autoscaler wait for. Memory is the
-proportional set size (pages that processes share are split among them) of each process two seconds later.
+One worker each, model A, both started once before, so that their files are in memory and their bytecode is
+compiled, as an installed package's is. Start-up is what a rollout, a crash and an autoscaler wait for. Memory is
+read two seconds later, of each process: the proportional set size (pages that processes share are split among
+them) and the unique one (what it alone holds: what one more such process costs).
 """
 
 from __future__ import annotations
@@ -25,8 +27,8 @@ from processes import cpu_s
 from serving import ask, holdfast, make_deployment, running
 
 
-def memory_mb(session: int) -> dict[str, float]:
-    """By process of a session: what it was started as, and its proportional set size."""
+def memory_mb(session: int) -> dict[str, dict[str, float]]:
+    """By process of a session: what it was started as, its proportional and its unique set size."""
     found = {}
     for path in Path("/proc").glob("[0-9]*"):
         try:
@@ -36,8 +38,11 @@ def memory_mb(session: int) -> dict[str, float]:
             lines = (path / "smaps_rollup").read_text().splitlines()
         except OSError:
             continue
-        pss_kb = next(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-        found[f"{path.name} {command[-48:]}"] = round(pss_kb / 1024, 1)
+        kb = {line.split(":")[0]: int(line.split()[1]) for line in lines[1:]}
+        found[f"{path.name} {command[-48:]}"] = {
+            "pss": round(kb["Pss"] / 1024, 1),
+            "uss": round((kb["Private_Clean"] + kb["Private_Dirty"]) / 1024, 1),
+        }
     return found
 
 
@@ -49,9 +54,13 @@ def main() -> None:
     seen: dict[str, list[dict[str, Any]]] = {"holdfast": [], "FastAPI by hand": []}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.environ["PYTHONPYCACHEPREFIX"] = str(folder / "bytecode")
         model = make_deployment(folder / "on", 1, logging=True)
         with running(folder / "warm", PEERS["fastapi"], model, 1):
-            pass  # its environment is made and its files are in memory
+            pass  # its environment is made
+        with holdfast(folder / "on") as (url, _):
+            ask(url, patience_s=60)
         for turn in range(arguments.rounds):
             for system, started in (
                 ("holdfast", lambda: holdfast(folder / "on")),
@@ -67,7 +76,7 @@ def main() -> None:
                     spent_s = cpu_s(pid)
                     time.sleep(2)
                     seen[system].append(
-                        {"first_answer_s": first_s, "cpu_s": spent_s, "pss_mb": memory_mb(pid)}
+                        {"first_answer_s": first_s, "cpu_s": spent_s, "memory_mb": memory_mb(pid)}
                     )
     document = {
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
@@ -77,7 +86,7 @@ def main() -> None:
             system: {
                 "first_answer_s": statistics.median(one["first_answer_s"] for one in rounds),
                 "cpu_s": statistics.median(one["cpu_s"] for one in rounds),
-                "pss_mb": rounds[-1]["pss_mb"],
+                "memory_mb": rounds[-1]["memory_mb"],
             }
             for system, rounds in seen.items()
         },
@@ -87,8 +96,8 @@ def main() -> None:
         return
     for system, one in document["systems"].items():
         print(f"{system}: first answer {one['first_answer_s']:.2f} s, processor time {one['cpu_s']:.2f} s")
-        for process, size in one["pss_mb"].items():
-            print(f"    {size:>7.1f} MB  {process}")
+        for process, size in one["memory_mb"].items():
+            print(f"    {size['pss']:>7.1f} MB, alone {size['uss']:>7.1f} MB  {process}")
 
 
 if __name__ == "__main__":

@@ -19,14 +19,16 @@ from holdfast.cli.options import (
     print_table,
 )
 from holdfast.clock import SystemClock, iso_utc
-from holdfast.registry import Registry, Rollout
 from holdfast.spec import Deployment
 
 if TYPE_CHECKING:
+    from holdfast.registry import Registry, Rollout
     from holdfast.rollout import Contract
 
 
 def _open_registry(deployment: Deployment) -> Registry:
+    from holdfast.registry import Registry
+
     return Registry.open(deployment.registry_url, SystemClock())
 
 
@@ -239,18 +241,14 @@ def promote(version: str, folder: Path, reason: str, waive: str, *, as_json: boo
 @json_option
 def rollback(folder: Path, reason: str, *, as_json: bool) -> None:
     """Take the challenger of the open rollout away; without one, go back to the champion before."""
-    with _open_registry(open_deployment(folder)) as registry:
-        before = registry.route().champion
-        rollout = registry.rollouts.open()
-        if rollout is not None:
-            registry.rollouts.end(rollout.number, "rolled back", reason=reason, actor=actor())
-            after = before
-        else:
-            after = registry.rollback(reason=reason, actor=actor())
-    if rollout is not None and not as_json:
-        click.echo(f"Version {rollout.challenger} is taken away. The champion is still version {after}.")
+    from holdfast.registry import roll_back
+
+    url = open_deployment(folder).registry_url
+    done = roll_back(url, SystemClock(), reason=reason, actor=actor())
+    if done.challenger is not None and not as_json:
+        click.echo(f"Version {done.challenger} is taken away. The champion is still version {done.after}.")
         return
-    _print_change(before, after, as_json=as_json)
+    _print_change(done.before, done.after, as_json=as_json)
 
 
 def _print_change(before: str | None, after: str | None, *, as_json: bool) -> None:

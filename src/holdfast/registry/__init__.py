@@ -5,11 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from holdfast.registry.api_keys import SCOPES, ApiKey, NewKey, Scope, key_hash, new_secret
-from holdfast.registry.audit import AuditEntry, AuditReport
 from holdfast.registry.errors import RegistryError, UnknownKeyError, UnknownVersionError
-from holdfast.registry.outbox import Alarm, Change, Delivery, DeliveryState
-from holdfast.registry.registry import Registry
+from holdfast.registry.going_back import WentBack, roll_back
 from holdfast.registry.values import (
     ChallengerRoute,
     Decision,
@@ -23,18 +20,36 @@ from holdfast.registry.values import (
 )
 
 if TYPE_CHECKING:
+    from holdfast.registry.api_keys import SCOPES, ApiKey, NewKey, Scope, key_hash, new_secret
+    from holdfast.registry.audit import AuditEntry, AuditReport
     from holdfast.registry.candidate import Candidate
+    from holdfast.registry.outbox import Alarm, Change, Delivery, DeliveryState
     from holdfast.registry.registration import Judgement, register_model
+    from holdfast.registry.registry import Registry
     from holdfast.registry.variants import prepare_variant, register_variant, stored_reference
 
 _LAZY = {
+    "SCOPES": "api_keys",
+    "Alarm": "outbox",
+    "ApiKey": "api_keys",
+    "AuditEntry": "audit",
+    "AuditReport": "audit",
     "Candidate": "candidate",
+    "Change": "outbox",
+    "Delivery": "outbox",
+    "DeliveryState": "outbox",
     "Judgement": "registration",
+    "NewKey": "api_keys",
+    "Registry": "registry",
+    "Scope": "api_keys",
+    "key_hash": "api_keys",
+    "new_secret": "api_keys",
     "prepare_variant": "variants",
     "register_model": "registration",
     "register_variant": "variants",
     "stored_reference": "variants",
 }
+"""Loaded when first asked for: what goes through SQLAlchemy, and what registers."""
 
 
 def __getattr__(name: str) -> Any:
@@ -69,10 +84,12 @@ __all__ = [
     "Scope",
     "UnknownKeyError",
     "UnknownVersionError",
+    "WentBack",
     "key_hash",
     "new_secret",
     "prepare_variant",
     "register_model",
     "register_variant",
+    "roll_back",
     "stored_reference",
 ]

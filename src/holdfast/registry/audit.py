@@ -7,19 +7,15 @@ and give it to the next verification.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
 
 from holdfast.clock import Clock
 from holdfast.registry.database import audit_table, reading, writing
-
-GENESIS: Final = "0" * 64
-"""What stands as the hash before the first entry."""
-_canonical = msgspec.json.Encoder(order="sorted").encode
+from holdfast.registry.sealing import GENESIS, entry_hash
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,11 +44,6 @@ class AuditReport(msgspec.Struct, frozen=True, kw_only=True):
     """Hash of the last entry; 64 zeros where there is none."""
     broken: tuple[str, ...]
     """Each fault in words, first first."""
-
-
-def entry_hash(entry: Mapping[str, Any]) -> str:
-    """SHA-256, in hexadecimal, of all fields but the hash, as JSON with sorted keys and no spaces."""
-    return hashlib.sha256(_canonical({name: entry[name] for name in entry if name != "hash"})).hexdigest()
 
 
 def append(

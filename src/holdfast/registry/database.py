@@ -14,12 +14,8 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from holdfast.registry.errors import RegistryError
+from holdfast.registry.schema_version import SCHEMA_VERSION
 
-SCHEMA_VERSION: Final = 4
-"""Raised when a table changes; migrations go from number to number.
-
-2: API keys and the audit. 3: rollouts. 4: alarms and the messages about them.
-"""
 _BUSY_TIMEOUT_MS: Final = 15_000
 _WRITES: Final = "holdfast_writes"
 

@@ -48,6 +48,7 @@ class Round:
     """What wrk saw in one round."""
 
     requests_per_s: float
+    """Answered with success."""
     p50_ms: float
     p99_ms: float
     failures: int
@@ -274,7 +275,9 @@ def load(system: System, question: Question, script: Path, connections: int, sec
     errors = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", text)
     failures = (int(bad[1]) if bad else 0) + (sum(map(int, errors.groups())) if errors else 0)
     cpu_us = spent_s / max(int(count[1]), 1) * 1e6
-    return Round(float(found[1]), milliseconds(text, "50%"), milliseconds(text, "99%"), failures, cpu_us)
+    # wrk counts refusals too, and a refusal is no answer.
+    answered_per_s = float(found[1]) * (1 - (int(bad[1]) if bad else 0) / max(int(count[1]), 1))
+    return Round(answered_per_s, milliseconds(text, "50%"), milliseconds(text, "99%"), failures, cpu_us)
 
 
 def milliseconds(text: str, percentile: str) -> float:

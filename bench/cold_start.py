@@ -3,9 +3,9 @@
     uv run python bench/cold_start.py
 
 One worker each, model A, both started once before, so that their files are in memory and their bytecode is
-compiled, as an installed package's is. Start-up is what a rollout, a crash and an autoscaler wait for. Memory is
-read two seconds later, of each process: the proportional set size (pages that processes share are split among
-them) and the unique one (what it alone holds: what one more such process costs).
+compiled, as an installed package's is. Start-up is what a rollout, a crash and an autoscaler wait for.
+Memory is read two seconds later, of each process: the proportional set size (pages that processes share are
+split among them) and the unique one (what it alone holds: what one more such process costs).
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ import msgspec
 
 from holdfast.cli.app import EXIT_ERROR
 from holdfast.cli.label_text import label_text_of
+from holdfast.cli.large_inputs import chosen_large_input, write_array
 from holdfast.cli.options import actor, folder_option, json_option, open_deployment, print_json
 from holdfast.cli.rows import coverage_of, print_csv, print_rows, print_rows_json
 from holdfast.clock import SystemClock
@@ -24,6 +26,7 @@ from holdfast.prediction_log import (
     retain_now,
     settle,
 )
+from holdfast.privacy import open_sealer
 from holdfast.spec import Duration
 
 _LONGEST_SHOWN = 100
@@ -215,6 +218,35 @@ def export(target: Path, folder: Path, *, as_json: bool) -> None:
         print_json({"path": str(target), "rows": rows})
     else:
         click.echo(f"Wrote {rows} rows to {target}.")
+
+
+@log_command.command("large-input")
+@click.argument("name", metavar="ID_OR_HASH")
+@click.argument("target", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--input", "of_input", help="Which one, where the prediction has several.")
+@folder_option
+@json_option
+def large_input(name: str, target: Path, of_input: str | None, folder: Path, *, as_json: bool) -> None:
+    """Write an image, a sound or an embedding of the log to TARGET, a NumPy .npy file.
+
+    ID_OR_HASH is a prediction's id, or the content hash in its column large_INPUT. A sealed one is opened
+    with the master key of the environment. The reading stands in the audit.
+    """
+    if target.suffix != ".npy":
+        raise click.BadParameter(f"{target.name} must end in .npy", param_hint="TARGET")
+    log = _open_settled(folder)
+    one = chosen_large_input(log, name, of_input)
+    _note_reading(folder, "log large-input", input=one.input, hash=one.digest)
+    deployment = open_deployment(folder)
+    privacy = deployment.checklist.privacy
+    sealer = open_sealer(privacy, deployment.folder, os.environ, SystemClock())
+    value = log.large_input(one.digest, sealer=sealer, subject=one.subject)
+    write_array(target, value)
+    what = {"input": one.input, "dtype": value.dtype.name, "shape": list(value.shape)}
+    if as_json:
+        print_json({"path": str(target), "hash": one.digest, **what})
+    else:
+        click.echo(f"Wrote {one.input}, {value.dtype.name} {list(value.shape)}, to {target}.")
 
 
 @log_command.command("verify")

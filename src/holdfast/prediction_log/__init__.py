@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from holdfast.prediction_log.ledger import Hole, Ledger, ReplicaLedger, VerifyReport
     from holdfast.prediction_log.opening import log
     from holdfast.prediction_log.querying import DEFAULT_MEMORY_MB
-    from holdfast.prediction_log.reading import Counts, PredictionLog
+    from holdfast.prediction_log.reading import Counts, NamedLargeInput, PredictionLog
     from holdfast.prediction_log.retaining import RetentionReport
     from holdfast.prediction_log.settling import erase, foresee_retention, retain_now, settle
     from holdfast.prediction_log.snapshots import Snapshot, TableState, read_snapshot
@@ -53,6 +53,7 @@ _LOADED_ON_FIRST_USE = {
     "LabelReport": "label_coverage",
     "add_label_file": "label_file",
     "Ledger": "ledger",
+    "NamedLargeInput": "reading",
     "PredictionLog": "reading",
     "ReplicaLedger": "ledger",
     "VerifyReport": "ledger",
@@ -92,6 +93,7 @@ __all__ = [
     "Ledger",
     "LogFormatError",
     "LogFullError",
+    "NamedLargeInput",
     "PredictionLog",
     "PredictionLogError",
     "ReplicaLedger",

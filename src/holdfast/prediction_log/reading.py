@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from holdfast.prediction_log.errors import PredictionLogError
 from holdfast.prediction_log.exporting import ExportFormat, export_batches
-from holdfast.prediction_log.large_keeping import names_in
-from holdfast.prediction_log.large_store import large_folder, large_path
+from holdfast.prediction_log.large_keeping import large_columns, names_in
+from holdfast.prediction_log.large_store import LARGE, large_folder, large_path
 from holdfast.prediction_log.ledger import Ledger, VerifyReport, read_ledger, verify_log
 from holdfast.prediction_log.places import Log, LogPlace
 from holdfast.prediction_log.querying import BATCH_ROWS, DEFAULT_MEMORY_MB, LAST_REVISIONS, connect, query
@@ -42,6 +42,17 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     """Predictions that have a label now."""
     unknown_labels: int
     """Labelled ids that no prediction has: not yet, sampled out, removed by retention, or wrong."""
+
+
+class NamedLargeInput(msgspec.Struct, frozen=True, kw_only=True):
+    """A large input that a row names."""
+
+    input: str
+    """Name of the model's input."""
+    digest: str
+    """The content hash."""
+    subject: str | None
+    """Pseudonym of whom the row is about: it opens a sealed content."""
 
 
 class PredictionLog:
@@ -209,6 +220,24 @@ class PredictionLog:
                 "is missing that a row names",
             )
         return found
+
+    def find_large_inputs(self, name: str) -> list[NamedLargeInput]:
+        """The large inputs of the prediction with this id, or those with this content hash; sorted by input.
+
+        Whoever gave an id to several rows gets those of all of them.
+        """
+        dataset = self._dataset("predictions")
+        found: dict[tuple[str, str], str | None] = {}
+        for column in large_columns(dataset.schema):
+            meant = (pds.field("prediction_id") == name) | (pds.field(column) == name)
+            columns = [column, *({"subject"} & set(dataset.schema.names))]
+            for row in dataset.to_table(columns=columns, filter=meant).to_pylist():
+                if row[column] is not None:
+                    found.setdefault((column.removeprefix(LARGE), row[column]), row.get("subject"))
+        return [
+            NamedLargeInput(input=of_input, digest=digest, subject=subject)
+            for (of_input, digest), subject in sorted(found.items())
+        ]
 
     def large_inputs_of(self, subject: str | None) -> set[str]:
         """Content hashes of large inputs of predictions about this subject (a pseudonym); None: of all."""

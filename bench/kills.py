@@ -7,7 +7,8 @@ A real service answers three callers, who note each prediction and label that wa
 processes die: a worker, the keeper, the whole group (every process at once; then it is started again), or a
 keeper that kills itself right after one of its named steps: of a commit, of compaction and vacuum, of
 retention, of an erasure. After each kill the tables are opened and counted. In the end the log must hold
-every acknowledged row once.
+every acknowledged row once, and its large input as it was sent; a large input that no row names any more goes
+with the next retention.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import argparse
 import contextlib
 import http.client
 import json
+import math
 import multiprocessing
 import os
 import platform
@@ -41,7 +43,12 @@ cores = 2
 [logging]
 commit_interval = "100ms"
 segment_mb = 0.1
+large_input_kb = 1
 """
+EMBEDDING = 256
+"""Numbers in the model's large input: 1 KB."""
+CONTENTS = 50
+"""Different ones of each caller, who sends each again and again."""
 COMMIT_STEPS = (
     "read",
     "predictions committed",
@@ -76,7 +83,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         document = run(Path(folder), arguments.n, arguments.seed)
     print(json.dumps(document, indent=2) if arguments.json else as_text(document))
-    whole = not document["lost"] and not document["duplicated"] and not document["unreadable"]
+    faults = ("lost", "duplicated", "unreadable", "large_inputs_lost", "large_inputs_orphaned")
+    whole = not any(document[name] for name in faults)
     sys.exit(0 if whole and document["verified"] else 1)
 
 
@@ -84,7 +92,8 @@ def main() -> None:
 class Acknowledged:
     """What one caller was told is safe."""
 
-    predictions: list[str] = field(default_factory=list)
+    predictions: dict[str, float] = field(default_factory=dict)
+    """What fills the large input, by id."""
     labels: list[str] = field(default_factory=list)
 
 
@@ -144,7 +153,7 @@ def run(folder: Path, n: int, seed: int) -> dict[str, Any]:
     stop = threading.Event()
     acknowledged = [Acknowledged() for _ in range(3)]
     callers = [
-        threading.Thread(target=ask, args=(service, f"caller{place}", stop, notes))
+        threading.Thread(target=ask, args=(service, place, stop, notes))
         for place, notes in enumerate(acknowledged)
     ]
     for caller in callers:
@@ -185,7 +194,7 @@ def run(folder: Path, n: int, seed: int) -> dict[str, Any]:
         for caller in callers:
             caller.join()
         service.stop()
-    return account(folder / "log", acknowledged, killed, unreadable) | {
+    return account(folder, acknowledged, killed, unreadable) | {
         "keepers_killed_beside": beside,
         "seconds": round(time.monotonic() - began_s, 1),
         "machine": {"cpus": os.cpu_count(), "platform": platform.platform()},
@@ -194,7 +203,7 @@ def run(folder: Path, n: int, seed: int) -> dict[str, Any]:
 
 
 def make_deployment(folder: Path) -> None:
-    """One model version: a graph of two nodes, as the model is not what is tested here."""
+    """One model version: a graph of four nodes, as the model is not what is tested here."""
     import onnx
     from onnx import TensorProto, helper
 
@@ -205,9 +214,17 @@ def make_deployment(folder: Path) -> None:
     (folder / "holdfast.toml").write_text(CHECKLIST)
     column = [TensorProto.FLOAT, ["N", 1]]
     graph = helper.make_graph(
-        [helper.make_node("Add", ["a", "b"], ["sum"]), helper.make_node("Sigmoid", ["sum"], ["p"])],
+        [
+            helper.make_node("ReduceMean", ["e"], ["mean"], axes=[1]),
+            helper.make_node("Add", ["a", "b"], ["sum"]),
+            helper.make_node("Add", ["sum", "mean"], ["all"]),
+            helper.make_node("Sigmoid", ["all"], ["p"]),
+        ],
         "kills",
-        [helper.make_tensor_value_info(name, *column) for name in "ab"],
+        [
+            *(helper.make_tensor_value_info(name, *column) for name in "ab"),
+            helper.make_tensor_value_info("e", TensorProto.FLOAT, ["N", EMBEDDING]),
+        ],
         [helper.make_tensor_value_info("p", *column)],
     )
     onnx.save(
@@ -219,18 +236,18 @@ def make_deployment(folder: Path) -> None:
         register_model(deployment, registry, folder / "kills.onnx", clock=SystemClock())
 
 
-def ask(service: Service, name: str, stop: threading.Event, acknowledged: Acknowledged) -> None:
+def ask(service: Service, caller: int, stop: threading.Event, acknowledged: Acknowledged) -> None:
     number = 0
     connection: http.client.HTTPConnection | None = None
     while not stop.is_set():
-        prediction_id = f"{name}-{number}"
+        prediction_id = f"caller{caller}-{number}"
         number += 1
+        fill = float(CONTENTS * caller + number % CONTENTS)
+        record = {"prediction_id": prediction_id, "a": number % 7 - 3.0, "b": 0.5, "e": [fill] * EMBEDDING}
         try:
             connection = connection or http.client.HTTPConnection("127.0.0.1", service.port, timeout=5)
-            if post(
-                connection, "/predict", {"prediction_id": prediction_id, "a": number % 7 - 3.0, "b": 0.5}
-            ):
-                acknowledged.predictions.append(prediction_id)
+            if post(connection, "/predict", record):
+                acknowledged.predictions[prediction_id] = fill
             if number % 5 == 0 and post(
                 connection, "/labels", {"prediction_id": prediction_id, "label": number % 2}
             ):
@@ -298,7 +315,9 @@ def new_writer(log_folder: Path, clock: Any) -> Any:
 
 
 def spool_rows(log_folder: Path, clock: Any, prediction_id: str) -> None:
-    """One prediction and its label, by a writer that has ended."""
+    """One prediction with a large input of its own, and its label, by a writer that has ended."""
+    import numpy as np
+
     from holdfast.prediction_log import Label
     from holdfast.privacy import PredictionRecord, Redactor
     from holdfast.spec.checklist import Privacy
@@ -313,6 +332,7 @@ def spool_rows(log_folder: Path, clock: Any, prediction_id: str) -> None:
         inputs={"a": [0.5]},
         context={},
         prediction=[0],
+        large={"e": np.frombuffer(os.urandom(4 * EMBEDDING), np.float32).reshape(1, EMBEDDING)},
     )
     writer.append(Redactor(Privacy(), None).redact(record))
     writer.append_labels([Label(prediction_id, 1, clock.now_us())])
@@ -343,18 +363,22 @@ def count_rows(table: Path) -> int:
 
 
 def account(
-    log_folder: Path, acknowledged: list[Acknowledged], killed: Counter[str], unreadable: int
+    folder: Path, acknowledged: list[Acknowledged], killed: Counter[str], unreadable: int
 ) -> dict[str, Any]:
     from holdfast.clock import SystemClock
-    from holdfast.prediction_log import PredictionLog, settle
+    from holdfast.prediction_log import PredictionLog, retain_now, settle
+    from holdfast.spec import Deployment
 
-    settle(log_folder, SystemClock())
-    log = PredictionLog(log_folder)
+    deployment = Deployment.open(folder, {})
+    settle(deployment, SystemClock())
+    log = PredictionLog(deployment)
     stored = Counter(log.predictions(columns=["prediction_id"]).read_all()["prediction_id"].to_pylist())
     labels = Counter(log.labels(history=True).read_all()["prediction_id"].to_pylist())
-    predictions = [one for notes in acknowledged for one in notes.predictions]
+    predictions = {one: fill for notes in acknowledged for one, fill in notes.predictions.items()}
     sent_labels = [one for notes in acknowledged for one in notes.labels]
     report = log.verify()
+    large = account_large_inputs(log, predictions)
+    retain_now(deployment, SystemClock())
     kinds = Counter({"step" if name.startswith("step: ") else name: 0 for name in killed})
     for name, count in killed.items():
         kinds["step" if name.startswith("step: ") else name] += count
@@ -375,14 +399,44 @@ def account(
         "unreadable": unreadable + len(report.unreadable),
         "torn_records": report.torn_records,
         "verified": report.ok,
+        "large_inputs": report.large_inputs,
+        "large_inputs_lost": large + report.large_fault_count,
+        "large_inputs_orphaned": sum(1 for _ in deployment.log_folder.glob("large_inputs/??/*.npy"))
+        - len(log.large_inputs_of(None)),
     }
+
+
+def account_large_inputs(log: Any, sent: dict[str, float]) -> int:
+    """Acknowledged rows whose large input is not what was sent."""
+    import numpy as np
+
+    found: dict[str, float] = {}
+    wrong = 0
+    for row in log.predictions(columns=["prediction_id", "large_e"]).read_all().to_pylist():
+        digest, fill = row["large_e"], sent.get(row["prediction_id"])
+        if fill is None:
+            continue
+        if digest is not None and digest not in found:
+            value = log.large_input(digest)
+            found[digest] = float(value[0]) if np.all(value == value[0]) else math.nan
+        wrong += digest is None or found[digest] != fill
+    return wrong
 
 
 def as_text(document: dict[str, Any]) -> str:
     rows = [f"{document['kills']['all']} kills in {document['seconds']} s: {document['kills']}"]
     rows += [
         f"{name:>20} {document[name]}"
-        for name in ("acknowledged", "stored", "lost", "duplicated", "unreadable")
+        for name in (
+            "acknowledged",
+            "stored",
+            "lost",
+            "duplicated",
+            "unreadable",
+            "large_inputs",
+            "large_inputs_lost",
+            "large_inputs_orphaned",
+        )
     ]
     return "\n".join(rows)
 

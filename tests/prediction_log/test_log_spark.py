@@ -1,9 +1,12 @@
 """The log's tables are read by Spark without holdfast.
 
-Needs Java and PySpark (`uv run --group spark pytest tests/prediction_log/test_log_spark.py`). Spark reads
-Delta tables with the jars of delta-spark, which come from Maven and not from PyPI. Where they are on the
-class path the tables are opened as Delta; otherwise Spark reads the Parquet files of the newest version,
-which shows that every file and every type is one that Spark reads, and not that it reads the Delta log.
+`uv run --group spark pytest tests/prediction_log/test_log_spark.py`. Two engines speak Spark's language:
+
+- Apache Spark needs Java, and reads Delta tables with the jars of delta-spark, which come from Maven and not
+  from PyPI. Where they are on the class path the tables are opened as Delta; otherwise Spark reads the
+  Parquet files of the newest version, which shows that every file and every type is one that Spark reads, and
+  not that it reads the Delta log.
+- Sail (`pysail`), from PyPI, answers Spark Connect without Java and reads the Delta log itself.
 """
 
 from __future__ import annotations
@@ -22,10 +25,6 @@ from log_records import T0_US, ids_of, new_writer, redacted
 from holdfast.clock import ManualClock
 from holdfast.prediction_log import Keeper, Label, PredictionLog, erase, settle
 
-if shutil.which("java") is None:
-    pytest.skip("Spark needs Java", allow_module_level=True)
-pytest.importorskip("pyspark", reason="the dependency group spark is not installed")
-
 pytestmark = [
     pytest.mark.slow,
     # PySpark leaves its sockets to the garbage collector.
@@ -34,8 +33,9 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def spark() -> Iterator[Any]:
+def apache_spark() -> Iterator[Any]:
+    if shutil.which("java") is None:
+        pytest.skip("Apache Spark needs Java")
     session = (
         import_module("pyspark.sql")
         .SparkSession.builder.master("local[1]")
@@ -51,12 +51,34 @@ def spark() -> Iterator[Any]:
     session.stop()
 
 
+def sail() -> Iterator[Any]:
+    pytest.importorskip("pysail", reason="pysail of the dependency group spark is not installed")
+    server = import_module("pysail.spark").SparkConnectServer()
+    server.start(background=True)
+    host, port = server.listening_address
+    session = (
+        import_module("pyspark.sql.connect.session")
+        .SparkSession.builder.remote(f"sc://{host}:{port}")
+        .getOrCreate()
+    )
+    session.conf.set("spark.sql.session.timeZone", "UTC")
+    yield session
+    session.stop()
+    server.stop()
+
+
+@pytest.fixture(scope="module", params=[apache_spark, sail])
+def spark(request: pytest.FixtureRequest) -> Iterator[Any]:
+    pytest.importorskip("pyspark", reason="the dependency group spark is not installed")
+    yield from request.param()
+
+
 def opened(spark: Any, table: Path) -> Any:
     try:
         frame = spark.read.format("delta").load(str(table))
     except Exception as error:
-        if "delta" not in str(error).lower():
-            raise
+        if "delta" not in str(error).lower() or "connect" in type(spark).__module__:
+            raise  # Sail reads the Delta log
         files = DeltaTable(str(table)).file_uris()
         frame = spark.read.option("mergeSchema", "true").parquet(*files)
     return frame

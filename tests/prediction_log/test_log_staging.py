@@ -10,10 +10,15 @@ import pytest
 from log_records import T0_US, ids_of, new_writer, redacted
 
 from holdfast.clock import ManualClock
-from holdfast.prediction_log import PredictionLog, StagedRun, settle
+from holdfast.prediction_log import Keeper, PredictionLog, SpoiledRunError, StagedRun, erase, settle
+from holdfast.prediction_log.byte_search import search_bytes
+from holdfast.prediction_log.erasing import read_report, write_request
 from holdfast.prediction_log.staging import finish_abandoned, staged_folder
+from holdfast.privacy import Redactor, subject_pseudonym
+from holdfast.spec.checklist import Privacy
 
 CLOCK = ManualClock(T0_US)
+KEY = b"a pseudonym key of many bytes"
 
 
 def run_of(log_folder: Path, hidden: Path) -> StagedRun:
@@ -117,3 +122,86 @@ def test_a_run_that_is_under_way_is_left_alone(tmp_path: Path) -> None:
     run.discard()
     run.discard()
     assert logged(tmp_path / "log") == 0
+
+
+def subjects_run(log_folder: Path, *subjects: str) -> StagedRun:
+    """A run with one record of these subjects, its writer closed."""
+    run = StagedRun(log_folder)
+    writer = new_writer(run.folder, CLOCK, replica="score")
+    writer.append(
+        redacted(
+            ids_of("p", len(subjects)),
+            redactor=Redactor(Privacy(subject_field="who"), KEY),
+            context={"who": list(subjects)},
+            large={"photo": np.ones((len(subjects), 3, 30, 30), np.float32)},
+        )
+    )
+    writer.close()
+    return run
+
+
+def test_an_erasure_spoils_the_run_that_has_rows_of_the_subject_and_no_other(tmp_path: Path) -> None:
+    log_folder, hidden = tmp_path / "log", tmp_path / ".target.partial"
+    with_ann, without = subjects_run(log_folder, "bob", "ann"), subjects_run(log_folder, "bob", "eve")
+    ann = subject_pseudonym(KEY, "ann")
+    erase(log_folder, CLOCK, subjects=[ann])
+    assert not search_bytes(log_folder, [ann])
+    with pytest.raises(SpoiledRunError, match="run the same command again"):
+        with_ann.promise(hidden)
+    with_ann.discard()
+    hidden.write_text("rows")
+    without.promise(hidden)
+    hidden.rename(tmp_path / "target")
+    without.publish()
+    assert logged(log_folder) == 2
+    assert list(staged_folder(log_folder).iterdir()) == []
+
+
+def test_a_spoiled_run_whose_writer_died_is_thrown_away(tmp_path: Path) -> None:
+    run = subjects_run(tmp_path / "log", "ann")
+    erase(tmp_path / "log", CLOCK, subjects=[subject_pseudonym(KEY, "ann")])
+    die(run)
+    assert logged(tmp_path / "log") == 0
+    assert list(staged_folder(tmp_path / "log").iterdir()) == []
+
+
+def test_an_erasure_waits_for_a_run_that_has_promised_and_erases_it_when_it_is_published(
+    tmp_path: Path,
+) -> None:
+    log_folder, hidden = tmp_path / "log", tmp_path / ".target.partial"
+    run = subjects_run(log_folder, "bob", "ann")
+    hidden.write_text("rows")
+    run.promise(hidden)
+    ann = subject_pseudonym(KEY, "ann")
+    request = write_request(log_folder, CLOCK, [ann], [])
+    assert Keeper(log_folder, CLOCK).run_once().erasures == 0
+    hidden.rename(tmp_path / "target")
+    run.publish()
+    assert Keeper(log_folder, CLOCK).run_once().erasures == 1
+    report = read_report(log_folder, request.request_id)
+    assert report is not None
+    assert report.predictions == 1
+    assert not search_bytes(log_folder, [ann])
+    log = PredictionLog(log_folder)
+    assert log.verify().ok
+    assert log.count().predictions == 1
+
+
+def test_a_writer_goes_on_in_a_spoiled_run_until_it_promises(tmp_path: Path) -> None:
+    log_folder = tmp_path / "log"
+    run = StagedRun(log_folder)
+    writer = new_writer(run.folder, CLOCK, replica="score", segment_bytes=500)
+    redactor = Redactor(Privacy(subject_field="who"), KEY)
+    photo = np.ones((1, 3, 30, 30), np.float32)
+    for part in range(6):
+        writer.append(
+            redacted([f"p{part}"], redactor=redactor, context={"who": ["ann"]}, large={"photo": photo})
+        )
+        if part == 2:
+            erase(log_folder, CLOCK, subjects=[subject_pseudonym(KEY, "ann")])
+    assert (writer.stored, writer.dropped) == (6, 0)
+    writer.close()
+    with pytest.raises(SpoiledRunError):
+        run.promise(tmp_path / "hidden")
+    run.discard()
+    assert logged(log_folder) == 0

@@ -13,6 +13,7 @@ from holdfast.prediction_log.errors import (
     LogFormatError,
     LogFullError,
     PredictionLogError,
+    SpoiledRunError,
 )
 from holdfast.prediction_log.ids import new_prediction_ids
 from holdfast.prediction_log.label_door import LabelDoor
@@ -99,6 +100,7 @@ __all__ = [
     "ReplicaLedger",
     "RetentionReport",
     "Snapshot",
+    "SpoiledRunError",
     "SpoolWriter",
     "StagedRun",
     "TableState",

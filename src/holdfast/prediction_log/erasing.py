@@ -3,7 +3,8 @@
 A request is a file, so it outlives whoever made it; the keeper, which alone commits, carries it out. Every
 step may be repeated, so a request that was interrupted is carried out again from its beginning:
 
-1. everything spooled so far is committed;
+1. a table that is being scored and has such rows is begun again (`staging`), and everything spooled so far is
+   committed;
 2. `erased ids noted`: hashes of the predictions' ids, to refuse labels that come later;
 3. `erased rows noted`: in the ledger, so that the rows stay accounted for;
 4. `labels erased`, then `predictions erased`: from the newest version of the tables;
@@ -53,6 +54,13 @@ class ErasureRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What an attempt that was interrupted had found."""
     found_labels: int = 0
     model_versions: tuple[str, ...] = ()
+
+    def is_meant(self, block: PredictionBlock) -> bool:
+        """Whether a row of the block is to be forgotten."""
+        return not (
+            set(self.subjects).isdisjoint(block.subject or ())
+            and set(self.prediction_ids).isdisjoint(block.prediction_ids)
+        )
 
     def __repr__(self) -> str:
         return f"ErasureRequest(request_id={self.request_id!r})"

@@ -17,6 +17,10 @@ class ErasedPredictionError(PredictionLogError):
     """A label came for a prediction that was erased on request."""
 
 
+class SpoiledRunError(PredictionLogError):
+    """A table was being scored when somebody whose rows are in it was erased."""
+
+
 class LogFormatError(PredictionLogError):
     """A spool was written by a version of holdfast that this one does not know."""
 

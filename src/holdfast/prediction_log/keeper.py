@@ -50,7 +50,7 @@ from holdfast.prediction_log.scanning import OpenSegment, SegmentSummary, summar
 from holdfast.prediction_log.schema import fit
 from holdfast.prediction_log.segments import SegmentRef, list_segments, remove_abandoned
 from holdfast.prediction_log.spooled import Batch, Progress, read_segment, size_bytes
-from holdfast.prediction_log.staging import finish_abandoned
+from holdfast.prediction_log.staging import finish_abandoned, spoil_runs
 from holdfast.prediction_log.tables import LARGE_FILE_BYTES, SMALL_FILE_BYTES, LogTable
 from holdfast.prediction_log.upkeep import ledger_rows, note_ranges
 from holdfast.spec import Deployment
@@ -230,7 +230,12 @@ class Keeper:
         versions = [table.version for table in tables.all]
         tally = _Tally()
         # Before the spool is looked at: what was spooled before a request is in the tables when it is met.
-        requests = pending_requests(self._log_folder)
+        requests = [
+            request
+            for request in pending_requests(self._log_folder)
+            # One whose rows are about to be published waits for the next pass, which finds them in the spool.
+            if spoil_runs(self._log_folder, request.is_meant)
+        ]
         retention_wanted = (
             retention_request(self._log_folder).exists() or self._clock.monotonic_s() >= self._retention_due_s
         )

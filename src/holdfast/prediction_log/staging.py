@@ -10,6 +10,9 @@ So its rows are spooled in a folder of their own, and moved into the spool when 
 
 Whoever finds a run whose writer is gone decides by the marker: if there is one, and the hidden file is no
 longer there, the target had appeared, and the rows are published; otherwise they are thrown away.
+
+An erasure that finds rows of its subject in a run takes the marker's place first: the run is spoiled, its
+files are removed at once, and its writer, who can promise no more, begins again.
 """
 
 from __future__ import annotations
@@ -19,14 +22,17 @@ import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from holdfast.prediction_log.blocks import LabelBlock, PredictionBlock
 from holdfast.prediction_log.disk import sync_file
+from holdfast.prediction_log.errors import SpoiledRunError
 from holdfast.prediction_log.large_store import PARTIAL_SUFFIX, LargeWriter, large_folder
+from holdfast.prediction_log.scanning import OpenSegment, decode
 from holdfast.prediction_log.segments import list_segments, spool_folder
 
 _LOCK: Final = "lock"
@@ -35,8 +41,8 @@ _MARKER: Final = "promised.json"
 
 
 class _Promise(msgspec.Struct, frozen=True):
-    hidden: str
-    """The file that becomes the target."""
+    hidden: str | None
+    """The file that becomes the target; None: the run is spoiled."""
 
 
 def staged_folder(log_folder: Path) -> Path:
@@ -62,11 +68,19 @@ class StagedRun:
         opening.rename(self.folder)
 
     def promise(self, hidden: Path) -> None:
-        """All rows are written, their writer is closed, and they count once this file has its other name."""
-        path = self.folder / _MARKER
-        path.write_bytes(msgspec.json.encode(_Promise(str(hidden.resolve()))))
-        sync_file(path)
-        sync_file(self.folder)
+        """All rows are written, their writer is closed, and they count once this file has its other name.
+
+        Raises:
+            SpoiledRunError: an erasure has removed rows of this run.
+        """
+        if not _mark(self.folder, _Promise(str(hidden.resolve()))):
+            raise SpoiledRunError(
+                "a subject of this run was erased while it ran",
+                where=str(self.folder),
+                expected="a run in which nobody is to be forgotten",
+                next_step="Nothing of it was written or logged: take the subject out of the source, and run "
+                "the same command again",
+            )
 
     def publish(self) -> None:
         """Let the rows enter the log."""
@@ -85,14 +99,78 @@ class StagedRun:
             self._lock = -1
 
 
+def spoil_runs(log_folder: Path, is_meant: Callable[[PredictionBlock], bool]) -> bool:
+    """Remove what runs under way hold, if it is of somebody who is to be forgotten.
+
+    Args:
+        log_folder: of the log.
+        is_meant: whether a block has rows of such a subject.
+
+    Returns:
+        Whether nothing of them is left: a run that has promised is about to be published, and its rows are
+        found in the spool soon.
+    """
+    clean = True
+    for folder in _folders(log_folder):
+        with contextlib.suppress(FileNotFoundError):
+            if not _holds(folder, is_meant):
+                continue
+            if _mark(folder, _Promise(None)) or _promised(folder) == _Promise(None):
+                _empty(folder)
+            else:
+                clean = False
+    return clean
+
+
+def _holds(folder: Path, is_meant: Callable[[PredictionBlock], bool]) -> bool:
+    for ref in list_segments(spool_folder(folder)):
+        with OpenSegment(ref) as segment:
+            for found in segment.frames(0):
+                block: PredictionBlock | LabelBlock | object = decode(found, ref.name)
+                if isinstance(block, PredictionBlock) and is_meant(block):
+                    return True
+    return False
+
+
+def _empty(folder: Path) -> None:
+    """Whoever still writes there writes into files that have no name; folders stay, for they are in use."""
+    for path in (
+        *(ref.path for ref in list_segments(spool_folder(folder))),
+        *large_folder(folder).glob("??/*"),
+    ):
+        if path.suffix != PARTIAL_SUFFIX:
+            path.unlink(missing_ok=True)
+    sync_file(spool_folder(folder))
+
+
+def _mark(folder: Path, promise: _Promise) -> bool:
+    """Whether this promise stands now; only the first one does."""
+    fresh = folder / f"{_MARKER}.{secrets.token_hex(4)}"
+    fresh.write_bytes(msgspec.json.encode(promise))
+    sync_file(fresh)
+    try:
+        os.link(fresh, folder / _MARKER)
+    except FileExistsError:
+        return False
+    finally:
+        fresh.unlink()
+    sync_file(folder)
+    return True
+
+
+def _promised(folder: Path) -> _Promise | None:
+    try:
+        return msgspec.json.decode((folder / _MARKER).read_bytes(), type=_Promise)
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return None
+
+
 def finish_abandoned(log_folder: Path) -> tuple[int, int]:
     """Publish or throw away the rows of runs whose writer is gone; returns how many runs of each."""
     published = discarded = 0
     for folder in _abandoned(log_folder):
-        try:
-            hidden = Path(msgspec.json.decode((folder / _MARKER).read_bytes(), type=_Promise).hidden)
-        except (FileNotFoundError, msgspec.MsgspecError):
-            hidden = None
+        promise = _promised(folder)
+        hidden = None if promise is None or promise.hidden is None else Path(promise.hidden)
         if hidden is not None and not hidden.exists():
             _publish(folder, log_folder)
             published += 1
@@ -105,15 +183,18 @@ def finish_abandoned(log_folder: Path) -> tuple[int, int]:
     return published, discarded
 
 
-def _abandoned(log_folder: Path) -> Iterator[Path]:
-    """Folders of runs whose writer is gone, locked while they are looked at."""
+def _folders(log_folder: Path) -> list[Path]:
+    """Of runs that were begun."""
     try:
         folders = sorted(staged_folder(log_folder).iterdir())
     except FileNotFoundError:
-        return
-    for folder in folders:
-        if folder.suffix == _OPENING:
-            continue
+        return []
+    return [folder for folder in folders if folder.suffix != _OPENING]
+
+
+def _abandoned(log_folder: Path) -> Iterator[Path]:
+    """Folders of runs whose writer is gone, locked while they are looked at."""
+    for folder in _folders(log_folder):
         try:
             fd = os.open(folder / _LOCK, os.O_RDWR)
         except FileNotFoundError:  # just begun, or being removed

@@ -28,9 +28,10 @@ from typing import Final
 
 import msgspec
 
-from holdfast.prediction_log.blocks import LabelBlock, PredictionBlock
+from holdfast.prediction_log.blocks import PredictionBlock
 from holdfast.prediction_log.disk import sync_file
 from holdfast.prediction_log.errors import SpoiledRunError
+from holdfast.prediction_log.frames import Damage
 from holdfast.prediction_log.large_store import PARTIAL_SUFFIX, LargeWriter, large_folder
 from holdfast.prediction_log.scanning import OpenSegment, decode
 from holdfast.prediction_log.segments import list_segments, spool_folder
@@ -126,7 +127,7 @@ def _holds(folder: Path, is_meant: Callable[[PredictionBlock], bool]) -> bool:
     for ref in list_segments(spool_folder(folder)):
         with OpenSegment(ref) as segment:
             for found in segment.frames(0):
-                block: PredictionBlock | LabelBlock | object = decode(found, ref.name)
+                block = None if isinstance(found, Damage) else decode(found, ref.name)
                 if isinstance(block, PredictionBlock) and is_meant(block):
                     return True
     return False

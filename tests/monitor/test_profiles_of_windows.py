@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -53,20 +51,16 @@ def same(some: WindowProfile, other: WindowProfile) -> bool:
 
 @pytest.mark.parametrize("windows", [1, 3, 8, 9, 50])
 @pytest.mark.parametrize("shuffled", [False, True])
-@pytest.mark.parametrize("threads", [None, 2])
 def test_a_profile_is_that_of_the_windows_rows_alone(
-    model: ReferenceModel, rows: Rows, windows: int, *, shuffled: bool, threads: int | None
+    model: ReferenceModel, rows: Rows, windows: int, *, shuffled: bool
 ) -> None:
     window = np.arange(ROWS) * windows // ROWS
     order = np.random.default_rng(1).permutation(ROWS) if shuffled else np.arange(ROWS)
-    executor = None if threads is None else ThreadPoolExecutor(threads)
-    adder = ProfileAdder(model.measures, [(number, number + 1) for number in range(windows)], executor)
+    adder = ProfileAdder(model.measures, [(number, number + 1) for number in range(windows)])
     adder.add(chosen(rows, order), window[order])
     for number, profile in enumerate(adder.finish()):
         alone = model.profile(chosen(rows, np.flatnonzero(window == number)), number, number + 1)
         assert same(profile, alone)
-    if executor is not None:
-        executor.shutdown()
 
 
 def test_rows_in_the_cells_of_an_earlier_row_are_counted(model: ReferenceModel, rows: Rows) -> None:

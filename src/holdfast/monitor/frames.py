@@ -233,9 +233,14 @@ def _diagnose_streams(
     for name, role in ((prediction, "prediction"), (score, "score"), (time, "time")):
         _require(name, role, reference.empty(), shape)
     outputs = {name for name in (prediction, score) if name is not None}
-    kinds = Kinds.fit(reference.sample(), apart=outputs, time=time, words=False, **measuring)
+    sample = reference.sample()
+    kinds = Kinds.fit(sample, apart=outputs, time=time, words=False, **measuring)
     reference, current = reference.measured(kinds, time), current.measured(kinds, time)
-    fitted = _fitted_on_sample(reference, current.empty(), time, outputs, notes)
+    if not kinds.plain:
+        sample = reference.sample()
+    inputs = _inputs(sample, current.empty(), {time} - {None}, notes)
+    fitted = SampledReference.fit(reference, sample, inputs, outputs)
+    del sample  # of large values and many columns it is most of the memory
     times = current.times(time)
     if size is None:
         size = propose_window(current.rows, None if times is None else np.sort(times))
@@ -243,10 +248,10 @@ def _diagnose_streams(
     elif size.duration is not None and times is None:
         raise _no_time(size)
     old = WindowsOfRows.cut(reference, reference.times(time), size, min_rows)
-    model = fitted.counted(reference, old)
+    new = WindowsOfRows.cut(current, times, size, min_rows)
+    model = fitted.counted(profile_stream(fitted.measures, reference, old), timed=old.timed)
     if len(model.windows) < 5:
         notes.add("The reference spans fewer than 5 windows: natural variation between windows is not known.")
-    new = WindowsOfRows.cut(current, times, size, min_rows)
     settings = Settings(
         run_length=run_length,
         tolerance_sd=tolerance_sd,
@@ -255,15 +260,6 @@ def _diagnose_streams(
         notes=tuple(notes.lines),
     )
     return judge(model, profile_stream(model.measures, current, new), settings)
-
-
-def _fitted_on_sample(
-    reference: ParquetStream, shape: pa.Table, time: str | None, outputs: set[str], notes: _Notes
-) -> SampledReference:
-    sample = reference.sample()
-    inputs = _inputs(sample, shape, {time} - {None}, notes)
-    columns = Rows({name: column_values(sample, name) for name in inputs})
-    return SampledReference.fit(reference, columns, outputs)
 
 
 def _no_time(size: WindowSize) -> MonitorError:

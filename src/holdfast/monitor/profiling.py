@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -11,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.monitor.features import Feature
-from holdfast.monitor.rows import ColumnValues, Rows, Task
+from holdfast.monitor.odd_values import OddValues
+from holdfast.monitor.rows import Rows, Task
+from holdfast.monitor.twins import Twins, kept_of_each, spread
 from holdfast.stats import Counts
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ BATCH_ROWS: Final = 1 << 16
 QUALITY_CELLS: Final = 256
 _MIX: Final = np.uint64(0x9E3779B97F4A7C15)
 """An odd number without pattern (the golden ratio's digits): cells of different columns do not cancel."""
+PIECE_ROWS: Final = 15 * 1024
+"""Rows counted at a time: arrays of 120 KB, which the allocator keeps. From 128 KiB on it gives each back to
+the system and gets it again page by page, which took half of all the time."""
 _FEW_WINDOWS: Final = 8
 """In one batch: so many are counted one after the other, more by one number for window and cell."""
 _LEAST_STUCK: Final = 5
@@ -85,24 +89,21 @@ def profiles(
     return list(adder.finish())
 
 
-class _Batch:
-    """What the columns of one batch of rows have in common, and what is collected of them."""
+class _Piece:
+    """What the columns of some rows have in common, and what is collected of them."""
 
-    def __init__(
-        self,
-        local: NDArray[np.intp],
-        low: int,
-        held: NDArray[np.int64],
-        known: NDArray[np.intp] | None,
-        paired: int,
-    ) -> None:
-        self.local, self.low, self.held, self.known = local, low, held, known
-        self.ends = np.cumsum(held)
-        self.few = len(held) <= _FEW_WINDOWS and bool((local[1:] >= local[:-1]).all())
+    def __init__(self, window: NDArray[np.intp], known: NDArray[np.intp] | None, paired: int) -> None:
+        self.low = int(window.min())
+        self.local = window - self.low
+        self.held = np.bincount(self.local)
+        self.span = slice(self.low, self.low + len(self.held))
+        self.known = known
+        self.ends = np.cumsum(self.held)
+        self.few = len(self.held) <= _FEW_WINDOWS and bool((self.local[1:] >= self.local[:-1]).all())
         """Whether they are of a few windows, and those of each lie together, as they do in order of time."""
         self.coarse: dict[str, NDArray[np.intp]] = {}
         self.labelled: dict[str, NDArray[np.intp]] = {}
-        self.paired = np.empty((paired, len(local)), dtype=np.float32)
+        self.paired = np.empty((paired, len(window)), dtype=np.float32)
 
     def rows_of(self, number: int) -> slice | NDArray[np.intp]:
         """Where the rows of one of its windows are."""
@@ -114,6 +115,8 @@ class _Batch:
     def counts(self, index: NDArray[np.intp], cells: int) -> Counts:
         """`[W, cells]` of a column by the cell of each row."""
         windows = len(self.held)
+        if windows == 1:
+            return np.bincount(index, minlength=cells)[None]
         if not self.few:
             place = self.local * cells + index
             return np.bincount(place, minlength=windows * cells).reshape(-1, cells)
@@ -121,26 +124,20 @@ class _Batch:
 
 
 class ProfileAdder:
-    """Adds batches of rows to the profiles of W windows.
+    """Adds batches of rows to the profiles of W windows, in memory that does not grow with their rows.
 
     Args:
         measures: fitted on the reference.
         bounds: start and end of each window.
-        threads: where half of the columns are counted; None: by the caller alone, as beside a service.
     """
 
-    def __init__(
-        self, measures: Measures, bounds: Sequence[tuple[int, int]], threads: Executor | None = None
-    ) -> None:
+    def __init__(self, measures: Measures, bounds: Sequence[tuple[int, int]]) -> None:
         self._measures = measures
-        self._threads = threads
-        # The halves of the columns are polynomials in `_MIX`: one is moved past the powers of the other.
-        self._apart = np.uint64(pow(int(_MIX), len(measures.features), 1 << 64))
         self._bounds = bounds
         size = len(bounds)
         self._rows = np.zeros(size, dtype=np.int64)
         self._labelled = np.zeros(size, dtype=np.int64)
-        self._repeated = np.zeros(size, dtype=np.int64)
+        self._twins: dict[int, Twins] = {}
         self._counts = {
             name: np.zeros((size, feature.bins.cells), dtype=np.int64)
             for name, feature in measures.features.items()
@@ -151,36 +148,50 @@ class ProfileAdder:
         self._quality = np.zeros((size, 2, QUALITY_CELLS) if measures.task == "binary" else (size, 1, 3))
         width = len(measures.paired)
         self._products = np.zeros((size, width, width))
-        self._values: dict[str, dict[int, list[NDArray[np.float64]]]] = {}
+        self._scores = {
+            name: (number, measures.features[name].functionals[:, 0].astype(np.float32))
+            for number, name in enumerate(measures.paired)
+        }
+        self._odd: dict[str, dict[int, OddValues]] = {}
 
     def add(self, rows: Rows, window: NDArray[np.intp]) -> None:
         """A batch of rows and the number of each row's window."""
         if len(window) == 0:
             return
-        low, high = int(window.min()), int(window.max())
-        local = window - low
-        span = slice(low, high + 1)
-        held = np.bincount(local, minlength=high - low + 1)
-        self._rows[span] += held
+        mixed = np.zeros(len(window), dtype=np.uint64)
+        for start in range(0, len(window), PIECE_ROWS):
+            part = slice(start, start + PIECE_ROWS)
+            self._add_piece(rows.take(part), window[part], mixed[part])
+        self._add_repeated(spread(mixed), window)
+
+    def include(self, other: ProfileAdder) -> None:
+        """Add what another one was given, of the same measures and windows."""
+        self._rows += other._rows
+        self._labelled += other._labelled
+        for number, twins in other._twins.items():
+            self._twins_of(number).include(twins)
+        self._concept += other._concept
+        self._quality += other._quality
+        self._products += other._products
+        for name, counts in other._counts.items():
+            self._counts[name] += counts
+        for name, windows in other._odd.items():
+            for number, odd in windows.items():
+                self._odd.setdefault(name, {}).setdefault(number, OddValues()).include(odd)
+
+    def _add_piece(self, rows: Rows, window: NDArray[np.intp], mixed: NDArray[np.uint64]) -> None:
         truth, score = rows.truth, rows.score
         known = None
         if truth is not None and score is not None and self._measures.task != "none":
-            self._labelled[span] += np.bincount(local, np.isfinite(truth), high - low + 1).astype(np.int64)
             known = np.flatnonzero(np.isfinite(truth) & np.isfinite(score))
-            self._add_quality(truth[known], score[known], local[known], span)
-        elif truth is not None:
-            self._labelled[span] += np.bincount(local, np.isfinite(truth), high - low + 1).astype(np.int64)
-        batch = _Batch(local, low, held, known, len(self._measures.paired))
-        names = list(self._measures.features)
-        if self._threads is None:
-            mixed = self._add_columns(names, rows, batch)
-        else:
-            others = self._threads.submit(self._add_columns, names[1::2], rows, batch)
-            mixed = self._add_columns(names[0::2], rows, batch)
-            mixed *= self._apart
-            mixed += others.result()
-        mixed += local.astype(np.uint64)
-        coarse, labelled, paired = batch.coarse, batch.labelled, batch.paired
+        piece = _Piece(window, known, len(self._measures.paired))
+        self._rows[piece.span] += piece.held
+        if truth is not None:
+            labelled = np.bincount(piece.local, np.isfinite(truth), len(piece.held))
+            self._labelled[piece.span] += labelled.astype(np.int64)
+        if known is not None and truth is not None and score is not None:
+            self._add_quality(truth[known], score[known], piece.local[known], piece.span)
+        self._add_columns(rows, piece, mixed)
         concept = self._measures.concept
         if (
             concept is not None
@@ -189,43 +200,44 @@ class ProfileAdder:
             and score is not None
             and known.size
         ):
-            self._concept[span] += concept.profiles(
-                truth[known], score[known], labelled, coarse, window=local[known], windows=high - low + 1
+            self._concept[piece.span] += concept.profiles(
+                truth[known],
+                score[known],
+                piece.labelled,
+                piece.coarse,
+                window=piece.local[known],
+                windows=len(piece.held),
             )
-        if len(paired) > 1:
-            for number in np.flatnonzero(held):
-                some = paired[:, batch.rows_of(int(number))]
-                self._products[low + number] += some @ some.T
-        self._add_repeated(mixed, local, span)
+        if len(piece.paired) > 1:
+            for number in np.flatnonzero(piece.held):
+                some = piece.paired[:, piece.rows_of(int(number))]
+                self._products[piece.low + number] += some @ some.T
 
-    def _add_columns(self, names: Sequence[str], rows: Rows, batch: _Batch) -> NDArray[np.uint64]:
-        """Count some columns; a number for each row by its cells in them. Touches nothing of the others."""
-        local, low, known = batch.local, batch.low, batch.known
-        windows = len(batch.held)
-        span = slice(low, low + windows)
-        mixed = np.zeros(len(local), dtype=np.uint64)
-        for name in names:
-            feature = self._measures.features[name]
-            index = feature.index(rows.columns[name])
-            counts = batch.counts(index, feature.bins.cells)
-            self._counts[name][span] += counts
+    def _add_columns(self, rows: Rows, piece: _Piece, mixed: NDArray[np.uint64]) -> None:
+        """Count all columns; `mixed` becomes a number for each row by its cells in them."""
+        known, concept = piece.known, self._measures.concept
+        for name, feature in self._measures.features.items():
+            values = rows.columns[name]
+            index = feature.index(values)
+            counts = piece.counts(index, feature.bins.cells)
+            self._counts[name][piece.span] += counts
             mixed += index.view(np.uint64)
             mixed *= _MIX
-            if known is not None and self._measures.concept is not None and known.size:
-                batch.labelled[name] = index[known]
-                batch.coarse[name] = feature.coarse[batch.labelled[name]]
-            if name in self._measures.paired:
-                scores = feature.functionals[:, 0].astype(np.float32)
-                batch.paired[self._measures.paired.index(name)] = scores[index]
-            if feature.numeric and isinstance(rows.columns[name], np.ndarray):
-                self._keep_odd(name, feature, rows.columns[name], counts, batch.held, local=local, low=low)
-        return mixed
+            if known is not None and concept is not None and known.size:
+                piece.labelled[name] = index[known]
+                piece.coarse[name] = feature.coarse[piece.labelled[name]]
+            if name in self._scores:
+                number, scores = self._scores[name]
+                # Every cell is in range: "clip" only spares the check.
+                scores.take(index, out=piece.paired[number], mode="clip")
+            if feature.numeric and isinstance(values, np.ndarray):
+                self._keep_odd(name, feature, values, counts, piece)
 
     def finish(self) -> Iterator[WindowProfile]:
         """The profiles, in order."""
         for number, (start, end) in enumerate(self._bounds):
             counts = {name: each[number] for name, each in self._counts.items()}
-            quartiles, constant = self._odd(number, counts)
+            quartiles, constant = self._found_odd(number)
             yield WindowProfile(
                 start,
                 end,
@@ -237,7 +249,7 @@ class ProfileAdder:
                 quartiles,
                 constant,
                 self._products[number] if len(self._measures.paired) > 1 else None,
-                int(self._repeated[number]),
+                self._twins[number].count if number in self._twins else 0,
             )
 
     def _add_quality(
@@ -259,54 +271,43 @@ class ProfileAdder:
         for position, part in enumerate((None, loss, loss**2)):
             self._quality[span, 0, position] += np.bincount(local, part, size)
 
-    def _add_repeated(self, mixed: NDArray[np.uint64], local: NDArray[np.intp], span: slice) -> None:
-        """Rows in the same cells of all columns as an earlier one of the batch and window."""
-        ordered = np.sort(mixed)
-        if (ordered[1:] != ordered[:-1]).all():
-            return
-        order = np.argsort(mixed, kind="stable")
-        same = mixed[order[1:]] == mixed[order[:-1]]
-        self._repeated[span] += np.bincount(local[order[1:][same]], minlength=span.stop - span.start)
+    def _add_repeated(self, hashes: NDArray[np.uint64], window: NDArray[np.intp]) -> None:
+        """Rows in the same cells of all columns as an earlier one of their window."""
+        order = np.argsort(window, kind="stable")
+        numbers, first = np.unique(window[order], return_index=True)
+        for number, part in zip(numbers.tolist(), np.split(hashes[order], first[1:]), strict=True):
+            self._twins_of(number).add(part)
+
+    def _twins_of(self, number: int) -> Twins:
+        if number not in self._twins:
+            self._twins[number] = Twins(kept_of_each(len(self._bounds)))
+        return self._twins[number]
 
     def _keep_odd(
-        self,
-        name: str,
-        feature: Feature,
-        values: ColumnValues,
-        counts: NDArray[np.int64],
-        held: NDArray[np.int64],
-        *,
-        local: NDArray[np.intp],
-        low: int,
+        self, name: str, feature: Feature, values: NDArray[np.float64], counts: Counts, piece: _Piece
     ) -> None:
         """Keep raw values of windows that may be stuck or in another unit: rare, so it costs nothing."""
         edge = max(1, (feature.bins.cells - 4) // 50)
         # The outermost bins are wide: within them counts say too little of quartiles.
         outside = counts[:, : edge + 1].sum(axis=1) + counts[:, -3 - edge : -2].sum(axis=1)
-        one_cell = counts.max(axis=1) == held
-        several = "location" in feature.tests
-        odd = (held > 0) & ((outside * 5 > held) | (one_cell & several))
-        for number in np.flatnonzero(odd):
-            some = np.asarray(values)[local == number]
-            self._values.setdefault(name, {}).setdefault(low + int(number), []).append(
-                some[np.isfinite(some)]
-            )
+        odd = outside * 5 > piece.held
+        if "location" in feature.tests:
+            odd |= counts.max(axis=1) == piece.held
+        for number in np.flatnonzero(odd & (piece.held > 0)):
+            some = values[piece.rows_of(int(number))]
+            windows = self._odd.setdefault(name, {})
+            windows.setdefault(piece.low + int(number), OddValues()).add(some[np.isfinite(some)])
 
-    def _odd(
-        self, number: int, counts: Mapping[str, Counts]
-    ) -> tuple[dict[str, tuple[float, float, float]], frozenset[str]]:
+    def _found_odd(self, number: int) -> tuple[dict[str, tuple[float, float, float]], frozenset[str]]:
         quartiles: dict[str, tuple[float, float, float]] = {}
         constant = set()
-        for name, by_window in self._values.items():
-            parts = by_window.get(number)
-            if not parts:
+        rows = int(self._rows[number])
+        for name, by_window in self._odd.items():
+            odd = by_window.get(number)
+            # Of few of its rows, as a window's beginning in another batch has them, they would say nothing.
+            if odd is None or 2 * odd.rows < rows or odd.rows == 0:
                 continue
-            finite = np.concatenate(parts)
-            if finite.size == 0:
-                continue
-            low, middle, high = np.quantile(finite, (0.25, 0.5, 0.75))
-            quartiles[name] = (float(low), float(middle), float(high))
-            rows = int(counts[name].sum())
-            if finite.size == rows >= _LEAST_STUCK and finite.min() == finite.max():
+            quartiles[name] = odd.quartiles
+            if odd.rows == rows >= _LEAST_STUCK and odd.least == odd.greatest:
                 constant.add(name)
         return quartiles, frozenset(constant)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -17,7 +16,7 @@ from holdfast.monitor.columns import column_values, flat_array
 from holdfast.monitor.errors import MonitorError
 from holdfast.monitor.features import Feature
 from holdfast.monitor.kinds import Kinds
-from holdfast.monitor.profiling import Measures, ProfileAdder, WindowProfile
+from holdfast.monitor.profiling import PIECE_ROWS, Measures, ProfileAdder, WindowProfile
 from holdfast.monitor.reference import PAIR_ROWS, ReferenceModel, merged, paired_columns
 from holdfast.monitor.rows import Rows
 from holdfast.monitor.windows import Stretch, cut
@@ -30,10 +29,10 @@ if TYPE_CHECKING:
 
 _READ_BYTES: Final = 1 << 16
 """Read of each column at a time."""
-_STREAM_ROWS: Final = 1 << 15
-"""Rows taken at a time: of 20 columns 5 MB, and as much again is read ahead."""
-_CORES: Final = min(4, os.cpu_count() or 1)
-"""Threads that count columns; more would wait for memory."""
+_STREAM_ROWS: Final = PIECE_ROWS
+"""Rows taken at a time: of 20 columns 5 MB, and so much for each counter and as much again read ahead."""
+_COUNTERS: Final = 2
+"""Threads that count batches by turns, while the next is read; a third would wait for the reader."""
 _LARGE_VALUE_ROWS: Final = 1 << 8
 """The same where values are images or sounds: of 100 kB each 25 MB."""
 _LARGE_VALUE_SAMPLE: Final = 1 << 14
@@ -96,7 +95,9 @@ class ParquetStream:
             rows = _LARGE_VALUE_ROWS if self.kinds.large else rows
         first = 0
         for group in range(self.file.num_row_groups):
-            for batch in self.file.iter_batches(batch_size=rows, row_groups=[group], columns=held):
+            for batch in self.file.iter_batches(
+                batch_size=rows, row_groups=[group], columns=held, use_threads=False
+            ):
                 if self.kinds is None:
                     yield batch
                     continue
@@ -109,16 +110,19 @@ class ParquetStream:
         import pyarrow as pa
 
         groups = self.file.num_row_groups
+        if not groups:
+            return self.empty()
         chosen = sorted({0, groups // 2, groups - 1})
-        parts: list[pa.RecordBatch] = []
         large = any(pa.types.is_nested(kind) or pa.types.is_binary(kind) for kind in self._types())
         size = -(-(_LARGE_VALUE_SAMPLE if large else SAMPLE_ROWS) // len(chosen))
-        for group in chosen:
-            read = self.file.iter_batches(batch_size=size, row_groups=[group])
-            parts += islice(read, 1)
-        if not parts:
-            return self.empty()
-        table = pa.Table.from_batches(parts)
+        names = self.file.schema_arrow.names
+        columns: list[pa.ChunkedArray] = []
+        parts: list[pa.Table] = []
+        for name in names:
+            # One by one: whoever reads a column holds a page of it and its dictionary too.
+            parts = [self._first_rows(group, size, name) for group in chosen]
+            columns.append(pa.concat_tables(parts).column(0))
+        table = pa.Table.from_arrays(columns, names=names)
         if self.kinds is None:
             return table
         some = None
@@ -131,6 +135,14 @@ class ParquetStream:
                 ]
             )
         return self.kinds.apply(table, some, reference=True)
+
+    def _first_rows(self, group: int, size: int, name: str) -> pa.Table:
+        """Of one row group and column."""
+        import pyarrow as pa
+
+        read = self.file.iter_batches(batch_size=size, row_groups=[group], columns=[name], use_threads=False)
+        first = list(islice(read, 1))
+        return pa.Table.from_batches(first) if first else self.file.read_row_group(group, columns=[name])
 
     def _types(self) -> list[Any]:
         return [one.type for one in self.file.schema_arrow]
@@ -249,44 +261,72 @@ class SampledReference:
     outputs: frozenset[str]
 
     @classmethod
-    def fit(cls, source: ParquetStream, sample: Rows, outputs: Collection[str]) -> SampledReference:
-        """Bins, normal scores and the noise of correlations."""
-        features = {}
-        for name, values in sample.columns.items():
-            fitted = Feature.fit(name, values)
-            if isinstance(fitted.bins, NumericBins):
+    def fit(
+        cls, source: ParquetStream, sample: pa.Table, names: Sequence[str], outputs: Collection[str]
+    ) -> SampledReference:
+        """Bins, normal scores and the noise of correlations, of some columns of a sample."""
+        step = max(1, sample.num_rows // PAIR_ROWS)
+
+        def fitted(name: str) -> tuple[Feature, NDArray[np.intp]]:
+            values = column_values(sample, name)
+            one = Feature.fit(name, values)
+            cells = one.index(values[::step])
+            if isinstance(one.bins, NumericBins):
                 low, high = source.extremes(name) or (np.inf, -np.inf)
-                edges = (min(low, fitted.bins.edges[0]), *fitted.bins.edges[1:])
-                fitted = replace(fitted, bins=NumericBins(edges, max(high, fitted.bins.maximum)))
-            features[name] = fitted
+                edges = (min(low, one.bins.edges[0]), *one.bins.edges[1:])
+                one = replace(one, bins=NumericBins(edges, max(high, one.bins.maximum)))
+            return one, cells
+
+        with ThreadPoolExecutor(_COUNTERS) as threads:
+            found = dict(zip(names, threads.map(fitted, names), strict=True))
+        features = {name: one for name, (one, _) in found.items()}
         paired = paired_columns(features, outputs)
-        step = max(1, len(sample) // PAIR_ROWS)
-        scores = [
-            features[name].functionals[features[name].index(sample.columns[name][::step]), 0]
-            for name in paired
-        ]
+        scores = [features[name].functionals[found[name][1], 0] for name in paired]
         variance = fisher_variance(np.stack(scores, axis=1)) if len(paired) > 1 else None
         return cls(features, paired, variance, frozenset(outputs))
 
-    def counted(self, source: ParquetStream, windows: WindowsOfRows) -> ReferenceModel:
-        """The reference, with the counts of every row of its file."""
-        own = profile_stream(Measures("none", self.features, None, self.paired), source, windows)
+    @property
+    def measures(self) -> Measures:
+        """What is measured of a window's rows."""
+        return Measures("none", self.features, None, self.paired)
+
+    def counted(self, own: Sequence[WindowProfile], *, timed: bool) -> ReferenceModel:
+        """The reference, with the counts of every row of its file.
+
+        Args:
+            own: the profiles of its windows.
+            timed: whether their bounds are times.
+        """
         whole = merged(own)
         final = {name: replace(one, counts=whole.counts[name]) for name, one in self.features.items()}
-        return ReferenceModel("none", final, None, own, whole, self.paired, self.pair_variance, windows.timed)
+        return ReferenceModel(
+            "none", final, None, own, whole, self.paired, self.pair_variance, timed, self.outputs
+        )
 
 
 def profile_stream(measures: Measures, source: ParquetStream, windows: WindowsOfRows) -> list[WindowProfile]:
-    """The profiles of a file's windows, in one pass over it: the next batch is read while one is counted."""
+    """The profiles of a file's windows, in one pass over it."""
     bounds = [(start, end) for start, end, _ in windows.stretches]
-    batches = source.batches(list(measures.features))
+    adders = [ProfileAdder(measures, bounds) for _ in range(_COUNTERS)]
+    busy: list[Future[None] | None] = [None] * _COUNTERS
+
+    def count(adder: ProfileAdder, batch: pa.RecordBatch | pa.Table, first: int) -> None:
+        columns = {name: column_values(batch, name) for name in measures.features}
+        adder.add(Rows(columns), windows.of(first, batch.num_rows))
+
     first = 0
-    with ThreadPoolExecutor(_CORES) as threads:
-        adder = ProfileAdder(measures, bounds, threads if _CORES > 1 else None)
-        waiting = threads.submit(next, batches, None)
-        while (batch := waiting.result()) is not None:
-            waiting = threads.submit(next, batches, None)
-            columns = {name: column_values(batch, name) for name in measures.features}
-            adder.add(Rows(columns), windows.of(first, batch.num_rows))
+    with ThreadPoolExecutor(_COUNTERS) as threads:
+        # By turns, whoever is quicker: sums of the same numbers in the same order are the same.
+        for turn, batch in enumerate(source.batches(list(measures.features))):
+            place = turn % _COUNTERS
+            waiting = busy[place]
+            if waiting is not None:
+                waiting.result()
+            busy[place] = threads.submit(count, adders[place], batch, first)
             first += batch.num_rows
-    return list(adder.finish())
+        for last in busy:
+            if last is not None:
+                last.result()
+    for other in adders[1:]:
+        adders[0].include(other)
+    return list(adders[0].finish())

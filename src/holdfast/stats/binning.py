@@ -164,7 +164,7 @@ class CategoryBins(msgspec.Struct, frozen=True):
         if isinstance(values, Coded):
             # The last place is that of code -1, missing.
             table = np.array([*map(cells.__getitem__, values.words), cells[None]], dtype=np.intp)
-            return table[values.codes]
+            return table.take(values.codes, mode="wrap")
         return np.fromiter(map(cells.__getitem__, values), dtype=np.intp, count=len(values))
 
     def count(self, values: Sequence[Any] | Coded) -> Counts:

@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 GRID_CELLS: Final = 4096
-"""16 for each of 256 edges: two thirds of the cells hold none, and the tables stay in the first cache."""
-_STRETCH: Final = 1 << 15
-"""Values located at a time, so that all passes over them stay in the cache."""
-_CUT: Final = 0.01
-"""Share of the edges left outside the grid on each side: a long tail would make its cells too wide."""
+"""16 for each of 256 edges: most cells hold none, and the tables stay in the first cache."""
+_STRETCH: Final = 1 << 13
+"""Values located at a time: arrays of so many stay in the cache, and the allocator keeps them (from 128 KiB
+on it asks the system for fresh pages each time, which costs more than all the arithmetic)."""
+_CUTS: Final = (0.0, 0.01, 0.05)
+"""Shares of the edges left outside the grid on each side: a long tail would make its cells too wide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,52 +28,81 @@ class Grid:
     """Tables for one set of edges."""
 
     edges: NDArray[np.float64] = field(repr=False)
-    next_edge: NDArray[np.float64] = field(repr=False)
-    """The edges, then NaN, which nothing passes."""
     low: float
     scale: float
     passed: NDArray[np.intp] = field(repr=False)
     """`[GRID_CELLS]`, edges in lower grid cells."""
+    next_edge: NDArray[np.float64] = field(repr=False)
+    """`[GRID_CELLS]`, the first edge not in a lower grid cell; after the last NaN, which nothing passes."""
     crowded: NDArray[np.bool_] = field(repr=False)
     """`[GRID_CELLS]`, whether more than one edge lies in the cell."""
+    search: bool
+    """Whether any cell is crowded."""
 
     @classmethod
     def over(cls, edges: NDArray[np.float64]) -> Grid:
         """For rising edges, at least one."""
-        cut = int(len(edges) * _CUT)
-        low, high = float(edges[cut]), float(edges[len(edges) - 1 - cut])
-        width = high - low
-        scale = (GRID_CELLS - 1) / width if np.isfinite(width) and width > 0 else 0.0
-        if not np.isfinite(scale):
-            scale = 0.0
-        held = np.bincount(_cells(edges, low, scale), minlength=GRID_CELLS)
+        low, scale, held = min((_laid(edges, share) for share in _CUTS), key=lambda one: _in_crowds(one[2]))
         passed = np.concatenate([[0], np.cumsum(held)[:-1]]).astype(np.intp)
-        return cls(edges, np.append(edges, np.nan), low, scale, passed, held > 1)
+        following = np.append(edges, np.nan)[passed]
+        return cls(edges, low, scale, passed, following, held > 1, bool((held > 1).any()))
 
     def locate(self, values: NDArray[np.float64]) -> NDArray[np.intp]:
         """How many edges are at or below each value; 0 for NaN."""
         found = np.empty(len(values), dtype=np.intp)
+        size = min(len(values), _STRETCH)
+        place, edge = np.empty(size), np.empty(size)
+        cell, beyond = np.empty(size, dtype=np.intp), np.empty(size, dtype=np.bool_)
         for start in range(0, len(values), _STRETCH):
             part = values[start : start + _STRETCH]
-            cell = _cells(part, self.low, self.scale)
-            at = self.passed[cell]
-            at += part >= self.next_edge[at]
-            hard = np.flatnonzero(self.crowded[cell])
-            if hard.size:
+            if len(part) < size:
+                size = len(part)
+                place, edge, cell, beyond = place[:size], edge[:size], cell[:size], beyond[:size]
+            _cells(part, self.low, self.scale, place, cell)
+            at = found[start : start + size]
+            # Every cell is in range: "clip" only spares the check.
+            self.passed.take(cell, out=at, mode="clip")
+            self.next_edge.take(cell, out=edge, mode="clip")
+            np.greater_equal(part, edge, out=beyond)
+            at += beyond
+            if self.search:
+                hard = np.flatnonzero(self.crowded.take(cell, mode="clip"))
                 some = part[hard]
                 at[hard] = np.where(np.isnan(some), 0, np.searchsorted(self.edges, some, side="right"))
-            found[start : start + _STRETCH] = at
         return found
 
 
-def _cells(values: NDArray[np.float64], low: float, scale: float) -> NDArray[np.intp]:
+def _laid(edges: NDArray[np.float64], cut: float) -> tuple[float, float, NDArray[np.intp]]:
+    """Begin and scale of a grid, and how many edges each of its cells holds."""
+    left_out = int(len(edges) * cut)
+    low, high = float(edges[left_out]), float(edges[len(edges) - 1 - left_out])
+    width = high - low
+    scale = (GRID_CELLS - 1) / width if np.isfinite(width) and width > 0 else 0.0
+    if not np.isfinite(scale):
+        scale = 0.0
+    cell = np.empty(len(edges), dtype=np.intp)
+    _cells(edges, low, scale, np.empty(len(edges)), cell)
+    return low, scale, np.bincount(cell, minlength=GRID_CELLS)
+
+
+def _in_crowds(held: NDArray[np.intp]) -> int:
+    return int(held[held > 1].sum())
+
+
+def _cells(
+    values: NDArray[np.float64],
+    low: float,
+    scale: float,
+    place: NDArray[np.float64],
+    cells: NDArray[np.intp],
+) -> None:
+    """The grid cell of each value, into `cells`; `place` is room to work in."""
     with np.errstate(over="ignore", invalid="ignore"):
-        place = values - low
+        np.subtract(values, low, out=place)
         place *= scale
     np.fmax(place, 0.0, out=place)
     np.fmin(place, GRID_CELLS - 1.0, out=place)
-    cells: NDArray[np.intp] = place.astype(np.intp)
-    return cells
+    np.copyto(cells, place, casting="unsafe")
 
 
 @lru_cache(maxsize=512)

@@ -21,6 +21,14 @@ def test_a_healthy_shadow_goes_to_the_first_share_when_its_time_is_over() -> Non
     assert (plan.act, plan.share) == ("advance", 0.01)
 
 
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(119, "119 s"), (7199, "120 min"), (85_329, "24 h"), (3 * 86_400, "3 d")]
+)
+def test_what_is_left_at_a_share_is_said_as_a_person_would(seconds: int, said: str) -> None:
+    waiting = decide(terms(shadow_us=seconds * S), standing(), evidence(now_us=0))
+    assert waiting.reason == f"{said} left at this share"
+
+
 def test_without_labels_it_is_never_promoted_however_long_it_waits() -> None:
     for quality in (None, comparison(-1, 1, n=0)):
         plan = decide(terms(), standing(**CANARY), evidence(now_us=9_999 * S, quality=quality))

@@ -6,14 +6,10 @@ import socket
 from typing import Any
 
 import numpy as np
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from live_service import linear_model
 
 from holdfast.artifact.packing import Table
 from holdfast.infer import AnsweredBatch, Block
-from holdfast.serve.canary import is_assigned
 from holdfast.serve.challenger import make_pair
 from holdfast.serve.copying import RECEIVE_BYTES, Copies, copy_of, read_copy
 from holdfast.serve.shadow import Waiting
@@ -116,23 +112,3 @@ def test_waiting_copies_are_bounded_in_bytes() -> None:
     assert waiting.put(b"123")
     assert waiting.get(0.0) == b"123"
     assert waiting.get(0.0) is None
-
-
-@pytest.mark.parametrize("share", [0.01, 0.1, 0.5])
-def test_the_share_of_units_is_kept(share: float) -> None:
-    n = 20_000
-    found = sum(is_assigned(b"k" * 16, f"customer-{unit}", share) for unit in range(n))
-    assert abs(found - n * share) < 5 * (n * share * (1 - share)) ** 0.5
-
-
-@given(st.text(), st.floats(0, 1), st.floats(0, 1))
-def test_a_unit_stays_with_the_challenger_while_the_share_grows(unit: str, a: float, b: float) -> None:
-    small, large = sorted((a, b))
-    assert not is_assigned(b"k" * 16, unit, small) or is_assigned(b"k" * 16, unit, large)
-
-
-def test_another_rollout_assigns_other_units() -> None:
-    units = [f"{unit}" for unit in range(2000)]
-    first = [is_assigned(b"a" * 16, unit, 0.5) for unit in units]
-    second = [is_assigned(b"b" * 16, unit, 0.5) for unit in units]
-    assert 0.4 < sum(x == y for x, y in zip(first, second, strict=True)) / 2000 < 0.6

@@ -8,6 +8,8 @@ import click
 
 from holdfast.cli.options import folder_option, json_option, open_deployment, print_json
 from holdfast.clock import SystemClock
+from holdfast.errors import HoldfastError
+from holdfast.spec import Deployment
 
 
 @click.command("score")
@@ -73,6 +75,7 @@ def score_command(
         print_json(report)
     else:
         click.echo(str(report))
+    _look_at_rollout(deployment, quiet=as_json)
 
 
 @click.command("label")
@@ -99,8 +102,9 @@ def label_command(
     """
     from holdfast.prediction_log import add_label_file
 
+    deployment = open_deployment(folder)
     report = add_label_file(
-        open_deployment(folder),
+        deployment,
         source,
         id_column=id_column,
         label_column=label_column,
@@ -111,3 +115,26 @@ def label_command(
         print_json(report)
     else:
         click.echo(str(report))
+    _look_at_rollout(deployment, quiet=as_json)
+
+
+def _look_at_rollout(deployment: Deployment, *, quiet: bool) -> None:
+    """Where tables are the traffic no service follows the open rollout, so each table and its labels do."""
+    if deployment.checklist.predictions.mode != "batch":
+        return
+    from holdfast.registry import Registry
+
+    clock = SystemClock()
+    with Registry.open(deployment.registry_url, clock) as registry:
+        if registry.rollouts.open() is None:
+            return
+        from holdfast.rollout import RolloutLoop
+
+        try:
+            found = RolloutLoop(deployment, registry, clock).run_once()
+        except HoldfastError as error:  # the table is done whatever becomes of the rollout
+            click.echo(f"warning: the rollout could not be looked at: {error}", err=True)
+            return
+    if found is not None and not quiet:
+        rollout, report = found
+        click.echo(f"Rollout {rollout.number}, version {rollout.challenger}: {report.plan.reason}.")

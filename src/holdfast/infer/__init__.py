@@ -1,5 +1,6 @@
 """The data plane: validate, batch, run, record. One, behind every transport."""
 
+from holdfast.infer.assignment import is_below, place_of
 from holdfast.infer.block import Block
 from holdfast.infer.budget import resident_bytes
 from holdfast.infer.errors import (
@@ -63,9 +64,11 @@ __all__ = [
     "check_record",
     "check_time",
     "check_value",
+    "is_below",
     "kind_of",
     "load_model",
     "nearest",
+    "place_of",
     "read_json",
     "resident_bytes",
     "truths_of_numbers",

@@ -1,4 +1,4 @@
-"""The fast clock: errors and latency of both arms, from the counts of the running service."""
+"""The fast clock: errors and latency of both arms, from the counts of the running service or of tables."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from holdfast.stats import QuantileBounds, quantile_bounds_of_counts, sample_rat
 from holdfast.telemetry import Histogram, ServiceCounts
 
 _QUANTILE: Final = 0.99
-_HOT: Final = ("/predict", "/infer", ":predict", "/invocations", "ModelInfer")
-"""Ends of the routes that answer predictions."""
+_HOT: Final = ("/predict", "/infer", ":predict", "/invocations", "ModelInfer", "/score")
+"""Ends of the routes that answer predictions; the last one is of tables."""
 
 
 class ArmCounts(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,7 +104,7 @@ def ratio_evidence(counts: ServiceCounts, rollout: Rollout) -> float:
 
 
 def exposed(counts: ServiceCounts, rollout: Rollout) -> int:
-    """Requests that the challenger has answered to callers since the service started."""
+    """Requests, or rows of tables, that the challenger has answered to callers by these counts."""
     return 0 if rollout.kind == "first" else _requests(counts, rollout.challenger).requests
 
 

@@ -21,7 +21,7 @@ from holdfast.rollout.policy import decide
 from holdfast.rollout.starting import baseline_answers
 from holdfast.rollout.values import Evidence, Plan, Report, Standing, terms_of
 from holdfast.spec import Deployment
-from holdfast.telemetry import read_all
+from holdfast.telemetry import ServiceCounts, read_all
 
 POLICY = "policy"
 """Who acts, in the audit."""
@@ -62,6 +62,7 @@ class RolloutLoop:
         self._registry = registry
         self._clock = clock
         self._terms = terms_of(deployment.checklist)
+        self._of_tables = deployment.checklist.predictions.mode == "batch"
         self._judged: tuple[int, Judged, float] | None = None
         self._log: tuple[int, LogEvidence] | None = None
 
@@ -121,10 +122,12 @@ class RolloutLoop:
 
     def _evidence(self, rollout: Rollout, memory: Memory, *, labels: bool) -> Evidence:
         now_us = self._clock.now_us()
-        counts = read_all(self._deployment.run_folder)
+        counts = self._counts(rollout, f"{rollout.share:g}")
         counted = count(counts, rollout)
         if memory.base_at_us != rollout.phase_at_us:
-            memory.base, memory.base_at_us = counted, rollout.phase_at_us
+            # Tables are counted apart for each share, and may be long done when somebody looks.
+            memory.base = Counted() if self._of_tables else counted
+            memory.base_at_us = rollout.phase_at_us
             if rollout.phase == "canary" and memory.canary_since_us is None:
                 memory.canary_since_us = rollout.phase_at_us
         new = counted.since(memory.base)
@@ -137,10 +140,19 @@ class RolloutLoop:
             load_failures=new.load_failures if rollout.phase == "canary" else 0,
             copies_dropped=new.dropped,
             ratio_evidence=ratio_evidence(counts, rollout),
-            exposed=exposed(counts, rollout),
+            exposed=exposed(self._counts(rollout, "*"), rollout),
             rows_per_s=rate,
             **({} if judged is None else _fields(judged)),
         )
+
+    def _counts(self, rollout: Rollout, shares: str) -> ServiceCounts:
+        """Of the service that runs; or of the tables that were scored at those shares of this rollout."""
+        if not self._of_tables:
+            return read_all(self._deployment.run_folder)
+        total = ServiceCounts()
+        for folder in (self._deployment.scored_folder / str(rollout.number)).glob(shares):
+            total.add(read_all(folder), alive=False)
+        return total
 
     def _look(
         self, rollout: Rollout, memory: Memory, now_us: int, *, anew: bool

@@ -56,7 +56,7 @@ def decide(terms: Terms, standing: Standing, evidence: Evidence) -> Plan:
     if evidence.challenger.requests == 0:
         return plan("none", "fast", "no traffic has reached the challenger yet")
     if left_us > 0:
-        return plan("none", "time", f"{left_us / 1e6:.0f} s left at this share")
+        return plan("none", "time", f"{_span(left_us / 1e6)} left at this share")
     if standing.kind == "first" or following >= 1:
         if not approved:
             return plan("none", "labels", _missing(terms, evidence))
@@ -166,3 +166,11 @@ def _of(one: Comparison) -> str:
 
 def _number(value: float) -> str:
     return f"{value:+.3g}"
+
+
+def _span(seconds: float) -> str:
+    """A length of time as a person would say it."""
+    for unit, size_s in (("d", 86_400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= 2 * size_s:
+            return f"{seconds / size_s:.0f} {unit}"
+    return f"{seconds:.0f} s"

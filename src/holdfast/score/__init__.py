@@ -1,8 +1,9 @@
 """Room `score`: tables in, tables out, and the library surface `load` and `predict`."""
 
+from holdfast.score.arms import BATCH_ARM, Trial
 from holdfast.score.errors import BadRowError, ScoreError, TableError
 from holdfast.score.loading import Model, Prediction, load, predict
-from holdfast.score.table import BATCH_ARM, ScoreReport, score_table
+from holdfast.score.table import ScoreReport, score_table
 
 __all__ = [
     "BATCH_ARM",
@@ -12,6 +13,7 @@ __all__ = [
     "ScoreError",
     "ScoreReport",
     "TableError",
+    "Trial",
     "load",
     "predict",
     "score_table",

@@ -19,14 +19,13 @@ from holdfast.prediction_log import SpoolWriter, StagedRun, settle
 from holdfast.privacy import open_redactor
 from holdfast.registry import Registry
 from holdfast.score.answers import answer_columns, answer_fields
+from holdfast.score.arms import Arms, OneVersion, Trial, open_arms
 from holdfast.score.columns import Fault, check_header, convert_batch, scalars, take_rows, times_us
 from holdfast.score.errors import BadRowError, TableError
 from holdfast.score.files import TableFormat, TableReader, TableWriter, format_of
 from holdfast.score.versions import find_version
 from holdfast.spec import Deployment
 
-BATCH_ARM: Final = "batch"
-"""What stands as `arm` in the log beside rows that were scored from a table."""
 DEFAULT_BLOCK_ROWS: Final = 8192
 _MOST_FAULTS_SHOWN: Final = 20
 
@@ -51,12 +50,16 @@ class ScoreReport(msgspec.Struct, frozen=True, kw_only=True):
     """Where the skipped rows are named, one JSON object a line."""
     seconds: float
     rows_per_s: float
+    trial: Trial | None = None
+    """What the challenger of an open rollout did; None without one."""
 
     def __str__(self) -> str:
         text = (
             f"Scored {self.scored} of {self.rows} rows with version {self.model_version} into {self.target} "
             f"({self.rows_per_s:,.0f} rows/s, {self.logged} logged)."
         )
+        if self.trial is not None:
+            text += f"\n{self.trial}"
         if self.skipped:
             text += f"\nSkipped {self.skipped} bad rows; {self.errors_file} names them."
         return text
@@ -100,6 +103,9 @@ def score_table(
     row leaves neither a target nor rows in the log. With "skip" bad rows are left out and named in
     `<target>.errors.jsonl`.
 
+    With `[predictions] mode = "batch"` a table that the champion answers takes part in an open rollout: see
+    `holdfast.score.arms`.
+
     Args:
         deployment: whose checklist names the id, time and context fields.
         registry: of the deployment.
@@ -110,7 +116,8 @@ def score_table(
         source_format: None: by the ending.
         target_format: None: by the ending.
         block_rows: rows answered at a time.
-        log: write the predictions to the log, as arm "batch", unless the checklist switches the log off.
+        log: write the predictions to the log, unless the checklist switches the log off; a rehearsal without
+            it takes part in no rollout.
         progress: called after every block.
         clock: of ids and of rows without a time of their own.
         pseudonym_key: None: read from the environment, as the service does.
@@ -135,9 +142,13 @@ def score_table(
             _check_all(deployment, model.signature, source, reading, block_rows)
         logs = log and deployment.checklist.logging.enabled
         staged = StagedRun(deployment.log_folder) if logs else None
+        answers = version is None and staged is not None
         try:
-            with closing(_open_plane(deployment, clock, pseudonym_key, staged)) as plane:
-                run = _Run(deployment, model, plane, source, target, staged=staged)
+            with (
+                closing(open_arms(deployment, registry, model) if answers else OneVersion(model)) as arms,
+                closing(_open_plane(deployment, clock, pseudonym_key, staged)) as plane,
+            ):
+                run = _Run(deployment, model, plane, source, target, arms=arms, staged=staged)
                 run.play(reading, writing, block_rows, progress)
         except BaseException:
             if staged is not None:
@@ -146,6 +157,7 @@ def score_table(
     logged = run.scored if staged is not None else 0
     if staged is not None:
         staged.publish()
+    arms.finish()
     if logged:
         settle(deployment, clock)
     seconds = clock.monotonic_s() - started
@@ -160,6 +172,7 @@ def score_table(
         errors_file=str(run.errors_file) if run.skipped else None,
         seconds=seconds,
         rows_per_s=run.scored / seconds if seconds > 0 else 0.0,
+        trial=arms.trial,
     )
 
 
@@ -242,11 +255,13 @@ class _Run:
         source: Path,
         target: Path,
         *,
+        arms: Arms,
         staged: StagedRun | None,
     ) -> None:
         self.staged = staged
         self.schema = RecordSchema.of(model.signature, deployment.checklist)
         self.model = model
+        self.arms = arms
         self.plane = plane
         self.source = source
         self.target = target
@@ -321,12 +336,12 @@ class _Run:
             ids = [None if one in (None, "") else str(one) for one in given]
         context = {name: scalars(batch.column(name)) for name in self.schema.context_fields if name in names}
         block = Block(batch.num_rows, columns, ids, times, context)
-        answered = self.plane.answer(self.model, block, arm=BATCH_ARM)
+        answered = self.arms.answer(self.plane, block)
         kept = [name for name in names if name != "prediction_id"]
         arrays = [batch.column(name) for name in kept]
         arrays.append(pa.array(answered.ids, pa.string()))
         arrays += answer_columns(self.model.signature, answered.answer)
-        arrays.append(pa.array([self.model.version] * batch.num_rows, pa.string()))
+        arrays.append(pa.array(answered.versions, pa.string()))
         return pa.RecordBatch.from_arrays(arrays, schema=self._target_schema)
 
     def _schema_of_target(self, source: pa.Schema, writing: TableFormat) -> pa.Schema:

@@ -2,34 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
 
-from holdfast.infer import CHALLENGER_ARM, CHAMPION_ARM, Block, RecordCodec
+from holdfast.infer import CHALLENGER_ARM, CHAMPION_ARM, Block, RecordCodec, is_below, place_of
 from holdfast.privacy.pseudonym import canonical_text
 from holdfast.serve.control import Challenger
 from holdfast.serve.service import Endpoint
 from holdfast.telemetry import ServiceCounts
 
-_HASH_END: Final = 1 << 64
 MOST_UNITS: Final = 200_000
 """Different units that one worker counts; later ones are assigned all the same."""
-
-
-def is_assigned(key: bytes, unit: str, share: float) -> bool:
-    """Whether a unit belongs to the challenger: its keyed BLAKE2b hash is below the share.
-
-    The same in every worker and replica, and a unit assigned at one share is assigned at every larger one.
-    """
-    return _place(key, unit) < share * _HASH_END
-
-
-def _place(key: bytes, unit: str) -> int:
-    digest = hashlib.blake2b(unit.encode("utf-8", "surrogatepass"), digest_size=8, key=key)
-    return int.from_bytes(digest.digest(), "big")
 
 
 class Canary:
@@ -81,8 +66,8 @@ class Canary:
             chosen = self._chance() < route.share
             self._counts.unit(route.rollout, route.share, CHALLENGER_ARM if chosen else CHAMPION_ARM)
             return chosen
-        place = _place(route.key, canonical_text(value) if np.ndim(value) == 0 else str(value))
-        chosen = place < route.share * _HASH_END
+        place = place_of(route.key, canonical_text(value) if np.ndim(value) == 0 else str(value))
+        chosen = is_below(place, route.share)
         mine = place % self._workers == self._index
         if mine and place not in self._seen and len(self._seen) < MOST_UNITS:
             self._seen.add(place)

@@ -65,6 +65,11 @@ class Deployment:
         return self.folder / "run"
 
     @property
+    def scored_folder(self) -> Path:
+        """What was counted of tables scored during rollouts: ROLLOUT/SHARE/, safe to delete when it ended."""
+        return self.folder / "scored"
+
+    @property
     def monitor_folder(self) -> Path:
         """Profiles of closed windows."""
         return self.folder / "monitor"

@@ -10,7 +10,6 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.artifact.packing import Table
 from holdfast.privacy import Values, canonical_text
 
 _FIXED: Final = struct.Struct("<5Q")
@@ -126,21 +125,17 @@ class Close(msgspec.Struct, array_like=True, frozen=True):
 _RAW_KINDS: Final = frozenset("?bBhHiIlLqQefd")  # numpy type characters whose values are their bytes
 TABLE_CODE: Final = "<f8"
 """Of the columns of a `Table`."""
-_CODES: Final[dict[np.dtype[Any], str]] = {}
-"""Code of each type met whose bytes can be taken as they are."""
 
 
 def pack_array(values: NDArray[Any]) -> tuple[str, bytes | list[Any]]:
     """The code of the array's type and its bytes in little-endian row-major order; or "" and its values."""
-    code = _CODES.get(values.dtype)
-    if code is not None:
-        return code, values.tobytes()
-    if values.dtype.char not in _RAW_KINDS:
-        return "", values.tolist()
-    little = values.dtype.newbyteorder("<")
-    if values.dtype == little:
-        _CODES[values.dtype] = little.str
-    return little.str, values.astype(little, copy=False).tobytes()
+    code = raw_code(values.dtype)
+    return (code, values.astype(code, copy=False).tobytes()) if code else ("", values.tolist())
+
+
+def raw_code(dtype: np.dtype[Any]) -> str:
+    """The code of arrays of this type, which stand in the block as little-endian bytes; "": as a list."""
+    return dtype.newbyteorder("<").str if dtype.char in _RAW_KINDS else ""
 
 
 def pack_integers(values: Sequence[int] | NDArray[Any]) -> bytes | list[int]:
@@ -155,54 +150,14 @@ def encode_layout(columns: Sequence[ColumnLayout]) -> msgspec.Raw:
     return msgspec.Raw(ENCODER.encode(columns))
 
 
-class ColumnEncoder:
-    """Makes what the encoder makes of a list of a table's columns and of others, as bytes, in fewer steps.
-
-    Not for two threads at once.
-    """
-
-    def __init__(self) -> None:
-        self._frames: dict[tuple[int, int], tuple[NDArray[Any], NDArray[np.float64]]] = {}
-
-    def encode(self, table: Table, others: Sequence[bytes]) -> msgspec.Raw:
-        """The list."""
-        size = table.matrix.shape
-        found = self._frames.get(size)
-        if found is None:
-            found = _frame(*size)
-            if size[0] * size[1] <= _LARGEST_KEPT_FRAME:
-                if len(self._frames) >= _MOST_FRAMES:
-                    self._frames.clear()
-                self._frames[size] = found
-        frame, numbers = found
-        numbers[...] = table.matrix
-        parts = [_list_head(size[0] + len(others)), frame.tobytes()]
-        for one in others:
-            parts += (_binary_head(len(one)), one)
-        return msgspec.Raw(b"".join(parts))
-
-
-_MOST_FRAMES: Final = 64
-_LARGEST_KEPT_FRAME: Final = 8192
-"""Numbers: larger ones take long enough without."""
-
-
-def _frame(columns: int, rows: int) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """Room for the encoded columns with their heads filled in, and the part of it where the numbers go."""
-    head = _binary_head(8 * rows)
-    frame = np.empty(columns, [("head", np.uint8, (len(head),)), ("numbers", TABLE_CODE, (rows,))])
-    frame["head"] = np.frombuffer(head, np.uint8)
-    return frame, frame["numbers"]
-
-
-def _binary_head(size: int) -> bytes:
+def binary_head(size: int) -> bytes:
     """MessagePack's bin 8, 16 or 32."""
     if size < 1 << 8:
         return b"\xc4" + size.to_bytes(1, "big")
     return b"\xc5" + size.to_bytes(2, "big") if size < 1 << 16 else b"\xc6" + size.to_bytes(4, "big")
 
 
-def _list_head(length: int) -> bytes:
+def array_head(length: int) -> bytes:
     """MessagePack's fixarray, array 16 or array 32."""
     if length < 1 << 4:
         return bytes([0x90 | length])

@@ -29,6 +29,8 @@ MAX_PAYLOAD_BYTES: Final = 1 << 30
 _HEADER: Final = struct.Struct("<2sBBII")
 _CHECKED: Final = struct.Struct("<BBI")
 """What the checksum covers of it."""
+_CRC: Final = struct.Struct("<I")
+_CRC_AT: Final = 8
 
 
 def checksum_seed(segment: str) -> int:
@@ -41,10 +43,27 @@ def seal(frame: bytearray, kind: str, seed: int) -> None:
     length = len(frame) - HEADER_BYTES
     if not 0 < length <= MAX_PAYLOAD_BYTES:
         raise ValueError(f"a payload of 1 to {MAX_PAYLOAD_BYTES} bytes, not {length}")
-    checked = _CHECKED.pack(FORMAT_VERSION, ord(kind), length)
+    checked = checked_start(kind, length)
     with memoryview(frame) as view, view[HEADER_BYTES:] as payload:
         crc = zlib.crc32(payload, zlib.crc32(checked, seed))
     _HEADER.pack_into(frame, 0, MAGIC, FORMAT_VERSION, ord(kind), length, crc)
+
+
+def checked_start(kind: str, length: int) -> bytes:
+    """What the checksum covers before the payload."""
+    return _CHECKED.pack(FORMAT_VERSION, ord(kind), length)
+
+
+def seal_again(frame: bytearray, payload: memoryview, start: bytes, seed: int) -> None:
+    """Renew the checksum of a sealed frame whose payload has other content of the same length.
+
+    Args:
+        frame: the whole.
+        payload: a view of its payload.
+        start: `checked_start` of it.
+        seed: of the segment to which it goes now.
+    """
+    _CRC.pack_into(frame, _CRC_AT, zlib.crc32(payload, zlib.crc32(start, seed)))
 
 
 class Frame(msgspec.Struct, frozen=True, gc=False):

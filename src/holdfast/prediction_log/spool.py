@@ -39,6 +39,7 @@ from holdfast.prediction_log.frames import HEADER_BYTES, MAX_PAYLOAD_BYTES, seal
 from holdfast.prediction_log.labels import Label, label_text
 from holdfast.prediction_log.large_store import LargeWriter, sync_contents
 from holdfast.prediction_log.layouts import Layouts
+from holdfast.prediction_log.ready_frames import ReadyFrames
 from holdfast.prediction_log.sampling import sampled_rows
 from holdfast.prediction_log.segments import SegmentFile, header_with, new_replica_id, spool_folder
 from holdfast.privacy import FEATURE, RedactedRecord, Values
@@ -112,6 +113,7 @@ class SpoolWriter:
         self._folder_synced = False
         self._buffer = bytearray(HEADER_BYTES)
         self._layouts = Layouts()
+        self._ready = ReadyFrames(deployment, sampling_fraction, device)
         self._segment: SegmentFile | None = None
         self._next_number = 0
         self._reopen_at_s = 0.0
@@ -161,7 +163,7 @@ class SpoolWriter:
                     after = Counters(served, stored, sampled_out, self.dropped, self.labels)
                     if record.large:
                         self._write_with_large(record, keep, after)
-                    else:
+                    elif keep is not None or not self._write_ready(record, after):
                         self._write("P", self._prediction_block(record, keep, after))
                     self.stored = stored
             except OSError as error:
@@ -292,6 +294,20 @@ class SpoolWriter:
         if len(buffer) > _LARGEST_KEPT_BUFFER_BYTES:
             self._buffer = bytearray(HEADER_BYTES)
 
+    def _write_ready(self, record: RedactedRecord, after: Counters) -> bool:
+        """Write a usual record, of which all rows are stored; False: it is none, and nothing was written.
+
+        Raises:
+            OSError: it was not written, and the segment is as it was.
+        """
+        segment = self._writable_segment()
+        frame = self._ready.filled(record, after, self._clock.now_us(), segment.seed)
+        if frame is None:
+            return False
+        segment.append(frame)
+        self._appends += 1
+        return True
+
     def _writable_segment(self) -> SegmentFile:
         if self._closed:
             raise PredictionLogError("the log writer is closed", where=str(self._spool))
@@ -355,10 +371,6 @@ class SpoolWriter:
     ) -> PredictionBlock:
         raw = record.raw
         n = len(record)
-        if keep is None and not large:
-            packed = self._layouts.pack_table(record, n)
-            if packed is not None:
-                return self._block(record, keep, after, packed)
         codes: list[str] = []
         shapes: list[tuple[int, ...]] = []
         columns: list[Any] = []

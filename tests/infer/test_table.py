@@ -28,6 +28,15 @@ def test_packing_a_table_gives_the_bits_of_packing_its_columns(values: list[tupl
     assert (whole.dtype, whole.shape, whole.flags.c_contiguous) == (apart.dtype, apart.shape, True)
 
 
+@given(st.tuples(st.floats(allow_nan=True), st.floats(allow_nan=True)))
+def test_one_row_at_hand_is_packed_to_the_bits_of_its_table(row: tuple[float, float]) -> None:
+    matrix, packer = np.array([row]).T, Packer(PAIR)
+    alone = packer.pack(Table(("a", "b"), matrix, row), 1)["x"]
+    in_table = packer.pack(Table(("a", "b"), matrix), 1)["x"]
+    assert alone.tobytes() == in_table.tobytes()
+    assert (alone.dtype, alone.shape, alone.flags.writeable) == (in_table.dtype, in_table.shape, True)
+
+
 @given(st.lists(rows, min_size=1, max_size=4))
 def test_joining_tables_gives_the_rows_of_joining_columns(parts: list[list[tuple[float, float]]]) -> None:
     tables = [Block(len(part), table_of(part)) for part in parts]

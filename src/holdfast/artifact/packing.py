@@ -6,6 +6,7 @@ the path of every request. Nothing here imports more than NumPy.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import ItemsView, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -26,13 +27,17 @@ class Table(Mapping[str, Values]):
     Args:
         names: of the columns, in order.
         matrix: `[columns, rows]`, float64.
+        row: the same numbers where there is one row and they are at hand.
     """
 
-    __slots__ = ("_at", "matrix", "names")
+    __slots__ = ("_at", "matrix", "names", "row")
 
-    def __init__(self, names: tuple[str, ...], matrix: NDArray[np.float64]) -> None:
+    def __init__(
+        self, names: tuple[str, ...], matrix: NDArray[np.float64], row: tuple[float, ...] | None = None
+    ) -> None:
         self.names = names
         self.matrix = matrix
+        self.row = row
         self._at: dict[str, int] | None = None
 
     def __getitem__(self, name: str) -> Values:
@@ -134,6 +139,14 @@ def pack_inputs(
 
 def _pack_table(tensor: Tensor, dtype: np.dtype[Any], table: Table) -> NDArray[np.generic]:
     """The whole table is the whole tensor."""
+    if table.row is not None and dtype == np.float32:
+        alone: NDArray[np.float32] = np.empty((1, len(table.row)), dtype=np.float32)
+        try:
+            struct.pack_into(f"{len(table.row)}f", alone, 0, *table.row)  # type: ignore[arg-type]  # arrays are buffers
+        except OverflowError:
+            pass  # becomes infinite below
+        else:
+            return alone.reshape(1) if len(tensor.shape) == 1 else alone
     with np.errstate(over="ignore", invalid="ignore"):
         packed: NDArray[np.generic] = table.matrix.T.astype(dtype, order="C")
     return packed.reshape(len(packed)) if len(tensor.shape) == 1 else packed

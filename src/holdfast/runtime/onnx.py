@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.artifact.store import Execution
+from holdfast.runtime.bound_row import BoundRow, bound_row
 from holdfast.runtime.errors import RuntimeFailure
 from holdfast.runtime.protocol import Feeds
 from holdfast.spec.checklist import Compute
@@ -45,10 +46,14 @@ class OnnxRuntime:
         self._row_multiple = execution.row_multiple
         self._fixed_rows = 1 if execution.one_by_one else _fixed_rows(self._session)
         self._output_names = [output.name for output in self._session.get_outputs()]
+        self._bound: BoundRow | None = None
+        self._may_bind = compute is None or compute.accelerator == "none"
 
     def run(self, feeds: Feeds) -> dict[str, NDArray[Any]]:
         """See `Runtime.run`."""
         n_rows = len(next(iter(feeds.values())))
+        if n_rows == 1:
+            return self._run_one(feeds)
         if self._fixed_rows is not None:
             return self._run_fixed(feeds, n_rows, self._fixed_rows)
         short = -n_rows % self._row_multiple
@@ -61,6 +66,29 @@ class OnnxRuntime:
                 if array.ndim and len(array) == filled:
                     outputs[name] = array[:n_rows]
         return outputs
+
+    def _run_one(self, feeds: Feeds) -> dict[str, NDArray[Any]]:
+        """One row, through bound tensors where that is possible."""
+        bound = self._bound
+        missed = False
+        if bound is not None:
+            try:
+                found = bound.run(feeds)
+                if found is not None:
+                    return found
+            except Exception:  # noqa: BLE001 - a graph that fails on this row is heard in the ordinary run
+                missed = True
+        copies = (self._fixed_rows or self._row_multiple) - 1
+        outputs = self._run({name: _with_copies(array, copies) for name, array in feeds.items()})
+        if missed:
+            self._bound = None  # an output had another shape, as it may have again
+        elif bound is None and self._may_bind:
+            self._may_bind = False
+            self._bound = bound_row(self._session, feeds, outputs)
+        return {
+            name: array[:1] if array.ndim and len(array) == 1 + copies else array
+            for name, array in outputs.items()
+        }
 
     def _run(self, feeds: Feeds) -> dict[str, NDArray[Any]]:
         try:
@@ -86,6 +114,8 @@ class OnnxRuntime:
 
     def close(self) -> None:
         """See `Runtime.close`."""
+        self._bound = None
+        self._may_bind = False
         del self._session
 
 

@@ -85,9 +85,12 @@ def numpy_dtype(dtype: Dtype) -> np.dtype[Any]:
     return _NUMPY_DTYPE[dtype]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
-    """What a model said of N rows. Its repr shows no value."""
+    """What a model said of N rows. Its repr shows no value.
+
+    Not frozen, as one is made per batch and that would take three times as long.
+    """
 
     prediction: Values = field(repr=False)
     """Class names or numbers, N values; empty for a `tensor` task."""

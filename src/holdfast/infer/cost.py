@@ -31,22 +31,29 @@ class RunCost:
         A run far slower than expected counts as three times the expected: on a busy machine a thread is put
         aside now and then, which says nothing about the model; one that became slower is slow again.
         """
-        if self._w > _FEW_RUNS:
-            seconds = min(seconds, 3.0 * self.seconds(rows) + _NOISE_S)
-        self._w = self._w * _FORGET + 1.0
-        self._sn = self._sn * _FORGET + rows
-        self._nn = self._nn * _FORGET + rows * rows
-        self._st = self._st * _FORGET + seconds
-        self._nt = self._nt * _FORGET + rows * seconds
-        mean_rows = self._sn / self._w
-        mean_s = self._st / self._w
-        variance = self._nn / self._w - mean_rows * mean_rows
-        if variance > _LEAST_SPREAD * mean_rows * mean_rows:
-            slope = (self._nt / self._w - mean_rows * mean_s) / variance
-            self.per_row_s = min(max(slope, 0.0), mean_s / mean_rows)
-        elif self.per_row_s == 0.0:
-            self.per_row_s = mean_s / (2 * mean_rows)
-        self.fixed_s = max(mean_s - self.per_row_s * mean_rows, 0.0)
+        weight, per_row_s = (
+            self._w,
+            self.per_row_s,
+        )  # each attribute is read and written once: it is a hot path
+        if weight > _FEW_RUNS:
+            most_s = 3.0 * (self.fixed_s + per_row_s * rows) + _NOISE_S
+            seconds = min(seconds, most_s)
+        self._w = weight = weight * _FORGET + 1.0
+        self._sn = rows_sum = self._sn * _FORGET + rows
+        self._nn = squares = self._nn * _FORGET + rows * rows
+        self._st = seconds_sum = self._st * _FORGET + seconds
+        self._nt = products = self._nt * _FORGET + rows * seconds
+        mean_rows = rows_sum / weight
+        mean_s = seconds_sum / weight
+        square = mean_rows * mean_rows
+        variance = squares / weight - square
+        if variance > _LEAST_SPREAD * square:
+            slope = (products / weight - mean_rows * mean_s) / variance
+            self.per_row_s = per_row_s = min(max(slope, 0.0), mean_s / mean_rows)
+        elif per_row_s == 0.0:
+            self.per_row_s = per_row_s = mean_s / (2 * mean_rows)
+        fixed_s = mean_s - per_row_s * mean_rows
+        self.fixed_s = max(0.0, fixed_s)
 
     def seconds(self, rows: int) -> float:
         """Expected seconds of one run of that many rows."""

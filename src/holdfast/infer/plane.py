@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,9 @@ SHADOW_ARM = "shadow"
 """Of copies that a challenger answered and no caller saw; their ids are those of the rows copied."""
 PINNED_ARM = "pinned"
 """Of rows whose caller asked by name for a version that is not the champion."""
+
+
+_NONE: Final[dict[str, Any]] = {}
 
 
 class AnsweredBatch:
@@ -124,10 +127,11 @@ class DataPlane:
         started = time.monotonic()
         answer = model.predict(block.columns, block.rows)
         rows = block.rows
-        made = new_prediction_ids(rows if block.ids is None else block.ids.count(None), self._clock)
-        ids: Sequence[str] = made
-        if block.ids is not None:
-            fresh = iter(made)
+        ids: Sequence[str]
+        if block.ids is None:
+            ids = new_prediction_ids(rows, self._clock)
+        else:
+            fresh = iter(new_prediction_ids(block.ids.count(None), self._clock))
             ids = [next(fresh) if one is None else one for one in block.ids]
         batch = AnsweredBatch(model, answer, ids, rows)
         batch.block = block
@@ -150,11 +154,11 @@ class DataPlane:
                     for own, arrived in zip(block.times_us, arrived_us, strict=True)
                 ]
             inputs: Mapping[str, Values] = block.columns
-            large: Mapping[str, NDArray[np.generic]] = {}
-            features: Mapping[str, Mapping[str, Values]] = {}
+            large: Mapping[str, NDArray[np.generic]] = _NONE
+            features: Mapping[str, Mapping[str, Values]] = _NONE
             if model.large_kinds and self._large is not None:
                 inputs, large, features = set_apart(inputs, model.large_kinds, self._large)
-            tensor_task = model.signature.task == "tensor"
+            outputs = dict(answer.outputs) if model.signature.task == "tensor" else _NONE
             record = PredictionRecord(
                 model_version=model.version,
                 arm=arm,
@@ -166,7 +170,7 @@ class DataPlane:
                 prediction=answer.prediction,
                 probabilities=answer.probabilities,
                 score=model.score(answer),
-                outputs=dict(answer.outputs) if tensor_task else {},
+                outputs=outputs,
                 large=large,
                 features=features,
             )

@@ -376,10 +376,10 @@ class TurnBatcher:
                         job.failed(
                             ModelFailedError("the answer could not be written", received=type(error).__name__)
                         )
+            now_s = time.monotonic()
             if isinstance(outcome, AnsweredBatch):
-                ended_s = time.monotonic()
                 of_version = counts.batch(
-                    lane.version, outcome.rows, lane.model.last_run_s, outcome.record_s, ended_s - deliver_s
+                    lane.version, outcome.rows, lane.model.last_run_s, outcome.record_s, now_s - deliver_s
                 )
                 if lane.copier is not None:
                     lane.copier.offer(outcome)
@@ -390,7 +390,6 @@ class TurnBatcher:
                     of_version.queue_s.observe_all(np.maximum(began_s - arrived_s, 0.0))
             else:
                 counts.failure(lane.version)
-        now_s = time.monotonic()
         lane.cost.observe(rows, now_s - began_s)
         if now_s - outcomes[0][0][0].arrived_s > self._promised_s:
             self._target_s = max(self._target_s * _LATER, self._promised_s * _LEAST_SHARE)
@@ -420,6 +419,11 @@ class TurnBatcher:
 
 def assemble(codec: RecordCodec, jobs: Sequence[Job]) -> Block:
     """The rows of all jobs as one block; records that stand side by side are converted together."""
+    if len(jobs) == 1:  # what a service does that is not busy
+        alone = jobs[0]
+        if alone.block is not None:
+            return alone.block
+        return codec.block(alone.records or [])
     blocks: list[Block] = []
     records: list[Any] = []
     for job in jobs:

@@ -41,6 +41,7 @@ class AnswerEncoder:
         if signature.task in {"binary", "multiclass"} and signature.classes:
             fields += [("probabilities", Any)]
             self._rows = self._class_rows
+        self._of_classes = self._rows == self._class_rows
         self._scored = signature.task == "binary" and bool(signature.classes)
         if self._scored:
             fields += [("score", float | None)]
@@ -67,7 +68,7 @@ class AnswerEncoder:
     def one(self, batch: AnsweredBatch, row: int) -> bytes:
         """The JSON object of one row."""
         if batch.rows == 1:
-            return self._encode(next(iter(self._rows(batch, 0, 1))))
+            return self._encode(self._alone(batch))
         start = row - row % _PIECE_ROWS
         if batch is not self._piece_of or start != self._piece_start:
             rows = self._rows(batch, start, min(start + _PIECE_ROWS, batch.rows))
@@ -79,6 +80,18 @@ class AnswerEncoder:
     def many(self, batch: AnsweredBatch, start: int, rows: int) -> bytes:
         """The JSON list of `rows` rows from `start`."""
         return self._encode(list(self._rows(batch, start, start + rows)))
+
+    def _alone(self, batch: AnsweredBatch) -> Any:
+        """The only row of a batch."""
+        given = batch.answer.probabilities
+        if given is None or not self._of_classes:
+            return next(iter(self._rows(batch, 0, 1)))
+        chances = given[0].tolist()
+        probabilities, prediction = self._probabilities(*chances), batch.predictions[0]
+        if self._scored:
+            score = chances[self._positive]
+            return self._answer(batch.ids[0], prediction, probabilities, score, self._version)
+        return self._answer(batch.ids[0], prediction, probabilities, self._version)
 
     def _class_rows(self, batch: AnsweredBatch, start: int, stop: int) -> Iterable[Any]:
         columns: list[Iterable[Any]] = [batch.ids[start:stop], batch.predictions[start:stop]]

@@ -177,10 +177,16 @@ class ServiceCounts(msgspec.Struct):
         """Count one run and what followed it; the counts of its version, for what is per request."""
         counts = self.version(version)
         counts.rows += rows
-        counts.batch_rows.observe(rows)
-        counts.run_s.observe(run_s)
-        counts.record_s.observe(record_s)
-        counts.encode_s.observe(encode_s)
+        sizes = counts.batch_rows
+        sizes.counts[bisect_left(BATCH_EDGES_ROWS, rows)] += 1
+        sizes.total += rows
+        for stage, seconds in (
+            (counts.run_s, run_s),
+            (counts.record_s, record_s),
+            (counts.encode_s, encode_s),
+        ):
+            stage.counts[bisect_left(STAGE_EDGES_S, seconds)] += 1
+            stage.total += seconds
         return counts
 
     def failure(self, version: str) -> None:

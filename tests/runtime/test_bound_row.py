@@ -119,3 +119,25 @@ def test_threads_that_meet_get_their_own_answers() -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+@pytest.mark.parametrize("row_multiple", [1, 2])
+def test_a_row_of_numbers_has_the_bits_of_the_row_as_an_array(row_multiple: int) -> None:
+    runtime = opened(linear(20, np.float32, "Sigmoid"), row_multiple=row_multiple)
+    rows = np.random.default_rng(3).normal(size=(50, 20))
+    rows[7, 3], rows[8, 4], rows[9, 5] = np.nan, np.inf, -1e39
+    assert runtime.run_row(tuple(rows[0].tolist())) is None  # nothing is bound yet
+    with np.errstate(over="ignore"):
+        wanted = [runtime.run({"x": row.reshape(1, 20).astype(np.float32)}) for row in rows]
+    found = [runtime.run_row(tuple(row.tolist())) for row in rows]
+    assert [one["y"].tobytes() for one in found if one] == [one["y"].tobytes() for one in wanted]
+    assert runtime.run_row((1.0,) * 19) is None
+    runtime.close()
+    assert runtime.run_row((1.0,) * 20) is None
+
+
+def test_a_row_of_numbers_is_not_for_a_graph_of_another_type() -> None:
+    runtime = opened(linear(20, np.float64))
+    runtime.run({"x": np.zeros((1, 20))})
+    assert runtime._bound is not None
+    assert runtime.run_row((1.0,) * 20) is None

@@ -27,18 +27,29 @@ class Table(Mapping[str, Values]):
     Args:
         names: of the columns, in order.
         matrix: `[columns, rows]`, float64.
-        row: the same numbers where there is one row and they are at hand.
+        row: the only row's numbers, where they are at hand; `matrix` may be None then, and is made when it is
+            asked for.
     """
 
-    __slots__ = ("_at", "matrix", "names", "row")
+    __slots__ = ("_at", "_matrix", "names", "row")
 
     def __init__(
-        self, names: tuple[str, ...], matrix: NDArray[np.float64], row: tuple[float, ...] | None = None
+        self,
+        names: tuple[str, ...],
+        matrix: NDArray[np.float64] | None,
+        row: tuple[float, ...] | None = None,
     ) -> None:
         self.names = names
-        self.matrix = matrix
+        self._matrix = matrix
         self.row = row
         self._at: dict[str, int] | None = None
+
+    @property
+    def matrix(self) -> NDArray[np.float64]:
+        """`[columns, rows]`."""
+        if self._matrix is None:
+            self._matrix = np.array([self.row or ()], dtype=np.float64).T
+        return self._matrix
 
     def __getitem__(self, name: str) -> Values:
         if self._at is None:
@@ -144,12 +155,9 @@ def _pack_table(tensor: Tensor, dtype: np.dtype[Any], table: Table) -> NDArray[n
     """The whole table is the whole tensor."""
     if table.row is not None and dtype == np.float32:
         alone: NDArray[np.float32] = np.empty((1, len(table.row)), dtype=np.float32)
-        try:
-            struct.pack_into(f"{len(table.row)}f", alone, 0, *table.row)  # type: ignore[arg-type]  # arrays are buffers
-        except OverflowError:
-            pass  # becomes infinite below
-        else:
-            return alone.reshape(1) if len(tensor.shape) == 1 else alone
+        # As of arrays, what is too large becomes infinite.
+        struct.pack_into(f"{len(table.row)}f", alone, 0, *table.row)  # type: ignore[arg-type]  # arrays are buffers
+        return alone.reshape(1) if len(tensor.shape) == 1 else alone
     with np.errstate(over="ignore", invalid="ignore"):
         packed: NDArray[np.generic] = table.matrix.T.astype(dtype, order="C")
     return packed.reshape(len(packed)) if len(tensor.shape) == 1 else packed

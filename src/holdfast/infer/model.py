@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.artifact.packing import Answer, OutputReader, Packer
+from holdfast.artifact.packing import Answer, OutputReader, Packer, Table
 from holdfast.artifact.signature import Column, Kind, Signature
 from holdfast.infer.budget import DEFAULT_BUDGET_BYTES, MOST_ROWS, Measured, measure, rows_in_memory
 from holdfast.infer.cost import RunCost
@@ -18,6 +18,7 @@ from holdfast.infer.errors import ModelFailedError
 from holdfast.infer.large_inputs import LARGE_KINDS
 from holdfast.infer.validation import as_values, check_columns
 from holdfast.privacy.record import Values
+from holdfast.runtime.protocol import RowRuntime
 
 if TYPE_CHECKING:
     from holdfast.runtime import Runtime
@@ -72,6 +73,13 @@ class LoadedModel:
         if signature.task == "binary" and signature.positive_class in signature.classes:
             self._positive = signature.classes.index(signature.positive_class)
         self._packer = Packer(signature)
+        self._run_row: Callable[[tuple[float, ...]], dict[str, NDArray[Any]] | None] | None = None
+        """Where a row of plain numbers is the graph's only input."""
+        self._row_names: tuple[str, ...] = ()
+        only = signature.inputs[0]
+        if len(signature.inputs) == 1 and only.dtype == "float32" and len(only.shape) == 2:
+            self._row_names = tuple(only.columns)
+            self._run_row = runtime.run_row if isinstance(runtime, RowRuntime) else None
         self._reader = OutputReader(signature)
 
     def predict(self, columns: Mapping[str, Values], rows: int) -> Answer:
@@ -84,7 +92,12 @@ class LoadedModel:
             return self._predict_in_pieces(columns, rows)
         started = time.perf_counter()
         try:
-            answer = self._reader.read(self._runtime.run(self._packer.pack(columns, rows)))
+            outputs = None
+            if self._run_row is not None and type(columns) is Table and columns.row is not None:
+                outputs = self._run_row(columns.row) if columns.names == self._row_names else None
+            if outputs is None:
+                outputs = self._runtime.run(self._packer.pack(columns, rows))
+            answer = self._reader.read(outputs)
         except Exception as error:
             # Whatever a model raises is the model's, and must not end the worker.
             raise ModelFailedError(

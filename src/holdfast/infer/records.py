@@ -171,13 +171,12 @@ class RecordCodec:
         """One record of plain numbers: what a service that is not busy has most of."""
         count = self._column_count
         row = values[:count]
-        table = np.frombuffer(struct.pack(f"{count}d", *row), np.float64).reshape(count, 1)
         given = values[self._id_at]
         ids = None if given is None else [None if given == "" else str(given)]
         context: dict[str, Values] = (
             {name: (values[at],) for name, at in self._context} if self._context else {}
         )
-        return Block(1, Table(self._names, table, row), ids, None, context)
+        return Block(1, Table(self._names, None, row), ids, None, context)
 
 
 def _matrix(columns: Sequence[Sequence[float]], count: int, rows: int) -> NDArray[np.float64]:

@@ -55,7 +55,7 @@ class ReadyFrames:
         self._deployment = deployment
         self._sampling_fraction = sampling_fraction
         self._device = device
-        self._frames: dict[Any, _Frame] = {}
+        self._frames: dict[Any, _Frame | _Row] = {}
         self._bytes = 0
 
     def filled(
@@ -83,8 +83,9 @@ class ReadyFrames:
         ):
             return None
         rows = len(raw.prediction_ids)
-        if table.matrix.shape != (len(table.names), rows):
-            raise ValueError(f"{rows} values per column are needed, not {table.matrix.shape}")
+        shape = table.matrix.shape if table.row is None else (len(table.row), 1)
+        if shape != (len(table.names), rows):
+            raise ValueError(f"{rows} values per column are needed, not {shape}")
         prediction, score, probabilities = raw.prediction, raw.score, raw.probabilities
         if type(prediction) is not np.ndarray or (score is not None and type(score) is not np.ndarray):
             return None
@@ -100,13 +101,13 @@ class ReadyFrames:
         )
         frame = self._frames.get(key)
         if frame is None:
-            answers = None if table.matrix.size > _MOST_NUMBERS else _answers(raw, rows)
+            answers = None if shape[0] * rows > _MOST_NUMBERS else _answers(raw, rows)
             if answers is None:
                 return None
             frame = self._keep(key, self._made(table.names, raw, rows, answers))
         return frame.fill(record, after, logged_at_us, seed)
 
-    def _keep(self, key: Any, frame: _Frame) -> _Frame:
+    def _keep(self, key: Any, frame: _Frame | _Row) -> _Frame | _Row:
         self._bytes += len(frame.buffer)
         if self._bytes > _MOST_BYTES:
             self._frames.clear()
@@ -120,7 +121,7 @@ class ReadyFrames:
         raw: PredictionRecord,
         rows: int,
         answers: Sequence[tuple[str, str, NDArray[Any]]],
-    ) -> _Frame:
+    ) -> _Frame | _Row:
         layout = [ColumnLayout(f"input_{name}", TABLE_CODE) for name in names]
         layout += [ColumnLayout(name, code, values.shape[1:]) for name, code, values in answers]
         constants = (
@@ -131,21 +132,81 @@ class ReadyFrames:
             self._device,
             encode_layout(layout),
         )
-        return _Frame(rows, len(names), b"".join(map(ENCODER.encode, constants)), answers)
+        encoded = b"".join(map(ENCODER.encode, constants))
+        return _Frame(rows, len(names), encoded, answers) if rows > 1 else _Row(len(names), encoded, answers)
+
+
+def _seal_over(buffer: bytearray) -> tuple[memoryview, bytes]:
+    """Seal a new frame; what `seal_again` needs of it."""
+    seal(buffer, "P", 0)
+    payload = memoryview(buffer)[HEADER_BYTES:]
+    return payload, checked_start("P", len(payload))
+
+
+class _Row:
+    """The frame of one row, all of which is written by two calls."""
+
+    __slots__ = ("_cells", "_checked", "_first_answer", "_head", "_payload", "_put", "_put_at", "buffer")
+
+    def __init__(
+        self, columns: int, constants: bytes, answers: Sequence[tuple[str, str, NDArray[Any]]]
+    ) -> None:
+        one, nil, number_head = ENCODER.encode(1), b"\xc0", binary_head(8)
+        before = constants + array_head(1) + _ID_HEAD
+        between = nil + nil + array_head(columns + len(answers))  # neither subject nor consent
+        self._head = struct.Struct(f">BB{'BQ' * 5}{len(one)}sBQ")
+        form = f"<{len(before)}s{_ID_CHARACTERS}s2sq2sq{len(between)}s" + "2sd" * columns
+        cells: list[Any] = [before, b"", number_head, 0, number_head, 0, between]
+        cells += [number_head, 0.0] * columns
+        self._first_answer = len(cells) + 1
+        for *_, values in answers:
+            head = binary_head(values.nbytes)
+            form += f"{len(head)}s{values.nbytes}s"
+            cells += [head, b""]
+        tail = struct.Struct(form)
+        self._cells = cells
+        self._put = tail.pack_into
+        self._put_at = HEADER_BYTES + self._head.size
+        self.buffer = bytearray(self._put_at + tail.size)
+        self._payload, self._checked = _seal_over(self.buffer)
+
+    def fill(self, record: RedactedRecord, after: Counters, logged_at_us: int, seed: int) -> bytearray | None:
+        """The frame with this record in it; None: not all of it has the usual form."""
+        raw, buffer, cells, table = record.raw, self.buffer, self._cells, record.inputs
+        text = raw.prediction_ids[0]
+        if len(text) != _ID_CHARACTERS or not text.isascii():
+            return None
+        cells[1], cells[3], cells[5] = text.encode(), raw.times_us[0], raw.latency_us[0]
+        at = self._first_answer
+        cells[8:at:2] = table.matrix[:, 0].tolist() if table.row is None else table.row  # type: ignore[attr-defined]  # a table
+        for values in (raw.prediction, raw.score, raw.probabilities):
+            if values is not None:
+                cells[at] = values.tobytes()  # type: ignore[union-attr]  # arrays, as was checked
+                at += 2
+        try:
+            self._put(buffer, self._put_at, *cells)
+        except struct.error:  # a time beyond 64 bits
+            return None
+        self._head.pack_into(
+            buffer, HEADER_BYTES, _FIELDS, _FIVE, _WIDE, after.served, _WIDE, after.stored,
+            _WIDE, after.sampled_out, _WIDE, after.dropped, _WIDE, after.labels,
+            b"\x01", _WIDE, logged_at_us,
+        )  # fmt: skip
+        seal_again(buffer, self._payload, self._checked, seed)
+        return buffer
 
 
 class _Frame:
-    """One, with the places in it where values go."""
+    """The frame of several rows, with the places in it where values go."""
 
     __slots__ = (
-        "_answers", "_checked", "_head", "_id_at", "_ids", "_latency", "_numbers", "_payload", "_rows",
-        "_rows_field", "_times", "buffer",
+        "_answers", "_checked", "_head", "_ids", "_latency", "_numbers", "_payload", "_rows_field", "_times",
+        "buffer",
     )  # fmt: skip
 
     def __init__(
         self, rows: int, columns: int, constants: bytes, answers: Sequence[tuple[str, str, NDArray[Any]]]
     ) -> None:
-        self._rows = rows
         self._rows_field = ENCODER.encode(rows)
         self._head = struct.Struct(f">BB{'BQ' * 5}{len(self._rows_field)}sBQ")
         nil = b"\xc0"
@@ -167,11 +228,8 @@ class _Frame:
             parts.append(binary_head(one.nbytes))
             leave(one.nbytes)
         self.buffer = buffer = bytearray(b"".join(parts))
-        seal(buffer, "P", 0)
-        self._payload = memoryview(buffer)[HEADER_BYTES:]
-        self._checked = checked_start("P", len(self._payload))
+        self._payload, self._checked = _seal_over(buffer)
         ids, times, latency, numbers, *others = places
-        self._id_at = ids + len(_ID_HEAD)
         self._ids = _cells(buffer, ids, rows, _ID_HEAD, (f"S{_ID_CHARACTERS}", ()))
         self._times: NDArray[np.int64] = np.ndarray(rows, "<i8", buffer, times)
         self._latency: NDArray[np.int64] = np.ndarray(rows, "<i8", buffer, latency)
@@ -183,25 +241,16 @@ class _Frame:
 
     def fill(self, record: RedactedRecord, after: Counters, logged_at_us: int, seed: int) -> bytearray | None:
         """The frame with this record in it; None: not all of it has the usual form."""
-        raw, rows, buffer = record.raw, self._rows, self.buffer
+        raw, buffer = record.raw, self.buffer
         ids = raw.prediction_ids
-        if rows == 1:
-            text = ids[0]
-            if len(text) != _ID_CHARACTERS or not text.isascii():
-                return None
-            buffer[self._id_at : self._id_at + _ID_CHARACTERS] = text.encode()
-        else:
-            text = "".join(ids)
-            if not text.isascii() or set(map(len, ids)) != _USUAL_LENGTHS:
-                return None
-            self._ids[...] = np.frombuffer(text.encode(), self._ids.dtype)
+        text = "".join(ids)
+        if not text.isascii() or set(map(len, ids)) != _USUAL_LENGTHS:
+            return None
         try:
-            if rows == 1:
-                self._times[0], self._latency[0] = raw.times_us[0], raw.latency_us[0]
-            else:
-                self._times[...], self._latency[...] = raw.times_us, raw.latency_us
+            self._times[...], self._latency[...] = raw.times_us, raw.latency_us
         except OverflowError:
             return None
+        self._ids[...] = np.frombuffer(text.encode(), self._ids.dtype)
         self._head.pack_into(
             buffer, HEADER_BYTES, _FIELDS, _FIVE, _WIDE, after.served, _WIDE, after.stored,
             _WIDE, after.sampled_out, _WIDE, after.dropped, _WIDE, after.labels,
@@ -227,7 +276,7 @@ def _cells(
 
 
 def _answers(raw: PredictionRecord, rows: int) -> list[tuple[str, str, NDArray[Any]]] | None:
-    """Names, codes and arrays of what the model said; None: not all of it is plain numbers.
+    """Names, codes and arrays of what the model said; None: not all of it is plain numbers of this machine.
 
     Raises:
         ValueError: one has another number of rows.
@@ -242,7 +291,11 @@ def _answers(raw: PredictionRecord, rows: int) -> list[tuple[str, str, NDArray[A
             continue
         if len(values) != rows:
             raise ValueError(f"{name}: {rows} values are needed, not {len(values)}")
-        if not isinstance(values, np.ndarray) or not (code := raw_code(values.dtype)):
+        if (
+            not isinstance(values, np.ndarray)
+            or values.dtype.str[0] == ">"
+            or not (code := raw_code(values.dtype))
+        ):
             return None
         found.append((name, code, values))
     return found

@@ -3,6 +3,6 @@
 from holdfast.runtime.errors import ParityError, RuntimeFailure
 from holdfast.runtime.opening import open_runtime
 from holdfast.runtime.parity import Parity, check_parity
-from holdfast.runtime.protocol import Runtime
+from holdfast.runtime.protocol import RowRuntime, Runtime
 
-__all__ = ["Parity", "ParityError", "Runtime", "RuntimeFailure", "check_parity", "open_runtime"]
+__all__ = ["Parity", "ParityError", "RowRuntime", "Runtime", "RuntimeFailure", "check_parity", "open_runtime"]

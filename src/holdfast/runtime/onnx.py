@@ -67,6 +67,16 @@ class OnnxRuntime:
                     outputs[name] = array[:n_rows]
         return outputs
 
+    def run_row(self, row: tuple[float, ...]) -> dict[str, NDArray[Any]] | None:
+        """See `RowRuntime.run_row`."""
+        bound = self._bound
+        if bound is None:
+            return None
+        try:
+            return bound.run_row(row)
+        except Exception:  # noqa: BLE001 - the ordinary run that follows says why
+            return None
+
     def _run_one(self, feeds: Feeds) -> dict[str, NDArray[Any]]:
         """One row, through bound tensors where that is possible."""
         bound = self._bound

@@ -221,6 +221,9 @@ class V2Codec:
             return None
         if raw is not None:
             array = read_tensor(tensor.dtype, raw, shape, "$.inputs[0] (binary)")
+            if shape[0] == 1:
+                row = tuple(array[0].tolist())
+                return None if math.isnan(sum(row)) else Block(1, Table(tensor.columns, None, row))
             flat_array = array.ravel()
             with np.errstate(over="ignore", invalid="ignore"):
                 squares = flat_array.dot(flat_array)
@@ -234,6 +237,8 @@ class V2Codec:
                 return None
             if flat is None or len(flat) != shape[0] * shape[1]:
                 return None
+            if shape[0] == 1:
+                return Block(1, Table(tensor.columns, None, tuple(flat)))
             array = np.array(flat, dtype=np.float64).reshape(shape)
         return Block(shape[0], Table(tensor.columns, array.T.astype(np.float64, order="C")))
 

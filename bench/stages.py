@@ -126,6 +126,7 @@ async def stages(folder: Path, requests: int, body: bytes) -> dict[str, float]:
         for _ in range(requests):
             service.predict(body, sink)
         service.batcher._turn()
+        service.batcher._settle_last()
 
     service.batcher._scheduled = True  # the turn is called by hand
     found["body to answer (all above and counting)"] = fastest_us(turn)

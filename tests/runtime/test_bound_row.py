@@ -24,6 +24,10 @@ def tensor(name: str, element: int, *sizes: int | str | None) -> Any:
     return helper.make_tensor_value_info(name, element, list(sizes))
 
 
+def is_bound(runtime: OnnxRuntime) -> bool:
+    return runtime._bound is not None
+
+
 def rows_of(runtime: OnnxRuntime, rows: Any, name: str = "x") -> list[dict[str, Any]]:
     return [runtime.run({name: rows[i : i + 1]}) for i in range(len(rows))]
 
@@ -34,10 +38,10 @@ def test_every_row_alone_has_the_bits_of_an_ordinary_run(dtype: type, execution:
     model = linear(20, dtype, "Sigmoid")
     bound, ordinary = opened(model, **execution), opened(model, **execution)
     ordinary._may_bind = False
-    rows = np.random.default_rng(3).normal(size=(50, 20)).astype(dtype)
+    rows: Any = np.random.default_rng(3).normal(size=(50, 20)).astype(dtype)
     found, wanted = rows_of(bound, rows), rows_of(ordinary, rows)
-    assert bound._bound is not None
-    assert ordinary._bound is None
+    assert is_bound(bound)
+    assert not is_bound(ordinary)
     assert [one["y"].tobytes() for one in found] == [one["y"].tobytes() for one in wanted]
     assert found[0]["y"].shape == wanted[0]["y"].shape == (1, 3)
 
@@ -55,7 +59,7 @@ def test_a_row_of_another_shape_is_run_all_the_same() -> None:
     for size in (3, 3, 5, 3):
         row = np.arange(size, dtype=np.float32).reshape(1, size)
         assert runtime.run({"x": row})["y"].tolist() == [[size - 1]]
-    assert runtime._bound is not None
+    assert is_bound(runtime)
 
 
 def test_an_output_whose_shape_follows_the_values_is_found_out_and_never_bound_again() -> None:
@@ -69,11 +73,11 @@ def test_an_output_whose_shape_follows_the_values_is_found_out_and_never_bound_a
     model = graph(nodes, [tensor("x", TensorProto.FLOAT, 1, 3)], [tensor("y", TensorProto.FLOAT, 1, None)])
     runtime = opened(model)
     assert runtime.run({"x": np.array([[1, 0, 0]], dtype=np.float32)})["y"].tolist() == [[1.0]]
-    assert runtime._bound is not None
+    assert is_bound(runtime)
     assert runtime.run({"x": np.array([[1, 2, 0]], dtype=np.float32)})["y"].tolist() == [[1.0, 2.0]]
-    assert runtime._bound is None
+    assert not is_bound(runtime)
     assert runtime.run({"x": np.array([[0, 0, 5]], dtype=np.float32)})["y"].tolist() == [[5.0]]
-    assert runtime._bound is None
+    assert not is_bound(runtime)
 
 
 def test_text_is_not_bound() -> None:
@@ -81,7 +85,7 @@ def test_text_is_not_bound() -> None:
     runtime = opened(graph([helper.make_node("Identity", ["x"], ["y"])], [x], [y]))
     row = np.array([["a"]], dtype=object)
     assert [runtime.run({"x": row})["y"].tolist() for _ in range(3)] == [[["a"]]] * 3
-    assert runtime._bound is None
+    assert not is_bound(runtime)
 
 
 def test_a_graph_that_fails_on_a_row_says_so_and_answers_the_next() -> None:
@@ -100,7 +104,7 @@ def test_a_graph_that_fails_on_a_row_says_so_and_answers_the_next() -> None:
         else:
             with pytest.raises(RuntimeFailure):
                 runtime.run({"x": row})
-    assert runtime._bound is not None
+    assert is_bound(runtime)
 
 
 def test_threads_that_meet_get_their_own_answers() -> None:
@@ -139,5 +143,5 @@ def test_a_row_of_numbers_has_the_bits_of_the_row_as_an_array(row_multiple: int)
 def test_a_row_of_numbers_is_not_for_a_graph_of_another_type() -> None:
     runtime = opened(linear(20, np.float64))
     runtime.run({"x": np.zeros((1, 20))})
-    assert runtime._bound is not None
+    assert is_bound(runtime)
     assert runtime.run_row((1.0,) * 20) is None

@@ -102,7 +102,8 @@ class DataPlane:
         self.labels = None if writer is None else LabelDoor(writer)
         self._redactor = redactor
         self._clock = clock
-        self._synced = synced and writer is not None
+        self.syncs = synced and writer is not None
+        """Whether `sync` waits for the disk."""
 
     def answer(
         self,
@@ -177,11 +178,6 @@ class DataPlane:
             self.writer.append(self._redactor.redact(record))
             batch.record_s = time.monotonic() - ended
         return batch
-
-    @property
-    def syncs(self) -> bool:
-        """Whether `sync` waits for the disk."""
-        return self._synced
 
     def sync(self) -> None:
         """With durability "synced", block until all that was answered is on the disk. Else do nothing.

@@ -166,6 +166,8 @@ class TurnBatcher:
         self._idle = asyncio.Event()
         self._idle.set()
         self._closed = False
+        self._unsettled: tuple[Lane, list[_Outcome], float, float, float] | None = None
+        """The last batch, where it was answered and not yet counted."""
         self.queued_rows = 0
 
     def open_lane(self, lane: Lane) -> None:
@@ -265,19 +267,25 @@ class TurnBatcher:
 
     def _turn(self) -> None:
         self._scheduled = False
-        began_s = time.monotonic()
+        now_s = time.monotonic()
+        until_s = now_s + TURN_S
         for lane in tuple(self._lanes):
             while lane.pending and self._running is None:
-                jobs, rows = self._take(lane, time.monotonic())
+                jobs, rows = self._take(lane, now_s)
                 if not jobs:
                     continue
-                expected_s = lane.model.cost.seconds(rows)
-                if expected_s > INLINE_RUN_S or self._plane.syncs:
+                if self._plane.syncs or lane.model.cost.seconds(rows) > INLINE_RUN_S:
                     self._start_in_thread(lane, jobs, lane.seconds(rows))
                     return
-                run_began_s = time.monotonic()
-                self._deliver(lane, self._attempt(lane, jobs), began_s=run_began_s, rows=rows)
-                if time.monotonic() - began_s > TURN_S:
+                run_began_s = now_s
+                outcomes = self._attempt(lane, jobs)
+                if len(jobs) == 1 and not self.queued_rows:  # whoever is alone need not wait for the books
+                    self._loop.call_soon(self._settle_last)  # first in line, before who is told now
+                    self._unsettled = (lane, outcomes, run_began_s, *self._hand_over(outcomes))
+                    return
+                answered_s, now_s = self._hand_over(outcomes)
+                self._settle(lane, outcomes, run_began_s, answered_s, now_s)
+                if now_s > until_s:
                     self._reschedule()
                     return
 
@@ -289,13 +297,20 @@ class TurnBatcher:
 
     def _take(self, lane: Lane, now_s: float) -> tuple[list[Job], int]:
         """The next batch: jobs in order of arrival, of one shape, as many as fit."""
+        self._crowded = None
+        pending = lane.pending
+        if len(pending) == 1 and not pending[0].cancelled and pending[0].patience_s is None:
+            job = pending[0]
+            if now_s - job.arrived_s <= self._deadline_s:  # the usual case of a service that is not busy
+                pending.popleft()
+                lane.rows -= job.rows
+                self.queued_rows -= job.rows
+                return [job], job.rows
         cost = lane.model.cost
         longest_s = max(self._batch_s, _FIXED_PARTS * cost.fixed_s)
         limit = min(cost.rows_within(longest_s), lane.model.most_rows)
         jobs: list[Job] = []
         rows = 0
-        pending = lane.pending
-        self._crowded = None
         while pending:
             job = pending[0]
             if jobs and (rows + job.rows > limit or job.shape != jobs[0].shape):
@@ -320,18 +335,17 @@ class TurnBatcher:
         self._idle.clear()
         began_s = time.monotonic()
         self._running_until_s = began_s + expected_s
-        rows = sum(job.rows for job in jobs)
 
         def work() -> None:
             outcomes = self._attempt(lane, jobs)
             with contextlib.suppress(RuntimeError):  # the loop was closed by force
-                self._loop.call_soon_threadsafe(self._end_in_thread, lane, outcomes, began_s, rows)
+                self._loop.call_soon_threadsafe(self._end_in_thread, lane, outcomes, began_s)
 
         self._thread.submit(work)
 
-    def _end_in_thread(self, lane: Lane, outcomes: list[_Outcome], began_s: float, rows: int) -> None:
+    def _end_in_thread(self, lane: Lane, outcomes: list[_Outcome], began_s: float) -> None:
         self._running = None
-        self._deliver(lane, outcomes, began_s=began_s, rows=rows)
+        self._settle(lane, outcomes, began_s, *self._hand_over(outcomes))
         self._idle.set()
         self._reschedule()
 
@@ -357,11 +371,11 @@ class TurnBatcher:
         middle = len(jobs) // 2
         return self._attempt(lane, jobs[:middle]) + self._attempt(lane, jobs[middle:])
 
-    def _deliver(self, lane: Lane, outcomes: list[_Outcome], *, began_s: float, rows: int) -> None:
-        counts = self._counts
+    def _hand_over(self, outcomes: list[_Outcome]) -> tuple[float, float]:
+        """Tell the jobs; when that began and when it ended, in monotonic seconds."""
+        began_s = time.monotonic()
         for jobs, outcome in outcomes:
             start = 0
-            deliver_s = time.monotonic()
             for job in jobs:
                 try:
                     if isinstance(outcome, AnsweredBatch):
@@ -376,10 +390,33 @@ class TurnBatcher:
                         job.failed(
                             ModelFailedError("the answer could not be written", received=type(error).__name__)
                         )
-            now_s = time.monotonic()
+        return began_s, time.monotonic()
+
+    def _settle_last(self) -> None:
+        unsettled, self._unsettled = self._unsettled, None
+        if unsettled is not None:
+            self._settle(*unsettled)
+
+    def _settle(
+        self, lane: Lane, outcomes: list[_Outcome], began_s: float, answered_s: float, ended_s: float
+    ) -> None:
+        """What follows from a batch for counts, copies and estimates.
+
+        Args:
+            lane: of the batch.
+            outcomes: of it.
+            began_s: when its run began, in monotonic seconds like the others.
+            answered_s: when its first answer was ready to be encoded.
+            ended_s: when its last one was on its way.
+        """
+        counts = self._counts
+        rows = 0
+        encode_s = (ended_s - answered_s) / len(outcomes)
+        for jobs, outcome in outcomes:
             if isinstance(outcome, AnsweredBatch):
+                rows += outcome.rows
                 of_version = counts.batch(
-                    lane.version, outcome.rows, lane.model.last_run_s, outcome.record_s, now_s - deliver_s
+                    lane.version, outcome.rows, lane.model.last_run_s, outcome.record_s, encode_s
                 )
                 if lane.copier is not None:
                     lane.copier.offer(outcome)
@@ -389,9 +426,10 @@ class TurnBatcher:
                     arrived_s = np.array([job.arrived_s for job in jobs])
                     of_version.queue_s.observe_all(np.maximum(began_s - arrived_s, 0.0))
             else:
+                rows += sum(job.rows for job in jobs)
                 counts.failure(lane.version)
-        lane.cost.observe(rows, now_s - began_s)
-        if now_s - outcomes[0][0][0].arrived_s > self._promised_s:
+        lane.cost.observe(rows, ended_s - began_s)
+        if ended_s - outcomes[0][0][0].arrived_s > self._promised_s:
             self._target_s = max(self._target_s * _LATER, self._promised_s * _LEAST_SHARE)
         elif self._target_s < self._promised_s * _TARGET_SHARE:
             self._target_s = min(self._target_s * _EARLIER, self._promised_s * _TARGET_SHARE)

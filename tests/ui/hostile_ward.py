@@ -54,7 +54,8 @@ def drawn(seed: int, days: int, shift: float = 0.0) -> tuple[Rows, np.ndarray]:
 def make_ward(folder: Path, extra: str = "") -> Deployment:
     """Two versions registered, the first of them the champion."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "holdfast.toml").write_text(CHECKLIST + extra)
+    slices = f"slices = [{json.dumps(WORD)}]\n"
+    (folder / "holdfast.toml").write_text(CHECKLIST.replace("[target]\n", slices + "[target]\n") + extra)
     deployment = Deployment.open(folder, {})
     columns, truth = drawn(1, REFERENCE_DAYS)
     at = pa.array(

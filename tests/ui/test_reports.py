@@ -113,7 +113,15 @@ def test_the_pdf_shows_evidence_quality_and_every_column_as_pictures(report: Rep
     drawn = replace(
         report,
         diagnosis=replace(report.diagnosis, stored=stored, history=history),
-        drift=Drift(stored=stored, history=history, rows=(drift_row(column, None),)),
+        drift=Drift(
+            stored=stored,
+            part=None,
+            diagnosis=diagnosis,
+            history=history,
+            rows=(drift_row(column, None),),
+            slices=(),
+            sliced_by=(),
+        ),
     )
     # Strokes of a curve: with pictures the document holds many more of Typst's drawing operators.
     assert strokes(write_pdf(drawn, tmp_path / "drawn.pdf")) > strokes(alone) + 5

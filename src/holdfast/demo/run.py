@@ -47,6 +47,7 @@ commit_interval = "250ms"
 [monitoring]
 window = "1d"
 label_delay = "5d"         # 95 of 100 labels are there by then
+slices = ["online"]        # those who buy online, and those who do not, are also judged by themselves
 """
 FAST: Final = WorldSettings(training_days=42, reference_days=42, live_days=28, per_day=1000.0)
 FULL: Final = WorldSettings(training_days=56, reference_days=56, live_days=42, per_day=3000.0, people=6000)
@@ -162,10 +163,14 @@ class _Run:
                     running.enter_context(service)
                 self.screen.serving(f"http://{service.host}:{service.port}/")
                 self._play_weeks(deployment, registry, service)
+                with self._phase("conclude", "Judging all windows and trying what could be done"):
+                    diagnosis = self._conclude(deployment, registry)
+                self.screen.judged(diagnosis)
                 with self._phase("stop", "Stopping the service"):
                     service.stop()
-            with self._phase("conclude", "Verifying the log and judging all windows"):
-                return self._conclude(deployment, registry)
+            with self._phase("verify", "Verifying the log"):
+                self._verify(deployment)
+            return diagnosis
 
     def report(self, diagnosis: Diagnosis, *, fast: bool, kept: Path | None) -> DemoReport:
         """What was found, beside what is true."""
@@ -252,7 +257,14 @@ class _Run:
         self.labels += runner.run(self.traffic.send_labels(due))
 
     def _conclude(self, deployment: Deployment, registry: Registry) -> Diagnosis:
+        """While the service still runs: its dashboard tells the end of the story."""
         from holdfast.monitor import Monitor
+        from holdfast.prediction_log import settle
+
+        settle(deployment, self.clock, timeout_s=_LOG_PATIENCE_S)
+        return Monitor(deployment, registry, self.clock, options=True).run_once()
+
+    def _verify(self, deployment: Deployment) -> None:
         from holdfast.prediction_log import PredictionLog, settle
 
         settle(deployment, self.clock)
@@ -261,7 +273,6 @@ class _Run:
         held = set(stored["prediction_id"].to_pylist())
         self.unaccounted = sum(one not in held for one in self.ids) + log.ledger().unaccounted
         self.verified = log.verify().ok
-        return Monitor(deployment, registry, self.clock).run_once()
 
     def _standing(self, day: int) -> Standing:
         latencies_ms = np.array(self.traffic.latencies_s or [0.0]) * 1000

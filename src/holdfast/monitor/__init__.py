@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from holdfast.monitor.frames import diagnose
     from holdfast.monitor.history import ColumnHistory, History, read_history
     from holdfast.monitor.service import Monitor
+    from holdfast.monitor.slice_history import (
+        SliceHistory,
+        SliceSummary,
+        read_slice,
+        read_slices,
+    )
 
 _HOMES = {
     "ColumnHistory": "history",
@@ -29,7 +35,11 @@ _HOMES = {
     "QualityChange": "diagnosis",
     "WindowEvidence": "diagnosis",
     "diagnose": "frames",
+    "SliceHistory": "slice_history",
+    "SliceSummary": "slice_history",
     "read_history": "history",
+    "read_slice": "slice_history",
+    "read_slices": "slice_history",
 }
 
 __all__ = [
@@ -42,9 +52,13 @@ __all__ = [
     "MonitorError",
     "Onset",
     "QualityChange",
+    "SliceHistory",
+    "SliceSummary",
     "WindowEvidence",
     "diagnose",
     "read_history",
+    "read_slice",
+    "read_slices",
 ]
 
 

@@ -46,6 +46,8 @@ class FeatureFinding(msgspec.Struct, frozen=True, kw_only=True):
     description: str
     since: str | None = None
     """Likeliest beginning of the change of this column, written as `Onset` is."""
+    onset: Onset | None = None
+    """The same with its interval."""
 
 
 class QualityChange(msgspec.Struct, frozen=True, kw_only=True):

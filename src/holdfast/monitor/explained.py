@@ -45,6 +45,8 @@ class ChangedRegion(msgspec.Struct, frozen=True, kw_only=True):
     """Of the rows since the onset."""
     change: Estimate
     """Of the mean truth beyond what the reference leads to expect."""
+    moved: str = ""
+    """The same in words."""
 
 
 class ClassShares(msgspec.Struct, frozen=True, kw_only=True):

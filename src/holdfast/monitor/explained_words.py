@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from holdfast.monitor.explained import ChangedRegion, ClassShares, Cost, EstimatedQuality, LossChange
+from holdfast.monitor.plain import plain
 from holdfast.monitor.rows import Task
 from holdfast.stats import Estimate
 
@@ -52,11 +53,11 @@ def region_words(names: Sequence[tuple[str, str | None]], bounds: Mapping[int, t
         elif low <= _MISSING and np.isinf(high):
             parts.append(f"{name} is known")
         elif low <= _MISSING:
-            parts.append(f"{name} up to {high:.4g}")
+            parts.append(f"{name} up to {plain(high)}")
         elif np.isinf(high):
-            parts.append(f"{name} above {low:.4g}")
+            parts.append(f"{name} above {plain(low)}")
         else:
-            parts.append(f"{name} from {low:.4g} to {high:.4g}")
+            parts.append(f"{name} from {plain(low)} to {plain(high)}")
     return " and ".join(parts) if parts else "everywhere"
 
 
@@ -104,17 +105,21 @@ def _parts(change: LossChange) -> str:
 
 
 def _where(region: ChangedRegion, task: Task) -> str:
-    change = region.change
-    what = {"binary": "positives", "multiclass": "right answers"}.get(task)
     place = "Everywhere" if not region.columns else f"Where {region.words}"
     share = "" if not region.columns else f" ({region.share:.0%} of rows)"
+    return f"{place}{share}, {moved_words(region.change, task)}."
+
+
+def moved_words(change: Estimate, task: Task) -> str:
+    """How the truth has moved in a region, in words."""
+    what = {"binary": "positives", "multiclass": "right answers"}.get(task)
     if what is None:
         moved = f"the truth is {'higher' if change.value > 0 else 'lower'}"
-        size = f"{abs(change.value):.4g}"
+        size = plain(abs(change.value))
     else:
         moved = f"{what} are {'more frequent' if change.value > 0 else 'rarer'}"
         size = f"{100 * abs(change.value):.0f} points"
-    return f"{place}{share}, {moved} than the reference leads to expect by {size}."
+    return f"{moved} than the reference leads to expect by {size}"
 
 
 def price_words(cost: Cost) -> str:

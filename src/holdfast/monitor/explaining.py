@@ -15,7 +15,7 @@ from holdfast.monitor.design import Design
 from holdfast.monitor.diagnosis import Diagnosis
 from holdfast.monitor.estimation import Estimator, beyond_range, estimate_windows, estimated_quality
 from holdfast.monitor.explained import ChangedRegion, LossChange, Multivariate, Option
-from holdfast.monitor.explained_words import explained_words, region_words, share_words
+from holdfast.monitor.explained_words import explained_words, moved_words, region_words, share_words
 from holdfast.monitor.options import option_words, tried_options
 from holdfast.monitor.profiling import WindowProfile
 from holdfast.monitor.reference import ReferenceModel
@@ -263,13 +263,19 @@ class Explainer:
             )
         except StatisticsError:
             return ()
-        chosen = [names[at] for at in inputs]
+        # A number that is 0 or 1 reads as a word does: "is 1".
+        yes_no = [bool(np.isin(spread_old[:, at], (0.0, 1.0)).all()) for at in inputs]
+        chosen = [
+            (name, "1" if both and word is None else word)
+            for (name, word), both in zip((names[at] for at in inputs), yes_no, strict=True)
+        ]
         return tuple(
             ChangedRegion(
                 words=region_words(chosen, region.bounds),
                 columns=tuple(dict.fromkeys(chosen[column][0] for column in region.bounds)),
                 share=round(region.share, 4),
                 change=_sure(region.change),
+                moved=moved_words(region.change, self.reference.task),
             )
             for region in found
         )

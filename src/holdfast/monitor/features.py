@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.monitor.plain import plain
 from holdfast.monitor.rows import ColumnValues
 from holdfast.stats import CategoryBins, Coded, Counts, NumericBins, Sums
 
@@ -171,7 +172,8 @@ def _range_name(bins: NumericBins, group: NDArray[np.intp], number: int) -> str:
     low = bins.edges[int(inside[0])]
     following = int(inside[-1]) + 1
     high = bins.edges[following] if following < len(bins.edges) else bins.maximum
-    return f"{low:.4g}" if len(inside) == 1 and len(bins.edges) <= _FEW_VALUES else f"{low:.4g} to {high:.4g}"
+    alone = len(inside) == 1 and len(bins.edges) <= _FEW_VALUES
+    return plain(low) if alone else f"{plain(low)} to {plain(high)}"
 
 
 def _as_text(value: float) -> str:

@@ -30,7 +30,7 @@ from holdfast.monitor.evidence import (
 )
 from holdfast.monitor.faults import find_fault, find_swaps
 from holdfast.monitor.features import Feature
-from holdfast.monitor.onset import first_window_of, known_by_heart, locate, shape_of, strongest_tests
+from holdfast.monitor.onset import known_by_heart, locate, onset_of_column, shape_of, strongest_tests
 from holdfast.monitor.profiling import WindowProfile
 from holdfast.monitor.reference import METRICS, ReferenceModel, quality_of
 from holdfast.monitor.repeats import emptied, repeated_windows
@@ -115,13 +115,8 @@ def judge(reference: ReferenceModel, windows: Sequence[WindowProfile], settings:
     until = len(windows) if found is None or found.end is None else found.end
     findings = _findings(reference, windows[:until], data=data, concept=concept, faults=faults)
     findings = [
-        msgspec.structs.replace(
-            found_in,
-            since=settings.show_time(
-                windows[first_window_of(found_in.name, data, concept, with_labels)].start
-            ),
-        )
-        for found_in in findings
+        _dated(one, onset_of_column(one.name, data, concept, with_labels), windows, settings)
+        for one in findings
     ]
     if again:
         findings.append(_repeats(again, settings.show_time(held[min(again)].start)))
@@ -246,11 +241,11 @@ def _kinds(
         if fault is not None:
             faults[name] = fault
     broken = [name for name in faults if name not in reference.outputs]
-    began = min((first_window_of(name, data, (), with_labels) for name in broken), default=None)
+    began = min((onset_of_column(name, data, (), with_labels).estimate for name in broken), default=None)
     echoes = {
         name
         for name in reference.outputs.intersection(moved)
-        if began is not None and first_window_of(name, data, (), with_labels) >= began - 1
+        if began is not None and onset_of_column(name, data, (), with_labels).estimate >= began - 1
     }
     changed = any(tests.alarm.any() for tests in concept)
     kinds: list[DriftKind] = []
@@ -367,6 +362,13 @@ def _as_onset(found: OnsetEstimate, windows: Sequence[WindowProfile], settings: 
         settings.show_time(windows[found.estimate].start),
         settings.show_time(windows[found.latest].start),
     )
+
+
+def _dated(
+    finding: FeatureFinding, found: OnsetEstimate, windows: Sequence[WindowProfile], settings: Settings
+) -> FeatureFinding:
+    onset = _as_onset(found, windows, settings)
+    return msgspec.structs.replace(finding, since=onset.estimate, onset=onset)
 
 
 def _findings(

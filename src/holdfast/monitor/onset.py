@@ -49,32 +49,34 @@ def locate(
     if any(tests.in_alarm.size for tests in data):
         found.append(estimate_onset(strongest_tests(data)))
     if any(tests.in_alarm.size for tests in concept):
-        inner = estimate_onset(strongest_tests(concept))
-        found.append(
-            OnsetEstimate(
-                with_labels[inner.earliest],
-                with_labels[inner.estimate],
-                with_labels[inner.latest],
-                None if inner.end is None else with_labels[inner.end],
-            )
-        )
+        found.append(_of_all(estimate_onset(strongest_tests(concept)), with_labels))
     if not found:
         return None
     first = min(found, key=lambda one: one.estimate)
     return OnsetEstimate(first.earliest, first.estimate, min(first.latest, windows - 1), first.end)
 
 
-def first_window_of(
+def onset_of_column(
     name: str, data: Sequence[Tests], concept: Sequence[Tests], with_labels: Sequence[int]
-) -> int:
-    """The window from which on one column, or "overall", has changed."""
+) -> OnsetEstimate:
+    """When one column, or "overall", changed; of both kinds the one that began first."""
     feature = "" if name == "overall" else name
     found = []
     if any(tests.names[test][0] == feature for tests in data for test in tests.in_alarm):
-        found.append(estimate_onset(strongest_tests(data, feature)).estimate)
+        found.append(estimate_onset(strongest_tests(data, feature)))
     if any(tests.names[test][0] == feature for tests in concept for test in tests.in_alarm):
-        found.append(with_labels[estimate_onset(strongest_tests(concept, feature)).estimate])
-    return min(found)
+        found.append(_of_all(estimate_onset(strongest_tests(concept, feature)), with_labels))
+    return min(found, key=lambda one: one.estimate)
+
+
+def _of_all(inner: OnsetEstimate, with_labels: Sequence[int]) -> OnsetEstimate:
+    """In numbers of all windows, from numbers of those with labels."""
+    return OnsetEstimate(
+        with_labels[inner.earliest],
+        with_labels[inner.estimate],
+        with_labels[inner.latest],
+        None if inner.end is None else with_labels[inner.end],
+    )
 
 
 def known_by_heart(

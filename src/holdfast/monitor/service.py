@@ -30,6 +30,8 @@ from holdfast.monitor.profiling import ProfileAdder, WindowProfile
 from holdfast.monitor.profiling import profiles as profiles_of
 from holdfast.monitor.reference import ReferenceModel
 from holdfast.monitor.rows import Rows
+from holdfast.monitor.slice_history import write_slices
+from holdfast.monitor.slices import Slice, fit_slices, judge_slices
 from holdfast.monitor.telling import tell
 from holdfast.monitor.windows import cut, cut_counted, describe_strays, propose_window, without_strays
 from holdfast.prediction_log import PredictionLog
@@ -48,6 +50,8 @@ FROZEN_AFTER_DELAYS: Final = 2
 """A window this many label delays old is stored as a profile; labels that come later no longer reach it."""
 DIAGNOSIS: Final = "diagnosis"
 ID: Final = "prediction_id"
+_LEAST_SLICE_WINDOWS: Final = 5
+"""Smallest windows' worth of rows of the reference: what varies by itself is known of fewer no better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,8 @@ class Monitor:
         self._options = options
         self._log = PredictionLog(deployment)
         self._fitted: tuple[str, Translation, Explainer] | None = None
+        self._slices: list[Slice] = []
+        self._slice_notes: list[str] = []
         self._explained: tuple[Diagnosis, Diagnosis] | None = None
 
     def run_once(self) -> Diagnosis:
@@ -125,7 +131,7 @@ class Monitor:
             if not freezing:
                 break
             store.put(profile)
-        diagnosis = self._judge(version, reference, profiles, new)
+        diagnosis = self._judge(version, translation, reference, profiles, new)
 
         def rows_of(number: int) -> Rows | None:
             if number < len(frozen):
@@ -249,6 +255,16 @@ class Monitor:
         model = ReferenceModel.fit(translation.task, rows, stretches, OUTPUTS)
         costs = ErrorCosts(settings.cost_false_positive, settings.cost_false_negative, settings.currency)
         explainer = Explainer.fit(model, rows, translation.answer_column, costs)
+        if settings.slices:
+            self._slices, self._slice_notes = fit_slices(
+                translation.task,
+                rows,
+                settings.slices,
+                lambda some: cut(len(some), some.time_us, size, min_rows=settings.min_rows),
+                outputs=OUTPUTS,
+                most=settings.most_slices,
+                least_rows=_LEAST_SLICE_WINDOWS * settings.min_rows,
+            )
         self._fitted = (version, translation, explainer)
         return translation, explainer
 
@@ -281,11 +297,16 @@ class Monitor:
         adder = ProfileAdder(reference.measures, [(start, end) for start, end, _ in stretches])
         starts = np.array([start for start, _, _ in stretches], dtype=np.int64)
         low_us, high_us = stretches[0][0], stretches[-1][1]
-        for batch in self._log.joined(low_us, high_us, self._columns(translation)):
-            rows = translation.log(self._opened(_table(batch), version))
+        for rows in self._rows_between(translation, version, low_us, high_us):
             if rows.time_us is not None and len(rows.time_us):
                 adder.add(rows, np.searchsorted(starts, rows.time_us, side="right") - 1)
         return _New(list(adder.finish()), watermark_us, total, strays)
+
+    def _rows_between(
+        self, translation: Translation, version: str, since_us: int, until_us: int
+    ) -> Iterator[Rows]:
+        for batch in self._log.joined(since_us, until_us, self._columns(translation)):
+            yield translation.log(self._opened(_table(batch), version))
 
     def _windows_with_rows(
         self, version: str, since_us: int | None, length_us: int
@@ -346,6 +367,7 @@ class Monitor:
     def _judge(
         self,
         version: str,
+        translation: Translation,
         reference: ReferenceModel,
         profiles: list[WindowProfile],
         new: _New,
@@ -361,28 +383,51 @@ class Monitor:
                 "The reference spans fewer than 5 windows: natural variation between windows is not known."
             )
         recorder = Recorder()
-        diagnosis = judge(
-            reference,
-            profiles,
-            Settings(
-                run_length=settings.false_alarms.average_run_length_windows,
-                tolerance_sd=settings.tolerance_sd,
-                show_time=iso_utc,
-                mature=lambda profile: (
-                    profile.end <= new.watermark_us - delay_us or profile.labelled >= 0.9 * profile.rows
-                ),
-                model_version=version,
-                unaccounted=ledger.unaccounted,
-                notes=tuple(notes),
-                clock_fault=new.strays,
-                tested=recorder.tested,
+        held_to = Settings(
+            run_length=settings.false_alarms.average_run_length_windows,
+            tolerance_sd=settings.tolerance_sd,
+            show_time=iso_utc,
+            mature=lambda profile: (
+                profile.end <= new.watermark_us - delay_us or profile.labelled >= 0.9 * profile.rows
             ),
+            model_version=version,
+            unaccounted=ledger.unaccounted,
+            notes=(*notes, *self._slice_notes),
+            clock_fault=new.strays,
+            tested=recorder.tested,
         )
+        diagnosis = judge(reference, profiles, held_to)
+        self._judge_slices(version, translation, profiles, held_to, new.watermark_us)
         history = recorder.history(
             reference, profiles, model_version=version, show_time=iso_utc, outputs=OUTPUTS
         )
         write_history(self._deployment.monitor_folder, history)
         return diagnosis
+
+    def _judge_slices(
+        self,
+        version: str,
+        translation: Translation,
+        profiles: list[WindowProfile],
+        held_to: Settings,
+        watermark_us: int,
+    ) -> None:
+        """The parts that the checklist names; nothing is read where it names none."""
+        settings = self._deployment.checklist.monitoring
+        if not self._slices and not settings.slices:
+            return
+        frozen_us = FROZEN_AFTER_DELAYS * settings.label_delay.microseconds
+        by_time = settings.window.duration is not None
+        found = judge_slices(
+            self._slices,
+            profiles,
+            held_to,
+            lambda since_us, until_us: self._rows_between(translation, version, since_us, until_us),
+            folder=self._deployment.monitor_folder / f"{self._epoch(version)}-slices" if by_time else None,
+            frozen=lambda profile: watermark_us - profile.end >= frozen_us,
+            min_rows=settings.min_rows,
+        )
+        write_slices(self._deployment.monitor_folder, version, found)
 
     def _remember(self, version: str, diagnosis: Diagnosis) -> None:
         """Evidence is stored once for each thing that is newly known."""

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from holdfast.prediction_log.places import LogPlace
 
 _log: Final = logging.getLogger("holdfast.keeper")
-_EVERY_S: Final = 60.0
+_EVERY_S: Final = 5.0
+"""Small logs are counted in milliseconds, and people watch the count."""
 _MOST_OF_THE_TIME: Final = 0.02
 """Share of its time that a keeper spends on the account of a large log; then it is taken less often."""
 
@@ -69,7 +70,7 @@ class Accountant:
         self._on_account = on_account
 
     def take_if_due(self) -> Account | None:
-        """The account, if a minute has passed since the last (longer when it takes long)."""
+        """The account, if it is due: every five seconds, on a log that takes long to count less often."""
         began_s = self._clock.monotonic_s()
         if began_s < self._due_s:
             return None

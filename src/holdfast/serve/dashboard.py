@@ -2,7 +2,7 @@
 
 The supervisor opens a socket that only this user can reach. Workers hand requests for pages over to it, and
 the process inherits the socket. A connection that waits there starts it; where it is kept ready it is started
-a few seconds after the service answers, behind the predictions in the queue for a core. So nothing of the
+a second after the service answers, behind the predictions in the queue for a core. So nothing of the
 dashboard, neither its libraries nor what it reads, is ever in a process that answers predictions.
 """
 
@@ -22,8 +22,8 @@ from pathlib import Path
 from holdfast.serve.children import Backoff, die_with_parent, exit_text
 
 BACKLOG = 128
-READY_AFTER_S = 10.0
-"""After the service began to answer: what waited for it has been answered by then."""
+READY_AFTER_S = 1.0
+"""After the service began to answer. Its start takes about a second of a core, behind the workers."""
 NICENESS = 5
 """A page gets a third of the processor time of a worker where both want all of it."""
 

@@ -83,6 +83,27 @@ class Monitoring(Section, frozen=True):
             ),
         ),
     ] = 50
+    slices: Annotated[
+        tuple[Annotated[str, Meta(min_length=1)], ...],
+        Meta(
+            description=(
+                "Inputs in each of whose common values drift is followed by itself too, as on the page of "
+                "drift. Default none: each value costs as much again as the rows that have it."
+            ),
+            examples=[["country"]],
+        ),
+    ] = ()
+    most_slices: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=100,
+            description=(
+                "Values of each of the slices' inputs that are followed, the most frequent ones. Default 8: "
+                "rarer ones have few rows a window, and all share the budget of false alarms."
+            ),
+        ),
+    ] = 8
     cost_false_positive: Annotated[
         float,
         Meta(ge=0, description="Cost of acting on a wrong positive, in currency. Default 0: not stated."),

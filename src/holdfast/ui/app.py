@@ -259,16 +259,14 @@ class _Dashboard:
         )
 
     def _drift(self, request: Request, viewer: Viewer) -> str:
-        return self._render(
-            "drift.html", request, viewer, "drift", page=make_drift(self._facts), onset_places=onset_places
-        )
+        page = make_drift(self._facts, *_slice_of(request))
+        return self._render("drift.html", request, viewer, "drift", page=page, onset_places=onset_places)
 
     def _column(self, request: Request, viewer: Viewer) -> str:
         name, window = request.query_params.get("name", ""), request.query_params.get("window")
         number = int(window) if window is not None and window.isdecimal() and len(window) < 9 else None
-        return self._render(
-            "column.html", request, viewer, "drift", page=make_column(self._facts, name, number)
-        )
+        page = make_column(self._facts, name, number, _slice_of(request))
+        return self._render("column.html", request, viewer, "drift", page=page)
 
     def _diagnosis(self, request: Request, viewer: Viewer) -> str:
         found = make_diagnosis(self._facts)
@@ -428,6 +426,11 @@ def _check_scope(viewer: Viewer, scope: str) -> None:
             received=", ".join(sorted(viewer.scopes)),
             next_step=f"holdfast key create NAME --scope {scope}",
         )
+
+
+def _slice_of(request: Request) -> tuple[str, str]:
+    """Column and value of the slice that a page is of; empty: all rows."""
+    return request.query_params.get("slice", "")[:200], request.query_params.get("value", "")[:2000]
 
 
 def _secure(request: Request) -> bool:

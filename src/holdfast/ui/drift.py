@@ -6,7 +6,15 @@ from datetime import datetime
 
 import msgspec
 
-from holdfast.monitor import ColumnHistory, Diagnosis, FeatureFinding, History
+from holdfast.monitor import (
+    ColumnHistory,
+    Diagnosis,
+    FeatureFinding,
+    History,
+    Onset,
+    SliceHistory,
+    SliceSummary,
+)
 from holdfast.ui.errors import PageNotFoundError
 from holdfast.ui.facts import Facts, StoredDiagnosis
 
@@ -36,9 +44,18 @@ class Drift(msgspec.Struct, frozen=True, kw_only=True):
     """The page."""
 
     stored: StoredDiagnosis | None
+    """Of all rows."""
+    part: SliceHistory | None
+    """The slice that the page is of; None: all rows."""
+    diagnosis: Diagnosis | None
+    """Of what the page is of."""
     history: History | None
     rows: tuple[DriftRow, ...]
     """What matters first."""
+    slices: tuple[SliceSummary, ...]
+    """What matters first."""
+    sliced_by: tuple[str, ...]
+    """Inputs that the checklist names."""
 
 
 class Cell(msgspec.Struct, frozen=True):
@@ -55,6 +72,8 @@ class ColumnPage(msgspec.Struct, frozen=True, kw_only=True):
     """One column in one window."""
 
     column: ColumnHistory
+    part: SliceHistory | None
+    """The slice whose rows these are; None: all rows."""
     history: History
     finding: FeatureFinding | None
     window: int
@@ -66,18 +85,64 @@ class ColumnPage(msgspec.Struct, frozen=True, kw_only=True):
     later: str | None
 
 
-def make_drift(facts: Facts) -> Drift:
-    """Read the table."""
+def make_drift(facts: Facts, column: str = "", value: str = "") -> Drift:
+    """Read the table, of all rows or of one slice.
+
+    Args:
+        facts: of the deployment.
+        column: of the slice; "": all rows.
+        value: of the slice.
+
+    Raises:
+        PageNotFoundError: there is no such slice.
+    """
     version = facts.champion()
-    stored, history = facts.diagnosis(version), facts.history(version)
-    if history is None and stored is not None and stored.diagnosis.windows:
-        history = history_of(stored.diagnosis, version or "")
-    if history is None:
-        return Drift(stored=stored, history=None, rows=())
-    findings = {} if stored is None else {one.name: one for one in stored.diagnosis.features}
-    rows = [drift_row(column, findings.get(column.name)) for column in history.columns]
+    stored = facts.diagnosis(version)
+    part = _part(facts, version, column, value)
+    if part is not None:
+        diagnosis: Diagnosis | None = part.diagnosis
+        history: History | None = part.history
+    else:
+        diagnosis = None if stored is None else stored.diagnosis
+        history = facts.history(version)
+        if history is None and diagnosis is not None and diagnosis.windows:
+            history = history_of(diagnosis, version or "")
+    findings = {} if diagnosis is None else {one.name: one for one in diagnosis.features}
+    columns = () if history is None else history.columns
+    rows = [drift_row(one, findings.get(one.name)) for one in columns]
     rows.sort(key=_importance)
-    return Drift(stored=stored, history=history, rows=tuple(rows))
+    return Drift(
+        stored=stored,
+        part=part,
+        diagnosis=diagnosis,
+        history=history,
+        rows=tuple(rows),
+        slices=tuple(sorted(facts.slices(version), key=slice_strength, reverse=True)),
+        sliced_by=facts.deployment.checklist.monitoring.slices,
+    )
+
+
+def _part(facts: Facts, version: str | None, column: str, value: str) -> SliceHistory | None:
+    if not column:
+        return None
+    part = facts.slice(version, column, value)
+    if part is None:
+        raise PageNotFoundError(
+            "there is no such slice",
+            where=f"{column} = {value}"[:80],
+            next_step="Name its input in [monitoring] slices; the next judgement follows its common values.",
+        )
+    return part
+
+
+def slice_evidence(one: SliceSummary) -> list[float]:
+    """By window, of data or concept drift, whichever is stronger."""
+    return [max(data, concept or 0.0) for data, concept in zip(one.data, one.concept, strict=True)]
+
+
+def slice_strength(one: SliceSummary) -> tuple[bool, float]:
+    """In alarm first, then by the strongest evidence of the newest windows."""
+    return bool(one.kinds), max(slice_evidence(one)[-_RECENT:], default=0.0)
 
 
 def history_of(diagnosis: Diagnosis, version: str) -> History:
@@ -138,19 +203,23 @@ def _outside(column: ColumnHistory) -> tuple[float, ...]:
     return tuple(_share(counts[-column.outside :], counts) for counts in column.counts)
 
 
-def make_column(facts: Facts, name: str, window: int | None) -> ColumnPage:
+def make_column(
+    facts: Facts, name: str, window: int | None, sliced: tuple[str, str] = ("", "")
+) -> ColumnPage:
     """Read one column.
 
     Args:
         facts: of the deployment.
         name: of the column.
         window: its number in the history; None: the last.
+        sliced: column and value of the slice whose rows are looked at; ("", ""): all rows.
 
     Raises:
-        PageNotFoundError: there is no such column, or nothing is judged yet.
+        PageNotFoundError: there is no such column or slice, or nothing is judged yet.
     """
     version = facts.champion()
-    history = facts.history(version)
+    part = _part(facts, version, *sliced)
+    history = facts.history(version) if part is None else part.history
     if history is None or not history.starts:
         raise PageNotFoundError(
             "no window is judged yet", next_step="holdfast monitor judges the closed ones"
@@ -161,8 +230,10 @@ def make_column(facts: Facts, name: str, window: int | None) -> ColumnPage:
     column = history.columns[names.index(name)]
     last = len(history.starts) - 1
     number = last if window is None else min(max(window, 0), last)
-    stored = facts.diagnosis(version)
-    diagnosis = None if stored is None else stored.diagnosis
+    diagnosis = None if part is None else part.diagnosis
+    if part is None:
+        stored = facts.diagnosis(version)
+        diagnosis = None if stored is None else stored.diagnosis
     finding = None
     if diagnosis is not None:
         finding = next((one for one in diagnosis.features if one.name == name), None)
@@ -173,14 +244,18 @@ def make_column(facts: Facts, name: str, window: int | None) -> ColumnPage:
         for place, (cell, before, now) in enumerate(zip(column.cells, column.reference, counts, strict=True))
     )
     place = names.index(name)
+    began = None if diagnosis is None else diagnosis.since
+    if finding is not None and finding.onset is not None:
+        began = finding.onset
     return ColumnPage(
         column=column,
+        part=part,
         history=history,
         finding=finding,
         window=number,
         cells=cells,
         outside=_outside(column),
-        onset=None if diagnosis is None else onset_places(diagnosis, history),
+        onset=None if began is None else places_of(began, history),
         earlier=names[place - 1] if place else None,
         later=names[place + 1] if place + 1 < len(names) else None,
     )
@@ -188,8 +263,12 @@ def make_column(facts: Facts, name: str, window: int | None) -> ColumnPage:
 
 def onset_places(diagnosis: Diagnosis, history: History) -> tuple[float, float, float] | None:
     """Where the beginning of the change lies in a picture of all windows, 0 to 1."""
-    since = diagnosis.since
-    if since is None or not history.starts:
+    return None if diagnosis.since is None else places_of(diagnosis.since, history)
+
+
+def places_of(since: Onset, history: History) -> tuple[float, float, float] | None:
+    """The same of any beginning, with the one window on each side within which nobody can tell."""
+    if not history.starts:
         return None
     places = []
     for text in (since.earliest, since.estimate, since.latest):
@@ -197,7 +276,8 @@ def onset_places(diagnosis: Diagnosis, history: History) -> tuple[float, float, 
         if found is None:
             return None
         places.append(found)
-    return places[0], places[1], places[2]
+    window = 1 / len(history.starts)
+    return max(places[0] - window, 0.0), places[1], min(places[2] + window, 1.0)
 
 
 def _place(text: str, history: History) -> float | None:

@@ -14,7 +14,15 @@ from typing import Any, Final
 import msgspec
 
 from holdfast.clock import Clock
-from holdfast.monitor import Diagnosis, History, read_history
+from holdfast.monitor import (
+    Diagnosis,
+    History,
+    SliceHistory,
+    SliceSummary,
+    read_history,
+    read_slice,
+    read_slices,
+)
 from holdfast.prediction_log import Account, read_account
 from holdfast.registry import Evidence, Registry
 from holdfast.spec import Deployment
@@ -89,6 +97,20 @@ class Facts:
             if self._history is None or self._history[0] != key:
                 self._history = (key, read_history(self.deployment.monitor_folder, version))
             return self._history[1]
+
+    def slices(self, version: str | None) -> tuple[SliceSummary, ...]:
+        """The parts of the rows that the checklist names, as they were last judged."""
+        named = self.deployment.checklist.monitoring.slices
+        if version is None or not named:
+            return ()
+        found = read_slices(self.deployment.monitor_folder, version)
+        return tuple(one for one in found if one.column in named)
+
+    def slice(self, version: str | None, column: str, value: str) -> SliceHistory | None:
+        """One of them in full; None where there is none."""
+        if version is None:
+            return None
+        return read_slice(self.deployment.monitor_folder, version, column, value)
 
     def account(self) -> Account | None:
         """The ledger as the keeper last saw it."""

@@ -14,7 +14,9 @@ from holdfast.monitor import Diagnosis, FeatureFinding, History, WindowEvidence
 from holdfast.stats import Estimate
 from holdfast.ui import charts, words
 from holdfast.ui.decisions import Bounds
+from holdfast.ui.drift import slice_evidence
 from holdfast.ui.overview import quiet_days
+from holdfast.ui.sentence import also_in, cause, within
 
 NAVIGATION: Final = (
     ("overview", "/ui/", "Overview"),
@@ -49,9 +51,12 @@ def environment() -> jinja2.Environment:
         metric=words.metric,
         raw=words.raw,
         own_name=words.own_name,
+        soft=words.soft,
     )
     made.globals["estimated_of"] = estimated_of
+    made.globals.update(cause=cause, also_in=also_in, within=within)
     made.globals["narrowed"] = _narrowed
+    made.globals["slice_evidence"] = slice_evidence
     made.filters["triple"] = _triple
     made.globals.update(labelled_shares=labelled_shares, newest=newest, beyond_columns=_beyond_columns)
     made.globals["style_of"] = _style_of
@@ -59,6 +64,19 @@ def environment() -> jinja2.Environment:
         charts=charts, navigation=NAVIGATION, link=link, tree=tree, zip=zip, quiet_days=quiet_days
     )
     return made
+
+
+_FIRST: Final = ("base.html", "parts.html", "verdict.html", "overview.html")
+
+
+def template_names() -> list[str]:
+    """Those of the first page first."""
+    return sorted(environment().list_templates(extensions=["html"]), key=lambda name: name not in _FIRST)
+
+
+def compile_template(name: str) -> None:
+    """Once, so that a view is spared it: about 10 ms each."""
+    environment().get_template(name)
 
 
 def _style_of(text: str) -> Markup:

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import select
 import signal
 import socket
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
 
 from holdfast.clock import Clock
+from holdfast.errors import HoldfastError
 from holdfast.registry import Registry
 from holdfast.spec import Deployment
 from holdfast.ui.app import make_dashboard
 from holdfast.ui.below import Below
+from holdfast.ui.facts import Facts
+from holdfast.ui.overview import make_overview
+from holdfast.ui.render import compile_template, template_names
+from holdfast.ui.traffic import TrafficWatch
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -85,8 +92,27 @@ def serve_dashboard(
         server = _Server(config)
         server.idle_s = idle_s
         on_ready()
+        warm_up(Facts(deployment, registry, clock), lambda: bool(select.select([listening], [], [], 0)[0]))
         with contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[listening])
+
+
+def warm_up(facts: Facts, waiting: Callable[[], bool]) -> None:
+    """Make what a first view would wait for: the first page's facts and the templates, until somebody waits.
+
+    Args:
+        facts: of the deployment.
+        waiting: whether somebody does.
+    """
+    steps: list[Callable[[], object]] = [partial(compile_template, name) for name in template_names()]
+    steps.append(partial(make_overview, facts, TrafficWatch(facts)))
+    for step in steps:
+        if waiting():
+            return
+        try:
+            step()
+        except (HoldfastError, OSError):
+            logging.getLogger("holdfast.ui").debug("nothing to show yet", exc_info=True)
 
 
 def inherited_socket(descriptor: int) -> socket.socket:

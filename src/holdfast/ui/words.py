@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -88,8 +89,8 @@ def duration(seconds: float | None) -> str:
     """A stretch of time in the largest unit that keeps it above one.
 
     Example:
-        >>> duration(0.0021), duration(90), duration(7200), duration(23 * 86400)
-        ('2.1 ms', '90 s', '2 h', '23 days')
+        >>> duration(0.0021), duration(90), duration(7200), duration(86400), duration(23 * 86400)
+        ('2.1 ms', '90 s', '2 h', '1 day', '23 days')
     """
     if seconds is None or not math.isfinite(seconds):
         return DASH
@@ -97,8 +98,12 @@ def duration(seconds: float | None) -> str:
         return f"{seconds * 1000:.3g} ms"
     if seconds < 120:
         return f"{seconds:.3g} s"
+    if seconds == 3600:
+        return "1 h"
     if seconds < 2 * 3600:
         return f"{seconds / 60:.0f} min"
+    if seconds == _DAY_S:
+        return "1 day"
     if seconds < 2 * _DAY_S:
         return f"{seconds / 3600:.0f} h"
     return f"{seconds / _DAY_S:.0f} days"
@@ -144,6 +149,16 @@ def when(moment: int | str | None, *, day: bool = False) -> Markup:
         Markup(" data-day") if day and midnight else "",
         shown,
     )
+
+
+def soft(name: str) -> Markup:
+    """A name that may be broken after its joints rather than within its words.
+
+    Example:
+        >>> str(soft("seconds_since_last"))
+        'seconds_<wbr>since_<wbr>last'
+    """
+    return Markup(re.sub(r"([_./-])(?=\w)", r"\1<wbr>", str(Markup("{}").format(name))))  # noqa: S704 - escaped first
 
 
 def capital(text: str) -> str:

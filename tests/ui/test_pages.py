@@ -17,7 +17,7 @@ from watched_ward import chromium, running_ward
 
 from holdfast.clock import SystemClock
 from holdfast.demo.service import ServiceProcess
-from holdfast.prediction_log import PredictionLog, settle
+from holdfast.prediction_log import PredictionLog, erase, settle
 from holdfast.registry import AuditEntry, Registry
 from holdfast.spec import Deployment
 
@@ -29,6 +29,7 @@ PAGES = {
     "drift": "/ui/drift",
     "column": f"/ui/column?name={quote(NUMBER)}",
     "category": f"/ui/column?name={quote(WORD)}&window=12",
+    "slice": f"/ui/drift?slice={quote(WORD)}&value={quote(CATEGORIES[0])}",
     "diagnosis": "/ui/diagnosis",
     "versions": "/ui/versions",
     "predictions": "/ui/predictions",
@@ -78,6 +79,22 @@ def visit(browser: Browser, ward: Ward) -> Iterator[Visit]:
     yield found
     context.close()
     assert found.faults == []
+
+
+def keep(page: Page, name: str) -> None:
+    """A picture on every screen, each wide enough, and no serious finding in light and dark."""
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    for screen, (scheme, width, height) in SCREENS.items():
+        page.emulate_media(color_scheme=scheme)
+        page.set_viewport_size({"width": width, "height": height})
+        page.screenshot(path=SHOTS / f"{name}-{screen}.png", full_page=True)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, (name, screen)
+        if screen.startswith("desktop"):
+            rules = {} if scheme == "light" else {"runOnly": ["color-contrast"]}
+            violations = Axe().run(page, options=rules).response["violations"]
+            assert [one["id"] for one in violations if one["impact"] in {"serious", "critical"}] == [], name
+    page.emulate_media(color_scheme="light")
+    page.set_viewport_size({"width": 1280, "height": 900})
 
 
 def audit_of(ward: Ward, action: str) -> list[AuditEntry]:
@@ -178,6 +195,7 @@ def test_remarks_stand_in_the_audit_and_a_snooze_shows_on_the_first_page(visit: 
     page.get_by_role("button", name="Snooze").click()
     page.wait_for_url("**/ui/diagnosis#remarks")
     expect(visit.go("/ui/").locator(".verdict")).to_contain_text("snoozed until")
+    keep(page, "snoozed")
     acts = [entry.action for entry in audit_of(ward, "diagnosis.")]
     assert acts == ["diagnosis.acknowledge", "diagnosis.snooze"]
 
@@ -284,6 +302,7 @@ def test_labels_are_given_by_keyboard_and_reach_the_log(visit: Visit, ward: Ward
     expect(page.locator("#left")).to_contain_text("3 of")
     page.keyboard.press("b")
     expect(page.locator("#left")).to_contain_text("2 of")
+    keep(page, "review-at-work")
     settle(ward[0], SystemClock())
     stored = (
         PredictionLog(ward[0])
@@ -291,6 +310,85 @@ def test_labels_are_given_by_keyboard_and_reach_the_log(visit: Visit, ward: Ward
         .read_all()
     )
     assert stored.to_pylist() == [{"prediction_id": labelled, "y": "1"}]
+
+
+def test_a_slice_is_followed_through_time_with_its_own_distributions(visit: Visit) -> None:
+    page = visit.go("/ui/drift")
+    page.locator("section[aria-labelledby=slices]").get_by_role("link", name="<b>north</b>").click()
+    expect(page.locator("h1")).to_have_text(f"Drift where {WORD} = {CATEGORIES[0]}")
+    page.locator("section[aria-labelledby=columns]").get_by_role("link", name=NUMBER).click()
+    expect(page.locator("h1")).to_contain_text(f"where {WORD} = {CATEGORIES[0]}")
+    slider = page.locator("#window")
+    last = int(slider.get_attribute("max") or 0)
+    rows = page.locator("label[for=window]").text_content()
+    slider.focus()
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("label[for=window]")).to_contain_text(f"Window {last} of")
+    expect(page.locator("h1")).to_contain_text(f"where {WORD} = {CATEGORIES[0]}")
+    assert page.locator("label[for=window]").text_content() != rows
+    keep(page, "slice-column")
+    expect(visit.go("/ui/drift?slice=no&value=where").locator("h1")).to_contain_text("no such slice")
+
+
+def test_when_a_column_changed_is_said_with_its_interval(visit: Visit) -> None:
+    page = visit.go("/ui/")
+    expect(page.locator("h1.say")).to_contain_text(re.compile(r"since .*\(± \d+ (day|days|h)\)"))
+    found = visit.go(PAGES["column"]).locator(".verdict")
+    expect(found).to_contain_text("Began")
+    assert page.locator("svg.plot .onset").count() > 0
+
+
+def test_alerts_are_shown_with_what_became_of_them(visit: Visit, ward: Ward) -> None:
+    with Registry.open(ward[0].registry_url, SystemClock()) as registry:
+        content = {"title": "data drift <b>of north</b>", "kind": "opened"}
+        sent, lost, _ = registry.outbox.write(content, ["mail", "pager", "chat"], hold_us=0)
+        registry.outbox.sent(sent.number)
+        registry.outbox.failed(lost.number, "the receiver answered with status 503", None)
+    page = visit.go("/ui/")
+    told = page.locator("section[aria-labelledby=told]")
+    expect(told).to_contain_text("1 sent, 1 waiting, 1 given up")
+    expect(told).to_contain_text("status 503")
+    keep(page, "alerts")
+
+
+def test_labels_that_were_revised_are_all_shown_and_the_last_one_counts(visit: Visit, ward: Ward) -> None:
+    for label, day in ((0, 1), (1, 2)):
+        said = {"prediction_id": "p00003", "label": label, "observed_at": f"2026-06-0{day}T00:00:00Z"}
+        post(ward[1], "/labels", [said])
+    settle(ward[0], SystemClock())
+    page = visit.go("/ui/prediction?id=p00003")
+    labels = page.locator("section[aria-labelledby=labels] tbody tr")
+    assert [row.locator("td").nth(1).text_content() for row in labels.all()][1:] == ["0", "1"]
+    expect(page.locator("section[aria-labelledby=answer] dd").nth(3)).to_contain_text("1")
+    keep(page, "label-revisions")
+
+
+def test_what_was_erased_is_gone_and_said_to_be(visit: Visit, ward: Ward) -> None:
+    assert visit.go("/ui/prediction?id=p00007").locator("h1").text_content() == "Prediction p00007"
+    erase(ward[0], SystemClock(), prediction_ids=["p00007"])
+    page = visit.go("/ui/prediction?id=p00007")
+    expect(page.locator("h1")).to_have_text("This prediction was erased.")
+    keep(page, "erased")
+    neighbours = visit.go("/ui/prediction?id=p00008").locator("section[aria-labelledby=near]")
+    expect(neighbours).to_contain_text("p00006")
+    expect(neighbours).not_to_contain_text("p00007")
+    visit.go("/ui/predictions?prediction_id=p00007")
+    expect(page.locator("#rows")).to_have_text("0 predictions")
+
+
+def test_any_version_is_chosen_to_stand_beside_the_champion(visit: Visit, ward: Ward) -> None:
+    with Registry.open(ward[0].registry_url, SystemClock()) as registry:
+        registry.add_version(
+            name="ward", sha256="cd" * 32, created_at_us=0, created_by="<i>ann</i>", metadata={}
+        )
+    page = visit.go("/ui/versions")
+    expect(page.locator("section[aria-labelledby=all]")).to_contain_text("All 3 versions")
+    shown = page.locator("#beside h2").all_text_contents()
+    other = "3" if any("Version 2" in one for one in shown) else "2"
+    page.get_by_role("link", name=f"Show version {other}").click()
+    page.wait_for_url(f"**/ui/versions?beside={other}#beside")
+    assert [text.split()[1] for text in page.locator("#beside h2").all_text_contents()] == ["1", other]
+    keep(page, "beside")
 
 
 def test_every_link_and_control_is_reached_by_keyboard(visit: Visit) -> None:

@@ -15,9 +15,9 @@ import msgspec
 
 from holdfast.clock import iso_utc
 from holdfast.errors import MissingExtraError
-from holdfast.monitor import Diagnosis, History
+from holdfast.monitor import Diagnosis, FeatureFinding, History
 from holdfast.ui import charts, words
-from holdfast.ui.drift import Drift, onset_places
+from holdfast.ui.drift import Drift, onset_places, slice_evidence
 from holdfast.ui.errors import ReportError
 from holdfast.ui.load import LoadView
 from holdfast.ui.printing import standalone
@@ -33,8 +33,8 @@ _WIDE: Final = (440.0, 92.0)
 """Points, of a picture as wide as the text; its axis stands beside it."""
 _LOW: Final = (440.0, 20.0)
 _IN_CELL: Final = (110.0, 10.0)
-_MOST_COLUMNS: Final = 60
-"""Of the table of all columns; what matters comes first, and the HTML report has them all."""
+_MOST_COLUMNS: Final = 400
+"""Of the table of all columns, 12 pages of them; what matters comes first."""
 _LONG_WORD: Final = re.compile(r"\S{16}(?=\S{4})")
 Picture = dict[str, Any]
 
@@ -85,6 +85,8 @@ def _document(report: Report) -> dict[str, Any]:
         found["pictures"] = [*found["pictures"], _load(report.checklist.load)]
     if report.drift.rows:
         found["sections"].append(_columns(report.drift))
+    if report.drift.slices:
+        found["sections"].append(_slices(report.drift))
     found["sections"].append(
         {
             "title": "Decisions and what came of them",
@@ -129,8 +131,7 @@ def _of_diagnosis(diagnosis: Diagnosis) -> list[dict[str, Any]]:
             "title": "What was found",
             "columns": ["Column", "Kind", "Found", "Since (UTC)"],
             "rows": [
-                [one.name, ", ".join(one.kinds), one.description, _moment(one.since)]
-                for one in diagnosis.features
+                [one.name, ", ".join(one.kinds), one.description, _began(one)] for one in diagnosis.features
             ],
         }
     ]
@@ -250,6 +251,8 @@ def _pictures(diagnosis: Diagnosis, history: History) -> list[Picture]:
     low, high = min(one.low for one in known), max(one.high for one in known)
     room = 0.06 * (high - low)
     low, high = low - room, high + room
+    if all(one.value >= 0 for one in known):
+        low = max(low, 0.0)
     if all(one.value <= 1 for one in known):
         high = min(high, 1.0)  # a share; only the ends of intervals may lie beyond
     level = history.reference_quality
@@ -312,13 +315,19 @@ def _load(view: LoadView) -> dict[str, Any]:
 
 
 def _columns(drift: Drift) -> dict[str, Any]:
+    left_out = len(drift.rows) - _MOST_COLUMNS
+    note = (
+        f"The {_MOST_COLUMNS} that matter most. {left_out:,} more columns have less evidence of a change; "
+        "the HTML report has them all: holdfast report FILE.html"
+    )
     return {
-        "title": "Every column" if len(drift.rows) <= _MOST_COLUMNS else f"The first {_MOST_COLUMNS} columns",
+        "title": "Every column" if left_out <= 0 else f"{_MOST_COLUMNS} of {len(drift.rows):,} columns",
+        "note": note if left_out > 0 else "",
         "columns": ["Column", "Evidence over time", "Data", "Concept", "Outside the reference"],
         "rows": [
             [
                 row.name,
-                {"svg": _picture(charts.sparkline(row.evidence), (110.0, 16.0)), "width": 110.0},
+                _spark(row.evidence),
                 words.number(row.recent_data, 2),
                 words.number(row.recent_concept, 2),
                 words.share(row.outside),
@@ -326,6 +335,27 @@ def _columns(drift: Drift) -> dict[str, Any]:
             for row in drift.rows[:_MOST_COLUMNS]
         ],
     }
+
+
+def _slices(drift: Drift) -> dict[str, Any]:
+    return {
+        "title": f"Slices by {', '.join(drift.sliced_by)}",
+        "columns": ["Slice", "Evidence over time", "Share of rows", "Quality, 95 % interval", "Found"],
+        "rows": [
+            [
+                one.name,
+                _spark(slice_evidence(one)),
+                words.share(one.recent_share),
+                _estimate(one.quality),
+                f"{', '.join(one.kinds)}: {one.description}" if one.kinds else words.DASH,
+            ]
+            for one in drift.slices
+        ],
+    }
+
+
+def _spark(evidence: Sequence[float]) -> Picture:
+    return {"svg": _picture(charts.sparkline(evidence), (110.0, 16.0)), "width": 110.0}
 
 
 def _whiskers(parts: Sequence[Estimate], starts: Sequence[float]) -> list[Picture]:
@@ -370,6 +400,14 @@ def _estimate(estimate: Any, digits: int = 3) -> str:
 def _moment(text: str | None) -> str:
     """A time of the diagnosis, the day alone at midnight."""
     return "" if text is None else text.partition(".")[0].replace("T", " ").removesuffix(" 00:00:00")
+
+
+def _began(finding: FeatureFinding) -> str:
+    """When a column changed, with its interval where that is wider than one window."""
+    onset = finding.onset
+    if onset is None or onset.earliest == onset.latest:
+        return _moment(finding.since)
+    return f"{_moment(onset.estimate)} ({_moment(onset.earliest)} to {_moment(onset.latest)})"
 
 
 def _time(at_us: int) -> str:

@@ -13,7 +13,7 @@ import msgspec
 
 from holdfast.artifact import Signature, open_artifact
 from holdfast.clock import parse_time_us
-from holdfast.prediction_log import PredictionLog
+from holdfast.prediction_log import ErasedIds, PredictionLog
 from holdfast.ui.errors import FormError, PageNotFoundError
 from holdfast.ui.facts import Facts
 
@@ -205,10 +205,16 @@ def one(facts: Facts, prediction_id: str) -> OnePrediction:
     )
     keys = log.query(wanted, memory_mb=_MEMORY_MB).read_all().to_pylist()
     if not keys:
+        if prediction_id in ErasedIds(facts.deployment, facts.clock):
+            raise PageNotFoundError(
+                "this prediction was erased",
+                where=prediction_id[:80],
+                next_step="Nothing of it is kept, and labels for it are refused",
+            )
         raise PageNotFoundError(
             "the log has no prediction with this id",
             where=prediction_id[:80],
-            next_step="It may have been sampled out, removed by retention or erased",
+            next_step="It may have been sampled out, or removed by retention",
         )
     row, *others = _rows(log, keys)
     here = f"(make_timestamptz({_us(row['time'])}), {_quoted(prediction_id)})"

@@ -22,8 +22,10 @@ async function send(form, label) {
     method: "POST", body: fields, credentials: "same-origin", redirect: "manual",
   });
   if (answer.type !== "opaqueredirect" && !answer.ok) {
-    said.textContent = "The label was not taken. Load the page again.";
-    form.querySelector(".outcome").textContent = "Not taken: load the page again.";
+    const why = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector(".say");
+    const text = `Not taken. ${why ? why.textContent : "Load the page again."}`;
+    said.textContent = text;
+    form.querySelector(".outcome").textContent = text;
     return;
   }
   form.querySelector(".outcome").textContent = `Labelled ${label}`;

@@ -53,11 +53,11 @@ def region_words(names: Sequence[tuple[str, str | None]], bounds: Mapping[int, t
         elif low <= _MISSING and np.isinf(high):
             parts.append(f"{name} is known")
         elif low <= _MISSING:
-            parts.append(f"{name} up to {plain(high)}")
+            parts.append(f"{name} is at most {plain(high)}")
         elif np.isinf(high):
-            parts.append(f"{name} above {plain(low)}")
+            parts.append(f"{name} is above {plain(low)}")
         else:
-            parts.append(f"{name} from {plain(low)} to {plain(high)}")
+            parts.append(f"{name} is from {plain(low)} to {plain(high)}")
     return " and ".join(parts) if parts else "everywhere"
 
 

@@ -16,7 +16,7 @@ from holdfast.ui import charts, words
 from holdfast.ui.decisions import Bounds
 from holdfast.ui.drift import slice_evidence
 from holdfast.ui.overview import quiet_days
-from holdfast.ui.sentence import also_in, cause, within
+from holdfast.ui.sentence import also_in, cause, unsure, within
 
 NAVIGATION: Final = (
     ("overview", "/ui/", "Overview"),
@@ -54,7 +54,7 @@ def environment() -> jinja2.Environment:
         soft=words.soft,
     )
     made.globals["estimated_of"] = estimated_of
-    made.globals.update(cause=cause, also_in=also_in, within=within)
+    made.globals.update(cause=cause, also_in=also_in, within=within, unsure=unsure)
     made.globals["narrowed"] = _narrowed
     made.globals["slice_evidence"] = slice_evidence
     made.filters["triple"] = _triple

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from holdfast.monitor import Diagnosis, FeatureFinding, Onset
+from holdfast.monitor.explained import Cost
 from holdfast.ui import words
 
 _OF_THE_MODEL = frozenset({"overall", "score", "prediction"})
@@ -41,6 +42,12 @@ def _strongest(found: tuple[FeatureFinding, ...]) -> FeatureFinding | None:
 def also_in(diagnosis: Diagnosis) -> list[str]:
     """The inputs in alarm, strongest first."""
     return [one.name for one in diagnosis.features if one.name not in _OF_THE_MODEL]
+
+
+def unsure(cost: Cost) -> bool:
+    """Whether the interval of a cost holds zero, so that there may be none."""
+    told = cost.money_per_day or cost.per_day or cost.so_far
+    return told.low <= 0 <= told.high
 
 
 def within(onset: Onset, diagnosis: Diagnosis) -> str:

@@ -166,6 +166,7 @@ class _Run:
                 with self._phase("conclude", "Judging all windows and trying what could be done"):
                     diagnosis = self._conclude(deployment, registry)
                 self.screen.judged(diagnosis)
+                self.screen.ending()
                 with self._phase("stop", "Stopping the service"):
                     service.stop()
             with self._phase("verify", "Verifying the log"):

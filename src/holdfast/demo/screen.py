@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -18,6 +19,7 @@ _BAR_WIDTH = 24
 _FULL_BAR = 3.0
 """The strength of evidence, relative to the alarm, at which a bar is full."""
 _WINDOWS_SHOWN = 16
+_ENDING_S = 10
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +52,9 @@ class Screen(Protocol):
     def judged(self, diagnosis: Diagnosis) -> None:
         """The monitor has judged all windows so far."""
 
+    def ending(self) -> None:
+        """Everything is judged, and the service is about to be stopped."""
+
     def finished(self, report: DemoReport, diagnosis: Diagnosis) -> None:
         """All is done and cleaned up."""
 
@@ -73,6 +78,9 @@ class SilentScreen:
         """Nothing."""
 
     def judged(self, diagnosis: Diagnosis) -> None:
+        """Nothing."""
+
+    def ending(self) -> None:
         """Nothing."""
 
     def finished(self, report: DemoReport, diagnosis: Diagnosis) -> None:
@@ -128,6 +136,12 @@ class LiveScreen:
     def judged(self, diagnosis: Diagnosis) -> None:
         """Show the evidence so far."""
         self._diagnosis = diagnosis
+
+    def ending(self) -> None:
+        """Leave a person time to read how it ends on the dashboard."""
+        if self._console.is_terminal:
+            self.phase(f"The end of the story is on the dashboard; the service stops in {_ENDING_S} s")
+            time.sleep(_ENDING_S)
 
     def finished(self, report: DemoReport, diagnosis: Diagnosis) -> None:
         """Print the diagnosis, the truth, and whether they agree."""

@@ -17,6 +17,7 @@ from holdfast.monitor import (
 )
 from holdfast.ui.errors import PageNotFoundError
 from holdfast.ui.facts import Facts, StoredDiagnosis
+from holdfast.ui.sentence import within
 
 _RECENT = 7
 """Windows over which the strongest evidence decides the order of columns that are in no alarm."""
@@ -81,6 +82,8 @@ class ColumnPage(msgspec.Struct, frozen=True, kw_only=True):
     outside: tuple[float, ...]
     """Share of missing, unseen and out-of-range values by window."""
     onset: tuple[float, float, float] | None
+    within: str
+    """How far the beginning may lie from its estimate; "" without one."""
     earlier: str | None
     later: str | None
 
@@ -256,6 +259,7 @@ def make_column(
         cells=cells,
         outside=_outside(column),
         onset=None if began is None else places_of(began, history),
+        within="" if began is None or diagnosis is None else within(began, diagnosis),
         earlier=names[place - 1] if place else None,
         later=names[place + 1] if place + 1 < len(names) else None,
     )

@@ -13,7 +13,8 @@ on the same rows.
 With --replay nothing is retrained: the first model answers the whole stream, and `holdfast train replay` says
 what the policy, never, monthly and always would have come to.
 
-`[rollout] shadow` and `step` are times of the wall; labels mature in the stream's own time.
+`[rollout] shadow` and `step` are times of the wall; labels mature in the stream's own time. With --folder a
+stream that was cut short by --seconds goes on there in the next run.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import contextlib
 import heapq
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -69,6 +71,9 @@ time = "time"
 label = "label"
 """
 CONNECTIONS = 4
+STATE = "play.pickle"
+KEPT = ("waiting", "versions", "scores", "rows", "events", "day", "first_alarm", "rollout", "wrong",
+        "promoted_day", "alarm", "errors", "spent_s")  # fmt: skip
 
 
 @dataclass
@@ -78,6 +83,8 @@ class Play:
     say: Any
     replays: bool
     until_s: float
+    keeps: bool
+    """Whether the folder stays, so that a stream that was cut short can go on."""
     waiting: list[tuple[int, str, int]] = field(default_factory=list)
     versions: list[str] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
@@ -88,6 +95,9 @@ class Play:
     rollout: int | None = None
     wrong: str = "not yet"
     promoted_day: float | None = None
+    alarm: bool = False
+    errors: dict[str, int] = field(default_factory=dict)
+    spent_s: float = 0.0
 
     # Commands
 
@@ -110,10 +120,18 @@ class Play:
     # The play
 
     def run(self) -> dict[str, Any]:
-        self.folder.joinpath("holdfast.toml").write_text(self.stream.checklist)
-        self.folder.joinpath("shuffled.py").write_text(SHUFFLED)
-        self.register_first()
-        self.describe_history()
+        began_s = time.monotonic()
+        state = self.folder / STATE
+        if state.exists():
+            for name, value in pickle.loads(state.read_bytes()).items():
+                setattr(self, name, value)
+            self.say(f"day {self.day:5.0f}  going on")
+        else:
+            self.folder.joinpath("holdfast.toml").write_text(self.stream.checklist)
+            self.folder.joinpath("shuffled.py").write_text(SHUFFLED)
+            self.register_first()
+            self.describe_history()
+            self.day = float(self.stream.live_day)
         deployment = Deployment.open(self.folder, {})
         with (
             Registry.open(deployment.registry_url, SystemClock()) as registry,
@@ -121,22 +139,26 @@ class Play:
             asyncio.Runner() as runner,
         ):
             traffic = Traffic(service.host, service.port, CONNECTIONS)
-            day = float(self.stream.live_day)
-            while day < self.stream.days and time.monotonic() < self.until_s:
-                end = min(day + self.stream.chunk_days, self.stream.days)
-                self.play(runner, traffic, day, end)
-                self.day = day = end
+            while self.day < self.stream.days and time.monotonic() < self.until_s:
+                end = min(self.day + self.stream.chunk_days, self.stream.days)
+                self.play(runner, traffic, self.day, end)
+                self.day = float(end)
                 settle(deployment, SystemClock())
                 if not self.replays:
                     self.look(registry)
-            traffic.close()
+            for kind, count in traffic.errors.items():
+                self.errors[kind] = self.errors.get(kind, 0) + count
+            self.spent_s += time.monotonic() - began_s
+            if self.day < self.stream.days and self.keeps:
+                state.write_bytes(pickle.dumps({name: getattr(self, name) for name in KEPT}))
+                return {"stream": self.stream.name, "cut_short_on_day": self.day}
             if self.replays:
                 return self.replayed()
             if self.rollout is not None:
                 self.event("the stream ended with the rollout open", rollout=self.rollout)
                 self.must("rollout", "rollback", "--reason", "the stream has ended")
             verified = json.loads(self.must("log", "verify", "--json"))
-        return self.report(dict(traffic.errors), verified)
+        return self.report(self.errors, verified)
 
     def register_first(self) -> None:
         stream = self.stream
@@ -181,6 +203,7 @@ class Play:
             known_us, name, y = heapq.heappop(self.waiting)
             due.append(LabelToSend(name, y, iso_utc(known_us)))
         runner.run(traffic.send_labels(due))
+        traffic.close()  # commands take longer than the service keeps a silent connection
 
     def look(self, registry: Registry) -> None:
         if self.rollout is not None:
@@ -207,8 +230,6 @@ class Play:
             return
         self.event("challenger", version=report["version"], **compared(report["comparison"]))
         self.start(report["version"])
-
-    alarm = False
 
     def train_wrongly(self) -> None:
         environ = {"HOLDFAST_TRAINING__TRAINER": "shuffled:train"}
@@ -330,6 +351,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(__file__).parents[2] / "shared" / "data")
     parser.add_argument("--replay", action="store_true", help="compare policies; nothing is retrained")
     parser.add_argument("--seconds", type=float, default=300, help="after which the stream is cut short")
+    parser.add_argument("--folder", type=Path, help="to go on in where an earlier run was cut short")
     parser.add_argument("--quick", action="store_true", help="fewer days or customers")
     parser.add_argument("--json", action="store_true", help="print only the document at the end")
     chosen = parser.parse_args()
@@ -341,9 +363,12 @@ def main() -> None:
             print(f"{time.monotonic() - began_s:6.1f} s  {line}", flush=True)
 
     stream = STREAMS[chosen.stream](chosen.data, quick=chosen.quick)
-    with tempfile.TemporaryDirectory(prefix="holdfast-loop-") as folder:
-        found = Play(stream, Path(folder), say, chosen.replay, began_s + chosen.seconds).run()
-    found["seconds"] = round(time.monotonic() - began_s, 1)
+    with tempfile.TemporaryDirectory(prefix="holdfast-loop-") as passing:
+        folder = chosen.folder or Path(passing)
+        folder.mkdir(parents=True, exist_ok=True)
+        play = Play(stream, folder, say, chosen.replay, began_s + chosen.seconds, chosen.folder is not None)
+        found = play.run()
+    found["seconds"] = round(play.spent_s, 1)
     print(json.dumps(found if chosen.json else {k: v for k, v in found.items() if k != "events"}, indent=2))
 
 

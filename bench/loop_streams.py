@@ -92,8 +92,6 @@ def elec2(data: Path, *, quick: bool) -> Stream:
 [monitoring]
 window = "7d"
 label_delay = "1d"
-cost_false_positive = 1.0  # what the rollout compares decides at training too
-cost_false_negative = 1.0
 
 [training]
 sources = ["log", "sources/history.toml"]

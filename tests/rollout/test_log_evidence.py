@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import beside_serve  # noqa: F401 - finds the next ones
+import msgspec
 import numpy as np
 import pytest
 from live_service import linear_model, mixed_model
@@ -15,7 +16,7 @@ from holdfast.clock import ManualClock
 from holdfast.infer import Block, DataPlane, LoadedModel
 from holdfast.prediction_log import Keeper, Label, PredictionLog, SpoolWriter
 from holdfast.privacy import Redactor
-from holdfast.registry import Registry, Rollout
+from holdfast.registry import Registry, Rollout, RolloutKind
 from holdfast.rollout.log_evidence import LogEvidence
 from holdfast.rollout.losses import Losses
 from holdfast.spec import Deployment
@@ -44,9 +45,9 @@ class Log:
         now_us = self.clock.now_us()
         self.plane.append_labels([Label(name, y, now_us) for name, y in labels.items()])
 
-    def evidence(self, losses: Losses, maturity_us: int) -> LogEvidence:
+    def evidence(self, losses: Losses, maturity_us: int, baseline: str | None = None) -> LogEvidence:
         Keeper(self.deployment, self.clock).run_once()
-        return LogEvidence(PredictionLog(self.deployment), losses, maturity_us)
+        return LogEvidence(PredictionLog(self.deployment), losses, maturity_us, baseline)
 
 
 @pytest.fixture
@@ -89,6 +90,53 @@ def test_classes_are_counted_in_groups_that_add_up_to_the_rows(log: Log) -> None
         assert float(pairs.loss[here] @ pairs.counts[here]) == pytest.approx(expected)
     assert pairs.score is not None
     assert pairs.score[1].sum() == rows
+
+
+@pytest.mark.parametrize("kind", ["update", "first"])
+def test_scores_are_judged_by_their_squared_distance_and_answers_without_one_as_sure(
+    log: Log, kind: RolloutKind
+) -> None:
+    rows = 200
+    ids = [f"row-{row}" for row in range(rows)]
+    rng = np.random.default_rng(5)
+
+    def block(income: float) -> Block:
+        ages = np.arange(rows) % 7
+        city = ["north", "south"] * (rows // 2)
+        return Block(rows, {"age": ages, "city": city, "income": np.full(rows, income)}, ids)
+
+    scores = {}
+    for version, income, arm in (("1", -0.5, "champion"), ("2", -0.02, "shadow")):
+        model = mixed_model(version)
+        scores[version] = np.asarray(model.score(log.plane.answer(model, block(income), arm=arm).answer))
+    truth = rng.choice(["no", "yes", "neither"], rows, p=[0.5, 0.4, 0.1])
+    log.clock.advance_s(1)
+    log.label({name: str(y) for name, y in zip(ids[:150], truth[:150], strict=True)})
+    losses = Losses(
+        "binary", "yes", truthy=False, false_positive=1.0, false_negative=1.0, scale=1.0, negative="no",
+        by_score=True,
+    )  # fmt: skip
+    log.clock.advance_s(100)
+    rollout = log.rollout
+    if kind == "first":
+        rollout = msgspec.structs.replace(rollout, kind="first", challenger="1", champion=None)
+    evidence = log.evidence(losses, 50_000_000, "no" if kind == "first" else None)
+    pairs = evidence.pairs(rollout, (), log.clock.now_us())
+    known = np.isfinite(pairs.loss)
+    assert (pairs.counts.sum(), pairs.counts[known].sum()) == (rows, 150)
+
+    def brier(score: np.ndarray) -> np.ndarray:
+        return np.where(truth == "neither", 1.0, (score - (truth == "yes")) ** 2)
+
+    ours, theirs = (scores["1"], np.zeros(rows)) if kind == "first" else (scores["2"], scores["1"])
+    expected = (brier(ours) - brier(theirs))[:150].mean()
+    assert float(pairs.loss[known] @ pairs.counts[known]) / 150 == pytest.approx(expected, abs=1e-4)
+    assert abs(expected) > 0.001
+    if kind == "update":
+        champion, _ = evidence.arms(rollout, rollout.started_at_us, log.clock.now_us())
+        seen = np.isfinite(champion.loss)
+        mean = float(champion.loss[seen] @ champion.counts[seen]) / champion.counts[seen].sum()
+        assert mean == pytest.approx(brier(scores["1"])[:150].mean(), abs=1e-4)
 
 
 def test_numbers_lose_at_most_their_last_digit_and_rows_without_labels_stay_unknown(log: Log) -> None:

@@ -35,6 +35,10 @@ QUIET = State(now_us=NOW, trained_us=(NOW - 20 * DAY_US,), quality=0.9)
         ({"quality": 0.81, "higher_is_better": False}, "quality"),
         ({"new_labels": 100}, "labels"),
         ({"alarm": True, "new_labels": 100}, "alarm"),
+        ({"alarm": True, "learnable_rows": 500}, "alarm"),
+        ({"alarm": True, "learnable_rows": 499}, None),
+        ({"alarm": True, "learnable_rows": 0, "new_labels": 100}, "labels"),
+        ({"alarm": True, "fault": True}, None),
     ],
 )
 def test_a_trigger_that_holds_trains_and_says_why(change: dict[str, object], trigger: str | None) -> None:
@@ -52,6 +56,13 @@ def test_a_training_cools_down_and_the_budget_holds() -> None:
     assert "budget of 2" in decide(spent, SETTINGS).reason
     later = State(now_us=NOW, trained_us=(NOW - 31 * DAY_US, NOW - 8 * DAY_US), alarm=True)
     assert decide(later, SETTINGS).train
+
+
+def test_an_alarm_waits_until_something_of_the_change_can_be_learnt_and_says_so() -> None:
+    young = State(now_us=NOW, trained_us=(NOW - 20 * DAY_US,), alarm=True, learnable_rows=499)
+    assert "499 have a label" in decide(young, SETTINGS, ("alarm",)).reason
+    broken = State(now_us=NOW, trained_us=(NOW - 20 * DAY_US,), alarm=True, fault=True)
+    assert "mend the pipe" in decide(broken, SETTINGS, ("alarm",)).reason
 
 
 def test_without_triggers_nothing_is_ever_due() -> None:

@@ -107,6 +107,8 @@ def start(version: str, folder: Path, reason: str, waive: str, baseline: str, *,
 
 
 def _print_contract(contract: Contract) -> None:
+    if contract.loss is not None:
+        click.echo(f"What labels decide by: {contract.loss.words}, since {contract.loss.reason}.")
     if not contract.rows:
         click.echo("Update contract: same records, same answers; no reference to compare answers on.")
         return

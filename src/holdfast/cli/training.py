@@ -302,6 +302,9 @@ def _print_comparison(comparison: Comparison) -> None:
         click.echo(f"On {test} it cannot be told apart from {against}:")
     else:
         click.echo(f"On {test} it is {comparison.verdict} than {against}:")
+    if comparison.loss is not None:
+        loss = comparison.loss
+        click.echo(f"What decides, here and in a rollout: {loss.name} ({loss.words}), since {loss.reason}.")
     table = [[name, *_cells(one)] for name, one in comparison.overall.items()]
     print_table("", ["metric", "champion", "challenger", "difference", "95 % interval", ""], table)
     main = comparison.main_metric

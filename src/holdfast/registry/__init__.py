@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from holdfast.registry.api_keys import SCOPES, ApiKey, NewKey, Scope, key_hash, new_secret
     from holdfast.registry.audit import AuditEntry, AuditReport
     from holdfast.registry.candidate import Candidate
+    from holdfast.registry.deciding import DecidingLoss, deciding_loss, deciding_loss_of
     from holdfast.registry.outbox import Alarm, Change, Delivery, DeliveryState
     from holdfast.registry.registration import Judgement, register_model
     from holdfast.registry.registry import Registry
@@ -44,6 +45,9 @@ _LAZY = {
     "Scope": "api_keys",
     "key_hash": "api_keys",
     "new_secret": "api_keys",
+    "DecidingLoss": "deciding",
+    "deciding_loss": "deciding",
+    "deciding_loss_of": "deciding",
     "prepare_variant": "variants",
     "register_model": "registration",
     "register_variant": "variants",
@@ -67,6 +71,7 @@ __all__ = [
     "Candidate",
     "ChallengerRoute",
     "Change",
+    "DecidingLoss",
     "Decision",
     "Delivery",
     "DeliveryState",
@@ -85,6 +90,8 @@ __all__ = [
     "UnknownKeyError",
     "UnknownVersionError",
     "WentBack",
+    "deciding_loss",
+    "deciding_loss_of",
     "key_hash",
     "new_secret",
     "prepare_variant",

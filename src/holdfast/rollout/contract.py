@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from holdfast.artifact import Signature
+from holdfast.registry import DecidingLoss
 from holdfast.rollout.losses import Losses, numbers
 from holdfast.stats import share_bounds, total_variation
 
@@ -45,6 +46,8 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     """Requests of today that it would refuse, or answers that callers could not read; never waived."""
     beyond: tuple[str, ...]
     """Changes larger than the checklist allows."""
+    loss: DecidingLoss | None = None
+    """What will decide between them."""
     rows: int = 0
     """On which both were run; 0: neither version has a reference."""
     score_change: float | None = None
@@ -87,8 +90,17 @@ def incompatibilities(ours: Signature, theirs: Signature) -> tuple[str, ...]:
     return tuple(found)
 
 
-def write_contract(deployment: Deployment, registry: Registry, challenger: str, champion: str) -> Contract:
+def write_contract(
+    deployment: Deployment, registry: Registry, challenger: str, champion: str, decides: DecidingLoss
+) -> Contract:
     """Run both versions on the challenger's reference (the champion's where it has none) and compare.
+
+    Args:
+        deployment: of both.
+        registry: that knows both.
+        challenger: its version.
+        champion: its version.
+        decides: the loss that will decide between them.
 
     Raises:
         ArtifactError: an artifact is not what was registered.
@@ -107,16 +119,18 @@ def write_contract(deployment: Deployment, registry: Registry, challenger: str, 
         incompatible = incompatibilities(ours.signature, theirs.signature)
         table = _reference(deployment, challenger, champion)
         if incompatible or table is None or ours.signature.task == "tensor":
-            return Contract(incompatible=incompatible, beyond=())
-        return _measured(deployment, ours, theirs, table)
+            return Contract(incompatible=incompatible, beyond=(), loss=decides)
+        return _measured(deployment, decides, ours, theirs, table)
     finally:
         for model in models:
             model.close()
 
 
-def _measured(deployment: Deployment, ours: LoadedModel, theirs: LoadedModel, table: pa.Table) -> Contract:
+def _measured(
+    deployment: Deployment, decides: DecidingLoss, ours: LoadedModel, theirs: LoadedModel, table: pa.Table
+) -> Contract:
     settings = deployment.checklist.rollout
-    losses = Losses.of(theirs.signature, deployment.checklist)
+    losses = Losses.of(theirs.signature, decides)
     said = [_answers(model, table) for model in (ours, theirs)]
     (our_answers, our_scores), (their_answers, their_scores) = said
     flips = losses.flips(our_answers, their_answers)
@@ -142,6 +156,7 @@ def _measured(deployment: Deployment, ours: LoadedModel, theirs: LoadedModel, ta
     return Contract(
         incompatible=(),
         beyond=tuple(beyond),
+        loss=decides,
         rows=len(flips),
         score_change=change,
         volume=volume,

@@ -1,7 +1,7 @@
 """Answers and labels of a rollout, from the prediction log.
 
 The log counts equal rows itself, so what is read does not grow with the traffic: two answers, a label and the
-slices of a classifier; for numbers the losses, rounded to a hundredth of a per cent of loss_scale.
+slices of a classifier; losses of numbers and of scores are rounded to a hundredth of a per cent.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _DIGITS: Final = 4
-"""Of losses between numbers, 5e-5 from the truth at most: a hundredth of the default margin."""
+"""Of losses of numbers and scores, 5e-5 from the truth at most: a hundredth of the default margin."""
 _LABELS_IN_TIME: Final = """
     SELECT p.prediction_id, arg_max(l.y, (l.observed_at, l.revision, l.sequence)) AS y
     FROM mine p JOIN labels l ON p.prediction_id = l.prediction_id
@@ -62,15 +62,16 @@ class LogEvidence:
         slices = self._slice_columns(fields)
         also = "".join(f', p."{one}"' for one in slices.values())
         both = self._both(rollout, also, now_us)
-        ours, theirs = "ours", "theirs"
+        ours, theirs, y = "ours", "theirs", "y"
         if self._losses.task == "regression":
-            # The loss itself and the difference of the answers take the place of the answers and the label.
+            # The loss itself and the difference of the answers take the place of the label and the answers.
             scale = float(self._losses.scale)
-            distance = f"round(greatest(-1, least(1, (ours - theirs) / {scale})), 2)"
-            loss = f"round({_capped('ours', 'y', scale)} - {_capped('theirs', 'y', scale)}, {_DIGITS})"
-            ours, theirs, y = loss, distance, "NULL"
-        else:
-            y = "y"
+            ours = f"round(greatest(-1, least(1, (ours - theirs) / {scale})), 2)"
+            theirs = "NULL"
+            y = f"round({_capped('ours', 'y', scale)} - {_capped('theirs', 'y', scale)}, {_DIGITS})"
+        elif self._losses.by_score:
+            mine, other = self._brier("our_score", "ours", "y"), self._brier("their_score", "theirs", "y")
+            y = f"round({mine} - {other}, {_DIGITS})"
         names = "".join(f', "{one}"' for one in slices.values())
         table = self._read(
             f"WITH {both} SELECT {ours} AS a, {theirs} AS b, {y} AS y, mature {names}, count(*) AS n "  # noqa: S608 - whole numbers, and names of columns that are there
@@ -78,11 +79,14 @@ class LogEvidence:
         )
         a, b, labels = (table[name].to_pylist() for name in ("a", "b", "y"))
         if self._losses.task == "regression":
-            loss_, volume = numbers(a), numbers(b)
+            loss_, volume = numbers(labels), numbers(a)
             flips = np.abs(volume)
         else:
-            loss_ = self._losses.loss(a, labels) - self._losses.loss(b, labels)
             flips, volume = self._losses.flips(a, b), self._losses.volume(a, b)
+            if self._losses.by_score:
+                loss_ = numbers(labels)
+            else:
+                loss_ = self._losses.loss(a, labels) - self._losses.loss(b, labels)
         return Pairs(
             counts=np.array(table["n"].to_pylist(), dtype=np.int64),
             flips=flips,
@@ -115,8 +119,8 @@ class LogEvidence:
             copies AS (SELECT prediction_id, any_value(prediction) AS prediction, any_value(score) AS score
                        FROM predictions WHERE arm = 'shadow'
                        AND model_version = '{int(rollout.challenger)}' GROUP BY prediction_id),
-            both_ AS (SELECT c.prediction AS ours, p.prediction AS theirs, c.score - p.score AS score, k.y,
-                      {mature} {also}
+            both_ AS (SELECT c.prediction AS ours, p.prediction AS theirs, c.score - p.score AS score,
+                      c.score AS our_score, p.score AS their_score, k.y, {mature} {also}
                       FROM mine p JOIN copies c ON p.prediction_id = c.prediction_id {labelled})"""  # noqa: S608 - as above
         if isinstance(self._baseline, Mapping):
             rows = ", ".join(f"({_text(name)}, {_text(said)})" for name, said in self._baseline.items())
@@ -127,7 +131,8 @@ class LogEvidence:
         if self._losses.task == "regression":
             said = f"TRY_CAST({said} AS DOUBLE)"
         return f"""{start},
-            both_ AS (SELECT p.prediction AS ours, {said} AS theirs, NULL AS score, k.y, {mature} {also}
+            both_ AS (SELECT p.prediction AS ours, {said} AS theirs, NULL AS score,
+                      p.score AS our_score, NULL AS their_score, k.y, {mature} {also}
                       FROM mine p {joined} {labelled})"""  # noqa: S608 - quoted texts
 
     def _scores(self, both: str) -> tuple[Any, Any] | None:
@@ -146,6 +151,8 @@ class LogEvidence:
         if self._losses.task == "regression":
             said = f"round({_capped('p.prediction', 'k.y', float(self._losses.scale))}, {_DIGITS})"
             y = "NULL"
+        elif self._losses.by_score:
+            said, y = f"round({self._brier('p.score', 'p.prediction', 'k.y')}, {_DIGITS})", "NULL"
         for arm, version in (("champion", rollout.champion), ("challenger", rollout.challenger)):
             table = self._read(
                 f"""
@@ -159,10 +166,23 @@ class LogEvidence:
                 """  # noqa: S608 - as above
             )
             answers = table["said"].to_pylist()
-            regression = self._losses.task == "regression"
-            loss = numbers(answers) if regression else self._losses.loss(answers, table["y"].to_pylist())
+            counted = self._losses.task == "regression" or self._losses.by_score
+            loss = numbers(answers) if counted else self._losses.loss(answers, table["y"].to_pylist())
             found.append(Arm(loss, np.array(table["n"].to_pylist(), dtype=np.int64)))
         return found[0], found[1]
+
+    def _brier(self, score: str, answer: str, label: str) -> str:
+        """In SQL: the squared distance of the score; NULL without a label, 1 for one that is no class."""
+        yes, no = (
+            ", ".join(_text(text) for text in self._losses.texts_of(name))
+            for name in (self._losses.positive, self._losses.negative)
+        )
+        said = f"CAST({answer} AS VARCHAR)"
+        chance = f"coalesce({score}, CASE WHEN {said} IN ({yes}) THEN 1 WHEN {said} IS NOT NULL THEN 0 END)"
+        return (
+            f"(CASE WHEN {label} IS NULL THEN NULL WHEN {label} IN ({yes}) THEN pow(1 - {chance}, 2) "
+            f"WHEN {label} IN ({no}) THEN pow({chance}, 2) ELSE 1 END)"
+        )
 
     def rows_per_s(self, since_us: int, until_us: int) -> float:
         """Rate of rows answered to callers; 0 where there is none."""

@@ -16,7 +16,7 @@ from holdfast.rollout.checks import what_lacks
 from holdfast.rollout.gate import Judged, judge
 from holdfast.rollout.health import Counted, count, exposed, health, ratio_evidence
 from holdfast.rollout.log_evidence import LogEvidence
-from holdfast.rollout.losses import Losses
+from holdfast.rollout.losses import losses_of
 from holdfast.rollout.policy import decide
 from holdfast.rollout.starting import baseline_answers
 from holdfast.rollout.values import Evidence, Plan, Report, Standing, terms_of
@@ -180,10 +180,9 @@ class RolloutLoop:
         if self._log is None or self._log[0] != rollout.number:
             version = self._registry.version(rollout.challenger)
             artifact = open_artifact(self._deployment.artifacts_folder / version.artifact_folder)
-            losses = Losses.of(artifact.signature, self._deployment.checklist)
             log = LogEvidence(
                 PredictionLog(self._deployment),
-                losses,
+                losses_of(self._deployment, artifact.signature, rollout),
                 self._terms.maturity_us,
                 baseline_answers(rollout.baseline),
             )

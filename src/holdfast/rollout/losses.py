@@ -11,18 +11,19 @@ from numpy.typing import NDArray
 
 from holdfast.artifact import Signature
 from holdfast.prediction_log import label_text
-from holdfast.spec.checklist import Checklist
+from holdfast.registry import DecidingLoss, Rollout, deciding_loss_of
+from holdfast.spec import Deployment
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """The loss of one deployment.
+    """The deciding loss of one deployment, on what its log holds.
 
     Two classes: a false positive and a false negative cost what [monitoring] states, in units of the dearer
-    one; where nothing is stated, both cost 1. More classes: 1 for a wrong one. Regression: the absolute error
-    in units of loss_scale, at most 1.
+    one, or 1 each; or the Brier score of the score, and of 0 or 1 where an answer has none. More classes: 1
+    for a wrong one. Regression: the absolute error in units of the scale, at most 1.
     """
 
     task: str
@@ -32,21 +33,30 @@ class Losses:
     false_positive: float
     false_negative: float
     scale: float
+    negative: str = ""
+    by_score: bool = False
+    """The Brier score: the log computes it, since scores are many."""
 
     @classmethod
-    def of(cls, signature: Signature, checklist: Checklist) -> Losses:
+    def of(cls, signature: Signature, decides: DecidingLoss) -> Losses:
         """For a model with this signature."""
-        monitoring = checklist.monitoring
-        dearest = max(monitoring.cost_false_positive, monitoring.cost_false_negative)
-        known = {label_text(name) for name in signature.classes}
+        known = [label_text(name) or "" for name in signature.classes]
+        positive = label_text(signature.positive_class) or ""
         return cls(
             task=signature.task,
-            positive=label_text(signature.positive_class) or "",
+            positive=positive,
             truthy="1" in known,
-            false_positive=monitoring.cost_false_positive / dearest if dearest else 1.0,
-            false_negative=monitoring.cost_false_negative / dearest if dearest else 1.0,
-            scale=checklist.rollout.loss_scale,
+            false_positive=decides.false_positive,
+            false_negative=decides.false_negative,
+            scale=decides.scale if decides.name == "absolute_error" else 1.0,
+            negative=next((one for one in known if one != positive), ""),
+            by_score=decides.name == "brier_score",
         )
+
+    def texts_of(self, name: str) -> tuple[str, ...]:
+        """Every text under which a class stands in the log."""
+        words = {"1": "true", "0": "false"}
+        return (name, words[name]) if self.truthy and name in words else (name,)
 
     def loss(self, answers: Sequence[Any], labels: Sequence[Any]) -> Floats:
         """NaN where there is no label, or none that can be read."""
@@ -85,6 +95,17 @@ class Losses:
             words = {"true": "1", "false": "0"}
             texts = [None if one is None else words.get(one, one) for one in texts]
         return np.array(texts, dtype=object)
+
+
+def losses_of(deployment: Deployment, signature: Signature, rollout: Rollout) -> Losses:
+    """What decides in a rollout.
+
+    Raises:
+        RegistryError: numbers have no scale.
+    """
+    versions = (rollout.champion if rollout.kind == "update" else None, rollout.challenger)
+    decides = deciding_loss_of(deployment, signature, *(one for one in versions if one))
+    return Losses.of(signature, decides)
 
 
 def numbers(values: Sequence[Any]) -> Floats:

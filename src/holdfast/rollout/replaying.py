@@ -8,7 +8,7 @@ from holdfast.prediction_log import PredictionLog
 from holdfast.registry import Registry
 from holdfast.rollout.errors import RolloutError
 from holdfast.rollout.log_evidence import LogEvidence
-from holdfast.rollout.losses import Losses
+from holdfast.rollout.losses import losses_of
 from holdfast.rollout.replay import Replayed, replay
 from holdfast.rollout.starting import baseline_answers
 from holdfast.rollout.values import terms_of
@@ -43,7 +43,7 @@ def replay_rollout(
     terms = terms_of(deployment.checklist)
     log = LogEvidence(
         PredictionLog(deployment),
-        Losses.of(signature, deployment.checklist),
+        losses_of(deployment, signature, rollout),
         terms.maturity_us,
         baseline_answers(rollout.baseline),
     )

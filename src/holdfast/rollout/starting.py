@@ -13,7 +13,7 @@ import msgspec
 from holdfast.artifact import open_artifact
 from holdfast.clock import Clock
 from holdfast.prediction_log import PredictionLog
-from holdfast.registry import Registry, Rollout
+from holdfast.registry import Registry, Rollout, deciding_loss_of
 from holdfast.rollout.checks import require_check
 from holdfast.rollout.contract import Contract, write_contract
 from holdfast.rollout.errors import ContractError, RolloutError
@@ -57,7 +57,7 @@ def start_rollout(
     Raises:
         UncheckedError: the version has no passed check.
         ContractError: it would not answer today's callers, or changes more than the checklist allows.
-        RegistryError: one is open already, or there is nothing to compare with.
+        RegistryError: one is open already, there is nothing to compare with, or no loss that could decide.
         RolloutError: the baseline cannot be read.
     """
     found = registry.version(version)
@@ -65,15 +65,15 @@ def start_rollout(
     require_check(registry, version, deployment.checklist_hash, waive)
     champion = registry.route().champion
     contract: Contract | None = None
+    signature = open_artifact(deployment.artifacts_folder / found.artifact_folder).signature
+    known = (version,) if baseline or champion is None else (champion, version)
+    decides = deciding_loss_of(deployment, signature, *known)
     if not baseline and champion is not None and champion != version:
-        contract = write_contract(deployment, registry, version, champion)
+        contract = write_contract(deployment, registry, version, champion, decides)
         registry.attach_evidence(version, "contract", msgspec.to_builtins(contract))
         _keep(contract, version, waive)
     terms = terms_of(deployment.checklist)
-    signature = open_artifact(deployment.artifacts_folder / found.artifact_folder).signature
-    log = LogEvidence(
-        PredictionLog(deployment), Losses.of(signature, deployment.checklist), terms.maturity_us
-    )
+    log = LogEvidence(PredictionLog(deployment), Losses.of(signature, decides), terms.maturity_us)
     _check_assignment(deployment, {column.name for column in signature.columns})
     now_us = clock.now_us()
     logged = deployment.checklist.logging.enabled

@@ -227,16 +227,29 @@ class Rollout(Section, frozen=True):
             ),
         ),
     ] = 10
-    loss_scale: Annotated[
-        float,
+    loss: Annotated[
+        Literal["cost", "error_rate", "brier_score", "absolute_error"] | None,
         Meta(
-            gt=0,
             description=(
-                "Regression: the absolute error that counts as a whole loss of 1; larger ones count 1. "
-                "Default 1: state it in the unit of the target, since margin is a share of it."
+                "What decides about a challenger, at training and in its rollout: the mean of a loss of 0 to "
+                "1 for each row. cost: [monitoring] costs, in units of the dearer error. error_rate: 1 for a "
+                "wrong answer. brier_score: of two classes, for callers who use the score. absolute_error: "
+                "of numbers, in units of loss_scale. The log loss has no largest value, so its mean has no "
+                "bounds. Default unset: of numbers absolute_error, of two classes with a stated cost cost, "
+                "else error_rate, which is what callers meet."
+            )
+        ),
+    ] = None
+    loss_scale: Annotated[
+        Annotated[float, Meta(gt=0)] | None,
+        Meta(
+            description=(
+                "Numbers: the absolute error that counts as a whole loss of 1; larger ones count 1, and "
+                "margin is a share of it. Default unset: from the 1st to the 99th percentile of the labels "
+                "of the champion's reference, so that margin is a share of what occurs."
             ),
         ),
-    ] = 1.0
+    ] = None
     max_error_increase: Annotated[
         float,
         Meta(

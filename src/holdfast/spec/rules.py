@@ -292,6 +292,22 @@ def _training(checklist: Checklist) -> Broken:
         )
 
 
+def _loss(checklist: Checklist) -> Broken:
+    """`loss = "cost"` needs `cost_false_positive` or `cost_false_negative` of `[monitoring]`."""
+    monitoring = checklist.monitoring
+    if checklist.rollout.loss == "cost" and not (
+        monitoring.cost_false_positive or monitoring.cost_false_negative
+    ):
+        yield (
+            "rollout.loss",
+            ChecklistError(
+                "no error costs anything",
+                expected="[monitoring] cost_false_positive or cost_false_negative above 0",
+                received='"cost"',
+            ),
+        )
+
+
 def _ramp(checklist: Checklist) -> Broken:
     """The shares of `ramp` increase, and the last is 1."""
     ramp = checklist.rollout.ramp
@@ -357,6 +373,7 @@ RULES: Final[tuple[Callable[[Checklist], Broken], ...]] = (
     _generalised,
     _positive_lengths,
     _training,
+    _loss,
     _ramp,
     _stream,
     _time_zone,

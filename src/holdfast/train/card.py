@@ -61,8 +61,10 @@ def _evaluation(comparison: Comparison) -> str:
     against = f"champion {comparison.champion}" if comparison.champion.isdecimal() else "a constant answer"
     test = f"{comparison.test_rows} test rows of {comparison.test_since[:10]} to {comparison.test_until[:10]}"
     verdict = f"{comparison.verdict} (by {comparison.main_metric})"
+    loss = comparison.loss
     lines = [
         f"On {test}, against {against}: {verdict}. Intervals are of 95 %, of paired rows.",
+        *([] if loss is None else ["", f"Decides here and in a rollout: {loss.words}, since {loss.reason}."]),
         "",
         "| metric | champion | challenger | difference |",
         "|---|---|---|---|",

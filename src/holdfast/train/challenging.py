@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
+import numpy as np
 
 from holdfast.artifact import Answer, Artifact, OnnxSource, Reference, Signature, open_artifact
 from holdfast.clock import Clock
 from holdfast.errors import HoldfastError
 from holdfast.prediction_log import PredictionLog, settle
-from holdfast.registry import Judgement, ModelVersion, Registry, register_model
+from holdfast.registry import Judgement, ModelVersion, Registry, deciding_loss_of, register_model
 from holdfast.registry.candidate import answer_all
 from holdfast.runtime import open_runtime
 from holdfast.spec import Deployment
@@ -29,7 +30,6 @@ from holdfast.train.comparing import (
     Difference,
     Truth,
     compare,
-    main_metric,
 )
 from holdfast.train.data_set import DataSetPaths
 from holdfast.train.diagnosed import Recipe, recipe_of
@@ -326,11 +326,14 @@ class _Job:
         else:
             said = _answers(champion.artifact, Reference(_reference_table(built), LABEL, TIME))
             before = truth.answers(champion.artifact.signature, said)
+        known = () if champion is None else (champion.version.version,)
+        decides = deciding_loss_of(
+            self.deployment, signature, *known, labels=truth.label if truth.task == "regression" else None
+        )
         overall, slices = compare(
-            truth, before, challenger, test, self.deployment.checklist.monitoring,
-            seed=self.deployment.checklist.training.seed,
-        )  # fmt: skip
-        main = main_metric(truth.task, overall)
+            truth, before, challenger, test, decides, seed=self.deployment.checklist.training.seed
+        )
+        main = decides.name
         record = built.manifest.splits["test"]
         return Comparison(
             challenger="",
@@ -343,7 +346,12 @@ class _Job:
             dataset=built.manifest.sha256,
             test_since=record.since or "",
             test_until=record.until or "",
-            notes=(*_mixed(overall, main), *_notes(built.manifest, champion, record.since or "")),
+            loss=decides,
+            notes=(
+                *_mixed(overall, main),
+                *_one_answer(truth, before, challenger),
+                *_notes(built.manifest, champion, record.since or ""),
+            ),
         )
 
     def _judgement(
@@ -409,6 +417,14 @@ def _mixed(overall: Mapping[str, Difference], main: str) -> tuple[str, ...]:
     opposite = "worse" if verdict == "better" else "better"
     others = [name for name, one in overall.items() if one.verdict == opposite]
     return (f"surely {opposite} in {', '.join(others)}",) if others else ()
+
+
+def _one_answer(truth: Truth, *both: Answers) -> tuple[str, ...]:
+    """Where every row gets one and the same answer, wrong answers tell nothing about a model."""
+    if truth.task != "binary" or len(np.unique(np.concatenate([one.answer for one in both]))) > 1:
+        return ()
+    words = "both give every row of the test the same answer, so only their scores differ: state what errors "
+    return (words + 'cost in [monitoring] with a [model] threshold, or [rollout] loss = "brier_score"',)
 
 
 def _notes(manifest: Manifest, champion: _Champion | None, since: str) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from holdfast.artifact import Answer, Signature
 from holdfast.prediction_log import label_text
-from holdfast.spec.checklist import Monitoring
+from holdfast.registry import DecidingLoss
 from holdfast.stats import (
     Paired,
     StatisticsError,
@@ -40,7 +40,6 @@ MOST_VALUES: Final = 12
 LARGEST_BOOTSTRAP: Final = 20_000
 """Rows that are redrawn; of a larger test an even part."""
 _CALIBRATION_CELLS: Final = 10
-_MAIN: Final = {"binary": "log_loss", "multiclass": "log_loss", "regression": "mean_absolute_error"}
 HIGHER_IS_BETTER: Final = frozenset({"roc_auc", "average_precision"})
 _CLOSE: Final = 1e-15
 
@@ -79,6 +78,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """A version, or `constant`."""
     test_rows: int
     main_metric: str
+    """The one that decides, here and in a rollout."""
     verdict: Verdict
     overall: dict[str, Difference]
     slices: tuple[Slice, ...]
@@ -86,6 +86,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """SHA-256 of the data set's content."""
     test_since: str
     test_until: str
+    loss: DecidingLoss | None = None
+    """What `main_metric` is and why it decides; None in evidence of earlier versions of holdfast."""
     notes: tuple[str, ...] = ()
 
 
@@ -170,7 +172,7 @@ def compare(
     champion: Answers,
     challenger: Answers,
     test: pa.Table,
-    costs: Monitoring,
+    decides: DecidingLoss,
     *,
     seed: int = 0,
 ) -> tuple[dict[str, Difference], tuple[Slice, ...]]:
@@ -181,10 +183,10 @@ def compare(
         champion: its answers.
         challenger: its answers.
         test: for the slices.
-        costs: `[monitoring]`, for the cost of errors.
+        decides: the deciding loss, which is among the metrics.
         seed: of the bootstrap.
     """
-    losses = dict(_losses(truth, champion, challenger, costs))
+    losses = dict(_losses(truth, champion, challenger, decides))
     overall = {name: _told(paired_mean(*pair, truth.clusters), name) for name, pair in losses.items()}
     if truth.task == "binary":
         overall |= _ranking(truth, champion, challenger, seed)
@@ -205,17 +207,12 @@ def compare(
     return overall, tuple(slices)
 
 
-def main_metric(task: str, overall: Mapping[str, Difference]) -> str:
-    """What decides: money where errors have a stated cost, else the proper loss of the task."""
-    return "cost" if "cost" in overall else _MAIN[task]
-
-
 def _part(clusters: NDArray[Any] | None, chosen: NDArray[np.bool_]) -> NDArray[Any] | None:
     return None if clusters is None else clusters[chosen]
 
 
 def _losses(
-    truth: Truth, champion: Answers, challenger: Answers, costs: Monitoring
+    truth: Truth, champion: Answers, challenger: Answers, decides: DecidingLoss
 ) -> Iterator[tuple[str, tuple[Numbers, Numbers]]]:
     """Losses of each row, the champion's first."""
     y = truth.label
@@ -227,6 +224,7 @@ def _losses(
     if truth.task == "regression":
         yield "mean_absolute_error", each(lambda one: np.abs(one.answer - y))
         yield "mean_squared_error", each(lambda one: (one.answer - y) ** 2)
+        yield decides.name, each(lambda one: np.minimum(np.abs(one.answer - y) / decides.scale, 1.0))
         return
     if truth.task == "binary":
         yield (
@@ -239,8 +237,9 @@ def _losses(
         row = np.arange(len(y))
         yield "log_loss", each(lambda one: -np.log(np.clip(one.chance[row, code], _CLOSE, 1)))
     yield "error_rate", each(lambda one: (one.answer != y).astype(np.float64))
-    if truth.task == "binary" and (costs.cost_false_positive or costs.cost_false_negative):
-        wrong_positive, wrong_negative = costs.cost_false_positive, costs.cost_false_negative
+    if decides.name == "cost":
+        wrong_positive = decides.false_positive * decides.scale
+        wrong_negative = decides.false_negative * decides.scale
         yield (
             "cost",
             each(

@@ -53,7 +53,7 @@ def recipe_of(registry: Registry, diagnosis: int | None, settings: Training) -> 
         made = _of_option(option, payload, settings)
         if made is not None:
             return made
-    since_us = _onset_us(payload)
+    since_us = onset_of(payload)
     if since_us is None:
         return Recipe(
             "retrain", settings, None, "retrain on all labelled rows: the diagnosis names no beginning"
@@ -73,10 +73,10 @@ def _of_option(option: dict[str, Any], payload: dict[str, Any], settings: Traini
             f"the diagnosis says to roll back {detail}", next_step="holdfast rollout rollback, or promote"
         )
     if action == "recalibrate":
-        since_us = _onset_us(payload)
+        since_us = onset_of(payload)
         return Recipe("recalibrate", settings, since_us, "recalibrate the champion on rows since the change")
     if action == "retrain" and "since the change" in detail:
-        since_us = _onset_us(payload)
+        since_us = onset_of(payload)
         if since_us is not None:
             return Recipe("retrain", settings, since_us, f"retrain {detail}")
     if action == "retrain" and "newer" in detail:
@@ -91,7 +91,8 @@ def _newer_more(settings: Training) -> Recipe:
     return Recipe("retrain", weighed, None, f"retrain on all rows, half weight at {settings.half_life}")
 
 
-def _onset_us(payload: dict[str, Any]) -> int | None:
+def onset_of(payload: dict[str, Any]) -> int | None:
+    """When the change of a stored diagnosis began, as estimated; None where it names no beginning."""
     since = payload.get("since") or {}
     try:
         return parse_time_us(str(since["estimate"]))

@@ -32,6 +32,10 @@ class State:
     higher_is_better: bool = True
     new_labels: int = 0
     """Since the last training."""
+    fault: bool = False
+    """Whether the standing alarm is of a broken pipe, from whose rows nothing should learn."""
+    learnable_rows: int | None = None
+    """Labelled rows since the change that a training now would learn from; None: not known since when."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ def decide(state: State, settings: Training, triggers: tuple[str, ...] | None = 
     asked = settings.triggers if triggers is None else triggers
     found = next((plan for name in asked if (plan := _holds(name, state, settings)) is not None), None)
     if found is None:
-        return Plan(train=False, trigger=None, reason=_quiet(asked))
+        return Plan(train=False, trigger=None, reason=_quiet(asked, state, settings))
     last = state.trained_us[-1] if state.trained_us else None
     if last is not None and state.now_us - last < settings.cool_down.microseconds:
         return Plan(
@@ -73,7 +77,7 @@ def decide(state: State, settings: Training, triggers: tuple[str, ...] | None = 
 
 def _holds(name: str, state: State, settings: Training) -> Plan | None:
     last = state.trained_us[-1] if state.trained_us else state.made_us
-    if name == "alarm" and state.alarm:
+    if name == "alarm" and state.alarm and _why_not_yet(state, settings) is None:
         return Plan(train=True, trigger="alarm", reason="an alarm stands")
     if name == "schedule" and (last is None or state.now_us - last >= settings.schedule.microseconds):
         return Plan(train=True, trigger="schedule", reason=f"{settings.schedule} have passed")
@@ -92,7 +96,22 @@ def _holds(name: str, state: State, settings: Training) -> Plan | None:
     return None
 
 
-def _quiet(asked: tuple[str, ...]) -> str:
+def _why_not_yet(state: State, settings: Training) -> str | None:
+    """Why a standing alarm starts no training: there is nothing of the change to learn yet, or faults."""
+    if state.fault:
+        return "an alarm stands for a data fault: mend the pipe, a model would learn the fault"
+    rows = state.learnable_rows
+    if rows is not None and rows < settings.min_rows:
+        return (
+            f"an alarm stands, and of the rows since the change {rows} have a label and are older than the "
+            f"test split; it waits for {settings.min_rows} ([training] min_rows)"
+        )
+    return None
+
+
+def _quiet(asked: tuple[str, ...], state: State, settings: Training) -> str:
     if not asked:
         return "no trigger is named in [training] triggers"
+    if "alarm" in asked and state.alarm:
+        return _why_not_yet(state, settings) or "an alarm stands"
     return "no trigger holds: " + ", ".join(asked)

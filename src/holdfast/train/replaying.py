@@ -24,7 +24,7 @@ from holdfast.registry.candidate import answer_all
 from holdfast.runtime import Runtime, open_runtime
 from holdfast.spec import Deployment
 from holdfast.spec.checklist import Monitoring, Training
-from holdfast.train.diagnosed import DIAGNOSIS
+from holdfast.train.diagnosed import DIAGNOSIS, onset_of
 from holdfast.train.errors import TrainError
 from holdfast.train.log_source import INPUT
 from holdfast.train.player import Player
@@ -120,6 +120,12 @@ class _Alarms:
         """At this moment."""
         return any(_last(events, now_us) for events in (self.by_inputs, self.by_labels))
 
+    def since(self, now_us: int) -> int | None:
+        """When the standing alarm was raised; None where none stands."""
+        if not self.stands(now_us):
+            return None
+        return max(at for at in self.raised() if at <= now_us)
+
     def raised(self) -> list[int]:
         """When it began to stand."""
         moments = sorted({at for at, _ in (*self.by_inputs, *self.by_labels)})
@@ -129,6 +135,18 @@ class _Alarms:
             for at, before, now in zip(moments, [False, *standing], standing, strict=False)
             if now and not before
         ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What every policy knows at a moment."""
+
+    learnt_us: int
+    """Time of the newest row that can be learnt from."""
+    history: tuple[Numbers, Numbers]
+    alarm: bool
+    rows_since: int | None
+    """That can be learnt from, since the window that raised the standing alarm."""
 
 
 def _last(events: tuple[tuple[int, bool], ...], now_us: int) -> bool:
@@ -183,12 +201,13 @@ class _Run:
         diagnosis, notes = self._diagnosis(version)
         delay_us = monitoring.label_delay.microseconds
         monitor = _Alarms.of(diagnosis, delay_us)
-        change_us = _onset_us(diagnosis)
+        change_us = onset_of(diagnosis)
         history = self._reference(version, signature)
         waiting: list[tuple[int, int, int, Numbers, Numbers]] = []
         rows = labelled = windows = 0
         first_us = last_us = None
         learnt_us = 0
+        learnt: list[tuple[int, int]] = []
         for end_us, table in self._windows(signature):
             times = table.column("time").to_numpy()
             first_us = int(times[0]) if first_us is None else first_us
@@ -213,12 +232,21 @@ class _Run:
             while waiting and waiting[0][0] <= end_us:
                 _, _, at_us, new_inputs, new_truth = heapq.heappop(waiting)
                 learnt_us = max(learnt_us, at_us)
+                learnt.append((at_us, len(new_truth)))
                 history = newest(history, new_inputs, new_truth)
                 for player in players:
                     player.labels += len(new_truth)
             for player in players:
                 player.ripen(end_us)
-                self._decide(player, end_us, learnt_us, history, training, alarm=monitor.stands(end_us))
+                raised_us = monitor.since(end_us)
+                since_us = None if raised_us is None else raised_us - self._window_us
+                seen = _Seen(
+                    learnt_us,
+                    history,
+                    alarm=raised_us is not None,
+                    rows_since=None if since_us is None else sum(n for at, n in learnt if at >= since_us),
+                )
+                self._decide(player, end_us, seen, training)
         if first_us is None or last_us is None or not labelled:
             raise TrainError("no prediction of the log has a label", where=str(self.deployment.log_folder))
         return Replay(
@@ -235,16 +263,7 @@ class _Run:
             notes=tuple(notes),
         )
 
-    def _decide(
-        self,
-        player: Player,
-        now_us: int,
-        learnt_us: int,
-        history: tuple[Numbers, Numbers],
-        training: Training,
-        *,
-        alarm: bool,
-    ) -> None:
+    def _decide(self, player: Player, now_us: int, seen: _Seen, training: Training) -> None:
         trained = tuple(at for at, _ in player.trained)
         reason = None
         if player.name == "always":
@@ -257,7 +276,8 @@ class _Run:
                 now_us=now_us,
                 trained_us=trained,
                 # The monitor judged the first model; of later ones the replay must tell by their loss.
-                alarm=alarm if player.model is None else player.alarmed,
+                alarm=seen.alarm if player.model is None else player.alarmed,
+                learnable_rows=seen.rows_since if player.model is None else None,
                 quality=player.quality(),
                 higher_is_better=player.classes,
                 new_labels=player.labels,
@@ -267,9 +287,9 @@ class _Run:
         if reason is None:
             return
         judged = player.name == "checklist" and "alarm" in training.triggers
-        model = fit(history, classes=player.classes, seed=training.seed, judged=judged)
+        model = fit(seen.history, classes=player.classes, seed=training.seed, judged=judged)
         if model is not None:
-            player.train(model, now_us, reason, learnt_us)
+            player.train(model, now_us, reason, seen.learnt_us)
 
     def _diagnosis(self, version: str) -> tuple[dict[str, Any], list[str]]:
         found = self.registry.evidence(version, DIAGNOSIS, limit=1)
@@ -292,12 +312,16 @@ class _Run:
         known = np.isfinite(truth)
         return newest(nothing, self._inputs(table, signature)[known], truth[known])
 
+    @property
+    def _window_us(self) -> int:
+        size = self.deployment.checklist.monitoring.window.duration
+        return DAY_US if size is None else size.microseconds
+
     def _windows(self, signature: Signature) -> Iterator[tuple[int, pa.Table]]:
         """Rows of each window with its end, in order; empty windows are left out."""
         import pyarrow as pa
 
-        size = self.deployment.checklist.monitoring.window.duration
-        length_us = DAY_US if size is None else size.microseconds
+        length_us = self._window_us
         names = ", ".join('p."' + f"{INPUT}{one.name}".replace('"', '""') + '"' for one in signature.columns)
         reader = PredictionLog(self.deployment).query(
             f"SELECT epoch_us(p.time) AS time, p.model_version, p.score, p.prediction, p.y, "  # noqa: S608 - quoted
@@ -392,10 +416,3 @@ def _outcome(player: Player, change_us: int | None, training: Training) -> Polic
         error_cost=player.cost,
         training_cost=len(player.trained) * training.cost,
     )
-
-
-def _onset_us(diagnosis: dict[str, Any]) -> int | None:
-    try:
-        return parse_time_us(str((diagnosis.get("since") or {})["estimate"]))
-    except (KeyError, ValueError):
-        return None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from holdfast.clock import Clock
 from holdfast.prediction_log import PredictionLog
 from holdfast.registry import Registry
 from holdfast.spec import Deployment
-from holdfast.train.diagnosed import DIAGNOSIS
+from holdfast.train.diagnosed import DIAGNOSIS, onset_of
 from holdfast.train.log_source import now_of
 from holdfast.train.policy import Plan, State, decide
 from holdfast.train.runs import past_runs
@@ -50,7 +52,32 @@ def state_of(deployment: Deployment, registry: Registry, clock: Clock) -> State:
         quality=newest.get("value"),
         higher_is_better="error" not in metric,
         new_labels=_labels_since(log, since_us),
+        fault=bool(payload.get("alarm")) and payload.get("verdict") == "data fault",
+        learnable_rows=_learnable(deployment, log, payload, now_us) if payload.get("alarm") else None,
     )
+
+
+def _learnable(
+    deployment: Deployment, log: PredictionLog, payload: dict[str, Any], now_us: int
+) -> int | None:
+    """Rows of the log since the change that would be in train or dev now; None: it has no known beginning."""
+    onset_us = onset_of(payload)
+    if onset_us is None:
+        return None
+    training, delay_us = (
+        deployment.checklist.training,
+        deployment.checklist.monitoring.label_delay.microseconds,
+    )
+    end_us = now_us - (0 if training.immature == "correct" else delay_us)
+    if training.split == "time":
+        gap_us = delay_us if training.gap is None else training.gap.microseconds
+        end_us -= training.test.microseconds + gap_us
+    labelled = "" if training.unlabelled == "negative" else " AND y IS NOT NULL"
+    query = (
+        f"SELECT count(*) AS n FROM joined WHERE time >= make_timestamptz({int(onset_us)}) "  # noqa: S608 - numbers
+        f"AND time < make_timestamptz({int(end_us)}) AND coalesce(arm, '') <> 'shadow'{labelled}"
+    )
+    return int(log.query(query).read_all().column("n").to_pylist()[0])
 
 
 def _made_us(registry: Registry, log: PredictionLog, champion: str | None, *, timed: bool) -> int | None:

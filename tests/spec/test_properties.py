@@ -67,6 +67,7 @@ BY_PATTERN = {
     "alerts.quiet_hours": st.sampled_from(["", "22:00-07:00"]),
     "alerts.time_zone": st.sampled_from(["UTC", "Europe/Berlin"]),
     "alerts.dashboard": st.sampled_from(["", "https://example.org/ui/"]),
+    "rollout.loss": st.sampled_from(["error_rate", "brier_score", "absolute_error"]),  # no cost is needed
     "rollout.ramp": st.lists(st.floats(0.001, 0.999), max_size=3, unique=True).map(
         lambda some: [*sorted(some), 1]
     ),

@@ -259,6 +259,76 @@ def test_a_wrong_description_is_told_in_words(shop: Shop, text: str, match: str)
         build(shop)
 
 
+HEAD = 'path = "odd.parquet"\nbasis = "contract"\ntime = "when"\nlabel = "sent_back"\nlabel_time = "known"\n'
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "text", "match"),
+    [
+        (None, None, f'licence = ""\n{HEAD}', "length >= 1 - at `\\$.licence`"),
+        (None, None, f'licence = "x"\n{HEAD}'.replace("contract", "a feeling"), "legitimate interests"),
+        (None, None, f'licence = "x"\n{HEAD}'.replace("odd", "none"), "none.parquet.* no such file"),
+        (None, None, f'licence = "x"\n{HEAD}[observed]\nitem = "known"\n', "expected amount, items"),
+        ("agreed", "yes", f'licence = "x"\n{HEAD}consent = "agreed"\n', "which of its values mean yes"),
+        ("when", "last week", f'licence = "x"\n{HEAD}', "column 'when'.*Invalid isoformat"),
+        ("seen", None, f'licence = "x"\n{HEAD}', "column 'seen'.*a model takes none"),
+    ],
+)
+def test_a_wrong_table_is_told_by_its_column_and_what_would_be_right(
+    tmp_path: Path, column: str | None, values: str | None, text: str, match: str
+) -> None:
+    shop = open_shop(tmp_path / "shop", TOML + 'sources = ["sources/odd.toml"]\n', champion=False)
+    columns, truth = orders(300, seed=3)
+    times = pa.array([START_US - row * DAY_US // 10 for row in range(300)], pa.timestamp("us", tz="UTC"))
+    table = pa.table(
+        {
+            "amount": columns["amount"],
+            "items": columns["items"],
+            "when": times,
+            "known": times,
+            "sent_back": truth,
+        }
+    )
+    if column is not None:
+        odd = times if values is None else pa.array([values] * 300)
+        if column in table.column_names:
+            table = table.drop_columns([column])
+        table = table.append_column(column, odd)
+    folder = shop.deployment.folder / "sources"
+    folder.mkdir()
+    parquet.write_table(table, folder / "odd.parquet")
+    (folder / "odd.toml").write_text(text)
+    with pytest.raises(DataSetError, match=match):
+        build_data_set(shop.deployment, None, clock=shop.clock, secrets=shop.secrets)
+    shop.registry.close()
+
+
+def test_rows_of_a_table_without_a_time_or_from_the_future_are_counted(tmp_path: Path) -> None:
+    shop = open_shop(tmp_path / "shop", TOML + 'sources = ["sources/odd.toml"]\n', champion=False)
+    columns, truth = orders(3000, seed=3)
+    times: list[int | None] = [START_US - (3000 - row) * DAY_US // 100 for row in range(3000)]
+    times[10:17] = [None] * 7
+    times[20:25] = [START_US + 900 * DAY_US] * 5
+    table = pa.table(
+        {
+            "amount": columns["amount"],
+            "when": pa.array(times, pa.timestamp("us", tz="UTC")),
+            "known": pa.array(
+                [None if at is None else at + DAY_US for at in times], pa.timestamp("us", tz="UTC")
+            ),
+            "sent_back": truth,
+        }
+    )
+    folder = shop.deployment.folder / "sources"
+    folder.mkdir()
+    parquet.write_table(table, folder / "odd.parquet")
+    (folder / "odd.toml").write_text(f'licence = "x"\n{HEAD}')
+    built = build_data_set(shop.deployment, None, clock=shop.clock, secrets=shop.secrets)
+    assert removed(built.manifest, "without a time") == 7
+    assert removed(built.manifest, "odd: after") == 5
+    shop.registry.close()
+
+
 def test_too_short_a_history_says_which_lengths_would_do(shop: Shop) -> None:
     shop.days(0, 13)
     with pytest.raises(DataSetError, match='Set dev = "1d" and test = "1d"'):

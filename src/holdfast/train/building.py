@@ -12,13 +12,13 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.clock import Clock
+from holdfast.clock import Clock, iso_utc
 from holdfast.prediction_log import PredictionLog, Snapshot, read_snapshot
 from holdfast.privacy import SUBJECTS_FILE, Consent, Sealer, SubjectStore, consented
 from holdfast.spec import Deployment
 from holdfast.spec.checklist import Training
 from holdfast.train.errors import DataSetError
-from holdfast.train.file_source import FileSource, open_file_source
+from holdfast.train.file_source import FileSource, open_file_source, plan_of
 from holdfast.train.log_source import CONTEXT, INPUT, now_of, read_log
 from holdfast.train.manifest import (
     SPLITS,
@@ -114,7 +114,7 @@ def build_data_set(
             "there is no source of rows", where="[training] sources", expected='such as ["log"]'
         )
     if plan is None:
-        plan = _plan_of(files, deployment)
+        plan = plan_of(files, deployment)
     request = Request(
         as_of_us=now_of(deployment, log, clock) if as_of_us is None else as_of_us,
         since_us=since_us,
@@ -160,33 +160,6 @@ def rebuild_data_set(
     files = {name: open_file_source(deployment.folder / name) for name in training.sources if name != LOG}
     snapshot = next((one.snapshot for one in manifest.sources if one.snapshot is not None), None)
     return _Build(deployment, request, training, plan, files, snapshot, clock, secrets).run(folder)
-
-
-def _plan_of(files: Mapping[str, FileSource], deployment: Deployment) -> Plan:
-    """Features and labels as the first file has them.
-
-    Raises:
-        DataSetError: there is no file, so nothing says what a model should take.
-    """
-    import pyarrow as pa
-
-    first = next(iter(files.values()), None)
-    if first is None:
-        raise DataSetError(
-            "there is neither a champion nor a table to learn from",
-            where="[training] sources",
-            next_step="Register a model first, or describe a table as a source (docs/how-to/retrain.md)",
-        )
-    labels = first.table.column(first.description.label)
-    wanted = deployment.checklist.model.task
-    number = pa.types.is_floating(labels.type)
-    if wanted == "regression" or (wanted == "auto" and number):
-        return Plan(first.features, "regression")
-    if pa.types.is_boolean(labels.type):
-        return Plan(first.features, "binary", (0, 1))
-    found = sorted({one for one in labels.to_pylist() if one is not None})
-    classes = tuple(int(one) if isinstance(one, int) else str(one) for one in found)
-    return Plan(first.features, "binary" if len(classes) == 2 else "multiclass", classes)
 
 
 @dataclass(slots=True)
@@ -294,10 +267,17 @@ class _Build:
             sha256=file_hash(source.path),
         )
         times = table.column(TIME).cast(pa.int64())
-        inside = pc.less(times, request.until_us if request.until_us is not None else request.as_of_us)
+        counter = _Counter(table)
+        counter.keep(times.is_valid(), f"{source.name}: without a time")
+        times = counter.table.column(TIME).cast(pa.int64())
+        until_us = request.until_us if request.until_us is not None else request.as_of_us
+        counter.keep(pc.less(times, until_us), f"{source.name}: after {iso_utc(until_us)[:16]}")
         if request.since_us is not None:
-            inside = pc.and_(inside, pc.greater_equal(times, request.since_us))
-        table = table.filter(inside)
+            times = counter.table.column(TIME).cast(pa.int64())
+            since = f"{source.name}: before {iso_utc(request.since_us)[:16]}"
+            counter.keep(pc.greater_equal(times, request.since_us), since)
+        table = counter.table
+        self.removed += counter.removed
         filtered = self._filtered(source.name, table, needs_consent=said.basis == "consent")
         return *filtered, record, self._today(table.slice(0, 0))
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import msgspec
 
-from holdfast.artifact import Reference
+from holdfast.artifact import Reference, ReferenceDataError
 from holdfast.privacy import subject_pseudonym
 from holdfast.registry.reference_table import time_column
+from holdfast.spec import Deployment
 from holdfast.train.errors import DataSetError, LeakageError
 from holdfast.train.rows import ID, SUBJECT, TIME, Plan
 
@@ -33,7 +35,7 @@ class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     path: str
     """Parquet or CSV, relative to the description."""
-    licence: str
+    licence: Annotated[str, msgspec.Meta(min_length=1)]
     """Such as CC-BY-4.0, or a contract's number."""
     basis: Basis
     """Of using it, as in Article 6 of the GDPR, or that it is about nobody."""
@@ -94,9 +96,9 @@ class FileSource:
         import pyarrow.compute as pc
 
         said, table = self.description, self.table
-        times = time_column(table.column(said.time), said.time)
+        times = self._times(said.time)
         if said.label_time:
-            known = time_column(table.column(said.label_time), said.label_time)
+            known = self._times(said.label_time)
         else:
             known = pc.add(times.cast(pa.int64()), label_delay_us).cast(pa.timestamp("us", tz="UTC"))
         self._refuse_leakage(known)
@@ -107,18 +109,46 @@ class FileSource:
             if said.id
             else pa.array([f"{name}:{number}" for number in range(rows)]),
             SUBJECT: self._subjects(pseudonym_key),
-            "consent": table.column(said.consent).cast(pa.bool_())
-            if said.consent
-            else pa.nulls(rows, pa.bool_()),
+            "consent": self._truths(said.consent, "consent") if said.consent else pa.nulls(rows, pa.bool_()),
             TIME: times,
         }
         for feature in plan.features:
             columns[f"input_{feature}"] = table.column(self._column(feature))
         if said.review:
-            columns["reviewed"] = table.column(said.review).cast(pa.bool_())
+            columns["reviewed"] = self._truths(said.review, "review")
         columns["y"] = table.column(said.label)
         columns["observed_at"] = known
         return pa.table(columns).sort_by([(TIME, "ascending"), (ID, "ascending")])
+
+    def _times(self, column: str) -> pa.Array:
+        try:
+            return time_column(self.table.column(column), column)
+        except ReferenceDataError as error:
+            raise DataSetError(
+                error.what,
+                where=f"{self.path}: column {column!r}",
+                expected=error.expected,
+                received=error.received,
+                next_step=error.next_step,
+            ) from error
+
+    def _truths(self, column: str, role: str) -> Any:
+        """A Boolean column, or one of 0 and 1; nothing else is guessed to mean yes."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        values = self.table.column(column)
+        if pa.types.is_integer(values.type) and set(pc.unique(values).to_pylist()) <= {0, 1, None}:
+            values = values.cast(pa.bool_())
+        if not (pa.types.is_boolean(values.type) or pa.types.is_null(values.type)):
+            raise DataSetError(
+                f"the {role} column is not Boolean",
+                where=f"{self.path}: column {column!r}",
+                expected="true, false or missing, or 1 and 0",
+                received=str(values.type),
+                next_step="Convert it: which of its values mean yes is not guessed",
+            )
+        return values.cast(pa.bool_())
 
     def _column(self, feature: str) -> str:
         name = self.description.columns.get(feature, feature)
@@ -155,7 +185,7 @@ class FileSource:
         import pyarrow.compute as pc
 
         for feature, column in self.description.observed.items():
-            observed = time_column(self.table.column(column), column)
+            observed = self._times(column)
             late = pc.sum(pc.fill_null(pc.greater(observed, known), fill_value=False)).as_py() or 0
             if late:
                 raise LeakageError(
@@ -183,9 +213,18 @@ def open_file_source(path: Path) -> FileSource:
             "a source's description is not right",
             where=str(path),
             received=str(error),
+            expected=f"basis: {', '.join(get_args(Basis))}" if "$.basis" in str(error) else None,
             next_step="docs/how-to/retrain.md lists the keys",
         ) from error
-    table = Reference.read(path.parent / description.path).table
+    try:
+        table = Reference.read(path.parent / description.path).table
+    except ReferenceDataError as error:
+        raise DataSetError(
+            "a source's table cannot be read",
+            where=str(path.parent / description.path),
+            received=error.received if (path.parent / description.path).exists() else "no such file",
+            next_step=f"{path.name} names it as path",
+        ) from error
     roles = {
         "time": description.time,
         "label": description.label,
@@ -210,4 +249,48 @@ def open_file_source(path: Path) -> FileSource:
             where=f"{path}: consent",
             expected="the name of a Boolean column",
         )
-    return FileSource(description, path, table)
+    source = FileSource(description, path, table)
+    for feature in description.observed:
+        if feature not in source.features:
+            raise DataSetError(
+                f"there is no feature {feature!r} whose observation could be late",
+                where=f"{path}: observed.{feature}",
+                expected=", ".join(source.features),
+            )
+    return source
+
+
+def plan_of(files: Mapping[str, FileSource], deployment: Deployment) -> Plan:
+    """Features and labels as the first file has them.
+
+    Raises:
+        DataSetError: there is no file, so nothing says what a model should take.
+    """
+    import pyarrow as pa
+
+    first = next(iter(files.values()), None)
+    if first is None:
+        raise DataSetError(
+            "there is neither a champion nor a table to learn from",
+            where="[training] sources",
+            next_step="Register a model first, or describe a table as a source (docs/how-to/retrain.md)",
+        )
+    for name in first.features:
+        column = first.description.columns.get(name, name)
+        if pa.types.is_temporal(first.table.column(column).type):
+            raise DataSetError(
+                "a column of times has no role, and a model takes none",
+                where=f"{first.path}: column {column!r}",
+                expected="a role such as label_time, or observed for the feature that was read then",
+                next_step=f"Name its role in {first.description_path.name}, or take it out of the table",
+            )
+    labels = first.table.column(first.description.label)
+    wanted = deployment.checklist.model.task
+    number = pa.types.is_floating(labels.type)
+    if wanted == "regression" or (wanted == "auto" and number):
+        return Plan(first.features, "regression")
+    if pa.types.is_boolean(labels.type):
+        return Plan(first.features, "binary", (0, 1))
+    found = sorted({one for one in labels.to_pylist() if one is not None})
+    classes = tuple(int(one) if isinstance(one, int) else str(one) for one in found)
+    return Plan(first.features, "binary" if len(classes) == 2 else "multiclass", classes)

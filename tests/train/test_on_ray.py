@@ -1,6 +1,6 @@
-"""Candidates on a Ray cluster of two nodes, one of which dies.
+"""Candidates on a Ray cluster of two nodes, one of which dies in the last of these tests.
 
-Ray is large, so it is not among the tools of development: `pip install 'holdfast[ray]'` to run these.
+Ray is large, so it is not among the tools of development; CI has it: `uv sync --extra ray` to run these.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ pytestmark = [
 ]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
@@ -90,13 +90,29 @@ def candidates(shop: Shop, version: str) -> list[dict[str, Any]]:
 
 
 def test_candidates_are_spread_over_the_nodes_and_the_best_comes_back(cluster: Any, shop: Shop) -> None:
-    ask(shop, cluster.address, 2.0)
+    ask(shop, cluster.address, 1.0)
     report = shop.train(Asked(keep_worse=True))
     made = candidates(shop, report.version)
     assert [one["number"] for one in made] == [0, 1, 2, 3]
     assert all(one["error"] is None for one in made)
     assert len({one["node"] for one in made}) == 2
     assert report.comparison.overall["roc_auc"].challenger > 0.75
+
+
+def test_a_cluster_that_does_not_answer_is_an_error_and_not_waited_for(shop: Shop) -> None:
+    ask(shop, "127.0.0.1:1", 0.0)
+    began_s = time.monotonic()
+    with pytest.raises(TrainerFailedError, match="can be reached"):
+        shop.train()
+    assert time.monotonic() - began_s < 60
+
+
+def test_a_cluster_without_room_is_an_error(cluster: Any, shop: Shop) -> None:
+    ask(shop, cluster.address, 0.0)
+    shop.reopen(TOML + KEYS.replace("ADDRESS", cluster.address) + "cores = 64\n")
+    with pytest.raises(TrainerFailedError, match="has room"):
+        shop.train()
+    assert [one.version for one in shop.registry.versions()] == ["1"]
 
 
 def test_a_candidate_of_a_node_that_dies_is_run_again_on_another_and_meanwhile_nothing_is_registered(
@@ -171,19 +187,3 @@ def raylet_of(node: Any) -> int:
 def registered(shop: Shop) -> list[str]:
     with Registry.open(shop.deployment.registry_url, shop.clock) as registry:
         return [one.version for one in registry.versions()]
-
-
-def test_a_cluster_that_does_not_answer_is_an_error_and_not_waited_for(shop: Shop) -> None:
-    ask(shop, "127.0.0.1:1", 0.0)
-    began_s = time.monotonic()
-    with pytest.raises(TrainerFailedError, match="can be reached"):
-        shop.train()
-    assert time.monotonic() - began_s < 60
-
-
-def test_a_cluster_without_room_is_an_error(cluster: Any, shop: Shop) -> None:
-    ask(shop, cluster.address, 0.0)
-    shop.reopen(TOML + KEYS.replace("ADDRESS", cluster.address) + "cores = 64\n")
-    with pytest.raises(TrainerFailedError, match="has room"):
-        shop.train()
-    assert [one.version for one in shop.registry.versions()] == ["1"]

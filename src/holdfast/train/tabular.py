@@ -1,10 +1,11 @@
-"""The ready-made trainer for tables: boosted trees with the right encoders, stopped early, calibrated.
+"""The ready-made trainer for tables: boosted trees with the right encoders, validated forward, calibrated.
 
 Numbers go in as they are, missing ones too. Of a text column the 32 most frequent values get a column each,
-the others share "none of them". Trees are added until the dev split has not gained for 20 rounds, and the
-scaling that calibrates them there is found; then as many trees are grown on train and dev together, since the
-newest rows are the most like those to come, and scaled inside, so that the model converts to ONNX. What the
-scaling made up for between train and dev, it makes up for between dev and the rows to come.
+the others share "none of them". How fast old rows fade, how many trees are grown and how sure their scores
+may be is chosen on four blocks of time, each answered by trees of the rows before it (see `forward`). Then
+they are grown on train and dev together, since the newest rows are the most like those to come, and scaled
+inside, so that the model converts to ONNX. Scores are scaled around the share of the classes: a level that
+was right in one month is a guess in the next.
 """
 
 from __future__ import annotations
@@ -13,16 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from holdfast.stats import (
-    Scaling,
-    StatisticsError,
-    scale_log_odds,
-    scale_number,
-    scale_temperature,
-)
 from holdfast.stats.domain import least_leaf
 from holdfast.train.data_set import DataSet
 from holdfast.train.errors import TrainerFailedError
+from holdfast.train.forward import Choice, Rows, age_weights, try_forward
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,9 +25,8 @@ if TYPE_CHECKING:
 MOST_TREES: Final = 500
 PATIENCE: Final = 20
 MOST_CATEGORIES: Final = 32
-LEAST_EVENTS: Final = 30
-"""Dev rows of the rarer class below which calibration would be noise."""
-_LEAST_SLOPE: Final = 0.05
+TREES_UNTRIED: Final = 60
+"""Where there is nothing to choose by."""
 _SETTINGS: Final = {
     "learning_rate": 0.08,
     "max_leaf_nodes": 15,
@@ -48,47 +42,45 @@ def train(data: DataSet) -> Any:
     Raises:
         TrainerFailedError: a feature is neither a number nor a text.
     """
-    import pandas as pd
+    import pyarrow as pa
     from sklearn.pipeline import Pipeline
     from threadpoolctl import threadpool_limits
 
-    rows, held = data.train, data.dev
-    frame, dev = _plain(data.frame(rows)), _plain(data.frame(held))
-    labels, dev_labels = data.labels(rows), data.labels(held)
-    weights, dev_weights = data.weights(rows), data.weights(held)
-    # A class that only the dev split has cannot be learnt before it is there, and its dev loss is endless.
-    known = np.isin(dev_labels, np.unique(labels)) | (data.task == "regression")
+    table = pa.concat_tables([data.train, data.dev]).sort_by("time")
+    frame, labels, weights = _plain(data.frame(table)), data.labels(table), data.weights(table)
+    times_us = data.times(table).astype("datetime64[us]").astype(np.int64)
+    if data.task == "regression":
+        labels = labels.astype(np.float64)
     data.progress(0.05, "encoding columns")
     columns = _columns(frame)
-    encoded, dev_encoded = columns.fit_transform(frame), columns.transform(dev[known])
-    data.progress(0.1, "growing trees")
+    encoded = np.asarray(columns.fit_transform(frame), dtype=np.float64)
+    data.progress(0.1, "trying blocks of time")
+
+    def grow(x: Any, y: Any, w: Any, held: tuple[Any, Any, Any]) -> Any:
+        found = _trees(data, len(x), early_stopping=True, max_iter=MOST_TREES)
+        return found.fit(x, y, sample_weight=w, X_val=held[0], y_val=held[1], sample_weight_val=held[2])
+
     with threadpool_limits(data.cores, "openmp"):
-        trees = _trees(data, len(frame), early_stopping=True, max_iter=MOST_TREES)
-        trees.fit(
-            encoded,
-            labels,
-            sample_weight=weights,
-            X_val=dev_encoded,
-            y_val=dev_labels[known],
-            sample_weight_val=dev_weights[known],
-        )
-        found = scaling_of(trees, dev_encoded, dev_labels[known], dev_weights[known])
-        if found is not None:
-            scale_trees(trees, found)
-        loss = _dev_loss(trees, dev_encoded, dev_labels[known], dev_weights[known])
-        data.progress(0.5, f"{trees.n_iter_} rounds of trees; growing them on train and dev")
-        whole = _plain(pd.concat([frame, dev], ignore_index=True))
-        columns = _columns(whole)
-        trees = _trees(data, len(whole), early_stopping=False, max_iter=trees.n_iter_).fit(
-            columns.fit_transform(whole),
-            np.concatenate([labels, dev_labels]),
-            sample_weight=np.concatenate([weights, dev_weights]),
-        )
-    if found is not None:
-        scale_trees(trees, found)
-    data.report_loss(loss)
-    print(f"{trees.n_iter_} rounds of trees; " + _said(found))  # noqa: T201 - into the captured log
+        choice = try_forward(Rows(encoded, labels, weights, times_us, _gap_us(data)), grow)
+        data.progress(0.6, "growing trees")
+        count = TREES_UNTRIED if choice is None else choice.trees
+        if choice is not None:
+            weights = weights * age_weights(times_us, choice.half_life)
+        trees = _trees(data, len(encoded), early_stopping=False, max_iter=count)
+        trees.fit(encoded, labels, sample_weight=weights)
+    if choice is not None:
+        scale_trees(trees, choice.slope)
+        data.report_loss(choice.loss)
+    print(_said(choice, times_us))  # noqa: T201 - into the captured log
     return Pipeline([("columns", columns), ("trees", trees)])
+
+
+def _gap_us(data: DataSet) -> int:
+    """What lies between train and dev."""
+    taught, held = (
+        data.times(one).astype("datetime64[us]").astype(np.int64) for one in (data.train, data.dev)
+    )
+    return max(int(held.min() - taught.max()), 0) if len(taught) and len(held) else 0
 
 
 def _trees(data: DataSet, rows: int, *, early_stopping: bool, max_iter: int) -> Any:
@@ -116,15 +108,6 @@ def settings_of(candidate: int, seed: int) -> dict[str, float | int]:
         "max_leaf_nodes": int(random.integers(4, 64)),
         "l2_regularization": float(np.exp(random.uniform(np.log(0.01), np.log(30.0)))),
     }
-
-
-def _dev_loss(trees: Any, dev: Any, labels: Any, weights: Any) -> float:
-    from sklearn.metrics import log_loss, mean_absolute_error
-
-    if not hasattr(trees, "classes_"):
-        return float(mean_absolute_error(labels, trees.predict(dev), sample_weight=weights))
-    chance = trees.predict_proba(dev)
-    return float(log_loss(labels, chance, sample_weight=weights, labels=trees.classes_))
 
 
 def _plain(frame: pd.DataFrame) -> pd.DataFrame:
@@ -169,40 +152,20 @@ def _columns(frame: pd.DataFrame) -> Any:
     return ColumnTransformer(steps)
 
 
-def scaling_of(trees: Any, dev: Any, labels: Any, weights: Any) -> Scaling | None:
-    """What to multiply a fitted histogram gradient boosting's raw scores by, and add, to be right on dev.
-
-    None where the dev split is too small or the line would turn the order of scores around.
-    """
-    raw = trees._raw_predict(np.asarray(dev, dtype=np.float64))  # noqa: SLF001 - no public access to raw scores
-    try:
-        if not hasattr(trees, "classes_"):
-            found = scale_number(raw[:, 0], labels, weights)
-        else:
-            codes = np.searchsorted(trees.classes_, labels)
-            counts = np.bincount(codes, minlength=len(trees.classes_))
-            if counts.min() < LEAST_EVENTS:
-                return None
-            if len(trees.classes_) > 2:
-                found = scale_temperature(raw, codes, weights)
-            else:
-                found = scale_log_odds(raw[:, 0], codes, weights)
-    except StatisticsError:
-        return None
-    if not np.isfinite([found.slope, found.level]).all() or found.slope < _LEAST_SLOPE:
-        return None
-    return found
-
-
-def scale_trees(trees: Any, by: Scaling) -> None:
-    """Scale the raw scores: a line on them is a factor on every leaf plus a baseline, so the kind stays."""
-    for stage in trees._predictors:  # noqa: SLF001 - as above
+def scale_trees(trees: Any, slope: float) -> None:
+    """Scale raw scores around their baseline: a factor on every leaf, so the kind of the model stays."""
+    for stage in trees._predictors:  # noqa: SLF001 - no public access to leaves
         for predictor in stage:
-            predictor.nodes["value"] *= by.slope
-    trees._baseline_prediction = trees._baseline_prediction * by.slope + by.level  # noqa: SLF001 - as above
+            predictor.nodes["value"] *= slope
 
 
-def _said(found: Scaling | None) -> str:
-    if found is None:
-        return "not calibrated: the dev split is too small"
-    return f"calibrated on dev (slope {found.slope:.4g}, level {found.level:.4g})"
+def _said(choice: Choice | None, times_us: Any) -> str:
+    if choice is None:
+        return f"{TREES_UNTRIED} rounds of trees: too few rows to try anything on blocks of time"
+    fades = "old rows count as much as new ones"
+    if choice.half_life is not None:
+        fades = f"a row counts half at {choice.half_life * np.ptp(times_us) / 86_400e6:.3g} days of age"
+    return (
+        f"{choice.trees} rounds of trees; {fades}; scores scaled by {choice.slope:.4g}; "
+        f"loss of the blocks {', '.join(f'{one:.4g}' for one in choice.blocks)}"
+    )

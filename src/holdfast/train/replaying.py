@@ -105,6 +105,7 @@ class _Alarms:
     by_inputs: tuple[tuple[int, bool], ...]
     """When it is known, in order of time, and whether the alarm stands."""
     by_labels: tuple[tuple[int, bool], ...]
+    delay_us: int
 
     @classmethod
     def of(cls, diagnosis: dict[str, Any], delay_us: int) -> _Alarms:
@@ -114,17 +115,20 @@ class _Alarms:
             needs_labels = (window.get("log_e_concept") or 0) >= 1 > (window.get("log_e_data") or 0)
             inputs.append((end_us, alarm and not needs_labels))
             labels.append((end_us + delay_us, alarm and needs_labels))
-        return cls(tuple(inputs), tuple(labels))
+        return cls(tuple(inputs), tuple(labels), delay_us)
 
     def stands(self, now_us: int) -> bool:
         """At this moment."""
         return any(_last(events, now_us) for events in (self.by_inputs, self.by_labels))
 
     def since(self, now_us: int) -> int | None:
-        """When the standing alarm was raised; None where none stands."""
-        if not self.stands(now_us):
-            return None
-        return max(at for at in self.raised() if at <= now_us)
+        """End of the window that raised the standing alarm; None where none stands."""
+        begun = [
+            begun_us - late_us
+            for events, late_us in ((self.by_inputs, 0), (self.by_labels, self.delay_us))
+            if (begun_us := _begun(events, now_us)) is not None
+        ]
+        return min(begun, default=None)
 
     def raised(self) -> list[int]:
         """When it began to stand."""
@@ -147,6 +151,14 @@ class _Seen:
     alarm: bool
     rows_since: int | None
     """That can be learnt from, since the window that raised the standing alarm."""
+
+
+def _begun(events: tuple[tuple[int, bool], ...], now_us: int) -> int | None:
+    """When what stands at a moment began to stand."""
+    found = None
+    for at_us, stands in events[: bisect_right(events, now_us, key=lambda event: event[0])]:
+        found = (at_us if found is None else found) if stands else None
+    return found
 
 
 def _last(events: tuple[tuple[int, bool], ...], now_us: int) -> bool:

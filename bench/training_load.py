@@ -1,12 +1,12 @@
 """What a training beside the service costs the service's callers.
 
-    uv run python bench/training_load.py --out bench/results/training_load.json
+    uv run python bench/training_load.py
 
-One service of two workers, an open loop at a constant rate, and in turn: nothing beside it; a training as an
-unattended service runs it (niceness 19, SCHED_IDLE); the same training started by hand at ordinary priority.
-The training is whole each time (data set of 200 000 rows, ready-made trees, judgement) and is begun anew when
-it ends, with two threads, so that it wants every core there is. Rounds take turns, so that a machine that
-slows down does so for all three.
+One service of two workers, an open loop at a constant rate, and in turn: nothing beside it; trainings that
+the service starts by itself (`[training] unattended`: SCHED_IDLE, niceness 19); the same training started by
+hand at ordinary priority. A training is whole each time (data set of 200 000 rows, ready-made trees,
+judgement) and is begun anew when it ends, with two threads, so that it wants every core there is. Rounds take
+turns, so that a machine that slows down does so for all three.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,11 @@ sources = ["sources/history.toml"]
 dev = "10d"
 test = "10d"
 cores = 2
+triggers = ["schedule"]
+schedule = "1s"
+cool_down = "1s"
+budget = 100000
+watch_interval = "500ms"
 """
 HISTORY = """\
 path = "history.parquet"
@@ -70,11 +75,7 @@ kind = "historical"
 time = "time"
 label = "label"
 """
-BESIDE = {
-    "alone": None,
-    "unattended": "from holdfast.cli.training_watch import stand_back; stand_back(); ",
-    "ordinary": "",
-}
+BESIDE = ("alone", "unattended", "ordinary")
 
 
 def make(folder: Path) -> None:
@@ -98,34 +99,31 @@ def make(folder: Path) -> None:
 
 
 @contextmanager
-def training(folder: Path, first: str | None, ended: list[float]) -> Iterator[None]:
+def by_hand(folder: Path) -> Iterator[None]:
     """Whole trainings one after the other, for as long as the round takes."""
-    if first is None:
-        yield
-        return
-    command = [sys.executable, "-c", first + "from holdfast.cli import main; main()"]
-    command += ["train", "--keep-worse", "--json", "-C", str(folder)]
+    command = [sys.executable, "-P", "-m", "holdfast", "train", "--keep-worse", "-C", str(folder)]
     stop = threading.Event()
     running: list[subprocess.Popen[bytes]] = []
 
     def run() -> None:
         while not stop.is_set():
-            began_s = time.monotonic()
-            running[:] = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)]
-            if running[0].wait() == 0:
-                ended.append(round(time.monotonic() - began_s, 1))
-            elif not stop.is_set():
-                raise SystemExit("a training failed")
+            silent = subprocess.DEVNULL
+            running[:] = [subprocess.Popen(command, stdout=silent, stderr=silent, start_new_session=True)]
+            running[0].wait()
 
     thread = threading.Thread(target=run)
     thread.start()
-    time.sleep(1.0)  # it is under way
     try:
         yield
     finally:
         stop.set()
         running[0].terminate()
         thread.join()
+
+
+def trained(folder: Path) -> int:
+    """Trainings that have begun."""
+    return len(list((folder / "training").glob("*/run.json")))
 
 
 def milliseconds(report: LoadReport, quantile: float) -> float:
@@ -148,26 +146,31 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="holdfast-beside-") as name:
         folder = Path(name)
         make(folder)
-        with ServiceProcess(folder, "--no-monitor") as service:
-            target = Target(f"http://{service.host}:{service.port}", "beside")
-            signature = target.signature()
-            rows = made_up_rows(signature, 64, np.random.default_rng(0))
-            requests = with_reference_run(make_requests(target, signature, rows, (1,) * 64))
-            for _ in range(chosen.rounds):
-                for beside, first in BESIDE.items():
-                    ended: list[float] = []
-                    with training(folder, first, ended):
-                        load = Load(rate_per_s=chosen.rate, seconds=chosen.seconds, warmup_s=1, rounds=1)
-                        report = run_load(requests, load)
-                    one = {
-                        "answered": report.answered,
-                        "p50_ms": milliseconds(report, 0.5),
-                        "p99_ms": milliseconds(report, 0.99),
-                        "p999_ms": milliseconds(report, 0.999),
-                        "trainings_s": ended,
-                    }
-                    found[beside].append(one)
-                    print(f"{beside:12} {one}", flush=True)
+        rounds = [(number, beside) for number in range(chosen.rounds) for beside in BESIDE]
+        for _, beside in rounds:
+            unattended = "true" if beside == "unattended" else "false"
+            (folder / "holdfast.toml").write_text(f"{TOML}unattended = {unattended}\n")
+            before = trained(folder)
+            with ExitStack() as stack:
+                service = stack.enter_context(ServiceProcess(folder, "--no-monitor"))
+                if beside == "ordinary":
+                    stack.enter_context(by_hand(folder))
+                while beside != "alone" and trained(folder) == before:
+                    time.sleep(0.05)
+                target = Target(f"http://{service.host}:{service.port}", "beside")
+                rows = made_up_rows(target.signature(), 64, np.random.default_rng(0))
+                requests = make_requests(target, target.signature(), rows, (1,) * 64)
+                load = Load(rate_per_s=chosen.rate, seconds=chosen.seconds, warmup_s=2, rounds=1)
+                report = run_load(with_reference_run(requests), load)
+            one = {
+                "answered": report.answered,
+                "p50_ms": milliseconds(report, 0.5),
+                "p99_ms": milliseconds(report, 0.99),
+                "p999_ms": milliseconds(report, 0.999),
+                "trainings": trained(folder) - before,
+            }
+            found[beside].append(one)
+            print(f"{beside:12} {one}", flush=True)
     middle = {
         beside: {
             key: float(np.median([one[key] for one in rounds])) for key in ("p50_ms", "p99_ms", "p999_ms")
@@ -175,7 +178,8 @@ def main() -> None:
         for beside, rounds in found.items()
     }
     document = {"cores": os.cpu_count(), "rate_per_s": chosen.rate, "median": middle, "rounds": found}
-    print(json.dumps(middle, indent=2))
+    least = {beside: min(one["p99_ms"] for one in rounds) for beside, rounds in found.items()}
+    print(json.dumps({"median": middle, "least_p99_ms": least}, indent=2))
     if chosen.out:
         chosen.out.parent.mkdir(parents=True, exist_ok=True)
         chosen.out.write_text(json.dumps(document, indent=2) + "\n")

@@ -91,7 +91,9 @@ def run_trainer(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env=given,
-        start_new_session=True,
+        # A group of its own, to be ended whole, and not a session: Linux gives each session a whole share of
+        # the processor (autogroup), in which the niceness of an unattended training helps no worker.
+        process_group=0,
     ) as process:
         listener = _Listener(process.stdout, folder / LOG_FILE)
         try:

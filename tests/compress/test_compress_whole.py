@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,33 @@ def test_where_none_fits_the_nearest_is_named_with_what_is_missing() -> None:
     chosen, missing = choose(frontier([measured("slow", 100_000, 0.0, p99_ms=12.0)], 50.0), BUDGET)
     assert chosen is None
     assert "2 more than p99_ms" in missing
+
+
+def test_a_smaller_one_that_is_slower_is_chosen_only_where_the_original_is_too_large() -> None:
+    best = frontier(
+        [measured("slow", 100_000, 0.0, faster=0.1), measured("as fast", 300_000, 0.0, faster=0.9)], 50.0
+    )
+    assert {one.name for one in best} == {"slow", "as fast"}
+    chosen, _ = choose(best, BUDGET)
+    assert chosen is not None
+    assert chosen.name == "as fast"
+    must = replace(BUDGET, must_shrink=True)
+    chosen, _ = choose(best, must)
+    assert chosen is not None
+    assert chosen.name == "slow"
+    chosen, missing = choose(best[:1], BUDGET)
+    assert chosen is None
+    assert "one row takes 10 times as long" in missing
+    assert "model_size_mb" in missing
+
+
+def test_a_candidate_that_cannot_answer_the_asked_rate_is_not_chosen() -> None:
+    # 1000 rows a second on each core.
+    best = frontier([measured("small", 300_000, 0.0)], 50.0)
+    assert choose(best, replace(BUDGET, qps=1900.0, cores=2))[0] is not None
+    chosen, missing = choose(best, replace(BUDGET, qps=2100.0, cores=2))
+    assert chosen is None
+    assert "fewer than qps = 2100" in missing
 
 
 def test_what_surely_loses_far_more_than_is_allowed_is_hopeless() -> None:

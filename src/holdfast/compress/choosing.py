@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from holdfast.compress.judging import Judgement
-from holdfast.compress.report import Measured
+from holdfast.compress.report import GAIN, Measured
 
 _HOPELESS: Final = 3.0
 """Times the allowed loss: what surely loses more is measured only where nothing else is left."""
@@ -19,6 +19,11 @@ class Budget:
     allowed_loss: float
     model_size_mb: float
     p99_ms: float
+    qps: float = 0.0
+    cores: int = 1
+    """That answer `qps` together."""
+    must_shrink: bool = False
+    """The original is larger than `[compute]` allows, so that a smaller one may be slower than it."""
 
     def is_hopeless(self, judgement: Judgement) -> bool:
         """Whether it loses far more than is allowed, as far below its mean as its bound is above."""
@@ -27,19 +32,27 @@ class Budget:
 
 
 def choose(best: tuple[Measured, ...], budget: Budget) -> tuple[Measured | None, str]:
-    """The smallest that keeps the budget; or None and, in words, what is missing and by how much."""
+    """The smallest that keeps the budget; or None and, in words, what is missing and by how much.
+
+    One that is slower than the original is chosen only where the original is too large: nobody who asked for
+    nothing but a smaller model expects the service to need more cores for it.
+    """
     if not best:
         return None, "nothing is to be gained: no candidate is better than the original on any axis"
-    faults = {one.name: _fault(one, budget) for one in best}
+    faults = {one.name: _faults(one, budget) for one in best}
     for one in best:
-        if faults[one.name] is None:
+        if not faults[one.name]:
             return one, ""
-    nearest = min(best, key=lambda one: one.judgement.upper)
-    return None, f"nearest is {nearest.name}: {faults[nearest.name]}"
+    # Quality cannot be bought, so what keeps it is nearer than what does not.
+    nearest = min(best, key=lambda one: (one.judgement.upper > budget.allowed_loss, len(faults[one.name])))
+    if nearest.judgement.upper > budget.allowed_loss:
+        nearest = min(best, key=lambda one: one.judgement.upper)
+    return None, f"nearest is {nearest.name}: {'; '.join(faults[nearest.name])}"
 
 
-def _fault(one: Measured, budget: Budget) -> str | None:
+def _faults(one: Measured, budget: Budget) -> list[str]:
     faults = []
+    probed = one.probed
     if one.judgement.upper > budget.allowed_loss:
         by = one.judgement.upper - budget.allowed_loss
         faults.append(
@@ -52,7 +65,17 @@ def _fault(one: Measured, budget: Budget) -> str | None:
         faults.append(
             f"it has {size_mb:.3g} MB, {size_mb - budget.model_size_mb:.3g} more than model_size_mb"
         )
-    if one.probed.p99_ms > budget.p99_ms:
-        over = one.probed.p99_ms - budget.p99_ms
-        faults.append(f"one row takes {one.probed.p99_ms:.3g} ms at p99, {over:.3g} more than p99_ms")
-    return "; ".join(faults) or None
+    if probed.p99_ms > budget.p99_ms:
+        over = probed.p99_ms - budget.p99_ms
+        faults.append(f"one row takes {probed.p99_ms:.3g} ms at p99, {over:.3g} more than p99_ms")
+    most = max(probed.rows_per_s, 1000 / probed.p50_ms) * budget.cores
+    if most < budget.qps:
+        faults.append(f"{budget.cores} core(s) run {most:.3g} rows a second, fewer than qps = {budget.qps:g}")
+    if not budget.must_shrink:
+        faults += [
+            f"{what} takes {1 / ratio:.2g} times as long as with the original, which fits [compute] as it is "
+            "(set model_size_mb below its size if it must become smaller)"
+            for what, ratio in (("one row", probed.speedup[0]), ("a row among many", probed.batch_speedup[0]))
+            if ratio * GAIN < 1
+        ]
+    return faults

@@ -101,11 +101,6 @@ def compress_version(
         )
     learn, judges = _split(_reference(deployment, found), seed)
     original = _original(artifact, learn, extra, seed)
-    budget = Budget(
-        deployment.checklist.rollout.margin if allowed_loss is None else allowed_loss,
-        deployment.checklist.compute.model_size_mb,
-        deployment.checklist.speed.p99_ms,
-    )
     rows = 0 if extra is None else len(extra)
     ways = [name for name, _ in WAYS]
     what = f"{found.sha256} {found.version} {seed} {rows} {round_s} {machine} {ways} {version_of('holdfast')}"
@@ -124,6 +119,7 @@ def compress_version(
         bench.store_feeds(judges)
         prepared = _prepared(original.model, artifact, judges, "the original")
         base = bench.probe(original.model, prepared, limited=False)
+        budget = _budget(deployment, artifact, base, allowed_loss)
         trial = _Trial(bench, judge, budget=budget, base=base, progress=progress, said=said)
         trial.measure(candidates)
         best = frontier(trial.measured, base.memory_mb)
@@ -165,6 +161,19 @@ def compress_version(
         missing=missing,
         confined="affinity to one core, a worker's share of [compute]; each candidate alone within memory_mb",
         machine=machine,
+    )
+
+
+def _budget(deployment: Deployment, artifact: Artifact, base: Probed, allowed_loss: float | None) -> Budget:
+    checklist = deployment.checklist
+    compute, speed = checklist.compute, checklist.speed
+    return Budget(
+        checklist.rollout.margin if allowed_loss is None else allowed_loss,
+        compute.model_size_mb,
+        speed.p99_ms,
+        qps=speed.qps if checklist.predictions.mode == "realtime" else 0.0,
+        cores=compute.cores,
+        must_shrink=artifact.size_bytes > compute.model_size_mb * 1e6 or base.memory_mb > compute.memory_mb,
     )
 
 

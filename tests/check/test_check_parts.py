@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
 
 from holdfast.check import Facts, find_conflicts
-from holdfast.check.confines import Confines, Usage
 from holdfast.check.lines import Line, judge_at_most, overall
 from holdfast.cli import main
 from holdfast.spec import parse_checklist
@@ -40,38 +38,6 @@ def test_one_fail_outweighs_all_and_no_line_is_unknown() -> None:
     assert overall([lines["pass"], lines["unknown"]]) == "unknown"
     assert overall([lines["pass"]]) == "pass"
     assert overall([]) == "unknown"
-
-
-def test_a_cgroup_is_used_where_the_memory_controller_is_delegated(tmp_path: Path) -> None:
-    parent = tmp_path / "system.slice"
-    parent.mkdir()
-    (parent / "cgroup.subtree_control").write_text("cpu memory\n")
-    confines = Confines(1, 512_000_000, cgroups=tmp_path, own="0::/system.slice\n")
-    assert confines.group is not None
-    assert "cgroup" in confines.how
-    confines.limit([])
-    assert (confines.group / "memory.max").read_text() == "512000000"
-
-
-@pytest.mark.parametrize(("control", "own"), [("cpu\n", "0::/system.slice\n"), ("memory\n", "4:memory:/x\n")])
-def test_without_that_rlimit_is_used_and_the_report_says_so(tmp_path: Path, control: str, own: str) -> None:
-    parent = tmp_path / "system.slice"
-    parent.mkdir()
-    (parent / "cgroup.subtree_control").write_text(control)
-    confines = Confines(1, 512_000_000, cgroups=tmp_path, own=own)
-    assert confines.group is None
-    assert "rlimit" in confines.how
-
-
-def test_usage_sums_the_processes_of_one_session_only(tmp_path: Path) -> None:
-    for pid, session, pss_kb in ((10, 10, 100), (11, 10, 50), (12, 99, 7000)):
-        entry = tmp_path / str(pid)
-        entry.mkdir()
-        (entry / "stat").write_text(f"{pid} (a b) S 1 1 {session} 0 0 0 0 0 0 0 200 100 0 0\n")
-        (entry / "smaps_rollup").write_text(f"Rss: 1 kB\nPss: {pss_kb} kB\n")
-    usage = Usage(10, tmp_path)
-    assert usage.pids() == [10, 11]
-    assert usage.memory_bytes() == 150 * 1024
 
 
 @pytest.mark.parametrize(
@@ -128,14 +94,3 @@ def test_without_a_version_there_is_nothing_to_check(
         main(["check", "-C", str(tmp_path)])
     assert ended.value.code == 1
     assert "holdfast register" in capsys.readouterr().err
-
-
-def test_the_time_of_others_is_counted_on_the_cores_of_the_service_alone(tmp_path: Path) -> None:
-    stat = tmp_path / "stat"
-    core = Confines(1, 512_000_000, own="").cores[0]
-    # user nice system idle iowait irq softirq steal guest guest_nice, in ticks.
-    stat.write_text(
-        f"cpu 9 9 9 9 9 9 9 9 0 0\ncpu{core} 100 20 30 999 50 40 60 50 0 0\ncpu{core + 7} 5 5 5 5 5 5 5 5\n"
-    )
-    assert Confines(1, 512_000_000, own="").busy_s(stat) == pytest.approx(200 / os.sysconf("SC_CLK_TCK"))
-    assert Confines(1, 512_000_000, own="").busy_s(tmp_path / "none") is None

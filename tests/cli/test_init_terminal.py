@@ -78,6 +78,32 @@ def test_answers_are_asked_again_until_they_are_valid_and_fights_are_named(tmp_p
     assert checklist.compute.memory_mb == 3072
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no pseudo-terminal")
+def test_sensitive_data_get_keys_and_raw_inputs_are_refused_for_them_on_the_spot(tmp_path: Path) -> None:
+    given = {"privacy.sensitivity": "high", "privacy.actions": "plain=keep\nplain=drop"}
+    typed = "".join(
+        f"{given.get(one.path, '')}\n" for one in questions() if one.applies({"predictions.mode": "realtime"})
+    )
+    shown = in_terminal([sys.executable, "-P", "-m", "holdfast", "init", str(tmp_path / "ward")], typed)
+    assert 'weaker than what sensitivity = "high" asks for' in shown
+    assert 'security.auth = keys: sensitivity = "high" asks for it' in shown
+    checklist = Deployment.open(tmp_path / "ward", {}).checklist
+    assert checklist.security.auth == "keys"
+    assert checklist.privacy.actions == {"plain": "drop"}
+
+
+def test_a_callable_is_known_by_its_file_and_fights_a_rate_that_it_cannot_answer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / "model.py"
+    model.write_text("def predict(rows): ...\n")
+    command = ["init", str(tmp_path / "shop"), "--yes", "--model", str(model), "--json"]
+    with pytest.raises(SystemExit):
+        main([*command, "--set", "speed.qps=3000"])
+    (conflict,) = json.loads(capsys.readouterr().out)["conflicts"]
+    assert "A Python callable answers some hundred single rows per second" in conflict
+
+
 @pytest.mark.parametrize("name", SITUATIONS)
 def test_each_situation_gets_a_checklist_whose_answers_do_not_fight(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

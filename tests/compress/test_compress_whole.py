@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from msgspec import structs
 from sklearn.datasets import make_classification
 from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
@@ -107,6 +108,16 @@ def test_a_smaller_one_that_is_slower_is_chosen_only_where_the_original_is_too_l
     assert chosen is None
     assert "one row takes 10 times as long" in missing
     assert "model_size_mb" in missing
+
+
+def test_a_loss_of_time_nobody_feels_is_none() -> None:
+    slow = measured("slow", 300_000, 0.0, faster=0.5)
+    assert [what for what, _ in slow.losses()] == ["one row", "a row among many"]
+    # Twice as long, by 5 microseconds a row and as many for 32 rows.
+    probed = structs.replace(
+        slow.probed, p50_ms=0.01, original_p50_ms=0.005, rows_per_s=3.2e6, original_rows_per_s=6.4e6
+    )
+    assert structs.replace(slow, probed=probed).losses() == ()
 
 
 def test_a_candidate_that_cannot_answer_the_asked_rate_is_not_chosen() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from typing import Final
 from holdfast.check.confines import Confines, Usage
 from holdfast.check.errors import CheckError
 from holdfast.check.lines import Line
+from holdfast.check.memory import Resident, memory_line, peak_of
 from holdfast.check.scratch import Scratch
 from holdfast.loadtest import LoadTestError
 from holdfast.loadtest.sources import reference_rows
@@ -19,7 +19,6 @@ from holdfast.loadtest.sources import reference_rows
 _LONGEST_S: Final = 300.0
 _SAMPLE_S: Final = 0.05
 _ROWS: Final = 20_000
-_MB: Final = 1e6
 
 
 def batch_lines(scratch: Scratch, confines: Confines, environ: Mapping[str, str]) -> Iterator[Line]:
@@ -69,11 +68,12 @@ def batch_lines(scratch: Scratch, confines: Confines, environ: Mapping[str, str]
         preexec_fn=confines.enter(),  # noqa: PLW1509 - it calls two system functions and takes no lock
     )
     usage = Usage(process.pid)
-    samples = []
+    samples: list[Resident] = []
     while process.poll() is None:
         if time.monotonic() - started_s > _LONGEST_S:
             process.kill()
-        samples.append(usage.memory_bytes() or 0)
+        used = usage.memory()
+        samples += [] if used is None else [used]
         time.sleep(_SAMPLE_S)
     wall_s = time.monotonic() - started_s
     said = process.stdout.read().decode(errors="replace") if process.stdout is not None else ""
@@ -85,12 +85,4 @@ def batch_lines(scratch: Scratch, confines: Confines, environ: Mapping[str, str]
         measured=f"{_ROWS} reference rows in {wall_s:.2f} s, start and end included",
         verdict="pass",
     )
-    peak = max(samples, default=0) / _MB
-    fits = peak <= compute.memory_mb
-    yield Line(
-        line="compute.memory_mb",
-        asked=compute.memory_mb,
-        measured=round(peak, 1) if peak else None,
-        verdict="unknown" if not peak else "pass" if fits else "fail",
-        advice=None if fits and peak else f"nearest possible: memory_mb = {math.ceil(peak * 1.05)}",
-    )
+    yield memory_line(compute.memory_mb, peak_of(samples))

@@ -9,15 +9,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from holdfast.check.cgroup import Place, make_place
+from holdfast.check.memory import Resident
+
 CGROUPS: Final = Path("/sys/fs/cgroup")
 
 
 class Confines:
     """Made before the service starts; its processes enter by `enter`, the limit is set once they run.
 
-    A cgroup (version 2) is used where this process may make one with the memory controller, as a container or
-    a systemd unit with `Delegate=memory` may; it holds the whole service to the limit. Otherwise each process
-    gets the limit as its RLIMIT_DATA, which bounds each alone, and the sum is measured.
+    A cgroup (version 2) is used where this process may make one with the memory controller (see `cgroup`); it
+    holds the whole service to the limit. Otherwise each process gets the limit as its RLIMIT_DATA, which
+    bounds each alone, and the sum is measured.
 
     Args:
         cores: that the service may use.
@@ -34,7 +37,8 @@ class Confines:
         """Those that the service runs on; empty: this system cannot choose."""
         self.others = tuple(sorted(_available() - set(self.cores)))
         """Those that are left for the load."""
-        self.group = _make_group(cgroups, own if own is not None else _own_cgroup())
+        self._place: Place | None = make_place(cgroups, own if own is not None else _own_cgroup())
+        self.group = None if self._place is None else self._place.group
 
     @property
     def how(self) -> str:
@@ -85,11 +89,21 @@ class Confines:
         ticks = sum(sum(map(int, fields[1:4])) + int(fields[8]) for fields in found if len(fields) > 8)
         return ticks / os.sysconf("SC_CLK_TCK") if found else None
 
+    def killed(self) -> int:
+        """Processes that the kernel ended at the memory limit; without a cgroup it ends none."""
+        if self.group is None:
+            return 0
+        with contextlib.suppress(OSError, ValueError):
+            for line in (self.group / "memory.events").read_text(encoding="ascii").splitlines():
+                name, _, count = line.partition(" ")
+                if name == "oom_kill":
+                    return int(count)
+        return 0
+
     def close(self) -> None:
         """Remove the cgroup; its processes must have ended."""
-        if self.group is not None:
-            with contextlib.suppress(OSError):
-                self.group.rmdir()
+        if self._place is not None:
+            self._place.remove()
 
 
 def _available() -> set[int]:
@@ -106,22 +120,6 @@ def _own_cgroup() -> str:
         return Path("/proc/self/cgroup").read_text(encoding="ascii")
     except OSError:
         return ""
-
-
-def _make_group(cgroups: Path, own: str) -> Path | None:
-    """A cgroup of our own with a memory limit, or None where that is not permitted."""
-    path = next((line[3:] for line in own.splitlines() if line.startswith("0::")), None)
-    if path is None:
-        return None
-    parent = cgroups / path.lstrip("/")
-    group = parent / f"holdfast-check-{os.getpid()}"
-    try:
-        if "memory" not in (parent / "cgroup.subtree_control").read_text(encoding="ascii").split():
-            return None
-        group.mkdir()
-    except OSError:
-        return None
-    return group
 
 
 class Usage:
@@ -149,15 +147,19 @@ class Usage:
                         found.append(int(entry.name))
         return sorted(found)
 
-    def memory_bytes(self) -> int | None:
-        """Proportional set size of all processes together; None where the system does not tell."""
-        total = 0
+    def memory(self) -> Resident | None:
+        """What all processes take together now; None where the system does not tell."""
+        sums = {"Pss:": 0, "Rss:": 0, "VmHWM:": 0}
         for pid in self.pids():
-            with contextlib.suppress(OSError, ValueError):
-                for line in (self._proc / str(pid) / "smaps_rollup").read_text(encoding="ascii").splitlines():
-                    if line.startswith("Pss:"):
-                        total += int(line.split()[1]) * 1024
-        return total or None
+            for name in ("smaps_rollup", "status"):
+                with contextlib.suppress(OSError, ValueError):
+                    for line in (self._proc / str(pid) / name).read_text(encoding="latin-1").splitlines():
+                        key = line.split(None, 1)[0] if line.strip() else ""
+                        if key in sums:
+                            sums[key] += int(line.split()[1]) * 1024
+        if not sums["Pss:"]:
+            return None
+        return Resident(sums["Pss:"], sums["Rss:"], sums["VmHWM:"])
 
     def cpu_s(self) -> float:
         """Processor time of the live processes so far."""

@@ -21,7 +21,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     """A number in the key's unit, or a few words."""
     verdict: Verdict
     interval: tuple[float, float] | None = None
-    """Where the number is a measurement: 95 % of latencies and rates, the extremes of memory."""
+    """Where the number is a measurement: of 95 %; of memory up to what cannot have been exceeded."""
     advice: str | None = None
     """What to do about anything but a pass."""
     at: str | None = None

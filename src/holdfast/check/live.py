@@ -14,6 +14,7 @@ import numpy as np
 
 from holdfast.check.confines import Confines
 from holdfast.check.lines import Line, judge_at_most
+from holdfast.check.memory import memory_line
 from holdfast.check.scratch import Scratch
 from holdfast.check.service import RunningService
 from holdfast.clock import Clock
@@ -32,7 +33,6 @@ from holdfast.prediction_log import PredictionLog, settle
 from holdfast.spec import Speed
 from holdfast.stats import Z95, quantile_estimate
 
-_MB: Final = 1e6
 _FEWEST: Final = 450
 """Requests that bound a 99th percentile from both sides with 95 % confidence, with some to spare (369)."""
 _STARTS_DIFFER: Final = 0.07
@@ -94,8 +94,8 @@ class LiveCheck:
     def lines(self) -> Iterator[Line]:
         """Every line, in the order of the file; the memory limit is set before the load."""
         compute = self._checklist.compute
-        started = max(self._service.memory_since(0), default=None)
-        fits = started is not None and started <= compute.memory_mb * _MB
+        started = self._service.peak()
+        fits = started is not None and started.seen <= compute.memory_mb * 1e6
         if fits:
             self._confines.limit(self._service.usage.pids())
         begun_s, begun_cpu_s = time.monotonic(), self._service.usage.cpu_s()
@@ -103,7 +103,7 @@ class LiveCheck:
         cpu = (self._service.usage.cpu_s() - begun_cpu_s) / (time.monotonic() - begun_s)
         yield from self._limits()
         yield self._cores(cpu, speed_lines)
-        yield self._memory(begun_s, enforced=fits)
+        yield self._memory(enforced=fits)
         yield from speed_lines
         yield from self._callers()
         if self._authority is not None:
@@ -287,28 +287,18 @@ class LiveCheck:
             advice=f"This machine has {there} core(s) for it: check on one that has {asked}.",
         )
 
-    def _memory(self, since_s: float, *, enforced: bool) -> Line:
+    def _memory(self, *, enforced: bool) -> Line:
         asked = self._checklist.compute.memory_mb
-        samples = self._service.memory_since(since_s)
-        if not samples:
-            return Line(
-                line="compute.memory_mb",
-                asked=asked,
-                measured=None,
-                verdict="unknown",
-                advice="This system does not tell what a process takes: check on Linux.",
-            )
-        peak = max(samples) / _MB
-        line = judge_at_most(
-            "compute.memory_mb",
-            asked,
-            round(peak, 1),
-            None,
-            nearest=f"nearest possible: memory_mb = {math.ceil(peak * 1.05)}"
-            + ("" if enforced else " (measured without the limit, in which it cannot start)"),
-            unsure="",
+        note = "" if enforced else " (measured without the limit, in which it cannot start)"
+        line = memory_line(asked, self._service.peak(), note=note)
+        killed = self._confines.killed()
+        if not killed:
+            return line
+        return msgspec.structs.replace(
+            line,
+            verdict="fail",
+            advice=f"The kernel ended {killed} process(es) of it at the limit: memory_mb must be larger.",
         )
-        return msgspec.structs.replace(line, interval=_rounded((min(samples) / _MB, peak)))
 
     # Sections predictions and security
 

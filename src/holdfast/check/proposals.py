@@ -63,6 +63,7 @@ class Suggested:
     proposals: tuple[Proposal, ...]
     model_mb: float | None = None
     runtime: str | None = None
+    """`onnx` or `python`; None: it depends on how it is registered."""
     notes: tuple[str, ...] = field(default=())
     """What is worth knowing and answers no question, such as which column looks like the label."""
 
@@ -85,9 +86,13 @@ def suggest(model: Path | None, reference: Path | None, cores: int = 1) -> Sugge
     """
     proposals: list[Proposal] = []
     notes: list[str] = []
-    model_mb = None
-    if model is not None:
+    model_mb = runtime = None
+    if model is not None and model.suffix == ".py":
+        runtime = "python"
+        notes.append(f"{model.name} holds a callable, not a model: what it loads is not known here")
+    elif model is not None:
         model_mb = model.stat().st_size / 1e6
+        runtime = "onnx" if model.suffix == ".onnx" else None
         proposals += _of_model(model_mb, cores)
     if reference is not None:
         table = Reference.read(reference)
@@ -96,7 +101,7 @@ def suggest(model: Path | None, reference: Path | None, cores: int = 1) -> Sugge
         label = next((name for name in table.table.column_names if _LABEL.match(name)), None)
         if label is not None:
             notes.append(f"column {label!r} looks like the true answer: register with --labels {label}")
-    return Suggested(tuple(proposals), model_mb, None, tuple(notes))
+    return Suggested(tuple(proposals), model_mb, runtime, tuple(notes))
 
 
 def memory_proposal(model_mb: float, cores: int) -> Proposal:

@@ -16,6 +16,7 @@ from typing import Final
 
 from holdfast.check.confines import Confines, Usage
 from holdfast.check.errors import CheckError
+from holdfast.check.memory import Peak, Resident, peak_of
 from holdfast.loadtest import UnreachableError, running_service
 from holdfast.spec import Deployment
 
@@ -36,20 +37,20 @@ class RunningService:
         self.usage = Usage(process.pid)
         self.url = ""
         self._output = output
-        self._samples: list[tuple[float, int]] = []
+        self._samples: list[Resident] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="memory of the service", daemon=True)
         self._thread.start()
 
     def _watch(self) -> None:
         while not self._stop.wait(_SAMPLE_S):
-            used = self.usage.memory_bytes()
+            used = self.usage.memory()
             if used is not None:
-                self._samples.append((time.monotonic(), used))
+                self._samples.append(used)
 
-    def memory_since(self, start_s: float) -> list[int]:
-        """Samples of the memory of all its processes, in bytes, since a moment of the monotonic clock."""
-        return [used for at_s, used in list(self._samples) if at_s >= start_s]
+    def peak(self) -> Peak | None:
+        """Of the memory of all its processes since it began; None where the system does not tell."""
+        return peak_of(list(self._samples))
 
     def tail(self, lines: int = 5) -> str:
         """The last lines that it printed."""

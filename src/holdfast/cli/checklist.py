@@ -78,7 +78,8 @@ def init_command(
             next_step="Edit it, or replace it with --force.",
         )
     asked = questions()
-    answers = _from_flags(settings)
+    from_flags = _from_flags(settings)
+    answers = dict(from_flags)
     if name is not None:
         answers["model.name"] = name
     interactive = not yes and sys.stdin.isatty()
@@ -93,8 +94,10 @@ def init_command(
         proposal = proposed.get(question.path)
         if interactive:
             answers[question.path] = _ask(question, default, answers, proposal)
+            answers |= _implied(answers)
         elif question.path == "model.name":
             answers[question.path] = default
+    answers |= _implied(answers)
     _take_proposals(proposed, answers, asked if interactive else [])
     text = render_checklist(answers, full=True)
     checklist = parse_checklist(text, source=str(path))
@@ -108,6 +111,8 @@ def init_command(
     for one in proposed.values():
         if answers.get(one.path) == one.value:
             click.echo(f"{one.path} = {one.value}: {one.reason}")
+    if answers.get("security.auth") == "keys" and "security.auth" not in {*from_flags, *proposed}:
+        click.echo('security.auth = keys: sensitivity = "high" asks for it')
     for line in () if suggested is None else suggested.notes:
         click.echo(line)
     if warnings:
@@ -150,8 +155,8 @@ def _take_proposals(
 def _conflicts(checklist: Checklist, suggested: Suggested | None) -> list[str]:
     from holdfast.check import Facts, find_conflicts
 
-    model_mb = None if suggested is None else suggested.model_mb
-    found = find_conflicts(Facts(checklist, model_mb))
+    known = (None, None) if suggested is None else (suggested.model_mb, suggested.runtime)
+    found = find_conflicts(Facts(checklist, *known))
     return [f"{' and '.join(conflict.keys)}: {conflict.text}" for conflict in found]
 
 
@@ -165,6 +170,13 @@ def _from_flags(settings: tuple[str, ...]) -> dict[str, Any]:
     return answers
 
 
+def _implied(answers: dict[str, Any]) -> dict[str, Any]:
+    """What an answer asks for that is no question of its own: callers of sensitive data have a key."""
+    sensitive = answers.get("privacy.sensitivity") == "high"
+    at_once = answers.get("predictions.mode", "realtime") == "realtime"
+    return {"security.auth": "keys"} if sensitive and at_once and "security.auth" not in answers else {}
+
+
 def _ask(question: Question, default: Any, answers: dict[str, Any], proposal: Proposal | None = None) -> Any:
     click.echo()
     click.secho(question.text, bold=True)
@@ -175,10 +187,11 @@ def _ask(question: Question, default: Any, answers: dict[str, Any], proposal: Pr
     if question.choices:
         click.echo(f"  one of: {', '.join(question.choices)}")
     while True:
-        shown = None if default is None else str(default)
+        shown = None if default is None else str(default) if default != {} else ""
         text = click.prompt("  answer", default=shown, prompt_suffix=" > ")
         try:
-            return validate_answer(question, text, answers)
+            sure = {**answers, **_implied({**answers, question.path: text.strip()})}
+            return validate_answer(question, text, sure)
         except HoldfastError as error:
             click.secho(f"  {error}", fg="red")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from holdfast.compress.judging import Judgement
-from holdfast.compress.report import GAIN, Measured
+from holdfast.compress.report import Measured
 
 _HOPELESS: Final = 3.0
 """Times the allowed loss: what surely loses more is measured only where nothing else is left."""
@@ -73,9 +73,8 @@ def _faults(one: Measured, budget: Budget) -> list[str]:
         faults.append(f"{budget.cores} core(s) run {most:.3g} rows a second, fewer than qps = {budget.qps:g}")
     if not budget.must_shrink:
         faults += [
-            f"{what} takes {1 / ratio:.2g} times as long as with the original, which fits [compute] as it is "
-            "(set model_size_mb below its size if it must become smaller)"
-            for what, ratio in (("one row", probed.speedup[0]), ("a row among many", probed.batch_speedup[0]))
-            if ratio * GAIN < 1
+            f"{what} takes {times:.2g} times as long as with the original, which fits [compute] "
+            "as it is (set model_size_mb below its size if it must become smaller)"
+            for what, times in one.losses()
         ]
     return faults

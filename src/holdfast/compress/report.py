@@ -12,7 +12,7 @@ from holdfast.compress.probe import Probed
 GAIN: Final = 1.2
 """Smallest ratio that counts as a gain in time or memory: repeated measurements differ by less."""
 FELT_MS: Final = 0.01
-"""Smallest gain in time of one row that counts: the service itself takes ten times as long."""
+"""Smallest gain or loss in time of a run that counts: the service itself takes ten times as long."""
 FELT_BYTES: Final = 10_000
 """Smallest gain in size that counts: less than the manifest and the card beside the model."""
 FELT_MB: Final = 2.0
@@ -48,6 +48,20 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
         if probed.batch_speedup[0] >= GAIN and probed.batch_speedup[1] > 1 and saved_ms >= FELT_MS:
             found.append("throughput")
         return tuple(found)
+
+    def losses(self) -> tuple[tuple[str, float], ...]:
+        """In what it is slower than the original beyond what measurements differ by, and how many times."""
+        probed = self.probed
+        one_ms = probed.p50_ms - probed.original_p50_ms
+        many_ms = 32e3 / probed.rows_per_s - 32e3 / probed.original_rows_per_s
+        return tuple(
+            (what, 1 / ratio)
+            for what, ratio, more_ms in (
+                ("one row", probed.speedup[0], one_ms),
+                ("a row among many", probed.batch_speedup[0], many_ms),
+            )
+            if ratio * GAIN < 1 and more_ms >= FELT_MS
+        )
 
 
 class Skipped(msgspec.Struct, frozen=True, kw_only=True):

@@ -102,9 +102,21 @@ _ASKED: Final[tuple[tuple[str, str, str, tuple[str, str] | None], ...]] = (
         None,
     ),
     (
+        "privacy.actions",
+        "What is logged of the inputs?",
+        "Empty: as they are, or encrypted if sensitivity is high. plain=drop: no fields without a class.",
+        None,
+    ),
+    (
         "privacy.subject_field",
         "Which field names the person a record is about?",
         "Stored as a pseudonym, so that a person's rows can be found and erased. Empty: not about people.",
+        None,
+    ),
+    (
+        "privacy.consent_field",
+        "Do the rules that apply ask for consent? Which field holds it?",
+        "GDPR, HIPAA: rows without consent are kept out of training. Empty: they ask for none, or not here.",
         None,
     ),
     (

@@ -1,6 +1,6 @@
 """What `holdfast loadtest` sees of a stall that a closed loop hides, and its ceiling on one core against wrk.
 
-    uv run python bench/loadtest.py [stall] [ceiling] [pairs] [--out bench/results/loadtest.json]
+    uv run python bench/loadtest.py [stall] [ceiling] [pairs] [--work DIR] [--out bench/results/loadtest.json]
 
 stall: a server that stands still for 200 ms in every second. A fifth of its callers arrive then, evenly, so
 the share that waits longer than x ms is (200 - x) / 1000 and the 99th percentile is 190 ms.
@@ -181,27 +181,33 @@ def holdfast(port: int, core: int, seconds: float) -> dict[str, float]:
     }
 
 
-def pairs(count: int = 5) -> dict[str, Any]:
-    """Checks of one deployment, two by two, each with a service that was started for it."""
+def pairs(count: int = 10, work: Path | None = None) -> dict[str, Any]:
+    """Checks of one deployment, two by two, each with a service that was started for it.
+
+    Args:
+        count: of pairs.
+        work: where finished checks are kept, so that a run which is broken off goes on there.
+    """
     lines = ("speed.p50_ms", "speed.p99_ms", "speed.qps", "compute.memory_mb")
     clock = SystemClock()
     with tempfile.TemporaryDirectory(prefix="holdfast-pairs-") as name:
-        deployment = _deployment(Path(name) / "sums")
-        reports = []
+        deployment = _deployment((work or Path(name)) / "sums")
         with Registry.open(deployment.registry_url, clock) as registry:
-            for seed in range(2 * count):
+            for seed in range(len(registry.evidence("1", "check")), 2 * count):
                 began_s = time.monotonic()
                 effort = Effort(seed=seed)
-                reports.append(check_deployment(deployment, registry, clock, os.environ, effort=effort))
-                shown = {x: (reports[-1].line(x).measured, reports[-1].line(x).interval) for x in lines}
+                report = check_deployment(deployment, registry, clock, os.environ, effort=effort)
+                shown = {x: (report.line(x).measured, report.line(x).interval) for x in lines}
                 print("   ", f"{time.monotonic() - began_s:.1f} s", shown, flush=True)
+            stored = registry.evidence("1", "check")[::-1]
+        reports = [{line["line"]: line for line in one.payload["lines"]} for one in stored]
     found: dict[str, Any] = {"pairs": count, "wanted": 0.9}
     for line in lines:
-        ends = [report.line(line).interval or (0.0, float("inf")) for report in reports]
+        ends = [report[line]["interval"] or (0.0, float("inf")) for report in reports]
         agree = [a[0] <= b[1] and b[0] <= a[1] for a, b in zip(ends[::2], ends[1::2], strict=True)]
         found[line] = {
             "agree": sum(agree) / count,
-            "measured": [report.line(line).measured for report in reports],
+            "measured": [report[line]["measured"] for report in reports],
             "intervals": ends,
         }
     return found
@@ -210,9 +216,12 @@ def pairs(count: int = 5) -> dict[str, Any]:
 def _deployment(folder: Path) -> Deployment:
     import pyarrow as pa
 
-    folder.mkdir()
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "holdfast.toml").write_text('[model]\nname = "sums"\n[speed]\np50_ms = 50\nqps = 300\n')
     deployment = Deployment.open(folder, {})
+    with Registry.open(deployment.registry_url, SystemClock()) as registry:
+        if registry.versions():
+            return deployment
     rng = np.random.default_rng(0)
     names = [f"f{i}" for i in range(20)]
     table = pa.table({name: rng.normal(size=500).astype(np.float32) for name in names})
@@ -222,21 +231,20 @@ def _deployment(folder: Path) -> Deployment:
     return deployment
 
 
-PARTS = {"stall": stall, "ceiling": ceiling, "pairs": pairs}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", default=list(PARTS))
-    parser.add_argument("--out", type=Path)
+    parts = {"stall": stall, "ceiling": ceiling, "pairs": pairs}
+    parser.add_argument("parts", nargs="*", default=list(parts))
+    parser.add_argument("--work", type=Path, help="Folder that pairs which are broken off go on from.")
+    parser.add_argument("--out", type=Path, help="Keeps what other runs found for other parts.")
     given = parser.parse_args()
-    results: dict[str, Any] = {"machine": machine()}
     for name in given.parts:
-        results[name] = PARTS[name]()
-        print(name, json.dumps(results[name], indent=1))
-    if given.out:
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(results, indent=1))
+        found = pairs(work=given.work) if name == "pairs" else parts[name]()
+        print(name, json.dumps(found, indent=1))
+        if given.out:
+            results = json.loads(given.out.read_text()) if given.out.exists() else {}
+            given.out.parent.mkdir(parents=True, exist_ok=True)
+            given.out.write_text(json.dumps(results | {"machine": machine(), name: found}, indent=1))
 
 
 if __name__ == "__main__":

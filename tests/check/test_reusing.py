@@ -100,6 +100,18 @@ def test_a_longer_load_than_asked_for_will_do(registry: Registry) -> None:
     assert reuse(registry) is not None
 
 
+def test_a_check_of_another_checklist_in_between_does_not_hide_what_was_measured(registry: Registry) -> None:
+    attach(registry)
+    attach(registry, checklist_hash="another")
+    assert reuse(registry) is not None
+
+
+def test_what_failed_since_with_the_same_inputs_hides_what_passed_before(registry: Registry) -> None:
+    attach(registry)
+    attach(registry, (msgspec.structs.replace(PASSED[1], verdict="fail"),))
+    assert reuse(registry) is None
+
+
 @pytest.mark.parametrize("verdict", ["fail", "unknown"])
 def test_what_failed_or_is_unknown_is_measured_again(registry: Registry, verdict: str) -> None:
     attach(registry, (*PASSED, Line(line="speed.qps", asked=1, measured=1, verdict=verdict)))  # type: ignore[arg-type]

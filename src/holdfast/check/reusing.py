@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import contextlib
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 
 from holdfast.check.lines import CheckReport, Line
 from holdfast.clock import parse_time_us
 from holdfast.registry import Registry
+
+_LOOKED_AT: Final = 50
+"""Newest checks of the version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +48,7 @@ def reusable_lines(
     since_us: int,
     anew: Collection[str],
 ) -> tuple[Line, ...] | None:
-    """The measured lines of the newest check of a version, each with the time of its measurement.
+    """The measured lines of the newest check with these inputs, each with the time of its measurement.
 
     They are taken all together or not at all, as they were measured on one start of the service, and only
     where all of them pass: what is unknown is worth another try, and what failed may have been mended
@@ -60,14 +65,8 @@ def reusable_lines(
     Returns:
         None: there is no such check, or something has changed since.
     """
-    found = registry.evidence(version, kind, limit=1)
-    if not found:
-        return None
-    try:
-        earlier = msgspec.convert(found[0].payload, CheckReport)
-    except msgspec.ValidationError:
-        return None  # of a release that wrote it otherwise
-    if not inputs.cover(earlier):
+    earlier = next(filter(inputs.cover, _reports(registry, version, kind)), None)
+    if earlier is None:
         return None
     lines = tuple(
         line if line.at is not None else msgspec.structs.replace(line, at=earlier.at)
@@ -76,3 +75,10 @@ def reusable_lines(
     )
     good = all(line.verdict == "pass" and parse_time_us(line.at or "") >= since_us for line in lines)
     return lines if lines and good else None
+
+
+def _reports(registry: Registry, version: str, kind: str) -> Iterator[CheckReport]:
+    """Newest first; those of a release that wrote them otherwise are left out."""
+    for found in registry.evidence(version, kind, limit=_LOOKED_AT):
+        with contextlib.suppress(msgspec.ValidationError):
+            yield msgspec.convert(found.payload, CheckReport)

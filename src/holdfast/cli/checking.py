@@ -115,10 +115,9 @@ def _print_report(report: CheckReport) -> None:
         measured = _shown(line.measured)
         if line.interval is not None:
             measured += f" ({_shown(line.interval[0])} to {_shown(line.interval[1])})"
-        if line.at is not None:
-            measured += f", of {line.at[:16].replace('T', ' ')} UTC"
         cells = [line.line, _shown(line.asked), measured]
-        row = [*map(Text, cells), Text(line.verdict, style=_STYLES[line.verdict])]
+        verdict = line.verdict if line.at is None else f"{line.verdict} *"
+        row = [*map(Text, cells), Text(verdict, style=_STYLES[line.verdict])]
         if before is not None:
             row.append(Text(_shown(before.measured.get(line.line))))
         table.add_row(*row)
@@ -127,6 +126,8 @@ def _print_report(report: CheckReport) -> None:
     advised = [line for line in report.lines if line.advice]
     for line in advised:
         console.print(Text(f"{line.line}: {line.advice}", style=_STYLES[line.verdict]))
+    for at in sorted({line.at for line in report.lines if line.at is not None}):
+        console.print(f"* measured {at[:16].replace('T', ' ')} UTC, and nothing has changed since")
     console.print(Text(f"{report.confined}; {report.machine}; {report.software}", style="dim"))
     which = f"version {report.version} of {report.name}" if report.version else report.name
     console.print(Text(f"{which}: {report.verdict}", style=_STYLES[report.verdict]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 
 from holdfast.artifact import open_artifact
+from holdfast.cli import main
 from holdfast.clock import SystemClock
 from holdfast.compress import CompressReport, Judgement, Measured, Probed, compress_version, draw_frontier
 from holdfast.compress import running as compress_running
@@ -172,7 +174,7 @@ def compress(
 
 @pytest.mark.slow
 def test_a_boosted_ensemble_becomes_a_smaller_challenger_with_its_evidence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("holdfast.compress.forests._SHARES", (0.5, 0.25))
     model = GradientBoostingClassifier(n_estimators=150, random_state=0)
@@ -193,6 +195,15 @@ def test_a_boosted_ensemble_becomes_a_smaller_challenger_with_its_evidence(
     assert artifacts[1].size_bytes == chosen.size_bytes
     draw_frontier(report, tmp_path / "frontier.svg")
     assert (tmp_path / "frontier.svg").stat().st_size > 2000
+
+    # The command says the same, and where the chosen one loses most.
+    monkeypatch.setattr("holdfast.compress.compress_version", partial(compress_version, round_s=0.005))
+    with pytest.raises(SystemExit) as ended:
+        main(["compress", "-C", str(deployment.folder), "--allowed-loss", "0.05", "--no-register"])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    assert "would be registered" in said
+    assert "loses most where f" in said
 
 
 def test_a_linear_model_has_nothing_to_gain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

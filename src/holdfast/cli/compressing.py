@@ -113,6 +113,12 @@ def _print_report(report: CompressReport) -> None:
         click.echo(
             f"loss: {worst.metric}, of the original {worst.original:.4f}; allowed {report.allowed_loss:g}"
         )
+    shown = next((one for one in report.frontier if one.name == report.chosen), None)
+    for one in () if shown is None else shown.judgement.worst_slices[:1]:
+        click.echo(
+            f"{report.chosen} loses most where {one.slice}: {one.loss:+.4f}, at most {one.upper:.4f}, "
+            f"on {one.rows} rows"
+        )
     gained_nothing = [one.name for one in report.skipped if one.why == "better on no axis"]
     if gained_nothing:
         click.echo(f"better on no axis: {', '.join(gained_nothing)}")

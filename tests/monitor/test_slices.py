@@ -17,7 +17,7 @@ from holdfast.monitor.profiling import WindowProfile, profiles
 from holdfast.monitor.reference import ReferenceModel
 from holdfast.monitor.rows import Rows
 from holdfast.monitor.slice_history import slice_key, write_slices
-from holdfast.monitor.slices import fit_slices, judge_slices
+from holdfast.monitor.slices import fit_slices, judge_slices, slices_in_drift
 from holdfast.monitor.windows import Stretch, cut
 from holdfast.spec import Duration, WindowSize
 
@@ -167,3 +167,28 @@ def test_what_is_written_is_read_whatever_a_value_holds(old: Rows, moved: Rows, 
     assert read_slice(tmp_path, "1", summary.column, "../../etc") is None
     assert read_slices(tmp_path, "2") == ()
     assert slice_key("a", "b") != slice_key("a\0b", "")
+
+
+def test_a_value_that_comes_no_more_is_no_change_of_its_slice_and_has_no_rows(old: Rows) -> None:
+    frame = current()
+    frame["ward"] = np.where(np.asarray(frame["ward"]) == "east", "west", frame["ward"])
+    rows = as_rows(frame, 200)
+    slices, _ = fit_slices("binary", old, ["ward"], cut_days, outputs=OUTPUTS, most=8, least_rows=250)
+    found = judge_slices(
+        slices, whole_of(old, rows), settings(), Log(rows).between,
+        folder=None, frozen=lambda _: False, min_rows=50,
+    )  # fmt: skip
+    (east,) = [summary for summary, _ in found if summary.value == "east"]
+    assert (east.rows, east.recent_share, east.kinds) == (0, 0.0, ())
+
+
+def test_slices_in_drift_are_named_in_a_sentence(old: Rows, moved: Rows) -> None:
+    slices, _ = fit_slices("binary", old, ["ward"], cut_days, outputs=OUTPUTS, most=8, least_rows=250)
+    found = judge_slices(
+        slices, whole_of(old, moved), settings(), Log(moved).between,
+        folder=None, frozen=lambda _: False, min_rows=50,
+    )  # fmt: skip
+    said = slices_in_drift([summary for summary, _ in found])
+    assert "ward = east (data drift, since " in said
+    assert "north" not in said
+    assert slices_in_drift([summary for summary, _ in found if not summary.kinds]) == ""

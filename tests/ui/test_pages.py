@@ -20,6 +20,8 @@ from holdfast.demo.service import ServiceProcess
 from holdfast.prediction_log import PredictionLog, erase, settle
 from holdfast.registry import AuditEntry, Registry
 from holdfast.spec import Deployment
+from holdfast.ui import make_report
+from holdfast.ui.facts import Facts
 
 browser = chromium
 ward = running_ward
@@ -312,7 +314,7 @@ def test_labels_are_given_by_keyboard_and_reach_the_log(visit: Visit, ward: Ward
     assert stored.to_pylist() == [{"prediction_id": labelled, "y": "1"}]
 
 
-def test_a_slice_is_followed_through_time_with_its_own_distributions(visit: Visit) -> None:
+def test_a_slice_is_followed_through_time_with_its_own_distributions(visit: Visit, ward: Ward) -> None:
     page = visit.go("/ui/drift")
     page.locator("section[aria-labelledby=slices]").get_by_role("link", name="<b>north</b>").click()
     expect(page.locator("h1")).to_have_text(f"Drift where {WORD} = {CATEGORIES[0]}")
@@ -327,6 +329,15 @@ def test_a_slice_is_followed_through_time_with_its_own_distributions(visit: Visi
     expect(page.locator("h1")).to_contain_text(f"where {WORD} = {CATEGORIES[0]}")
     assert page.locator("label[for=window]").text_content() != rows
     keep(page, "slice-column")
+    with Registry.open(ward[0].registry_url, SystemClock()) as registry:
+        facts = Facts(ward[0], registry, SystemClock())
+        drift = make_report(facts, (WORD, CATEGORIES[0])).drift
+        stored = facts.diagnosis("1")
+    assert drift.part is not None
+    assert drift.part.value == CATEGORIES[0]
+    assert {row.name for row in drift.rows} == {NUMBER, WORD, "score"}
+    assert stored is not None
+    assert f"{WORD} = {CATEGORIES[0]} (" in stored.diagnosis.notes[-1]
     expect(visit.go("/ui/drift?slice=no&value=where").locator("h1")).to_contain_text("no such slice")
 
 

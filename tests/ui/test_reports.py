@@ -9,8 +9,10 @@ import zlib
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from msgspec.structs import replace
 
+from holdfast.cli.pages import report_command
 from holdfast.clock import ManualClock
 from holdfast.errors import MissingExtraError
 from holdfast.monitor import ColumnHistory, Coverage, Diagnosis, FeatureFinding, History, WindowEvidence
@@ -162,3 +164,11 @@ def test_a_missing_typst_names_the_extra(
 def test_another_ending_is_refused(report: Report, tmp_path: Path) -> None:
     with pytest.raises(ReportError, match=r"expected \.html or \.pdf; received \.docx"):
         write_report(report, tmp_path / "report.docx")
+
+
+@pytest.mark.parametrize("said", ["country", "=home"])
+def test_a_slice_is_a_column_and_its_value(said: str, tmp_path: Path) -> None:
+    (tmp_path / "holdfast.toml").write_text('[model]\nname = "ward"\n')
+    found = CliRunner().invoke(report_command, ["--json", "--slice", said, "-C", str(tmp_path)])
+    assert found.exit_code == 2
+    assert "a column and its value" in found.output

@@ -59,8 +59,14 @@ def ui_command(folder: Path, port: int, descriptor: int | None, below: str, *, o
 @click.command("report")
 @click.argument("targets", nargs=-1, type=click.Path(path_type=Path, dir_okay=False))
 @folder_option
+@click.option(
+    "--slice",
+    "sliced",
+    metavar="COLUMN=VALUE",
+    help="Tell the drift of this slice, of an input that [monitoring] slices names.",
+)
 @json_option
-def report_command(targets: tuple[Path, ...], folder: Path, *, as_json: bool) -> None:
+def report_command(targets: tuple[Path, ...], folder: Path, sliced: str | None, *, as_json: bool) -> None:
     """Write the diagnosis to TARGETS: .html is one self-contained page, .pdf needs holdfast[pdf].
 
     --json prints everything that the dashboard's pages say, raw rows and live traffic apart.
@@ -71,10 +77,13 @@ def report_command(targets: tuple[Path, ...], folder: Path, *, as_json: bool) ->
 
     if not targets and not as_json:
         raise click.UsageError("Name a file that ends in .html or .pdf, or ask for --json.")
+    column, equals, value = (sliced or "").partition("=")
+    if sliced is not None and not (column.strip() and equals):
+        raise click.UsageError("--slice takes a column and its value, such as --slice country=home.")
     deployment = open_deployment(folder)
     clock = SystemClock()
     with Registry.open(deployment.registry_url, clock) as registry:
-        report = make_report(Facts(deployment, registry, clock))
+        report = make_report(Facts(deployment, registry, clock), (column.strip(), value.strip()))
     for target in targets:
         write_report(report, target)
         if not as_json:

@@ -31,7 +31,7 @@ from holdfast.monitor.profiling import profiles as profiles_of
 from holdfast.monitor.reference import ReferenceModel
 from holdfast.monitor.rows import Rows
 from holdfast.monitor.slice_history import write_slices
-from holdfast.monitor.slices import Slice, fit_slices, judge_slices
+from holdfast.monitor.slices import Slice, fit_slices, judge_slices, slices_in_drift
 from holdfast.monitor.telling import tell
 from holdfast.monitor.windows import cut, cut_counted, describe_strays, propose_window, without_strays
 from holdfast.prediction_log import PredictionLog
@@ -397,7 +397,9 @@ class Monitor:
             tested=recorder.tested,
         )
         diagnosis = judge(reference, profiles, held_to)
-        self._judge_slices(version, translation, profiles, held_to, new.watermark_us)
+        said = self._judge_slices(version, translation, profiles, held_to, new.watermark_us)
+        if said:
+            diagnosis = msgspec.structs.replace(diagnosis, notes=(*diagnosis.notes, said))
         history = recorder.history(
             reference, profiles, model_version=version, show_time=iso_utc, outputs=OUTPUTS
         )
@@ -411,11 +413,11 @@ class Monitor:
         profiles: list[WindowProfile],
         held_to: Settings,
         watermark_us: int,
-    ) -> None:
-        """The parts that the checklist names; nothing is read where it names none."""
+    ) -> str:
+        """The parts that the checklist names, and those in drift in words; nothing is read for none."""
         settings = self._deployment.checklist.monitoring
         if not self._slices and not settings.slices:
-            return
+            return ""
         frozen_us = FROZEN_AFTER_DELAYS * settings.label_delay.microseconds
         by_time = settings.window.duration is not None
         found = judge_slices(
@@ -428,6 +430,7 @@ class Monitor:
             min_rows=settings.min_rows,
         )
         write_slices(self._deployment.monitor_folder, version, found)
+        return slices_in_drift([summary for summary, _ in found])
 
     def _remember(self, version: str, diagnosis: Diagnosis) -> None:
         """Evidence is stored once for each thing that is newly known."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +24,10 @@ from holdfast.monitor.reference import ReferenceModel, merged
 from holdfast.monitor.rows import ColumnValues, Rows, Task
 from holdfast.monitor.slice_history import FORMAT, SliceHistory, SliceSummary, slice_key
 from holdfast.monitor.windows import Stretch
+from holdfast.monitor.words import shown
 from holdfast.stats import Coded
 
+_MOST_NAMED: Final = 5
 RowsBetween = Callable[[int, int], Iterator[Rows]]
 """Batches of the version's rows from one time up to another, in microseconds."""
 
@@ -224,3 +227,16 @@ def _judged(
     return summary, SliceHistory(
         format=FORMAT, column=one.column, value=one.value, diagnosis=diagnosis, history=history
     )
+
+
+def slices_in_drift(found: Sequence[SliceSummary]) -> str:
+    """Those in which something has changed, in a sentence; empty without any."""
+    moved = [
+        f"{one.name} ({one.verdict}{'' if one.since is None else f', since {shown(one.since)}'})"
+        for one in found
+        if one.kinds
+    ]
+    if not moved:
+        return ""
+    more = f" and {len(moved) - _MOST_NAMED} more" if len(moved) > _MOST_NAMED else ""
+    return f"Slices judged by themselves that have changed: {', '.join(moved[:_MOST_NAMED])}{more}."

@@ -320,8 +320,10 @@ def _columns(drift: Drift) -> dict[str, Any]:
         f"The {_MOST_COLUMNS} that matter most. {left_out:,} more columns have less evidence of a change; "
         "the HTML report has them all: holdfast report FILE.html"
     )
+    of = "" if drift.part is None else f" where {drift.part.column} = {drift.part.value}"
+    count = "Every column" if left_out <= 0 else f"{_MOST_COLUMNS} of {len(drift.rows):,} columns"
     return {
-        "title": "Every column" if left_out <= 0 else f"{_MOST_COLUMNS} of {len(drift.rows):,} columns",
+        "title": f"{count}{of}",
         "note": note if left_out > 0 else "",
         "columns": ["Column", "Evidence over time", "Data", "Concept", "Outside the reference"],
         "rows": [

@@ -34,8 +34,16 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """As on the versions page."""
 
 
-def make_report(facts: Facts) -> Report:
-    """Read all of it."""
+def make_report(facts: Facts, sliced: tuple[str, str] = ("", "")) -> Report:
+    """Read all of it.
+
+    Args:
+        facts: of the deployment.
+        sliced: column and value of the slice whose drift it tells; ("", ""): that of all rows.
+
+    Raises:
+        PageNotFoundError: there is no such slice.
+    """
     diagnosis = make_diagnosis(facts)
     return Report(
         deployment=facts.deployment.name,
@@ -43,7 +51,7 @@ def make_report(facts: Facts) -> Report:
         holdfast=holdfast.__version__,
         headline=headline(diagnosis.champion, diagnosis.stored, diagnosis.snoozed_until_us),
         diagnosis=diagnosis,
-        drift=make_drift(facts),
+        drift=make_drift(facts, *sliced),
         checklist=make_checklist(facts),
         versions=make_versions(facts),
     )

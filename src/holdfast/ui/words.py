@@ -13,6 +13,7 @@ from holdfast.clock import iso_utc
 
 DASH: Final = "\u2013"
 _DAY_S: Final = 86_400
+_LONGEST_WHOLE: Final = 1e12
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -187,15 +188,16 @@ def raw(value: Any) -> str:
     """A value of the log as it is, numbers to six digits; a dash for none.
 
     Example:
-        >>> raw(89.34), raw(417771), raw(True), raw("sunday"), raw([0.25, 0.75])
-        ('89.34', '417771', 'yes', 'sunday', '0.25, 0.75')
+        >>> raw(89.34), raw(1209600.0), raw(417771), raw(True), raw("sunday"), raw([0.25, 0.75])
+        ('89.34', '1209600', '417771', 'yes', 'sunday', '0.25, 0.75')
     """
     if value is None:
         return DASH
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.6g}"
+        text = f"{value:.6g}"
+        return f"{value:.0f}" if "e+" in text and abs(value) < _LONGEST_WHOLE else text
     if isinstance(value, list):
         return ", ".join(raw(each) for each in value[:16]) + (", ..." if len(value) > 16 else "")
     if isinstance(value, bytes):

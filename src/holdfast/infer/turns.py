@@ -15,8 +15,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, Protocol
 
-import numpy as np
-
 from holdfast.errors import HoldfastError
 from holdfast.infer.block import Block, join
 from holdfast.infer.cost import RunCost
@@ -423,8 +421,7 @@ class TurnBatcher:
                 if len(jobs) == 1:
                     of_version.queue_s.observe(max(began_s - jobs[0].arrived_s, 0.0))
                 else:
-                    arrived_s = np.array([job.arrived_s for job in jobs])
-                    of_version.queue_s.observe_all(np.maximum(began_s - arrived_s, 0.0))
+                    of_version.queue_s.observe_all([max(began_s - job.arrived_s, 0.0) for job in jobs])
             else:
                 rows += sum(job.rows for job in jobs)
                 counts.failure(lane.version)

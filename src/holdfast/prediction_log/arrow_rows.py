@@ -200,6 +200,8 @@ def _sequences(first: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[n
 def _integers(packed: Sequence[bytes | list[int]]) -> pa.Array:
     if not any(isinstance(values, bytes) for values in packed):
         return pa.array(list(chain.from_iterable(packed)), pa.int64())
+    if all(isinstance(values, bytes) for values in packed):
+        return pa.array(np.frombuffer(b"".join(packed), "<i8"))  # type: ignore[arg-type]  # checked above
     arrays = [
         np.frombuffer(values, "<i8") if isinstance(values, bytes) else np.asarray(values, dtype=np.int64)
         for values in packed

@@ -200,8 +200,8 @@ class _Frame:
     """The frame of several rows, with the places in it where values go."""
 
     __slots__ = (
-        "_answers", "_checked", "_head", "_ids", "_latency", "_numbers", "_payload", "_rows_field", "_times",
-        "buffer",
+        "_answers", "_checked", "_head", "_ids", "_integers", "_latency_at", "_numbers", "_payload",
+        "_rows_field", "_times_at", "buffer",
     )  # fmt: skip
 
     def __init__(
@@ -231,8 +231,8 @@ class _Frame:
         self._payload, self._checked = _seal_over(buffer)
         ids, times, latency, numbers, *others = places
         self._ids = _cells(buffer, ids, rows, _ID_HEAD, (f"S{_ID_CHARACTERS}", ()))
-        self._times: NDArray[np.int64] = np.ndarray(rows, "<i8", buffer, times)
-        self._latency: NDArray[np.int64] = np.ndarray(rows, "<i8", buffer, latency)
+        self._integers = struct.Struct(f"<{rows}q")
+        self._times_at, self._latency_at = times, latency
         self._numbers = _cells(buffer, numbers, columns, number_head, (TABLE_CODE, (rows,)))
         self._answers: list[NDArray[Any]] = [
             np.ndarray(one.shape, code, buffer, at)
@@ -247,8 +247,9 @@ class _Frame:
         if not text.isascii() or set(map(len, ids)) != _USUAL_LENGTHS:
             return None
         try:
-            self._times[...], self._latency[...] = raw.times_us, raw.latency_us
-        except OverflowError:
+            self._integers.pack_into(buffer, self._times_at, *raw.times_us)
+            self._integers.pack_into(buffer, self._latency_at, *raw.latency_us)
+        except struct.error:  # a time beyond 64 bits
             return None
         self._ids[...] = np.frombuffer(text.encode(), self._ids.dtype)
         self._head.pack_into(

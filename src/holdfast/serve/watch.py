@@ -59,7 +59,7 @@ class Watch:
         now_us = self._clock.now_us()
         caller = sink.caller
         if caller is ANYONE and self._traces is None and self._access is not None:  # the usual case
-            self._access.add(Access(now_us, method, route.route, status, seconds, rows, route.version))
+            self._access.add_plain((now_us, method, route.route, status, seconds, rows, route.version))
             return
         trace_id = caller.traceparent[3:35].decode() if caller.traceparent else ""
         if self._traces is not None and self._traces.wanted(caller.traceparent):

@@ -176,3 +176,32 @@ def test_one_wild_truth_of_a_regression_changes_nothing() -> None:
     new["y"][3000] = 1e6
     found = diagnose(drawn(12), new, target="y", prediction="said", window=f"{WINDOW} rows")
     assert found.verdict == "healthy"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_column_that_breaks_whole_is_missing_and_no_second_delivery(seed: int) -> None:
+    # Rows are then told apart by one column alone, and many share its cells.
+    random = np.random.default_rng([seed, 2, 200])
+    old, new = ({"x": random.normal(size=2000), "y": random.normal(size=2000)} for _ in range(2))
+    found = diagnose(old, new | {"x": np.full(2000, np.nan)}, window="200 rows")
+    assert list(faults(found)) == ["x"]
+    assert "missing in every row" in faults(found)["x"]
+
+
+def test_a_batch_that_comes_again_in_the_next_window_is_a_fault() -> None:
+    sound = answered(inputs(0, WINDOWS), 0)
+    order = np.arange(len(AFTER))
+    low = ONSET * WINDOW
+    order[low + WINDOW : low + 2 * WINDOW - 100] = order[low : low + WINDOW - 100]
+    found = diagnose(reference(), {name: values[order] for name, values in sound.items()}, **NAMES)
+    assert found.kinds == ("data fault",)
+    assert "80% of the rows came in a window before" in faults(found)["rows"]
+
+
+def test_the_same_records_scored_in_every_window_are_no_fault() -> None:
+    random = np.random.default_rng(8)
+    records = {name: random.normal(size=500) for name in "abcd"}
+    again = np.concatenate([random.permutation(500)[:450] for _ in range(12)])
+    old = {name: random.normal(size=4000) for name in "abcd"}
+    found = diagnose(old, {name: values[again] for name, values in records.items()}, window="450 rows")
+    assert "rows" not in faults(found)

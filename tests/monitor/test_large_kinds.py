@@ -242,3 +242,36 @@ def test_the_log_gives_the_features_of_the_reference_in_the_row_and_beside_it(
     expected = [image_features(one)["warmth"] for one in photo]
     np.testing.assert_allclose(reference.columns["photo: warmth"], expected)  # type: ignore[arg-type]
     assert isinstance(translation, Translation)
+
+
+HOUR_US = 3_600_000_000
+
+
+def written(path: Path, seed: int, begin: int, *, new_words: bool = False, stray: bool = False) -> Path:
+    random = np.random.default_rng(seed)
+    rows = 6000
+    words = np.array([f"word{'abcdefghij'[one % 10]}{one}" for one in range(400)])
+    said = [" ".join(row) for row in words[random.integers(0, 400, (rows, 5))]]
+    if new_words:
+        said = [text.replace("worda", "worka") if row >= rows // 2 else text for row, text in enumerate(said)]
+    at = begin * HOUR_US + np.arange(rows) * (HOUR_US // 100)
+    if stray:
+        at[[5, 77]] = 0
+    columns = {"x": random.normal(size=rows), "said": said, "at": pa.array(at, pa.timestamp("us", "UTC"))}
+    parquet.write_table(pa.table(columns), path, row_group_size=2000)
+    return path
+
+
+def test_words_never_met_and_a_wrong_clock_are_seen_in_large_files_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "LARGE_ROWS", 100)
+    old = written(tmp_path / "old.parquet", 1, 500_000)
+    sound = diagnose(old, written(tmp_path / "sound.parquet", 2, 500_100), window="5h")
+    assert sound.verdict == "healthy"
+    new = diagnose(old, written(tmp_path / "new.parquet", 3, 500_100, new_words=True), window="5h")
+    assert [one.name for one in new.features] == ["said: unseen words"]
+    astray = diagnose(old, written(tmp_path / "astray.parquet", 4, 500_100, stray=True), window="5h")
+    assert astray.kinds == ("data fault",)
+    assert "2 rows dated 1970-01-01" in astray.features[0].description
+    assert len(astray.windows) == len(sound.windows)

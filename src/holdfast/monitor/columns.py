@@ -38,6 +38,15 @@ def array_values(held: pa.ChunkedArray | pa.Array) -> ColumnValues:
     return _coded(held)
 
 
+def distinct_values(held: pa.ChunkedArray) -> int:
+    """How many; of text in codes at most so many."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(held.type):
+        return sum(len(chunk.dictionary) for chunk in held.chunks)
+    return len(held.unique())
+
+
 def flat_array(held: pa.ChunkedArray | pa.Array, kind: type[np.generic]) -> NDArray[Any]:
     """One array of plain numbers, NaN (or -1) for null; without a copy where they lie together.
 

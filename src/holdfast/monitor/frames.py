@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from holdfast.artifact.errors import ReferenceDataError
 from holdfast.artifact.reference import Reference
 from holdfast.clock import iso_utc
-from holdfast.monitor.columns import column_values, flat_array
+from holdfast.monitor.columns import column_values, distinct_values, flat_array
 from holdfast.monitor.costing import ErrorCosts
 from holdfast.monitor.diagnosis import Diagnosis
 from holdfast.monitor.errors import MonitorError
 from holdfast.monitor.explaining import Explainer
 from holdfast.monitor.judge import Settings, judge
-from holdfast.monitor.kinds import Kinds, OwnColumns
+from holdfast.monitor.kinds import TEXTS_LOOKED_AT, Kinds, OwnColumns, is_text
 from holdfast.monitor.profiling import profiles
 from holdfast.monitor.reference import ReferenceModel
 from holdfast.monitor.rows import Rows
@@ -234,7 +234,10 @@ def _diagnose_streams(
         _require(name, role, reference.empty(), shape)
     outputs = {name for name in (prediction, score) if name is not None}
     sample = reference.sample()
-    kinds = Kinds.fit(sample, apart=outputs, time=time, words=False, **measuring)
+    every = max(2, -(-max(reference.rows, current.rows) // TEXTS_LOOKED_AT))
+    kinds = Kinds.fit(
+        sample, apart=outputs, time=time, every=every, numbers=reference.sampled_rows(), **measuring
+    )
     reference, current = reference.measured(kinds, time), current.measured(kinds, time)
     if not kinds.plain:
         sample = reference.sample()
@@ -258,6 +261,7 @@ def _diagnose_streams(
         show_time=iso_utc if new.timed else str,
         mature=lambda profile: profile.labelled > 0,
         notes=tuple(notes.lines),
+        clock_fault=new.strays,
     )
     return judge(model, profile_stream(model.measures, current, new), settings)
 
@@ -365,15 +369,11 @@ def _inputs(old: pa.Table, new: pa.Table, apart: set[str | None], notes: _Notes)
         ):
             notes.add(f"{name!r} is not judged: {column.type} columns are not profiled yet.")
             continue
-        names_rows = (
-            pa.types.is_string(column.type)
-            or pa.types.is_large_string(column.type)
-            or pa.types.is_integer(column.type)
-        )
+        names_rows = is_text(column.type) or pa.types.is_integer(column.type)
         if (
             names_rows
             and old.num_rows >= _LEAST_FOR_IDENTIFIER
-            and len(old.column(name).unique()) > _IDENTIFIER_SHARE * old.num_rows
+            and distinct_values(old.column(name)) > _IDENTIFIER_SHARE * old.num_rows
         ):
             notes.add(f"{name!r} is not judged: it names rows (nearly every value is distinct).")
             continue

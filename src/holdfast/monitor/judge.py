@@ -52,6 +52,8 @@ _ALMOST: Final = 0.999
 """What is left of an alarm that does not count."""
 _LABEL_SHIFT_CELLS: Final = 8
 _GAIN_CELLS: Final = 16
+_CLEAREST: Final = 8
+"""Windows in which a fault is looked for: their quartiles together tell a factor of 2.54 from one of 2."""
 ROWS: Final = "rows"
 TIME: Final = "time"
 """What a finding is called that is of no column: rows that came twice, rows that a wrong clock dated."""
@@ -284,10 +286,11 @@ def _of_rows(name: str, description: str, since: str | None) -> FeatureFinding:
 
 
 def _clearest(tests: Tests, test: int) -> list[int]:
-    """Up to three windows in which the change shows most, in order of time."""
+    """Windows in which the change shows most, and half as much or more, in order of time."""
     alone = np.where(tests.strength[:, test] >= 1, np.abs(tests.single[:, test]), -1.0)
-    found = [int(number) for number in np.argsort(-alone, kind="stable")[:3] if alone[number] >= 0]
-    return sorted(found)
+    least = max(float(alone.max()) / 2, 0.0)
+    found = [int(number) for number in np.argsort(-alone, kind="stable")[:_CLEAREST]]
+    return sorted(number for number in found if alone[number] >= least)
 
 
 def _is_label_shift(

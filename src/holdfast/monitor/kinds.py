@@ -25,6 +25,8 @@ _LEAST_ROWS: Final = 200
 _WORDS: Final = 3.0
 """Words in a mean text: shorter ones are names, codes and keys."""
 _SAMPLE: Final = 5000
+TEXTS_LOOKED_AT: Final = 20_000
+"""Of a large file: a thousand a window, whose words cost a second; each word is looked up by itself."""
 _LARGE_SAMPLE: Final = 20
 """Values whose greatest tells the scale."""
 _LARGE_BATCH: Final = 64
@@ -35,6 +37,15 @@ SAID_KINDS: Final = (*MEASURED_KINDS, "text")
 """Kinds that `diagnose` may be told of."""
 
 
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column holds text, as it is or in codes."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
 def free_texts(table: pa.Table) -> list[str]:
     """Names of the columns of a reference that hold sentences rather than categories."""
     import pyarrow as pa
@@ -42,9 +53,15 @@ def free_texts(table: pa.Table) -> list[str]:
 
     found = []
     for column in table.schema:
-        if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        if not is_text(column.type):
             continue
-        some = table.column(column.name).slice(0, _SAMPLE).drop_null()
+        some = table.column(column.name).slice(0, _SAMPLE)
+        # Few distinct words in the file's own dictionary are categories; to look closer costs an import of 8 MB.
+        if pa.types.is_dictionary(column.type):
+            if sum(len(chunk.dictionary) for chunk in some.chunks) < _DISTINCT * len(some):
+                continue
+            some = some.cast(pa.string())
+        some = some.drop_null()
         if len(some) < _LEAST_ROWS or pc.count_distinct(some).as_py() < _DISTINCT * len(some):
             continue
         if pc.mean(pc.count_substring_regex(some, r"\S+")).as_py() >= _WORDS:
@@ -117,22 +134,27 @@ def _full_scale(kind: str, some: list[NDArray[Any]]) -> float | None:
 class Texts:
     """A column of free text."""
 
-    vocabulary: HashedVocabulary | None = field(default=None, repr=False)
-    """None: the words are not looked at."""
+    vocabulary: HashedVocabulary = field(repr=False)
+    every: int = 1
+    """Rows of which the words are looked at: all, or those whose number this divides. The vocabulary is then
+    that of some of the others, so that the reference's rows are as new to it as those that come later."""
 
-    def parts(self, held: pa.ChunkedArray, *, own: bool) -> Iterator[tuple[str, Any]]:
+    def parts(
+        self, held: pa.ChunkedArray, numbers: NDArray[np.int64] | None = None, *, own: bool
+    ) -> Iterator[tuple[str, Any]]:
         """Lengths, shares of signs, and the share of words that no (other) text of the reference holds."""
         import pyarrow as pa
 
         if not (pa.types.is_string(held.type) or pa.types.is_large_string(held.type)):
             held = held.cast(pa.string())
         yield from _of_texts(held)
-        if self.vocabulary is not None:
-            known = self.vocabulary
-            rates = [
-                np.nan if text is None else known.unseen_rate(text, own=own) for text in held.to_pylist()
-            ]
-            yield "unseen words", np.array(rates, dtype=np.float64)
+        rates = np.full(len(held), np.nan)
+        looked_at = np.arange(len(held)) if numbers is None else np.flatnonzero(numbers % self.every == 0)
+        for row in looked_at.tolist():
+            text = held[row].as_py()
+            if text is not None:
+                rates[row] = self.vocabulary.unseen_rate(text, own=own and self.every == 1)
+        yield "unseen words", rates
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +177,8 @@ class Kinds:
         own: OwnColumns | None = None,
         kinds: Mapping[str, str] | None = None,
         rate_hz: float = RATE_HZ,
-        words: bool = True,
+        every: int = 1,
+        numbers: NDArray[np.int64] | None = None,
     ) -> Kinds:
         """From the rows of a reference.
 
@@ -166,7 +189,8 @@ class Kinds:
             own: by name, what makes a column.
             kinds: kinds that are said rather than found out.
             rate_hz: of sounds that do not bring their rate along.
-            words: whether the rows are the whole reference, so that its words are known.
+            every: rows of which the words are looked at, as in `Texts`.
+            numbers: of the rows in their file, if they are a sample of it.
 
         Raises:
             MonitorError: a kind is said of no column, or there is no such kind.
@@ -194,8 +218,12 @@ class Kinds:
         free = [*free_texts(table.select(left)), *(name for name, kind in said.items() if kind == "text")]
         texts = {}
         for name in free:
-            known = (text for text in table.column(name).to_pylist() if text is not None) if words else None
-            texts[name] = Texts(None if known is None else HashedVocabulary.fit(known))
+            learned = table.column(name)
+            if numbers is not None:
+                rows = np.flatnonzero(numbers % every != 0)
+                learned = learned.take(rows[:: max(1, -(-len(rows) // TEXTS_LOOKED_AT))])
+            known = (text for text in learned.to_pylist() if text is not None)
+            texts[name] = Texts(HashedVocabulary.fit(known), every)
         return cls(large, texts, own or {}, time, tuple(moments))
 
     @property
@@ -203,13 +231,21 @@ class Kinds:
         """Whether every column is judged as it is."""
         return not (self.large or self.texts or self.own or self.moments)
 
-    def apply(self, table: pa.Table, time_us: NDArray[np.int64] | None, *, reference: bool) -> pa.Table:
+    def apply(
+        self,
+        table: pa.Table,
+        time_us: NDArray[np.int64] | None,
+        *,
+        reference: bool,
+        numbers: NDArray[np.int64] | None = None,
+    ) -> pa.Table:
         """The table with numbers in the place of what no bins fit, and with the columns of your own.
 
         Args:
             table: any rows.
             time_us: the time of each; None: moments have no age.
             reference: whether they are those that the words were taken from.
+            numbers: of the rows in their file, where not all texts are looked at.
 
         Raises:
             MonitorError: a column of your own fails or has another length.
@@ -225,7 +261,7 @@ class Kinds:
             if column.name in self.moments and _is_moment(column.type):
                 parts = _of_moments(held, time_us)
             elif column.name in self.texts:
-                parts = self.texts[column.name].parts(held, own=reference)
+                parts = self.texts[column.name].parts(held, numbers, own=reference)
             elif column.name in self.large:
                 parts = self.large[column.name].parts(held)
             if parts is None:

@@ -29,6 +29,8 @@ class _Stored(msgspec.Struct, frozen=True):
     concept_parts: int
     products: bytes | None
     repeated: int
+    returned: int = 0
+    """Absent in profiles of earlier releases."""
 
 
 class ProfileStore:
@@ -82,6 +84,7 @@ def _encode(profile: WindowProfile) -> bytes:
         0 if profile.concept is None else len(profile.concept),
         None if profile.products is None else profile.products.tobytes(),
         profile.repeated,
+        profile.returned,
     )
     return msgspec.msgpack.encode(stored)
 
@@ -103,6 +106,7 @@ def _decode(raw: bytes) -> WindowProfile:
         frozenset(stored.constant),
         None if stored.products is None else _square(np.frombuffer(stored.products)),
         stored.repeated,
+        stored.returned,
     )
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from holdfast.monitor.features import Feature
 from holdfast.monitor.odd_values import OddValues
 from holdfast.monitor.rows import Rows, Task
-from holdfast.monitor.twins import Twins, kept_of_each, spread
+from holdfast.monitor.twins import Twins, kept_of_each, returning, spread
 from holdfast.stats import Counts
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ PIECE_ROWS: Final = 15 * 1024
 the system and gets it again page by page, which took half of all the time."""
 _FEW_WINDOWS: Final = 8
 """In one batch: so many are counted one after the other, more by one number for window and cell."""
+_MANY_CELLS: Final = 100
+_CROWDED: Final = 8
+"""A cell of so many that holds an eighth of a window: it is stuck, or in a unit a thousand times as large."""
 _LEAST_STUCK: Final = 5
 """Rows of one value in a window before it is called constant."""
 
@@ -54,6 +57,8 @@ class WindowProfile:
     """`[P, P]`, sums of products of the normal scores of the columns whose dependence is followed."""
     repeated: int = 0
     """Rows that are the same as an earlier one of the window in the cells of all columns."""
+    returned: int = 0
+    """Rows that are the same as one of the few windows before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +240,7 @@ class ProfileAdder:
 
     def finish(self) -> Iterator[WindowProfile]:
         """The profiles, in order."""
+        returned = returning([self._twins.get(number) for number in range(len(self._bounds))])
         for number, (start, end) in enumerate(self._bounds):
             counts = {name: each[number] for name, each in self._counts.items()}
             quartiles, constant = self._found_odd(number)
@@ -250,6 +256,7 @@ class ProfileAdder:
                 constant,
                 self._products[number] if len(self._measures.paired) > 1 else None,
                 self._twins[number].count if number in self._twins else 0,
+                returned[number],
             )
 
     def _add_quality(
@@ -292,7 +299,10 @@ class ProfileAdder:
         outside = counts[:, : edge + 1].sum(axis=1) + counts[:, -3 - edge : -2].sum(axis=1)
         odd = outside * 5 > piece.held
         if "location" in feature.tests:
-            odd |= counts.max(axis=1) == piece.held
+            most = counts.max(axis=1)
+            odd |= most == piece.held
+            if feature.bins.cells > _MANY_CELLS:
+                odd |= most * _CROWDED > piece.held
         for number in np.flatnonzero(odd & (piece.held > 0)):
             some = values[piece.rows_of(int(number))]
             windows = self._odd.setdefault(name, {})

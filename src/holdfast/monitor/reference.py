@@ -148,6 +148,7 @@ def merged(some: Sequence[WindowProfile]) -> WindowProfile:
         first.quality if quality is None else quality,
         products=added([one.products for one in some]),
         repeated=sum(one.repeated for one in some),
+        returned=sum(one.returned for one in some),
     )
 
 

@@ -30,11 +30,11 @@ class Rows:
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
 
-    def take(self, chosen: slice) -> Rows:
+    def take(self, chosen: slice | NDArray[np.bool_]) -> Rows:
         """A stretch of the rows."""
 
         def cut(values: Any) -> Any:
             return None if values is None else values[chosen]
 
-        columns = {name: values[chosen] for name, values in self.columns.items()}
+        columns = {name: cut(values) for name, values in self.columns.items()}
         return Rows(columns, cut(self.time_us), cut(self.score), cut(self.truth))

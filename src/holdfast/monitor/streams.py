@@ -19,7 +19,7 @@ from holdfast.monitor.kinds import Kinds
 from holdfast.monitor.profiling import PIECE_ROWS, Measures, ProfileAdder, WindowProfile
 from holdfast.monitor.reference import PAIR_ROWS, ReferenceModel, merged, paired_columns
 from holdfast.monitor.rows import Rows
-from holdfast.monitor.windows import Stretch, cut
+from holdfast.monitor.windows import Stretch, cut, cut_counted, describe_strays, without_strays
 from holdfast.stats import NumericBins, fisher_variance
 
 if TYPE_CHECKING:
@@ -101,46 +101,56 @@ class ParquetStream:
                 if self.kinds is None:
                     yield batch
                     continue
-                some = None if self.time_us is None else self.time_us[first : first + batch.num_rows]
+                numbers = np.arange(first, first + batch.num_rows)
+                some = None if self.time_us is None else self.time_us[numbers]
                 first += batch.num_rows
-                yield self.kinds.apply(pa.Table.from_batches([batch]), some, reference=True)
+                yield self.kinds.apply(pa.Table.from_batches([batch]), some, reference=True, numbers=numbers)
 
     def sample(self) -> pa.Table:
         """The first rows of row groups that are spread evenly over the file."""
         import pyarrow as pa
 
-        groups = self.file.num_row_groups
-        if not groups:
+        if not self.file.num_row_groups:
             return self.empty()
-        chosen = sorted({0, groups // 2, groups - 1})
-        large = any(pa.types.is_nested(kind) or pa.types.is_binary(kind) for kind in self._types())
-        size = -(-(_LARGE_VALUE_SAMPLE if large else SAMPLE_ROWS) // len(chosen))
+        chosen = self._sampled_groups()
         names = self.file.schema_arrow.names
         columns: list[pa.ChunkedArray] = []
-        parts: list[pa.Table] = []
         for name in names:
             # One by one: whoever reads a column holds a page of it and its dictionary too.
-            parts = [self._first_rows(group, size, name) for group in chosen]
+            parts = [self._first_rows(group, size, name) for group, _, size in chosen]
             columns.append(pa.concat_tables(parts).column(0))
         table = pa.Table.from_arrays(columns, names=names)
         if self.kinds is None:
             return table
-        some = None
-        if self.time_us is not None:
-            starts = np.cumsum([0, *(self.file.metadata.row_group(n).num_rows for n in range(groups))])
-            some = np.concatenate(
-                [
-                    self.time_us[starts[group] : starts[group] + part.num_rows]
-                    for group, part in zip(chosen, parts, strict=True)
-                ]
-            )
-        return self.kinds.apply(table, some, reference=True)
+        numbers = self.sampled_rows()
+        some = None if self.time_us is None else self.time_us[numbers]
+        return self.kinds.apply(table, some, reference=True, numbers=numbers)
+
+    def sampled_rows(self) -> NDArray[np.int64]:
+        """The numbers of the rows of the sample."""
+        parts = [np.arange(start, start + size) for _, start, size in self._sampled_groups()]
+        return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
+
+    def _sampled_groups(self) -> list[tuple[int, int, int]]:
+        """Row groups, the number of each one's first row, and how many rows are taken."""
+        import pyarrow as pa
+
+        held = [self.file.metadata.row_group(number).num_rows for number in range(self.file.num_row_groups)]
+        if not held:
+            return []
+        starts = np.cumsum([0, *held])
+        chosen = sorted({0, len(held) // 2, len(held) - 1})
+        large = any(pa.types.is_nested(kind) or pa.types.is_binary(kind) for kind in self._types())
+        size = -(-(_LARGE_VALUE_SAMPLE if large else SAMPLE_ROWS) // len(chosen))
+        return [(group, int(starts[group]), min(size, held[group])) for group in chosen]
 
     def _first_rows(self, group: int, size: int, name: str) -> pa.Table:
         """Of one row group and column."""
         import pyarrow as pa
 
-        read = self.file.iter_batches(batch_size=size, row_groups=[group], columns=[name], use_threads=False)
+        read = self.file.iter_batches(
+            batch_size=max(size, 1), row_groups=[group], columns=[name], use_threads=False
+        )
         first = list(islice(read, 1))
         return pa.Table.from_batches(first) if first else self.file.read_row_group(group, columns=[name])
 
@@ -209,6 +219,8 @@ class WindowsOfRows:
     starts: NDArray[np.int64] = field(repr=False)
     time_us: NDArray[np.int64] | None = field(repr=False)
     """Of each row in the file's order; None: windows are by row number."""
+    strays: str = ""
+    """Rows that a wrong clock dated, which no window holds, in words."""
 
     @classmethod
     def cut(
@@ -216,10 +228,18 @@ class WindowsOfRows:
     ) -> WindowsOfRows:
         """The windows of a file, from the time of each of its rows or None."""
         by_time = size.duration is not None and time_us is not None
-        ordered = np.sort(time_us) if by_time and time_us is not None else None
-        stretches = cut(source.rows, ordered, size, min_rows=min_rows)
+        strays = ""
+        if by_time and time_us is not None and size.duration is not None:
+            length_us = size.duration.microseconds
+            numbers, counts = np.unique(time_us // length_us, return_counts=True)
+            kept = without_strays(numbers, counts, min_rows=min_rows)
+            strays = describe_strays(numbers, counts, kept, length_us)
+            inner = slice(*kept)
+            stretches = cut_counted(numbers[inner], counts[inner], length_us, min_rows=min_rows)
+        else:
+            stretches = cut(source.rows, None, size, min_rows=min_rows)
         starts = np.array([start for start, _, _ in stretches], dtype=np.int64)
-        return cls(stretches, starts, time_us if by_time else None)
+        return cls(stretches, starts, time_us if by_time else None, strays)
 
     @property
     def timed(self) -> bool:
@@ -227,9 +247,11 @@ class WindowsOfRows:
         return self.time_us is not None
 
     def of(self, first: int, rows: int) -> NDArray[np.intp]:
-        """For the rows from `first` on."""
+        """For the rows from `first` on; -1 for those astray."""
         at = np.arange(first, first + rows) if self.time_us is None else self.time_us[first : first + rows]
         found: NDArray[np.intp] = np.searchsorted(self.starts, at, side="right") - 1
+        if self.strays:
+            found[at >= self.stretches[-1][1]] = -1
         return found
 
 
@@ -312,7 +334,10 @@ def profile_stream(measures: Measures, source: ParquetStream, windows: WindowsOf
 
     def count(adder: ProfileAdder, batch: pa.RecordBatch | pa.Table, first: int) -> None:
         columns = {name: column_values(batch, name) for name in measures.features}
-        adder.add(Rows(columns), windows.of(first, batch.num_rows))
+        rows, window = Rows(columns), windows.of(first, batch.num_rows)
+        if windows.strays:
+            rows, window = rows.take(window >= 0), window[window >= 0]
+        adder.add(rows, window)
 
     first = 0
     with ThreadPoolExecutor(_COUNTERS) as threads:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -12,6 +14,8 @@ _LEAST_KEPT: Final = 1 << 10
 """A share of twins of a fifth is then right within 0.013 (one standard deviation)."""
 _KEPT_OF_ALL: Final = 1 << 22
 """Hashes kept of all windows together: 32 MB."""
+LOOKED_BACK: Final = 5
+"""Windows before in which the rows of one are looked for."""
 _SPREAD: Final = np.uint64(0xBF58476D1CE4E5B9)
 """A factor of the finaliser of splitmix64 (Steele, Lea and Flood 2014)."""
 
@@ -67,6 +71,33 @@ class Twins:
             return 0
         ordered = np.sort(np.concatenate(self._parts))
         return int((ordered[1:] == ordered[:-1]).sum()) << self._level
+
+    @property
+    def distinct(self) -> NDArray[np.uint64]:
+        """The hashes that were kept, each once."""
+        return np.unique(np.concatenate(self._parts)) if self._parts else np.empty(0, dtype=np.uint64)
+
+    @property
+    def level(self) -> int:
+        """Of 2 to this power rows one was kept."""
+        return self._level
+
+
+def returning(windows: Sequence[Twins | None]) -> list[int]:
+    """How many distinct rows of each window are the same as one of the few windows before it."""
+    found: list[int] = []
+    before: deque[tuple[int, NDArray[np.uint64]]] = deque(maxlen=LOOKED_BACK)
+    for twins in windows:
+        if twins is None:
+            found.append(0)
+            continue
+        own = twins.distinct
+        level = max([twins.level, *(level for level, _ in before)])
+        highest = np.uint64((1 << (64 - level)) - 1)
+        known = np.concatenate([hashes for _, hashes in before]) if before else own[:0]
+        found.append(int(np.isin(own[own <= highest], known[known <= highest]).sum()) << level)
+        before.append((twins.level, own))
+    return found
 
 
 def spread(mixed: NDArray[np.uint64]) -> NDArray[np.uint64]:

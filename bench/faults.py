@@ -2,10 +2,10 @@
 
     uv run python bench/faults.py --quick --json
 
-Streams of 20 windows of 500 rows, of 12 columns of numbers (normal, exponential, bimodal, log-normal, of any scale,
-some around zero), 4 of categories and one of counts, beside a reference of 12 windows. From window 10 on something is
-broken. Exactly right: the verdict is a data fault alone, of those columns alone, in the words for that fault. The same
-is done with changes that are no fault: none of them may be called one.
+Streams of 20 windows of 500 rows, of 12 columns of numbers (normal, exponential, bimodal, log-normal, of
+any scale, some around zero), 4 of categories and one of counts, beside a reference of 12 windows. From
+window 10 on something is broken. Exactly right: the verdict is a data fault alone, of those columns alone,
+in the words for that fault. The same is done with changes that are no fault: none may be called one.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class World:
 
 
 Break = Callable[[Frame, str, str, str, np.random.Generator], list[str]]
-"""Breaks a frame in the first column of numbers, the second, or that of words; says which columns are broken."""
+"""Breaks a frame in the first column of numbers, the second, or that of words; says which are broken."""
 
 
 def values(change: Callable[[Any, np.random.Generator], Any]) -> Break:

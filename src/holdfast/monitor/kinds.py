@@ -56,7 +56,7 @@ def free_texts(table: pa.Table) -> list[str]:
         if not is_text(column.type):
             continue
         some = table.column(column.name).slice(0, _SAMPLE)
-        # Few distinct words in the file's own dictionary are categories; to look closer costs an import of 8 MB.
+        # Few words in the file's own dictionary are categories; to look closer costs an import of 8 MB.
         if pa.types.is_dictionary(column.type):
             if sum(len(chunk.dictionary) for chunk in some.chunks) < _DISTINCT * len(some):
                 continue

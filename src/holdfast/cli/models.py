@@ -39,7 +39,7 @@ def _open_registry(deployment: Deployment) -> Registry:
     "--trust-pickle", is_flag=True, help="Load a pickle or joblib file. It can run any code: only your own."
 )
 @click.option("--trust-python", is_flag=True, help="Accept module:function, which is run in every worker.")
-@click.option("--promote", is_flag=True, help="Make it the champion at once, without a rollout.")
+@click.option("--promote", is_flag=True, help="Make it the champion at once, unchecked; the audit says so.")
 @json_option
 def register_command(
     model: str,
@@ -73,7 +73,16 @@ def register_command(
             clock=SystemClock(),
         )
         if promote and registry.route().champion != version.version:
-            registry.promote(version.version, reason="registered with --promote", actor=actor())
+            from holdfast.rollout import confirm
+
+            confirm(
+                deployment,
+                registry,
+                version.version,
+                reason="at registration",
+                waive="registered with --promote",
+                actor=actor(),
+            )
         champion = registry.route().champion
     if as_json:
         print_json({"version": version, "champion": champion})

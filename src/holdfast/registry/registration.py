@@ -106,7 +106,7 @@ def register_model(
     if promote or route.champion is None:
         registry.promote(
             version.version,
-            reason="the first version" if route.champion is None else "promoted at registration",
+            reason="the first version" if route.champion is None else "promoted at registration, unchecked",
             actor=actor or _user(),
             checklist_hash=deployment.checklist_hash,
         )

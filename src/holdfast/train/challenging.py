@@ -443,6 +443,12 @@ def _notes(manifest: Manifest, champion: _Champion | None, since: str) -> tuple[
         for one in manifest.overlaps
         if one.split == "test" and one.earlier == "train" and one.same_subject
     ]
+    found += [
+        f"{one.near_duplicates} of {one.rows} test rows are near doubles of rows of the {one.earlier} split: "
+        f"on them a model is asked what it was told"
+        for one in manifest.overlaps
+        if one.split == "test" and one.near_duplicates
+    ]
     return tuple(found)
 
 

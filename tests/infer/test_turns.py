@@ -14,6 +14,8 @@ from arithmetic import DEMO, Arithmetic, model_of
 from holdfast.clock import SystemClock
 from holdfast.errors import HoldfastError
 from holdfast.infer import (
+    CHALLENGER_ARM,
+    PINNED_ARM,
     AnsweredBatch,
     DataPlane,
     Job,
@@ -308,3 +310,26 @@ def test_rows_are_in_the_spool_before_their_answers_are_delivered(tmp_path: Path
     in_loop(test)
     plane.close()
     assert stored == [3]
+
+
+def test_a_row_that_waits_while_its_arm_ends_is_logged_under_the_arm_it_was_asked_under() -> None:
+    arms: list[tuple[str, int]] = []
+
+    class Heard(DataPlane):
+        def answer(self, *given: Any, **named: Any) -> AnsweredBatch:
+            batch = super().answer(*given, **named)
+            arms.append((named["arm"], len(batch.predictions)))
+            return batch
+
+    async def test() -> None:
+        batcher = batcher_of(plane=Heard(None, None, SystemClock()))
+        lane = open_lane(batcher, Arithmetic())
+        lane.arm = CHALLENGER_ARM
+        asked = [submit(batcher, lane, [(1, 0)]), submit(batcher, lane, [(2, 0)])]
+        lane.arm = PINNED_ARM
+        asked.append(submit(batcher, lane, [(3, 0)]))
+        await asyncio.gather(*asked)
+        batcher.close()
+
+    in_loop(test)
+    assert arms == [("challenger", 2), ("pinned", 1)]

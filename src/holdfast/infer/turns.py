@@ -62,7 +62,7 @@ class Job:
         arrived_s: monotonic time of the request's last byte.
     """
 
-    __slots__ = ("arrived_s", "block", "cancelled", "patience_s", "records", "rows", "shape")
+    __slots__ = ("arm", "arrived_s", "block", "cancelled", "patience_s", "records", "rows", "shape")
 
     def __init__(
         self,
@@ -78,6 +78,8 @@ class Job:
         self.shape = shape
         self.arrived_s = arrived_s
         self.cancelled = False
+        self.arm = CHAMPION_ARM
+        """The lane's when it was queued: a route that changes while it waits changes nothing about that."""
         self.patience_s: float | None = None
         """The caller's own deadline, seconds from arrival; None: the service's."""
 
@@ -226,6 +228,7 @@ class TurnBatcher:
             if self._late_left < 1.0:
                 self._refuse_late(lane, job, expected_s)
             self._late_left -= 1.0
+        job.arm = lane.arm
         lane.pending.append(job)
         lane.rows += job.rows
         self.queued_rows = queued + job.rows
@@ -311,7 +314,7 @@ class TurnBatcher:
         rows = 0
         while pending:
             job = pending[0]
-            if jobs and (rows + job.rows > limit or job.shape != jobs[0].shape):
+            if jobs and (rows + job.rows > limit or job.shape != jobs[0].shape or job.arm != jobs[0].arm):
                 break
             pending.popleft()
             lane.rows -= job.rows
@@ -351,7 +354,7 @@ class TurnBatcher:
         """Run and record; where that fails, halve until only the jobs that fail by themselves remain."""
         try:
             arrivals = [(job.arrived_s, job.rows) for job in jobs]
-            batch = self._plane.answer(lane.model, assemble(lane.codec, jobs), arrivals, arm=lane.arm)
+            batch = self._plane.answer(lane.model, assemble(lane.codec, jobs), arrivals, arm=jobs[0].arm)
             self._plane.sync()
             return [(jobs, batch)]
         except ModelFailedError as error:

@@ -80,8 +80,7 @@ def test_an_array_is_set_apart_without_a_copy() -> None:
     assert large["photo"] is columns["photo"]
 
 
-def test_tables_on_an_object_store_keep_everything_in_the_row() -> None:
-    assert LargeRule.of(Logging(tables="s3://bucket/log")) is None
+def test_what_is_large_is_said_by_the_checklist() -> None:
     assert LargeRule.of(Logging(large_input_kb=2.5, audio_rate_hz=8000)) == LargeRule(2500, 8000)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,13 +33,8 @@ class LargeRule:
     audio_rate_hz: float
 
     @classmethod
-    def of(cls, logging: Logging) -> LargeRule | None:
-        """As the checklist says; None: nothing is stored beside the tables.
-
-        Tables on an object store are shared by machines, and files beside them are not: rows hold everything.
-        """
-        if logging.tables:
-            return None
+    def of(cls, logging: Logging) -> Self:
+        """As the checklist says."""
         return cls(round(logging.large_input_kb * 1000), logging.audio_rate_hz)
 
 

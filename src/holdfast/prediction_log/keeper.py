@@ -3,13 +3,14 @@
 What happens, in this order, and is safe to stop after any step:
 
 1. `read`: complete frames behind each segment's committed offset, at most `batch_bytes` of them.
-2. `predictions committed`: their rows and the segments' new offsets enter the table in one commit. Whoever
+2. `large inputs uploaded`: those that the rows name, where the tables are on an object store.
+3. `predictions committed`: their rows and the segments' new offsets enter the table in one commit. Whoever
    reads the segment again starts behind that offset.
-3. `labels committed`: the same for the table of labels, which has its own offsets.
-4. `ledger committed`: the counters of segments that are finished (writer gone, all committed).
-5. `tables synced`: their files, and the large inputs that they name, are on the disk, so that a loss of
+4. `labels committed`: the same for the table of labels, which has its own offsets.
+5. `ledger committed`: the counters of segments that are finished (writer gone, all committed).
+6. `tables synced`: their files, and the large inputs that they name, are on the disk, so that a loss of
    power cannot take rows whose segment is gone.
-6. `segment deleted`: only then, one after another.
+7. `segment deleted`: only then, one after another.
 
 Now and then: those of `retaining` and `erasing`, `large inputs removed`, `compacted`, `checkpointed`,
 `vacuumed`.
@@ -42,6 +43,7 @@ from holdfast.prediction_log.folders import (
     spool_folder,
 )
 from holdfast.prediction_log.large_keeping import Contents
+from holdfast.prediction_log.large_shared import ORPHAN_S, SharedContents
 from holdfast.prediction_log.lease import Lease
 from holdfast.prediction_log.log_tables import LogTables
 from holdfast.prediction_log.places import Log, LogPlace
@@ -160,6 +162,7 @@ class Keeper:
         self._lease = Lease(self._log_folder)
         self._accountant = Accountant(self._place, clock, on_account)
         self._contents = Contents(self._log_folder, clock)
+        self._shared = SharedContents(self._place, clock) if self._place.is_shared else None
         self._tables: LogTables | None = None
         self._progress: dict[str, Progress] = {}
         self._retention_due_s = clock.monotonic_s() if retains else math.inf
@@ -240,9 +243,13 @@ class Keeper:
             retention_request(self._log_folder).exists() or self._clock.monotonic_s() >= self._retention_due_s
         )
         seen_ns = 0
-        # Those of tables that once lay in the folder are left alone where the tables are elsewhere now.
-        if (requests or retention_wanted) and self._contents.exist() and not self._place.is_shared:
-            seen_ns = self._contents.moment()
+        tidies = self._shared is not None and self._shared.tidy_is_due()
+        if (requests or retention_wanted or tidies) and self._contents.exist():
+            try:
+                seen_ns = self._contents.moment()
+            except TableBusyError:
+                if requests or retention_wanted:
+                    raise
         finish_abandoned(self._log_folder)
         spool = spool_folder(self._log_folder)
         remove_abandoned(spool)
@@ -273,6 +280,10 @@ class Keeper:
         if erased_elsewhere:
             Eraser(self._log_folder, tables, self._clock, self._step, is_shared=True).blank_spool()
         self._erase(requests, tables, tally, seen_ns)
+        if self._shared is not None and seen_ns and not tally.unreadable:
+            if erased_elsewhere:
+                self._contents.remove_unnamed(tables.predictions.dataset(), seen_ns)
+            self._shared.tidy(self._contents, seen_ns)
         if retention_wanted:
             self._retain(tables, tally, seen_ns)
             retention_request(self._log_folder).unlink(missing_ok=True)
@@ -330,8 +341,11 @@ class Keeper:
         if batch.predictions:
             rows = self._without_erased_subjects(self._fitted_predictions(batch, tables, tally), tables)
             offsets = {segment: batch.read_to[segment] for segment in sorted(batch.prediction_segments)}
+            if self._shared is None:
+                self._contents.note(rows)
+            elif self._shared.upload(rows):
+                self._step("large inputs uploaded")
             tables.predictions.append(rows, offsets)
-            self._contents.note(rows)
             tally.commits += 1
             tally.predictions += rows.num_rows
             self._step("predictions committed")
@@ -392,7 +406,8 @@ class Keeper:
             tally.commits += 1
             self._step("ledger committed")
         if finished:
-            self._contents.sync()
+            if self._shared is None:
+                self._contents.sync()
             for table in tables.all:
                 table.sync()
             self._step("tables synced")
@@ -402,13 +417,20 @@ class Keeper:
             tally.segments_deleted += 1
             self._step("segment deleted")
 
-    def _remove_contents(self, tables: LogTables, tally: _Tally, seen_ns: int) -> tuple[int, int]:
-        """Remove large inputs that no row names; none while a segment is unreadable, which may name some."""
-        if not seen_ns or tally.unreadable:
+    def _remove_contents(
+        self, tables: LogTables, tally: _Tally, seen_ns: int, *, orphan_s: float = 0.0
+    ) -> tuple[int, int]:
+        """Remove large inputs that no row names; none while a segment is unreadable, which may name some.
+
+        On an object store only those that are as old as `orphan_s`.
+        """
+        if tally.unreadable:
             return 0, 0
-        removed = self._contents.remove_unnamed(tables.predictions.dataset(), seen_ns)
-        self._step("large inputs removed")
-        return removed
+        removed = 0, 0
+        if seen_ns:
+            removed = self._contents.remove_unnamed(tables.predictions.dataset(), seen_ns)
+            self._step("large inputs removed")
+        return removed if self._shared is None else self._shared.remove_unnamed(older_than_s=orphan_s)
 
     def _erase(self, requests: list[ErasureRequest], tables: LogTables, tally: _Tally, seen_ns: int) -> None:
         if not requests:
@@ -439,8 +461,8 @@ class Keeper:
             self._retention,
             self._clock.now_us(),
             self._step,
-            sizes=self._contents.sizes() if seen_ns else {},
-            remove_contents=lambda: self._remove_contents(tables, tally, seen_ns),
+            sizes=(self._shared or self._contents).sizes() if seen_ns or self._shared else {},
+            remove_contents=lambda: self._remove_contents(tables, tally, seen_ns, orphan_s=ORPHAN_S),
         )
         write_report(retention_file(self._log_folder), tally.retention)
 

@@ -7,7 +7,7 @@ import fcntl
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -97,6 +97,25 @@ class Contents:
                     path.unlink(missing_ok=True)
             elif stat.st_mtime_ns < before_ns and _as_key(path.stem) not in named:
                 doomed.append(path)
+        return self._remove(doomed, before_ns)
+
+    def unused_since(self, before_ns: int) -> list[Path]:
+        """Contents that nobody has used from then on."""
+        return [
+            path
+            for path, stat in self._files()
+            if path.suffix != PARTIAL_SUFFIX and stat.st_mtime_ns < before_ns
+        ]
+
+    def remove(self, doomed: Sequence[Path], before_ns: int) -> int:
+        """Remove those of them that nobody has used from `before_ns` on; returns how many.
+
+        Raises:
+            TableBusyError: a writer holds on to the lock.
+        """
+        return self._remove(doomed, before_ns)[0]
+
+    def _remove(self, doomed: Sequence[Path], before_ns: int) -> tuple[int, int]:
         removed = removed_bytes = 0
         for start in range(0, len(doomed), _REMOVED_AT_ONCE):
             with self._alone():

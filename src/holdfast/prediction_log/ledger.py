@@ -24,6 +24,7 @@ from holdfast.prediction_log.blocks import Counters
 from holdfast.prediction_log.errors import LogFormatError
 from holdfast.prediction_log.folders import spool_folder
 from holdfast.prediction_log.large_keeping import ContentCheck, LargeFault, names_in
+from holdfast.prediction_log.large_shared import check_shared
 from holdfast.prediction_log.places import Log, LogPlace, TablePlace
 from holdfast.prediction_log.querying import connect
 from holdfast.prediction_log.scanning import OpenSegment, SegmentSummary, summarise
@@ -308,9 +309,14 @@ def verify_log(log: Log) -> VerifyReport:
 
 def _check_contents(place: LogPlace) -> ContentCheck:
     """Of rows in the table; one that a keeper removed meanwhile is no longer named."""
-    if place.is_shared or not place.predictions.exists():
+    if not place.predictions.exists():
         return ContentCheck.of(place.folder, set())
-    check = ContentCheck.of(place.folder, _names_now(place))
+    named = _names_now(place)
+    if place.is_shared:
+        checked_bytes, faults = check_shared(place, named)
+        check = ContentCheck(checked=len(named), checked_bytes=checked_bytes, faults=faults)
+    else:
+        check = ContentCheck.of(place.folder, named)
     if not check.faults:
         return check
     still = _names_now(place)

@@ -7,7 +7,7 @@ Everything here reads the tables. Records still in the spool appear once a keepe
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from holdfast.prediction_log.errors import PredictionLogError
 from holdfast.prediction_log.exporting import ExportFormat, export_batches
 from holdfast.prediction_log.large_keeping import large_columns, names_in
-from holdfast.prediction_log.large_store import LARGE, large_folder, large_path
+from holdfast.prediction_log.large_shared import places_of, read_content
+from holdfast.prediction_log.large_store import LARGE
 from holdfast.prediction_log.ledger import Ledger, VerifyReport, read_ledger, verify_log
 from holdfast.prediction_log.places import Log, LogPlace
 from holdfast.prediction_log.querying import BATCH_ROWS, DEFAULT_MEMORY_MB, LAST_REVISIONS, connect, query
@@ -204,17 +205,17 @@ class PredictionLog:
         Raises:
             PredictionLogError: it is not there (any more), or is sealed and cannot be opened.
         """
-        path = large_path(large_folder(self.place.folder), digest)
+        content = read_content(self.place, digest)
         found: NDArray[np.generic] | None = None
-        if path is not None:
+        if content is not None:
             found = read_large(
-                path.read_bytes(),
+                content,
                 lambda header, sealed: None if sealer is None else sealer.open_bytes(subject, header, sealed),
             )
         if found is None:
             raise PredictionLogError(
-                "the large input is not there" if path is None else "the large input is sealed",
-                where=str(large_folder(self.place.folder) / digest[:64]),
+                "the large input is not there" if content is None else "the large input is sealed",
+                where=f"{self.place.tables}/large_inputs/{digest[:2]}/{digest[:64]}",
                 expected="a content hash of a row in this log, whose subject's key is not destroyed",
                 next_step="Retention and erasure remove large inputs: `holdfast log verify` says whether any "
                 "is missing that a row names",
@@ -244,6 +245,10 @@ class PredictionLog:
         dataset = self._dataset("predictions")
         meant = None if subject is None else pds.field("subject") == subject
         return {digest.hex() for digest in names_in(dataset, meant)}
+
+    def places_of_large_inputs(self, digests: Iterable[str]) -> list[str]:
+        """Where these contents still lie, whether a row names them or not."""
+        return places_of(self.place, digests)
 
     def ledger(self) -> Ledger:
         """What became of every row served, from spool and tables; right while the service runs."""

@@ -20,6 +20,7 @@ from holdfast.prediction_log.folders import (
 )
 from holdfast.prediction_log.keeper import Keeper, KeeperReport
 from holdfast.prediction_log.large_keeping import Contents
+from holdfast.prediction_log.large_shared import SharedContents
 from holdfast.prediction_log.log_tables import LogTables
 from holdfast.prediction_log.places import Log, LogPlace
 from holdfast.prediction_log.retaining import Retention, RetentionReport, foresee
@@ -133,7 +134,10 @@ def foresee_retention(log: Deployment, clock: Clock) -> RetentionReport:
     """What `retain_now` would remove of the rows that are in the tables; removes nothing."""
     place = LogPlace.of(log)
     contents = Contents(place.folder, clock)
-    sizes = contents.sizes() if contents.exist() else {}
+    if place.is_shared:
+        sizes = SharedContents(place, clock).sizes()
+    else:
+        sizes = contents.sizes() if contents.exist() else {}
     return foresee(LogTables.open(place, clock), Retention.of(log), clock.now_us(), sizes=sizes)
 
 

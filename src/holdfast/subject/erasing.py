@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from holdfast.clock import Clock, iso_utc
-from holdfast.prediction_log import PredictionLog, erase, large_folder, large_path, search_bytes, settle
+from holdfast.prediction_log import PredictionLog, erase, search_bytes, settle
 from holdfast.privacy import SUBJECTS_FILE, PrivacyError, SubjectStore, canonical_text, subject_pseudonym
 from holdfast.registry import Registry
 from holdfast.spec import Deployment
@@ -84,9 +84,7 @@ def erase_subject(
     if deployment.checklist.logging.tables:
         left |= {found.path for found in search_bytes(deployment.checklist.logging.tables, texts)}
     left |= {
-        path.relative_to(deployment.folder).as_posix()
-        for digest in gone
-        if (path := large_path(large_folder(deployment.log_folder), digest)) is not None
+        path.removeprefix(f"{deployment.folder.as_posix()}/") for path in log.places_of_large_inputs(gone)
     }
     nonce = secrets.token_hex(16)
     trained, judged, by_file = _versions_with(registry, removed)

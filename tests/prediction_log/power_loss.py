@@ -2,11 +2,12 @@
 
 After a loss a file holds the bytes it had when it was last synced, and of what was written since any
 prefix, perhaps followed by zeros; a folder holds the names that it had when it was last synced, and of those
-that came since any. That is what POSIX promises, and all of it.
+that came or went since any. That is what POSIX promises, and all of it.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 from pathlib import Path
@@ -22,6 +23,8 @@ class PowerDisk:
         self._root = root
         self._contents: dict[int, bytes] = {}
         self._names: dict[str, dict[str, int]] = {}
+        self._held: dict[int, int] = {}
+        """Open files, so that the number of none of them is given to another."""
         for name in ("fsync", "fdatasync"):
             real = getattr(os, name)
 
@@ -30,6 +33,7 @@ class PowerDisk:
                 self._note(fd)
 
             patch.setattr(os, name, synced)
+        patch.setattr(os, "sync", self._note_all)
         self._note_folder(root)
 
     def _note(self, fd: int) -> None:
@@ -40,7 +44,26 @@ class PowerDisk:
         if stat.S_ISDIR(status.st_mode):
             self._note_folder(path)
         else:
-            self._contents[status.st_ino] = path.read_bytes()
+            self._contents[status.st_ino] = (
+                os.pread(fd, status.st_size, 0) if _is_readable(fd) else path.read_bytes()
+            )
+            if status.st_ino not in self._held:
+                self._held[status.st_ino] = os.dup(fd)
+
+    def _note_all(self) -> None:
+        """Everything is brought to the disk, as by `sync`."""
+        for path in [self._root, *self._root.rglob("*")]:
+            fd = os.open(path, os.O_RDONLY)
+            try:
+                self._note(fd)
+            finally:
+                os.close(fd)
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for fd in self._held.values():
+            os.close(fd)
+        self._held.clear()
 
     def _note_folder(self, path: Path) -> None:
         self._names[str(path)] = {one.name: one.stat(follow_symlinks=False).st_ino for one in path.iterdir()}
@@ -64,3 +87,11 @@ class PowerDisk:
             cut = random.randint(len(held), max(len(held), len(now)))
             zeros = bytes(random.choice([0, len(now) - cut]) if len(now) > cut else 0)
             (target / path.name).write_bytes(held + now[len(held) : cut] + zeros)
+        for name, number in kept.items():
+            came_back = not (folder / name).exists() and number in self._contents
+            if came_back and random.random() < 0.5:  # its removal had not reached the disk
+                (target / name).write_bytes(self._contents[number])
+
+
+def _is_readable(fd: int) -> bool:
+    return fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE != os.O_WRONLY

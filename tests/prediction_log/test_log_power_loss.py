@@ -12,7 +12,8 @@ from log_records import T0_US, ids_of, new_writer, redacted
 from power_loss import PowerDisk
 
 from holdfast.clock import ManualClock
-from holdfast.prediction_log import Label, PredictionLog, settle
+from holdfast.prediction_log import Keeper, Label, PredictionLog, erase, settle
+from holdfast.prediction_log.mending import mend
 
 CLOCK = ManualClock(T0_US)
 
@@ -69,6 +70,132 @@ def test_every_acknowledged_row_label_and_content_is_there_after_a_loss_of_power
     for row in held.to_pylist():
         if row["prediction_id"] in rows and row.get("large_photo"):
             assert log.large_input(row["large_photo"]).shape == (20, 20)
+
+
+class PowerGone(BaseException):
+    """The machine stops here."""
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_keeper_whose_machine_loses_power_at_any_step_loses_and_doubles_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """Commits, ledger, deleted segments, compaction, checkpoints, vacuum: a loss after any step of them."""
+    random = Random(seed)
+    root = tmp_path / "deployment"
+    root.mkdir()
+    left = random.randint(1, 25)
+
+    def on_step(_: str) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            raise PowerGone
+
+    rows: set[str] = set()
+    labels: set[str] = set()
+    with monkeypatch.context() as patch:
+        disk = PowerDisk(root, patch)
+        try:
+            for turn in range(6):
+                keeper = Keeper(root / "log", CLOCK, upkeep_commits=4, on_step=on_step)
+                writer = new_writer(
+                    root / "log", CLOCK, replica=f"w{turn}", durability="synced", segment_bytes=3_000
+                )
+                for part in range(random.randint(1, 4)):
+                    ids = ids_of(f"t{turn}-{part}", 2)
+                    photo = np.full((2, 20, 20), random.randint(0, 3), np.float32)
+                    writer.append(redacted(ids, large={"photo": photo}))
+                    writer.append_labels([Label(ids[0], 1, T0_US)])
+                    writer.sync()
+                    rows.update(ids)
+                    labels.add(ids[0])
+                writer.close()
+                keeper.run_once()
+        except PowerGone:
+            pass
+        log_folder = disk.after_a_loss(tmp_path / "after", random) / "log"
+        disk.close()
+    settle(log_folder, CLOCK)
+    log = PredictionLog(log_folder)
+    held = log.predictions().read_all()
+    assert sorted(held["prediction_id"].to_pylist()) == sorted(rows)
+    assert labels == set(log.labels(history=True).read_all()["prediction_id"].to_pylist())
+    verified = log.verify()
+    assert verified.ok, verified
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_was_reported_as_erased_does_not_come_back_with_the_power(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    root = tmp_path / "deployment"
+    root.mkdir()
+    with monkeypatch.context() as patch:
+        disk = PowerDisk(root, patch)
+        writer = new_writer(root / "log", CLOCK, durability="synced")
+        for part in range(3):
+            writer.append(redacted(ids_of(f"t{part}", 3)))
+            writer.append_labels([Label(f"t{part}-00001", 1, T0_US)])
+            writer.sync()
+            settle(root / "log", CLOCK)
+        erase(root / "log", CLOCK, prediction_ids=["t1-00001"])
+        log_folder = disk.after_a_loss(tmp_path / "after", Random(seed)) / "log"
+        disk.close()
+        writer.close()
+    settle(log_folder, CLOCK)
+    log = PredictionLog(log_folder)
+    wanted = {name for part in range(3) for name in ids_of(f"t{part}", 3)} - {"t1-00001"}
+    assert set(log.predictions().read_all()["prediction_id"].to_pylist()) == wanted
+    assert log.count().labelled == 2
+    verified = log.verify()
+    assert verified.ok, verified
+    assert verified.ledger.erased == 1
+
+
+def damaged(log_folder: Path, damage: str) -> None:
+    """Of the newest commit of the predictions."""
+    commits = sorted((log_folder / "predictions" / "_delta_log").glob("*.json"))
+    if damage == "cut off":
+        commits[-1].write_bytes(commits[-1].read_bytes()[:-30])
+    elif damage == "empty":
+        commits[-1].write_bytes(b"")
+    elif damage == "zeros":
+        commits[-1].write_bytes(bytes(commits[-1].stat().st_size))
+    elif damage == "one is missing":
+        commits[-2].unlink()
+    else:
+        newest = max((log_folder / "predictions").glob("*.parquet"), key=lambda path: path.stat().st_mtime_ns)
+        newest.write_bytes(newest.read_bytes()[:-9])
+
+
+@pytest.mark.parametrize("damage", ["cut off", "empty", "zeros", "one is missing", "data file cut off"])
+def test_commits_that_are_not_whole_are_made_again_from_the_spool(tmp_path: Path, damage: str) -> None:
+    writer = new_writer(tmp_path, CLOCK)
+    for part in range(4):
+        writer.append(redacted(ids_of(f"t{part}", 2)))
+        settle(tmp_path, CLOCK)
+    damaged(tmp_path, damage)
+    settle(tmp_path, CLOCK)
+    log = PredictionLog(tmp_path)
+    assert log.count().predictions == 8
+    assert log.verify().ok
+    writer.close()
+    settle(tmp_path, CLOCK)
+    assert log.verify().ok
+
+
+def test_a_commit_that_was_on_the_disk_is_never_taken_away(tmp_path: Path) -> None:
+    """Damage to it is no loss of power: nobody could make it again, and a person must look."""
+    for part in range(3):
+        writer = new_writer(tmp_path, CLOCK, replica=f"w{part}")
+        writer.append(redacted(ids_of(f"t{part}", 2)))
+        writer.close()
+        settle(tmp_path, CLOCK)
+    commits = sorted((tmp_path / "predictions" / "_delta_log").glob("*.json"))
+    damaged(tmp_path, "cut off")
+    assert mend(tmp_path / "predictions") == 0
+    assert sorted((tmp_path / "predictions" / "_delta_log").glob("*.json")) == commits
 
 
 def test_without_it_a_loss_of_power_takes_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -74,6 +74,7 @@ class ErasedIds:
             table.append(
                 pa.table({"digest": fresh, "erased_at": pa.array([now_us] * len(fresh))}).cast(ERASED), {}
             )
+            table.sync()
             self._digests |= dict.fromkeys(fresh, now_us)
 
     def publish(self) -> None:

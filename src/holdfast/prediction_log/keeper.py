@@ -46,6 +46,7 @@ from holdfast.prediction_log.large_keeping import Contents
 from holdfast.prediction_log.large_shared import ORPHAN_S, SharedContents
 from holdfast.prediction_log.lease import Lease
 from holdfast.prediction_log.log_tables import LogTables
+from holdfast.prediction_log.mending import mend
 from holdfast.prediction_log.places import Log, LogPlace
 from holdfast.prediction_log.retaining import Retention, RetentionReport, retain, write_report
 from holdfast.prediction_log.scanning import OpenSegment, SegmentSummary, summarise
@@ -307,6 +308,9 @@ class Keeper:
 
     def _open_tables(self) -> LogTables:
         if self._tables is None:
+            for place in self._place.all_tables:
+                if place.folder is not None:
+                    mend(place.folder)
             self._tables = LogTables.open(self._place, self._clock)
         return self._tables
 

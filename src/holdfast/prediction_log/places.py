@@ -129,6 +129,11 @@ class LogPlace:
         """Hashes of erased ids; absent until the first erasure."""
         return TablePlace(f"{self.tables}/erased")
 
+    @property
+    def all_tables(self) -> tuple[TablePlace, ...]:
+        """Whatever the keeper commits to."""
+        return self.predictions, self.labels, self.ledger, self.erased
+
 
 Log = Deployment | Path | LogPlace
 """What names a log: the deployment, or the log's folder with the tables in it."""

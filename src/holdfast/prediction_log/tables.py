@@ -21,6 +21,7 @@ from deltalake.exceptions import CommitFailedError
 from holdfast.clock import Clock
 from holdfast.prediction_log.disk import SyncedFiles
 from holdfast.prediction_log.errors import TableBusyError
+from holdfast.prediction_log.mending import note_synced
 from holdfast.prediction_log.places import TablePlace, reaching
 
 _CONFIGURATION: Final = {
@@ -194,6 +195,7 @@ class LogTable:
     def checkpoint(self) -> None:
         """Write the state as one file and drop log entries older than it that nobody reads any more."""
         self._delta.create_checkpoint()
+        self.sync()
         self._delta.cleanup_metadata()
 
     def vacuum(self, *, keep_hours: int = _KEEP_REMOVED_FILES_HOURS, also_unknown: bool = True) -> int:
@@ -203,6 +205,7 @@ class LogTable:
             keep_hours: age from which a file is deleted.
             also_unknown: those too that no version of the table names: of keepers that died.
         """
+        self.sync()  # a loss of power must not bring a version back whose files are gone
         removed: list[str] = self._delta.vacuum(
             retention_hours=keep_hours, enforce_retention_duration=False, dry_run=False, full=also_unknown
         )
@@ -224,6 +227,7 @@ class LogTable:
         self.checkpoint()
         self._delta.alter.set_table_properties({_LOG_RETENTION: _CONFIGURATION[_LOG_RETENTION]})
         self.checkpoint()
+        self.sync()
         return removed
 
     @property
@@ -238,6 +242,8 @@ class LogTable:
         """
         for files in self._files:
             files.sync()
+        if self._place.folder is not None:
+            note_synced(self._place.folder, self.version)
 
     def dataset(self) -> Any:
         """The snapshot as a pyarrow data set."""

@@ -64,4 +64,5 @@ def note_ranges(found: Mapping[str, Sequence[proof.Range]], entry: str, ledger: 
     ]
     if rows:
         ledger.append(pa.Table.from_pylist(rows, schema=LEDGER), {})
+        ledger.sync()  # before the rows go, or never enter a table
     return proof.total((row["first_sequence"], row["next_sequence"]) for row in rows)

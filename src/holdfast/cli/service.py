@@ -31,6 +31,13 @@ ROOMY_MB: Final = 1024
 @click.command("serve")
 @click.argument("folders", metavar="[DIR]...", nargs=-1, type=click.Path(path_type=Path, file_okay=False))
 @folder_option
+@click.option(
+    "--all",
+    "gathered",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Serve every deployment folder in DIR, and take up and leave out those that come and go.",
+)
 @click.option("--host", help="Address to listen on, instead of [target] host.")
 @click.option(
     "--port", type=click.IntRange(0, 65535), help="Port, instead of [target] port; 0 takes a free one."
@@ -44,6 +51,7 @@ def serve_command(
     port: int | None,
     workers: int | None,
     *,
+    gathered: Path | None,
     no_monitor: bool,
 ) -> None:
     """Answer predictions over HTTP until SIGTERM or Ctrl-C, then drain and stop.
@@ -61,8 +69,13 @@ def serve_command(
     }
     # Set for this process, so that the workers and the background processes read the same answers.
     os.environ.update({key: str(value) for key, value in overrides.items() if value is not None})
-    from holdfast.serve import serve_several
+    from holdfast.serve import Gathering, serve_several
 
+    if gathered is not None:
+        if folders:
+            raise click.UsageError("Give either --all or folders.")
+        gathering = Gathering(gathered, lambda one: _served(one, several=True, no_monitor=no_monitor))
+        raise SystemExit(serve_several(gathering.first(), gathering))
     served = [open_deployment(one) for one in folders or (folder,)]
     raise SystemExit(
         serve_several([_served(one, several=len(served) > 1, no_monitor=no_monitor) for one in served])

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         UnauthorisedError,
     )
     from holdfast.serve.followed import Served
+    from holdfast.serve.gathering import Gathering
     from holdfast.serve.supervisor import serve, serve_several
     from holdfast.serve.tokens import Token, TokenVerifier
 
@@ -22,6 +23,7 @@ _HOMES = {
     "AgreementError": "errors",
     "ChildSpec": "children",
     "ExposureError": "errors",
+    "Gathering": "gathering",
     "KeyEntry": "admission",
     "ListenError": "errors",
     "ServeError": "errors",
@@ -38,6 +40,7 @@ __all__ = [
     "AgreementError",
     "ChildSpec",
     "ExposureError",
+    "Gathering",
     "KeyEntry",
     "ListenError",
     "ServeError",

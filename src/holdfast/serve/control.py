@@ -109,6 +109,8 @@ class Start(Message, frozen=True):
     """At least one; the first decides what is the whole service's."""
     grpc_address: str = ""
     """Where to listen for gRPC; "": nowhere."""
+    several: bool = False
+    """Whether others may come beside a lone one: then even that one is asked by its name."""
 
 
 class Challenger(msgspec.Struct, frozen=True):

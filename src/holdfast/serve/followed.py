@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from holdfast.registry import Registry
 
 ROUTE_POLL_S: Final = 0.2
+ACTOR: Final = "serve"
+"""Who acts, where nobody asked over the network: whoever may write into the folder of deployments."""
 RELOAD_AFTER_FAILURE_S: Final = 5.0
 
 
@@ -102,6 +104,19 @@ class Followed:
         self._registry = undo.enter_context(Registry.open(self.deployment.registry_url, SystemClock()))
         self._holdings.registry = self._registry
         self._poll(self._registry)
+
+    def note(self, action: str) -> None:
+        """Enter in the deployment's audit that it is taken up or left out, if that can be written.
+
+        A folder that was moved away has none here any more.
+        """
+        from sqlalchemy.exc import SQLAlchemyError  # loaded with the registry
+
+        if self._registry is not None and self.deployment.folder.exists():
+            try:
+                self._registry.audit.add(actor=ACTOR, action=action, target=self.name)
+            except (HoldfastError, SQLAlchemyError) as error:
+                self._say(f"the audit cannot be written: {error}")
 
     @property
     def home(self) -> Home:

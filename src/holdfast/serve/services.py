@@ -22,12 +22,13 @@ class Services:
 
     Args:
         services: at least one, of different names; the first answers for what belongs to none of them.
+        several: even a lone one is asked by its name, since others may come.
     """
 
-    def __init__(self, services: Sequence[Service]) -> None:
+    def __init__(self, services: Sequence[Service], *, several: bool = False) -> None:
         self.all = tuple(services)
         self.first = self.all[0]
-        self.alone = self.first if len(self.all) == 1 else None
+        self.alone = self.first if len(self.all) == 1 and not several else None
         """The only one, to which every request goes whatever it names."""
         self._by_name = {one.name: one for one in self.all}
 

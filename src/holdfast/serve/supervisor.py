@@ -23,6 +23,7 @@ from holdfast.serve.children import ChildSpec, Place, WorkerProcess, exit_text, 
 from holdfast.serve.control import DEPLOYMENTS, Drain, Loaded, LoadFailed, Start
 from holdfast.serve.errors import ServeError
 from holdfast.serve.followed import Followed, Served
+from holdfast.serve.gathering import LOOK_EVERY_S, Gathering
 from holdfast.serve.preflight import check_deployment, only_one, published
 from holdfast.serve.rates import make_rates_file
 from holdfast.serve.sockets import open_sockets, reserve_port
@@ -42,30 +43,41 @@ class Supervisor:
     Args:
         served: at least one deployment; what they must agree on is the first's.
         say: prints one line for the operator.
+        gathering: where others come and go.
     """
 
-    def __init__(self, served: Sequence[Served], say: Callable[[str], None]) -> None:
+    def __init__(
+        self, served: Sequence[Served], say: Callable[[str], None], gathering: Gathering | None = None
+    ) -> None:
         self._say = say
         self._selector = selectors.DefaultSelector()
         self._places: list[Place] = []
-        self._several = len(served) > 1
-        self._followed = [
-            Followed(
-                one,
-                self._workers,
-                self._all_workers,
-                self._saying(one.deployment.name),
-                self._memory_mb if self._several else None,
-            )
-            for one in served
-        ]
+        self._several = len(served) > 1 or gathering is not None
+        self._gathering = gathering
+        self._followed = [self._follow(one) for one in served]
         self._by_name = {one.name: one for one in self._followed}
+        self._held: dict[str, contextlib.ExitStack] = {}
+        """What each deployment has of this process: locks, sockets, its registry."""
+        self._coming: list[Followed] = []
+        """Not yet said to answer."""
+        self._going: list[Followed] = []
+        """Until no worker has them any more."""
+        self._gather_at_s = 0.0
         self._announced = False
         self._signals: list[int] = []
         self._failed: str | None = None
         self._url = ""
         self._grpc_address = ""
         self._reload_wanted = False
+
+    def _follow(self, served: Served) -> Followed:
+        return Followed(
+            served,
+            self._workers,
+            self._all_workers,
+            self._saying(served.deployment.name),
+            self._memory_mb if self._several else None,
+        )
 
     def _saying(self, name: str) -> Callable[[str], None]:
         return (lambda line: self._say(f"{name}: {line}")) if self._several else self._say
@@ -81,10 +93,9 @@ class Supervisor:
         for deployment in deployments:
             check_deployment(deployment)
         with contextlib.ExitStack() as undo:
-            for deployment in deployments:
-                deployment.run_folder.mkdir(parents=True, exist_ok=True)
-                undo.enter_context(only_one(deployment.run_folder))
-                make_rates_file(deployment.run_folder)
+            for followed in self._followed:
+                self._held[followed.name] = undo.enter_context(contextlib.ExitStack())
+                self._take(followed)
             checklist = deployments[0].checklist
             target = checklist.target
             sockets, port = open_sockets(target.host, target.port, checklist.compute.cores)
@@ -98,18 +109,15 @@ class Supervisor:
                 reserved, grpc_port = reserve_port(target.host, target.grpc_port)
                 undo.callback(reserved.close)
                 self._grpc_address = f"{host}:{grpc_port}"
-            for followed in self._followed:
-                followed.open(undo)
+            undo.callback(self._let_go_of_all)
             undo.enter_context(self._handle_signals())
             undo.callback(self._kill_all)
-            for deployment in deployments:
-                undo.enter_context(
-                    published(deployment.run_folder, self._url, self._grpc_address or None, deployment.name)
-                )
+            for followed in self._followed:
+                self._open(followed)
             for place in self._places:
                 place.current = self._start(place)
             for followed in self._followed:
-                followed.read_registry(undo)
+                followed.read_registry(self._held[followed.name])
             while not self._signals and self._failed is None:
                 self._tick()
             if self._failed is not None:
@@ -125,12 +133,15 @@ class Supervisor:
         if self._reload_wanted:
             self._reload_wanted = False
             self._reload()
+        self._gather(now_s)
         for place in self._places:
             self._tend(place, now_s)
         for followed in self._followed:
             followed.tend(now_s, announced=self._announced)
         if not self._announced:
             self._announce()
+        elif self._coming or self._going:
+            self._welcome()
         self._listen(TICK_S)
 
     def _tend(self, place: Place, now_s: float) -> None:
@@ -163,7 +174,16 @@ class Supervisor:
         import holdfast
 
         homes = tuple(one.home for one in self._followed)
-        worker.send(Start(place.index, worker.replica, holdfast.__version__, homes, self._grpc_address))
+        worker.send(
+            Start(
+                place.index,
+                worker.replica,
+                holdfast.__version__,
+                homes,
+                self._grpc_address,
+                several=self._several,
+            )
+        )
         for followed in self._followed:
             followed.greet(worker)
         return worker
@@ -291,11 +311,85 @@ class Supervisor:
             self._say("a new host, port or number of cores needs a restart; the rest is taken over")
         for followed, one in zip(self._followed, fresh, strict=True):
             followed.replace(one)
+        self._replace_workers()
+
+    def _replace_workers(self) -> None:
         for place in self._places:
             if place.current is not None:
                 place.leaving.append(place.current)
             place.current = None
             place.start_at_s = 0.0
+
+    # Deployments that come and go
+
+    def _take(self, followed: Followed) -> None:
+        """Nobody else serves it from now on."""
+        run_folder = followed.deployment.run_folder
+        run_folder.mkdir(parents=True, exist_ok=True)
+        self._held[followed.name].enter_context(only_one(run_folder))
+        make_rates_file(run_folder)
+
+    def _open(self, followed: Followed) -> None:
+        held, deployment = self._held[followed.name], followed.deployment
+        followed.open(held)
+        held.enter_context(
+            published(deployment.run_folder, self._url, self._grpc_address or None, deployment.name)
+        )
+
+    def _let_go_of_all(self) -> None:
+        for held in self._held.values():
+            held.close()
+
+    def _gather(self, now_s: float) -> None:
+        """Take up what has come into the folder and leave out what has gone: with fresh workers, no gap."""
+        if self._gathering is None or not self._announced or now_s < self._gather_at_s:
+            return
+        if any(place.leaving or place.current is None for place in self._places) or self._going:
+            return  # one change after another
+        self._gather_at_s = now_s + LOOK_EVERY_S
+        changes = self._gathering.look([one.deployment for one in self._followed])
+        for line in changes.refused:
+            self._say(line)
+        coming = [one for one in map(self._follow, changes.added) if self._take_up(one)]
+        going = [one for one in self._followed if one.deployment.folder in changes.gone]
+        if not coming and not going:
+            return
+        self._followed = [one for one in self._followed if one not in going] + coming
+        self._by_name = {one.name: one for one in self._followed}
+        self._coming, self._going = coming, going
+        for one in going:
+            one.note("service.remove")
+        self._replace_workers()
+
+    def _take_up(self, followed: Followed) -> bool:
+        held = self._held[followed.name] = contextlib.ExitStack()
+        try:
+            self._take(followed)
+            self._open(followed)
+            followed.read_registry(held)
+            followed.note("service.add")
+        except (HoldfastError, OSError) as error:
+            self._say(f"{followed.name} is not taken up: {error}")
+            self._held.pop(followed.name).close()
+            return False
+        return True
+
+    def _welcome(self) -> None:
+        workers = [place.current for place in self._places]
+        for followed in list(self._coming):
+            state = followed.state(workers)
+            if state is not None:
+                self._coming.remove(followed)
+                self._say(f"{followed.name} at {self._url}{DEPLOYMENTS}{followed.name}, {state}")
+        if self._going and not any(place.leaving for place in self._places):
+            for followed in list(self._going):
+                followed.stop()
+                followed.shadow.stop()
+                if any(process.poll() is None for process in followed.processes()):
+                    continue  # its keeper commits what is left
+                self._going.remove(followed)
+                self._held.pop(followed.name).close()
+                self._say(f"{followed.name} is taken away")
 
     def _check_names(self, fresh: Sequence[Deployment]) -> None:
         for followed, one in zip(self._followed, fresh, strict=True):
@@ -322,11 +416,12 @@ class Supervisor:
                 worker.process.kill()
                 worker.process.wait()
             self._bury(worker)
-        for followed in self._followed:
+        everyone = [*self._followed, *self._going]
+        for followed in everyone:
             followed.stop()
-        for followed in self._followed:
+        for followed in everyone:
             followed.shadow.stop()
-        processes = [process for one in self._followed for process in one.processes()]
+        processes = [process for one in everyone for process in one.processes()]
         if forced or not self._wait_for(processes, BACKGROUND_STOP_S):
             forced = True
             self._kill_all()
@@ -344,7 +439,7 @@ class Supervisor:
 
     def _kill_all(self) -> None:
         processes = [worker.process for worker in self._all_workers()]
-        for followed in self._followed:
+        for followed in (*self._followed, *self._going):
             followed.shadow.kill()
             processes += followed.processes()
         for process in processes:
@@ -377,7 +472,7 @@ def serve(
     return serve_several([Served(deployment, background, dashboard)])
 
 
-def serve_several(served: Sequence[Served]) -> int:
+def serve_several(served: Sequence[Served], gathering: Gathering | None = None) -> int:
     """Serve deployments together, in the same workers on one port, until SIGTERM or SIGINT, then drain.
 
     Each keeps its own checklist, registry, log, keys and limits. What is the service's as a whole they must
@@ -385,6 +480,7 @@ def serve_several(served: Sequence[Served]) -> int:
 
     Args:
         served: at least one.
+        gathering: a folder from which others are taken up, and left out again, while the service runs.
 
     Returns:
         As `serve`.
@@ -393,7 +489,7 @@ def serve_several(served: Sequence[Served]) -> int:
         AgreementError: two have one name, or differ in what is the whole service's.
         ExposureError, ListenError, ServeError: as `serve`.
     """
-    return Supervisor(served, _say).run()
+    return Supervisor(served, _say, gathering).run()
 
 
 def _say(line: str) -> None:

@@ -83,7 +83,7 @@ class Worker:
             for home, end in zip(start.homes, copies, strict=True)
         ]
         self._by_name = {one.deployment.name: one for one in self._residents}
-        self._services = Services([one.service for one in self._residents])
+        self._services = Services([one.service for one in self._residents], several=start.several)
 
     async def run(self) -> None:
         """Serve until told to drain."""

@@ -29,7 +29,7 @@ class Gathered:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.said = folder.parent / "serve.log"
+        self.said = folder.parent / f"{folder.name}.log"
         command = [sys.executable, "-P", "-m", "holdfast", "serve", "--all", str(folder), "--no-monitor"]
         with self.said.open("wb") as output:
             self.process = subprocess.Popen(
@@ -94,14 +94,15 @@ class Load:
             number = 0
             while not self._stop.is_set():
                 number += 1
-                row = {"prediction_id": f"{name}-{place}-{number}", "a": float(number), "b": 0.0}
+                asked = f"{name}-{place}-{number}"
+                row = {"prediction_id": asked, "a": float(number), "b": 0.0}
                 try:
                     answer = client.post(f"/deployments/{name}/predict", json=row)
                 except httpx.TransportError as error:
                     self.wrong.append(repr(error))
                     continue
                 if answer.status_code == 200 and answer.json()["prediction"] == weight * number:
-                    self.ids.append(row["prediction_id"])
+                    self.ids.append(asked)
                 else:
                     self.wrong.append(answer.text)
 
@@ -164,6 +165,23 @@ def test_what_cannot_be_served_beside_the_others_is_refused_once_and_taken_up_wh
     service.wait_for("two at http")
     assert service.ask("two", 1).json()["prediction"] == 5.0
     assert json.loads((service.folder / "two" / "run" / "serve.json").read_text())["name"] == "two"
+
+
+@pytest.mark.slow
+def test_one_that_another_service_has_is_refused_once_and_the_others_answer(
+    tmp_path: Path, service: Gathered
+) -> None:
+    other = named(tmp_path / "elsewhere" / "two", "two", 5.0)
+    second = Gathered(tmp_path / "elsewhere")
+    try:
+        (service.folder / "two").symlink_to(other.folder)
+        service.wait_for("two is not taken up")
+        time.sleep(2.5)
+        assert service.said.read_text().count("is not taken up") == 1
+        assert service.ask("one", 1).json()["prediction"] == 2.0
+        assert second.ask("two", 1).json()["prediction"] == 5.0
+    finally:
+        second.stop()
 
 
 def test_the_last_one_is_never_taken_away_and_a_folder_of_none_is_refused(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from holdfast.serve.errors import AgreementError
+from holdfast.serve.errors import AgreementError, ServeError
 from holdfast.spec import Deployment
 
 
@@ -84,6 +84,23 @@ def check_agreement(deployments: Sequence[Deployment]) -> None:
                     if option
                     else "Set it to one value, or serve them as two services.",
                 )
+
+
+def check_names(names: Sequence[str], fresh: Sequence[Deployment]) -> None:
+    """Refuse checklists, read again, in which a deployment is called otherwise than before.
+
+    Raises:
+        ServeError: one is.
+    """
+    for name, one in zip(names, fresh, strict=True):
+        if one.name != name:
+            raise ServeError(
+                "a deployment cannot change its name while it is served",
+                where=f"{one.folder}: [model] name",
+                expected=name,
+                received=one.name,
+                next_step="Restart the service.",
+            )
 
 
 def _text(value: Any) -> str:

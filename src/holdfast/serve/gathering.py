@@ -83,7 +83,7 @@ class Gathering:
                 # Names of those that go are free only when they have gone.
                 check_agreement([*known.values(), deployment])
             except (HoldfastError, OSError) as error:
-                self._refused[folder] = stamp
+                self.refuse(folder)
                 changes.refused.append(f"{folder.name} is not taken up: {error}")
             else:
                 self._refused.pop(folder, None)
@@ -93,6 +93,10 @@ class Gathering:
             # A service of nothing is never wanted, and a disk that is not mounted looks the same.
             changes.gone = []
         return changes
+
+    def refuse(self, folder: Path) -> None:
+        """Look at it again only when its checklist has changed: it cannot be served as it is."""
+        self._refused[folder] = _stamp(folder)
 
     def _folders(self) -> list[Path]:
         try:

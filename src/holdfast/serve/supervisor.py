@@ -18,10 +18,9 @@ from types import FrameType
 from typing import Any, Final
 
 from holdfast.errors import HoldfastError
-from holdfast.serve.agreement import check_agreement
+from holdfast.serve.agreement import check_agreement, check_names
 from holdfast.serve.children import ChildSpec, Place, WorkerProcess, exit_text, start_worker
 from holdfast.serve.control import DEPLOYMENTS, Drain, Loaded, LoadFailed, Start
-from holdfast.serve.errors import ServeError
 from holdfast.serve.followed import Followed, Served
 from holdfast.serve.gathering import LOOK_EVERY_S, Gathering
 from holdfast.serve.preflight import check_deployment, only_one, published
@@ -302,7 +301,7 @@ class Supervisor:
             for one in fresh:
                 check_deployment(one)
             check_agreement(fresh)
-            self._check_names(fresh)
+            check_names([one.name for one in self._followed], fresh)
         except HoldfastError as error:
             self._say(f"the checklist is not taken over: {error}")
             return
@@ -350,7 +349,12 @@ class Supervisor:
         changes = self._gathering.look([one.deployment for one in self._followed])
         for line in changes.refused:
             self._say(line)
-        coming = [one for one in map(self._follow, changes.added) if self._take_up(one)]
+        coming = []
+        for one in map(self._follow, changes.added):
+            if self._take_up(one):
+                coming.append(one)
+            else:
+                self._gathering.refuse(one.deployment.folder)
         going = [one for one in self._followed if one.deployment.folder in changes.gone]
         if not coming and not going:
             return
@@ -390,17 +394,6 @@ class Supervisor:
                 self._going.remove(followed)
                 self._held.pop(followed.name).close()
                 self._say(f"{followed.name} is taken away")
-
-    def _check_names(self, fresh: Sequence[Deployment]) -> None:
-        for followed, one in zip(self._followed, fresh, strict=True):
-            if one.name != followed.name:
-                raise ServeError(
-                    "a deployment cannot change its name while it is served",
-                    where=f"{one.folder}: [model] name",
-                    expected=followed.name,
-                    received=one.name,
-                    next_step="Restart the service.",
-                )
 
     def _drain_all(self) -> int:
         self._say("draining")

@@ -12,7 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from holdfast.clock import ManualClock
-from holdfast.registry import Registry, RegistryError, WentBack, roll_back
+from holdfast.registry import (
+    Registry,
+    RegistryError,
+    UnknownKeyError,
+    WentBack,
+    revoke_key,
+    revoking,
+    roll_back,
+)
 from holdfast.registry.going_back import _by_registry
 
 REASON = 'error rate up, "see" page 3; naïve'
@@ -79,6 +87,26 @@ def test_what_it_writes_is_byte_for_byte_what_the_registry_writes(
     wanted = _outcome(lambda: _by_registry(twin, clock, reason=REASON, actor="eve"))
     assert _outcome(lambda: roll_back(url, clock, reason=REASON, actor="eve")) == wanted
     assert dump(url) == (dump(twin) if isinstance(wanted, WentBack) else before)
+    with Registry.open(url, clock) as registry:
+        assert registry.audit.verify().ok
+
+
+def test_a_key_is_revoked_byte_for_byte_as_the_registry_does(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    url, clock = make(tmp_path / "one", [])
+    with Registry.open(url, clock) as registry:
+        made = [registry.api_keys.create(name=f"shop {n}", scopes=["read"], actor="ann") for n in range(2)]
+        ids = [one.entry.key_id for one in made]
+    shutil.copytree(tmp_path / "one", tmp_path / "other")
+    twin = f"sqlite:///{tmp_path}/other/registry.db"
+    for key_id in (ids[0], ids[0], ids[1]):
+        clock.advance_s(1)
+        wanted = revoking._by_registry(twin, clock, key_id, actor="eve")
+        assert revoke_key(url, clock, key_id, actor="eve") == wanted
+        assert wanted.revoked_at_us is not None
+        assert dump(url) == dump(twin)
+    with pytest.raises(UnknownKeyError, match="none, since no key is active"):
+        revoke_key(url, clock, "0123", actor="eve")
     with Registry.open(url, clock) as registry:
         assert registry.audit.verify().ok
 

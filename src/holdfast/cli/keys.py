@@ -9,7 +9,7 @@ import click
 
 from holdfast.cli.options import actor, folder_option, json_option, open_deployment, print_json, print_table
 from holdfast.clock import SystemClock, iso_utc
-from holdfast.registry import SCOPES, ApiKey, Registry, Scope, key_hash, new_secret
+from holdfast.registry import SCOPES, ApiKey, Scope, key_hash, new_secret, revoke_key
 from holdfast.spec import Duration
 
 
@@ -43,6 +43,8 @@ def create(
     as_json: bool,
 ) -> None:
     """Make a key for NAME, whoever uses it. The key is shown once; only its hash is stored."""
+    from holdfast.registry import Registry
+
     deployment = open_deployment(folder)
     clock = SystemClock()
     expires_at_us = None
@@ -74,6 +76,8 @@ def create(
 @json_option
 def list_keys(folder: Path, *, as_json: bool) -> None:
     """List every key there ever was: who uses it, for what, until when."""
+    from holdfast.registry import Registry
+
     clock = SystemClock()
     with Registry.open(open_deployment(folder).registry_url, clock) as registry:
         keys = registry.api_keys.all()
@@ -104,8 +108,7 @@ def list_keys(folder: Path, *, as_json: bool) -> None:
 @json_option
 def revoke(key_id: str, folder: Path, *, as_json: bool) -> None:
     """End the key of this id for ever, within a second in every worker."""
-    with Registry.open(open_deployment(folder).registry_url, SystemClock()) as registry:
-        key = registry.api_keys.revoke(key_id, actor=actor())
+    key = revoke_key(open_deployment(folder).registry_url, SystemClock(), key_id, actor=actor())
     if as_json:
         print_json(_public(key))
     else:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast.registry.errors import RegistryError, UnknownKeyError, UnknownVersionError
 from holdfast.registry.going_back import WentBack, roll_back
+from holdfast.registry.key_text import SCOPES, ApiKey, NewKey, Scope, key_hash, new_secret
+from holdfast.registry.revoking import revoke_key
 from holdfast.registry.values import (
     ChallengerRoute,
     Decision,
@@ -20,7 +22,6 @@ from holdfast.registry.values import (
 )
 
 if TYPE_CHECKING:
-    from holdfast.registry.api_keys import SCOPES, ApiKey, NewKey, Scope, key_hash, new_secret
     from holdfast.registry.audit import AuditEntry, AuditReport
     from holdfast.registry.candidate import Candidate
     from holdfast.registry.deciding import DecidingLoss, deciding_loss, deciding_loss_of
@@ -30,9 +31,7 @@ if TYPE_CHECKING:
     from holdfast.registry.variants import prepare_variant, register_variant, stored_reference
 
 _LAZY = {
-    "SCOPES": "api_keys",
     "Alarm": "outbox",
-    "ApiKey": "api_keys",
     "AuditEntry": "audit",
     "AuditReport": "audit",
     "Candidate": "candidate",
@@ -40,11 +39,7 @@ _LAZY = {
     "Delivery": "outbox",
     "DeliveryState": "outbox",
     "Judgement": "registration",
-    "NewKey": "api_keys",
     "Registry": "registry",
-    "Scope": "api_keys",
-    "key_hash": "api_keys",
-    "new_secret": "api_keys",
     "DecidingLoss": "deciding",
     "deciding_loss": "deciding",
     "deciding_loss_of": "deciding",
@@ -97,6 +92,7 @@ __all__ = [
     "prepare_variant",
     "register_model",
     "register_variant",
+    "revoke_key",
     "roll_back",
     "stored_reference",
 ]

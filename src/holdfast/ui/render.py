@@ -16,7 +16,7 @@ from holdfast.ui import charts, words
 from holdfast.ui.decisions import Bounds
 from holdfast.ui.drift import slice_evidence
 from holdfast.ui.overview import quiet_days
-from holdfast.ui.sentence import also_in, cause, unsure, within
+from holdfast.ui.sentence import also_in, cause, none_at_all, unsure, within
 
 NAVIGATION: Final = (
     ("overview", "/ui/", "Overview"),
@@ -54,7 +54,7 @@ def environment() -> jinja2.Environment:
         soft=words.soft,
     )
     made.globals["estimated_of"] = estimated_of
-    made.globals.update(cause=cause, also_in=also_in, within=within, unsure=unsure)
+    made.globals.update(cause=cause, also_in=also_in, within=within, unsure=unsure, none_at_all=none_at_all)
     made.globals["narrowed"] = _narrowed
     made.globals["slice_evidence"] = slice_evidence
     made.filters["triple"] = _triple

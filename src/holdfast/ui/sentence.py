@@ -50,6 +50,12 @@ def unsure(cost: Cost) -> bool:
     return told.low <= 0 <= told.high
 
 
+def none_at_all(cost: Cost) -> bool:
+    """Whether the answers cost less than before the change, for sure."""
+    told = cost.money_per_day or cost.per_day or cost.so_far
+    return told.high < 0
+
+
 def within(onset: Onset, diagnosis: Diagnosis) -> str:
     """How far the beginning may lie from its estimate: never nearer than one window.
 

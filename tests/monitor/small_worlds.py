@@ -12,7 +12,7 @@ Frame = dict[str, Any]
 Numbers = NDArray[np.float64]
 
 
-def chance(columns: Frame, effect: Numbers | float = 1.0, base: float = -0.4) -> Numbers:
+def chance(columns: Frame, effect: Numbers | float = 1.0, base: Numbers | float = -0.4) -> Numbers:
     """P(y = 1 | x)."""
     linear = effect * columns["age"] - 0.7 * columns["dose"] + 0.8 * (np.asarray(columns["ward"]) == "north")
     result: Numbers = 1 / (1 + np.exp(-linear - base))
@@ -40,7 +40,7 @@ def answered(
     seed: int,
     *,
     effect: Numbers | float = 1.0,
-    base: float = -0.4,
+    base: Numbers | float = -0.4,
     model: Frame | None = None,
 ) -> Frame:
     """The columns with the model's score (it knows the mapping of the reference) and the truth."""
@@ -49,11 +49,13 @@ def answered(
     return columns | {"score": chance(columns, 1.0, base), "y": truth.astype(np.int64)}
 
 
-def reference(seed: int = 0, base: float = -0.4) -> Frame:
+def reference(seed: int = 0, base: Numbers | float = -0.4) -> Frame:
     return answered(inputs(seed + 1000, REFERENCE_WINDOWS), seed, base=base)
 
 
-def current(seed: int = 0, *, effect: Numbers | float = 1.0, base: float = -0.4, **changes: Any) -> Frame:
+def current(
+    seed: int = 0, *, effect: Numbers | float = 1.0, base: Numbers | float = -0.4, **changes: Any
+) -> Frame:
     """Current data; changes replace whole columns before the model sees them, as drift does."""
     return answered(inputs(seed, WINDOWS) | changes, seed, effect=effect, base=base)
 

@@ -191,3 +191,48 @@ def test_an_estimate_beyond_the_range_of_the_reference_says_that_it_is_a_guess()
     assert any("values of age beyond the reference's range" in note for note in found.notes)
     near = diagnose(reference(), without(current(), "y"), **NAMES, explain=False)
     assert not any("beyond the reference's range" in note for note in near.notes)
+
+
+def test_the_model_as_it_is_answers_from_its_own_threshold_on() -> None:
+    # A missed positive costs nine times a false alarm, so the model answers from 0.1 on.
+    told = {**NAMES, "cost_false_positive": 1.0, "cost_false_negative": 9.0, "options": True}
+    new = current(base=np.where(AFTER, 0.6, -0.4))
+    by_name = {one.action: one for one in diagnose(reference(), new, **told, threshold=0.1).options}
+    # By hand: the model's own answers against every other threshold on the same rows.
+    score, truth = new["score"][AFTER], new["y"][AFTER]
+
+    def paid(above: float) -> float:
+        said = score >= above
+        return float(np.mean(1.0 * (said & (truth == 0)) + 9.0 * (~said & (truth == 1))))
+
+    best = min(paid(cut) for cut in np.quantile(score, np.linspace(0, 1, 101)))
+    assert by_name["move the threshold"].gain.value <= paid(0.1) - best + 0.03
+    at_half = {one.action: one for one in diagnose(reference(), new, **told).options}
+    moved = at_half["move the threshold"].gain
+    assert moved.low < paid(0.5) - best < moved.high
+
+
+def test_with_several_classes_retraining_is_tried() -> None:
+    random = np.random.default_rng(12)
+
+    def rows(windows: int, turned: np.ndarray | bool) -> dict[str, Any]:
+        size = windows * WINDOW
+        x = random.choice(["a", "b", "c"], size)
+        other = np.select([x == "a", x == "b"], ["b", "c"], "a")
+        y = np.where(turned, other, x)
+        y = np.where(random.random(size) < 0.1, "c", y)
+        return {"x": x, "said": x, "y": y}
+
+    found = diagnose(
+        rows(12, turned=False),
+        rows(20, AFTER),
+        target="y",
+        prediction="said",
+        window="500 rows",
+        options=True,
+    )
+    assert "concept drift" in found.kinds
+    best = found.options[0]
+    assert best.action == "retrain"
+    assert best.sure
+    assert {one.action for one in found.options} == {"leave", "retrain"}

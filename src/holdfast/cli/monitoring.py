@@ -121,6 +121,13 @@ def monitor_command(
 @click.option("--cost-false-positive", type=float, default=0.0, help="Cost of acting on a wrong positive.")
 @click.option("--cost-false-negative", type=float, default=0.0, help="Cost of missing a positive.")
 @click.option("--currency", default="EUR", show_default=True, help="Unit of the costs.")
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0.0, 1.0),
+    default=0.5,
+    show_default=True,
+    help="Score from which the model answers with the positive class.",
+)
 @explain_option
 @options_option
 @fail_option
@@ -139,6 +146,7 @@ def diagnose_command(  # noqa: PLR0917 - click passes them by name
     cost_false_positive: float,
     cost_false_negative: float,
     currency: str,
+    threshold: float,
     *,
     explain: bool | None,
     options: bool,
@@ -160,6 +168,7 @@ def diagnose_command(  # noqa: PLR0917 - click passes them by name
         cost_false_positive=cost_false_positive,
         cost_false_negative=cost_false_negative,
         currency=currency,
+        threshold=threshold,
         explain=explain,
         options=options,
     )

@@ -8,13 +8,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.monitor.estimation import THRESHOLD
 from holdfast.monitor.explained import Cost
 from holdfast.monitor.rows import Rows, Task
 from holdfast.stats import Z95, Estimate
 
 Numbers = NDArray[np.float64]
 _DAY_US: Final = 86_400_000_000
+_EVEN: Final = 0.5
+"""Without stated costs both errors cost the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,8 @@ class ErrorCosts:
     false_positive: float = 0.0
     false_negative: float = 0.0
     currency: str = "EUR"
+    answered_from: float = 0.5
+    """The score from which the model answers with the positive class."""
 
     @property
     def stated(self) -> bool:
@@ -34,7 +37,7 @@ class ErrorCosts:
     def threshold(self) -> float:
         """The calibrated chance above which a positive answer is the cheaper one."""
         if not self.stated:
-            return THRESHOLD
+            return _EVEN
         return self.false_positive / (self.false_positive + self.false_negative)
 
 
@@ -43,13 +46,14 @@ def loss_name(task: Task) -> str:
     return "absolute error" if task == "regression" else "error rate"
 
 
-def losses(task: Task, truth: Numbers, score: Numbers) -> Numbers:
+def losses(task: Task, truth: Numbers, score: Numbers, *, answered_from: float = _EVEN) -> Numbers:
     """`[N]`: 1 for a wrong answer and 0 for a right one, or the absolute error.
 
     Args:
-        task: two classes are answered by a score above 0.5; with more, the truth is whether it was right.
+        task: with more than two classes the truth is whether the answer was right.
         truth: `[N]`.
         score: `[N]`.
+        answered_from: of two classes, the score from which the positive one is answered.
     """
     if task == "regression":
         error: Numbers = np.abs(truth - score)
@@ -57,7 +61,7 @@ def losses(task: Task, truth: Numbers, score: Numbers) -> Numbers:
     if task == "multiclass":
         wrong: Numbers = 1.0 - truth
         return wrong
-    differs: Numbers = ((score > THRESHOLD) != (truth > 0)).astype(np.float64)
+    differs: Numbers = ((score >= answered_from) != (truth > 0)).astype(np.float64)
     return differs
 
 
@@ -87,7 +91,7 @@ def cost_of(
     if min(len(reference), len(since)) < 2:
         return None
     before, after = (
-        losses(task, part.truth, part.score)
+        losses(task, part.truth, part.score, answered_from=costs.answered_from)
         for part in (reference, since)
         if part.truth is not None and part.score is not None
     )
@@ -95,8 +99,8 @@ def cost_of(
     in_money: Estimate | None = None
     if task == "binary" and costs.stated:
         in_money = _rise(
-            money(costs, reference.truth, reference.score > THRESHOLD),
-            money(costs, since.truth, since.score > THRESHOLD),
+            money(costs, reference.truth, reference.score >= costs.answered_from),
+            money(costs, since.truth, since.score >= costs.answered_from),
         )
     return scaled(
         loss_name(task),

@@ -27,8 +27,6 @@ from holdfast.stats import (
 )
 
 Numbers = NDArray[np.float64]
-THRESHOLD: Final = 0.5
-"""Rows with a higher score count as answered with the positive class."""
 LEAST_LABELLED: Final = 200
 """Of the reference: from fewer, what a score means is not learnt."""
 _LARGEST_FIT: Final = 20_000
@@ -50,18 +48,21 @@ class Estimator:
     """Cells of the column by rising chance of a positive (two classes) or of a right answer."""
     calibration: Calibration | None = field(repr=False)
     answered: Numbers = field(repr=False)
-    """Two classes: the share of each cell, in that order, that lies above the threshold."""
+    """Two classes: the share of each cell, in that order, that is answered with the positive one."""
     design: Design | None = field(default=None, repr=False)
     loss: LossModel | None = field(default=None, repr=False)
 
     @classmethod
-    def fit(cls, reference: ReferenceModel, rows: Rows, column: str) -> Estimator | None:
+    def fit(
+        cls, reference: ReferenceModel, rows: Rows, column: str, *, answered_from: float = 0.5
+    ) -> Estimator | None:
         """From the reference's labelled rows; None where there are too few or the column says nothing.
 
         Args:
             reference: fitted on the rows.
             rows: of the reference.
             column: of the score; for several classes of the chosen class, or its probability.
+            answered_from: of two classes, the score from which the positive one is answered.
         """
         feature = reference.features.get(column)
         if feature is None or rows.truth is None or rows.score is None:
@@ -76,7 +77,7 @@ class Estimator:
         count = np.bincount(cells, minlength=feature.bins.cells)
         right: NDArray[Any] = np.bincount(cells, weights=truth, minlength=feature.bins.cells)
         order = _order(feature, count, right)
-        above = np.bincount(cells, weights=rows.score[known] > THRESHOLD, minlength=feature.bins.cells)
+        above = np.bincount(cells, weights=rows.score[known] >= answered_from, minlength=feature.bins.cells)
         answered = np.divide(above, count, out=np.full(len(count), np.nan), where=count > 0)[order]
         try:
             calibration = calibrate(right[order], count[order])

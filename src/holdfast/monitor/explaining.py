@@ -64,7 +64,11 @@ class Explainer:
             column: of the score, the chosen class or the predicted number; None where a model stands in.
             costs: of an error.
         """
-        estimator = None if column is None else Estimator.fit(reference, rows, column)
+        estimator = (
+            None
+            if column is None
+            else Estimator.fit(reference, rows, column, answered_from=costs.answered_from)
+        )
         return cls(reference, estimator, thinned(rows, LARGEST_SAMPLE), costs)
 
     def with_estimates(
@@ -198,7 +202,7 @@ class Explainer:
                 self.costs,
                 reference=_sample(design, reference),
                 before=_sample(design, thinned(earlier, LARGEST_SAMPLE)),
-                since=Sample(after, *reversed(_truth_and_score(since))),
+                since=_sample(design, since),
                 span_us=span_us,
                 versions=None if versions is None else versions(since),
             )
@@ -236,9 +240,9 @@ class Explainer:
         task = self.reference.task
         return decompose(
             before,
-            losses(task, *_truth_and_score(reference)),
+            losses(task, *_truth_and_score(reference), answered_from=self.costs.answered_from),
             after,
-            losses(task, *_truth_and_score(since)),
+            losses(task, *_truth_and_score(since), answered_from=self.costs.answered_from),
             attribute=attribute,
             folds=_FOLDS,
         )
@@ -325,11 +329,15 @@ def picked(rows: Rows, at: NDArray[np.intp]) -> Rows:
         take(rows.time_us),
         take(rows.score),
         take(rows.truth),
+        take(rows.true_class),
+        take(rows.answered_class),
     )
 
 
 def _sample(design: Design, rows: Rows) -> Sample:
     truth, score = _truth_and_score(rows)
+    if rows.true_class is not None and rows.answered_class is not None:
+        truth, score = rows.true_class, rows.answered_class
     return Sample(design.encode(rows.columns), score, truth)
 
 

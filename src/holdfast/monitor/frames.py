@@ -69,6 +69,7 @@ def diagnose(
     cost_false_positive: float = 0.0,
     cost_false_negative: float = 0.0,
     currency: str = "EUR",
+    threshold: float = 0.5,
     explain: bool | None = None,
     options: bool = False,
     columns: OwnColumns | None = None,
@@ -94,6 +95,7 @@ def diagnose(
         cost_false_positive: cost of acting on a wrong positive, so that the change has a price.
         cost_false_negative: cost of missing a positive.
         currency: of the costs.
+        threshold: the score from which the model answers with the positive class.
         explain: whether to work out why the loss changed, where and what it costs, from at most 20,000 rows
             of each side (a few seconds). By default when an alarm stands and there are labels; True also asks
             a classifier to tell the rows apart, without an alarm or labels too.
@@ -198,7 +200,10 @@ def diagnose(
     diagnosis = judge(model, windows, settings)
     column = None if target is None else score or prediction
     explainer = Explainer.fit(
-        model, old_rows, column, ErrorCosts(cost_false_positive, cost_false_negative, currency)
+        model,
+        old_rows,
+        column,
+        ErrorCosts(cost_false_positive, cost_false_negative, currency, threshold),
     )
     parts = [part for _, _, part in stretches]
     diagnosis = explainer.with_estimates(diagnosis, windows, lambda number: new_rows.take(parts[number]))
@@ -391,4 +396,5 @@ def _rows(
 ) -> Rows:
     columns = {name: column_values(table, name) for name in inputs}
     truth, score = (targets.old_truth, targets.old_score) if old else (targets.new_truth, targets.new_score)
-    return Rows(columns, time_us, score, truth)
+    classes = (targets.old_classes if old else targets.new_classes) or (None, None)
+    return Rows(columns, time_us, score, truth, *classes)

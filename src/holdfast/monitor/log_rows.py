@@ -155,8 +155,13 @@ class Translation:
             overall = float(np.mean(list(self.accuracy.values()))) if self.accuracy else 0.5
             score = said.numbers(lambda text: self.accuracy.get(text, overall), missing=overall)
             columns[PREDICTION] = Coded(said.codes, said.words)
-        truth = None if labels is None else self._truth(_Texts.of(labels), said)
-        return Rows(columns, time_us, score, truth)
+        found = None if labels is None else _Texts.of(labels)
+        truth = None if found is None else self._truth(found, said)
+        if found is None or self.task != "multiclass":
+            return Rows(columns, time_us, score, truth)
+        number = {label_text(name): float(code) for code, name in enumerate(self.signature.classes)}
+        true_class, answered = (each.numbers(lambda text: number.get(text, -1.0)) for each in (found, said))
+        return Rows(columns, time_us, score, truth, true_class, answered)
 
     def _truth(self, labels: _Texts, said: _Texts) -> NDArray[np.float64] | None:
         if self.task == "binary":

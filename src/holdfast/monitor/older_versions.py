@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -12,6 +13,7 @@ from holdfast.artifact import Column, Signature
 from holdfast.errors import HoldfastError
 from holdfast.infer import LoadedModel, load_model
 from holdfast.monitor.rows import Rows, Task
+from holdfast.prediction_log import label_text
 from holdfast.registry import Registry
 from holdfast.spec import Deployment
 from holdfast.stats import Coded
@@ -29,9 +31,9 @@ def earlier_champions(registry: Registry, champion: str) -> list[str]:
 
 
 def older_answers(
-    deployment: Deployment, registry: Registry, champion: str, task: Task, rows: Rows
+    deployment: Deployment, registry: Registry, champion: str, signature: Signature, rows: Rows
 ) -> dict[str, Numbers]:
-    """What earlier champions answer these rows: 1 for the positive class and else 0, or the number.
+    """What earlier champions answer these rows: 1 for the positive class and else 0, a class's number, or y.
 
     A version whose artifact is gone, that takes an input which is judged by features alone, or that fails on
     the rows is left out: nobody can roll back to it on this evidence.
@@ -40,16 +42,19 @@ def older_answers(
         deployment: where the artifacts are.
         registry: of the deployment.
         champion: whose rows they are.
-        task: of the model.
+        signature: of the champion, whose task and classes count.
         rows: of the log.
     """
     found = {}
+    task, classes = signature.task, signature.classes
+    if task == "tensor":
+        return {}
     for version in earlier_champions(registry, champion):
         try:
             folder = deployment.artifacts_folder / registry.version(version).artifact_folder
             model = load_model(folder, version)
             try:
-                answers = _answers(model, task, rows)
+                answers = _answers(model, task, rows, classes)
             finally:
                 model.close()
         except (HoldfastError, OSError, ValueError) as error:
@@ -60,7 +65,9 @@ def older_answers(
     return found
 
 
-def _answers(model: LoadedModel, task: Task, rows: Rows) -> Numbers | None:
+def _answers(
+    model: LoadedModel, task: Task, rows: Rows, classes: Sequence[str | int | bool]
+) -> Numbers | None:
     signature: Signature = model.signature
     if signature.task != task or any(one.shape or one.name not in rows.columns for one in signature.columns):
         return None
@@ -69,6 +76,9 @@ def _answers(model: LoadedModel, task: Task, rows: Rows) -> Numbers | None:
     said = np.asarray(answer.prediction)
     if task == "binary":
         return np.asarray(said == signature.positive_class, dtype=np.float64).reshape(-1)
+    if task == "multiclass":
+        number = {label_text(name): float(code) for code, name in enumerate(classes)}
+        return np.array([number.get(label_text(one) or "", -1.0) for one in said.reshape(-1).tolist()])
     return said.astype(np.float64).reshape(-1)
 
 

@@ -29,10 +29,10 @@ def tried_options(
     span_us: int | None,
     versions: Mapping[str, Numbers] | None = None,
 ) -> tuple[Option, ...]:
-    """The options, the best first; empty where too few rows are labelled or the task has no single score.
+    """The options, the best first; empty where too few rows are labelled.
 
     Args:
-        task: of the model; with several classes only right and wrong are known, so nothing can be retrained.
+        task: of the model; with several classes truth and score are numbers of classes.
         costs: of an error; where stated, it is money that is saved.
         reference: labelled rows of it.
         before: labelled rows before the change.
@@ -40,11 +40,13 @@ def tried_options(
         span_us: from the first to the last of these; None without times.
         versions: scores of older versions for the rows since.
     """
-    if task not in {"binary", "regression"}:
+    if task == "none":
         return ()
     in_money = task == "binary" and costs.stated
 
     def loss(truth: Numbers, answer: Numbers) -> Numbers:
+        if task == "multiclass":
+            return np.asarray(truth != answer, dtype=np.float64)
         return money(costs, truth, answer > 0) if in_money else losses(task, truth, answer)
 
     try:
@@ -52,9 +54,11 @@ def tried_options(
             reference,
             before,
             since,
-            classes=task == "binary",
+            task=task,
             loss=loss,
-            threshold=costs.threshold if in_money else 0.5,
+            # The model answers from that score on, `backtest` above it.
+            answered_above=float(np.nextafter(costs.answered_from, -np.inf)),
+            threshold=costs.threshold,
             versions=versions,
         )
     except StatisticsError:

@@ -26,6 +26,10 @@ class Rows:
     """Binary: probability of the positive class. Regression: the number. Multiclass: the chosen class's."""
     truth: NDArray[np.float64] | None = None
     """Binary: 1 for positives. Multiclass: 1 where the answer was right. Regression: y. NaN: no label."""
+    true_class: NDArray[np.float64] | None = None
+    """Multiclass: the number of the class that was right, -1 for one the model does not know. NaN: no label."""
+    answered_class: NDArray[np.float64] | None = None
+    """Multiclass: the number of the class that was answered; NaN: none."""
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
@@ -37,4 +41,11 @@ class Rows:
             return None if values is None else values[chosen]
 
         columns = {name: cut(values) for name, values in self.columns.items()}
-        return Rows(columns, cut(self.time_us), cut(self.score), cut(self.truth))
+        return Rows(
+            columns,
+            cut(self.time_us),
+            cut(self.score),
+            cut(self.truth),
+            cut(self.true_class),
+            cut(self.answered_class),
+        )

@@ -173,7 +173,7 @@ class Monitor:
             always=self._explain is True,
             options=self._options,
             versions=lambda rows: older_answers(
-                self._deployment, self._registry, str(diagnosis.model_version), translation.task, rows
+                self._deployment, self._registry, str(diagnosis.model_version), translation.signature, rows
             ),
         )
         self._explained = (diagnosis, explained)
@@ -253,7 +253,12 @@ class Monitor:
             size = propose_window(len(rows), None)
         stretches = cut(len(rows), rows.time_us, size, min_rows=settings.min_rows)
         model = ReferenceModel.fit(translation.task, rows, stretches, OUTPUTS)
-        costs = ErrorCosts(settings.cost_false_positive, settings.cost_false_negative, settings.currency)
+        costs = ErrorCosts(
+            settings.cost_false_positive,
+            settings.cost_false_negative,
+            settings.currency,
+            artifact.signature.threshold,
+        )
         explainer = Explainer.fit(model, rows, translation.answer_column, costs)
         if settings.slices:
             self._slices, self._slice_notes = fit_slices(

@@ -36,6 +36,9 @@ class Targets:
     new_truth: Numbers | None = None
     new_score: Numbers | None = None
     notes: tuple[str, ...] = ()
+    old_classes: tuple[Numbers, Numbers] | None = None
+    """Of several classes: the numbers of the true and of the answered one; -1 for others, NaN for none."""
+    new_classes: tuple[Numbers, Numbers] | None = None
 
 
 def read_targets(
@@ -105,7 +108,16 @@ def read_targets(
         right_new,
         np.array([share.get(value, overall) for value in said_new]),
         ("With more than two classes, the truth that is followed is whether the answer was right.",),
+        _class_numbers(classes, old_text, said_old),
+        _class_numbers(classes, new_text, said_new),
     )
+
+
+def _class_numbers(classes: Sequence[str], *columns: Sequence[str | None]) -> tuple[Numbers, Numbers]:
+    number: dict[str | None, float] = {name: float(code) for code, name in enumerate(classes)}
+    number[None] = np.nan
+    truth, answer = (np.array([number.get(one, -1.0) for one in column]) for column in columns)
+    return truth, answer
 
 
 def _binary(
@@ -175,7 +187,17 @@ def _stand_in(
     notes = (
         f"No prediction was named: a model of {target!r}, fitted on the reference (cross-fitted), stands in.",
     )
-    return Targets(task, old_right, old_score, new_right, new_score, notes)
+    several = task == "multiclass"
+    return Targets(
+        task,
+        old_right,
+        old_score,
+        new_right,
+        new_score,
+        notes,
+        (old_truth, said) if several else None,
+        (new_truth, said_new) if several else None,
+    )
 
 
 def _say(task: Task, model: Any, design: Numbers) -> tuple[Numbers, Numbers]:

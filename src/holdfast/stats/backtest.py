@@ -23,6 +23,7 @@ from holdfast.stats.quality import Estimate, mean_estimate
 Numbers = NDArray[np.float64]
 Loss = Callable[[Numbers, Numbers], Numbers]
 """From truth and answer, both `[N]`; the answer is a number, or 1 and 0."""
+BacktestTask = Literal["binary", "multiclass", "regression"]
 Action = Literal["leave", "recalibrate", "move the threshold", "retrain", "roll back"]
 
 BLOCKS: Final = 4
@@ -81,7 +82,7 @@ def backtest(
     before: Sample,
     since: Sample,
     *,
-    classes: bool,
+    task: BacktestTask,
     loss: Loss,
     answered_above: float = 0.5,
     threshold: float = 0.5,
@@ -99,7 +100,8 @@ def backtest(
         reference: of the model.
         before: labelled rows of production before the change; may be empty.
         since: labelled rows since the change.
-        classes: whether the truth is 0 or 1 and the score a chance.
+        task: of two classes the truth is 0 or 1 and the score a chance; of several, truth and score are
+            numbers of classes, and models are retrained but nothing is recalibrated.
         loss: what is to be saved.
         answered_above: the score above which the model, and other versions, answer with 1 today.
         threshold: the chance above which a recalibrated or retrained model would answer with 1.
@@ -121,7 +123,7 @@ def backtest(
         ...     chance = 1 / (1 + np.exp(-1.66 * effect * x))
         ...     score = 1 / (1 + np.exp(-1.66 * x))
         ...     return Sample(np.c_[x, score], score, (random.random(1000) < chance).astype(float))
-        >>> found = backtest(drawn(1, 1), drawn(2, 1), drawn(3, -1), classes=True, loss=wrong)
+        >>> found = backtest(drawn(1, 1), drawn(2, 1), drawn(3, -1), task="binary", loss=wrong)
         >>> found[0].action, bool(found[0].gain.low < 0.68 < found[0].gain.high)
         ('retrain', True)
     """
@@ -139,17 +141,17 @@ def backtest(
         saved.setdefault((action, detail), []).append(gain)
 
     def answer(score: Numbers, above: float = threshold) -> Numbers:
-        return (score > above).astype(np.float64) if classes else score
+        return (score > above).astype(np.float64) if task == "binary" else score
 
     for start, end in pairwise(bounds[1:]):
         known, block = since.part(slice(0, start)), since.part(slice(start, end))
         as_is = loss(block.truth, answer(block.score, answered_above))
         history = known.after(before.after(reference))
-        if classes:
+        if task == "binary":
             note("recalibrate", "", as_is - loss(block.truth, answer(_recalibrated(known, block.score))))
             cut = _best_threshold(known, loss)
             note("move the threshold", "", as_is - loss(block.truth, (block.score > cut).astype(float)))
-        else:
+        elif task == "regression":
             slope, level = _line(known)
             note("recalibrate", "", as_is - loss(block.truth, level + slope * block.score))
         age = np.arange(len(history))[::-1]
@@ -162,7 +164,7 @@ def backtest(
             note(
                 "retrain",
                 detail,
-                as_is - loss(block.truth, answer(_retrained(rows, block.inputs, classes, seed))),
+                as_is - loss(block.truth, answer(_retrained(rows, block.inputs, task, seed))),
             )
         for name, scores in (versions or {}).items():
             note(
@@ -226,13 +228,17 @@ def _drawn(rows: Sample, weight: Numbers, random: np.random.Generator) -> Sample
     return rows.part(random.choice(len(rows), size=size, replace=not even, p=weight / weight.sum()))
 
 
-def _retrained(rows: Sample, inputs: Numbers, classes: bool, seed: int) -> Numbers:
+def _retrained(rows: Sample, inputs: Numbers, task: BacktestTask, seed: int) -> Numbers:
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-    if classes and rows.truth.min() == rows.truth.max():
+    if task != "regression" and rows.truth.min() == rows.truth.max():
         return np.full(len(inputs), rows.truth[0])
-    maker = HistGradientBoostingClassifier if classes else HistGradientBoostingRegressor
+    if task == "multiclass":
+        # Each round grows a tree for each class.
+        most = 2 * LARGEST_FIT // max(2, len(np.unique(rows.truth)))
+        rows = rows.part(slice(None, None, -(-len(rows) // most)))
+    maker = HistGradientBoostingRegressor if task == "regression" else HistGradientBoostingClassifier
     model = maker(**_TREES, min_samples_leaf=least_leaf(len(rows)), random_state=seed)
     fitted(model, rows.inputs, rows.truth)
-    said: Numbers = model.predict_proba(inputs)[:, 1] if classes else model.predict(inputs)
+    said: Numbers = model.predict_proba(inputs)[:, 1] if task == "binary" else model.predict(inputs)
     return said

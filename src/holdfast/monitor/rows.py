@@ -27,7 +27,7 @@ class Rows:
     truth: NDArray[np.float64] | None = None
     """Binary: 1 for positives. Multiclass: 1 where the answer was right. Regression: y. NaN: no label."""
     true_class: NDArray[np.float64] | None = None
-    """Multiclass: the number of the class that was right, -1 for one the model does not know. NaN: no label."""
+    """Multiclass: number of the class that was right, -1 for one the model does not know. NaN: no label."""
     answered_class: NDArray[np.float64] | None = None
     """Multiclass: the number of the class that was answered; NaN: none."""
 

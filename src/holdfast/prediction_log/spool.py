@@ -150,11 +150,12 @@ class SpoolWriter:
         """
         if type(record) is not RedactedRecord:
             raise TypeError(f"only a RedactedRecord can be logged, not {type(record).__name__}")
-        n = len(record)
+        ids = record.raw.prediction_ids
+        n = len(ids)
         if n == 0:
             return
         with self._lock:
-            keep = sampled_rows(record.raw.prediction_ids, self._sampling_fraction)
+            keep = None if self._sampling_fraction >= 1.0 else sampled_rows(ids, self._sampling_fraction)
             n_stored = n if keep is None else len(keep)
             served, stored = self.served + n, self.stored + n_stored
             sampled_out = self.sampled_out + n - n_stored

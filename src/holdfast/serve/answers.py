@@ -87,7 +87,7 @@ class AnswerEncoder:
         if given is None or not self._of_classes:
             return next(iter(self._rows(batch, 0, 1)))
         chances = given[0].tolist()
-        probabilities, prediction = self._probabilities(*chances), batch.predictions[0]
+        probabilities, (prediction,) = self._probabilities(*chances), batch.predictions
         if self._scored:
             score = chances[self._positive]
             return self._answer(batch.ids[0], prediction, probabilities, score, self._version)

@@ -31,6 +31,8 @@ class Watch:
     ) -> None:
         self._access = access
         self._traces = traces
+        self._note = access.add_plain if access is not None and traces is None else None
+        """Where a request goes of which there is nothing to say but what is counted."""
         self._counts = counts
         self._clock = clock
 
@@ -58,8 +60,8 @@ class Watch:
         """
         now_us = self._clock.now_us()
         caller = sink.caller
-        if caller is ANYONE and self._traces is None and self._access is not None:  # the usual case
-            self._access.add_plain((now_us, method, route.route, status, seconds, rows, route.version))
+        if caller is ANYONE and self._note is not None:  # the usual case
+            self._note((now_us, method, route.route, status, seconds, rows, route.version))
             return
         trace_id = caller.traceparent[3:35].decode() if caller.traceparent else ""
         if self._traces is not None and self._traces.wanted(caller.traceparent):

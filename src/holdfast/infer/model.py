@@ -105,7 +105,7 @@ class LoadedModel:
                 received=type(error).__name__,
                 next_step="The service's own log has the details; other rows are not affected.",
             ) from error
-        for name, output in answer.outputs.items():
+        for name, output in outputs.items():
             if len(output) != rows:
                 raise ModelFailedError(
                     f"the model's output {name!r} does not have one row per input row",

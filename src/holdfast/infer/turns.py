@@ -118,7 +118,8 @@ class Lane:
 
     def seconds(self, rows: int) -> float:
         """How long a batch of so many rows is expected to take, from its start to its answers."""
-        return max(self.cost.seconds(rows), self.model.cost.seconds(rows))
+        whole, run = self.cost, self.model.cost
+        return max(whole.fixed_s + whole.per_row_s * rows, run.fixed_s + run.per_row_s * rows)
 
     @property
     def version(self) -> str:
@@ -355,7 +356,8 @@ class TurnBatcher:
         try:
             arrivals = [(job.arrived_s, job.rows) for job in jobs]
             batch = self._plane.answer(lane.model, assemble(lane.codec, jobs), arrivals, arm=jobs[0].arm)
-            self._plane.sync()
+            if self._plane.syncs:
+                self._plane.sync()
             return [(jobs, batch)]
         except ModelFailedError as error:
             failure: HoldfastError = error

@@ -68,6 +68,29 @@ def test_measurements_of_parts_get_no_proposal_about_people(tmp_path: Path) -> N
     assert suggest(None, path).proposals == ()
 
 
+def test_a_word_within_another_is_no_word_about_people(tmp_path: Path) -> None:
+    path = tmp_path / "machines.csv"
+    path.write_text(
+        "image_mean,mileage,capacity,trace,archive_kb,diagonal\n" + "1.5,2.5,0.1,4.5,3.5,9.5\n" * 4
+    )
+    assert suggest(None, path).proposals == ()
+
+
+@pytest.mark.parametrize("name", ["age", "patientAge", "age_group", "AGE", "sex", "homeCity", "zip"])
+def test_a_word_about_people_is_found_however_the_name_is_written(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "people.csv"
+    path.write_text(f"{name}\n1.5\n2.5\n")
+    assert suggest(None, path).value("privacy.fields") == {name: "quasi-identifier"}
+
+
+def test_the_day_of_birth_is_not_the_time_of_the_row(tmp_path: Path) -> None:
+    path = tmp_path / "people.csv"
+    path.write_text("birth_date,seen_at\n1950-02-03,2026-01-01T00:00:00\n1960-02-03,2026-01-02T00:00:00\n")
+    found = suggest(None, path)
+    assert found.value("predictions.time_field") == "seen_at"
+    assert found.value("privacy.fields") == {"birth_date": "quasi-identifier"}
+
+
 def test_the_size_of_the_model_proposes_memory(tmp_path: Path) -> None:
     model = tmp_path / "model.onnx"
     model.write_bytes(b"x" * 100_000_000)

@@ -33,13 +33,18 @@ _DIRECT: Final = re.compile(
     r"|card_?number|account|licen[cs]e|plate|ip)([_\W]|$)",
     re.IGNORECASE,
 )
+_BORN: Final = re.compile(r"(birth|(^|[_\W])dob([_\W]|$))", re.IGNORECASE)
 _QUASI: Final = re.compile(
-    r"(zip|post_?code|postal|birth|dob|age|gender|sex|race|ethnic|nationality|city)", re.IGNORECASE
-)
-_SENSITIVE: Final = re.compile(
-    r"(diag|icd|disease|illness|medication|insulin|hiv|blood|glucose|a1c|symptom|treatment|religion|salary|income)",
+    r"(zip_?code|post_?code|postal|ethnic|nationality|(^|[_\W\d])(zip|ages?|gender|sex|race|city)([_\W\d]|$))",
     re.IGNORECASE,
 )
+_SENSITIVE: Final = re.compile(
+    r"(diagnos|disease|illness|medication|insulin|blood|glucose|symptom|treatment|religion|salary|income"
+    r"|(^|[_\W\d])(diag|icd|hiv|a1c)([_\W\d]|$))",
+    re.IGNORECASE,
+)
+_HUMP: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+"""Where a word begins in a name such as `patientAge`."""
 _TIME: Final = re.compile(r"(time|date|stamp|_at$|datum)", re.IGNORECASE)
 _LABEL: Final = re.compile(
     r"^(y|label|target|class|truth|outcome|(is_)?fraud|readmitted|price)$", re.IGNORECASE
@@ -152,10 +157,11 @@ def _of_reference(reference: Reference) -> Iterator[Proposal]:
         yield Proposal("security.auth", "keys", 'sensitivity = "high" asks for it')
 
 
-def _class_of(reference: Reference, name: str) -> tuple[FieldClass, str] | None:
+def _class_of(reference: Reference, column: str) -> tuple[FieldClass, str] | None:
     values = [
-        value for value in reference.table.column(name).slice(0, _SAMPLE).to_pylist() if value is not None
+        value for value in reference.table.column(column).slice(0, _SAMPLE).to_pylist() if value is not None
     ]
+    name = _HUMP.sub("_", column)
     texts = [value for value in values if isinstance(value, str)]
     if _DIRECT.search(name):
         return "identifier", "its name"
@@ -171,7 +177,7 @@ def _class_of(reference: Reference, name: str) -> tuple[FieldClass, str] | None:
             return "free-text", "sentences"
     if _SENSITIVE.search(name):
         return "sensitive", "its name"
-    if _QUASI.search(name):
+    if _QUASI.search(name) or _BORN.search(name):
         return "quasi-identifier", "its name"
     whole = values and all(isinstance(value, int | str) and not isinstance(value, bool) for value in values)
     if whole and _NUMBERED.search(name) and len(set(values)) >= _UNIQUE * len(values):
@@ -186,6 +192,8 @@ def _is_prose(texts: list[str]) -> bool:
 def _is_time(reference: Reference, name: str) -> bool:
     import pyarrow as pa
 
+    if _BORN.search(name):
+        return False
     column = reference.table.column(name)
     if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
         return True

@@ -18,6 +18,7 @@ from holdfast.monitor.explained import ChangedRegion, LossChange, Multivariate, 
 from holdfast.monitor.explained_words import explained_words, moved_words, region_words, share_words
 from holdfast.monitor.options import option_words, tried_options
 from holdfast.monitor.profiling import WindowProfile
+from holdfast.monitor.reconciling import of_inputs
 from holdfast.monitor.reference import ReferenceModel
 from holdfast.monitor.rows import Rows
 from holdfast.monitor.shares import class_shares
@@ -190,6 +191,7 @@ class Explainer:
             new_inputs=_sure(found.new_inputs),
             overlap=round(found.overlap, 4),
         )
+        diagnosis = of_inputs(diagnosis, change)
         regions: tuple[ChangedRegion, ...] = ()
         if any("concept drift" in one.kinds for one in diagnosis.features):
             regions = self._regions(design, before, reference, after, since)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
 from holdfast.monitor import Diagnosis, diagnose
 from holdfast.monitor.explained import LossChange
-from holdfast.monitor.reconciling import ADVICE, NOTE, is_of_inputs
+from holdfast.monitor.reconciling import ADVICE, NOTE, is_of_inputs, of_inputs
 from holdfast.stats import Estimate
 
 WINDOW, WINDOWS = 400, 10
@@ -46,6 +47,18 @@ def test_larger_houses_are_data_drift_though_the_model_errs_on_them() -> None:
     assert NOTE in told.notes
     assert all("concept drift" not in one.kinds for one in told.features)
     assert told.regions == ()
+
+
+def test_errors_at_new_inputs_that_no_residual_alarm_saw_are_not_just_watched() -> None:
+    seen = msgspec.structs.replace(found(larger=0.0, dearer=0.0), kinds=("data drift",))
+    rose = Estimate(20.0, 18.0, 22.0, 100)
+    none = Estimate(0.0, -0.1, 0.1, 100)
+    change = LossChange(
+        loss="error rate", total=rose, harder_inputs=none, changed_mapping=none, new_inputs=rose, overlap=0.5
+    )
+    assert of_inputs(seen, change).advice == (ADVICE, *seen.advice)
+    fell = msgspec.structs.replace(change, total=Estimate(-20.0, -22.0, -18.0, 100))
+    assert ADVICE not in of_inputs(seen, fell).advice
 
 
 def test_dearer_houses_are_concept_drift() -> None:

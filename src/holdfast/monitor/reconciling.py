@@ -20,7 +20,7 @@ from holdfast.stats import Estimate
 _LARGEST_PART: Final = 0.25
 """Of the changed loss that a changed mapping may seem to have and still count as none."""
 NOTE: Final = (
-    "The model is less often right, and all of it at inputs that are new or harder: a change of the mapping "
+    "The model errs more, and all of it at inputs that are new or harder: a change of the mapping "
     "from x to y (concept drift) is not seen there, and cannot be told apart where the reference has no rows."
 )
 ADVICE: Final = (
@@ -42,12 +42,15 @@ def is_of_inputs(change: LossChange) -> bool:
 def of_inputs(diagnosis: Diagnosis, change: LossChange) -> Diagnosis:
     """The diagnosis without concept drift, where data drift explains what the residuals show.
 
+    Where the loss has risen so, the advice is no longer to watch.
+
     Args:
         diagnosis: of the windows.
         change: the parts of its changed loss.
     """
-    if not {"data drift", "concept drift"} <= set(diagnosis.kinds) or not is_of_inputs(change):
+    if "data drift" not in diagnosis.kinds or not is_of_inputs(change):
         return diagnosis
+    worse = change.total.low > 0
     kinds = tuple(kind for kind in diagnosis.kinds if kind != "concept drift")
     features = tuple(
         msgspec.structs.replace(one, kinds=tuple(kind for kind in one.kinds if kind != "concept drift"))
@@ -67,7 +70,7 @@ def of_inputs(diagnosis: Diagnosis, change: LossChange) -> Diagnosis:
     def advice(named: tuple[DriftKind, ...]) -> list[str]:
         return list(advice_for(named, diagnosis.shape, diagnosis.since, blind=False))
 
-    first = advice(tuple(kind for kind in kinds if kind != "data drift"))
+    first = advice(tuple(kind for kind in kinds if kind != "data drift" or not worse))
     later = [one for one in diagnosis.advice if one not in advice(diagnosis.kinds)]
     return msgspec.structs.replace(
         diagnosis,
@@ -75,8 +78,8 @@ def of_inputs(diagnosis: Diagnosis, change: LossChange) -> Diagnosis:
         verdict=" and ".join(kinds),
         features=tuple(one for one in features if one.kinds),
         summary=summary(kinds) + diagnosis.summary.removeprefix(summary(diagnosis.kinds)),
-        advice=(*first, ADVICE, *later),
-        notes=(*diagnosis.notes, NOTE),
+        advice=(*first, *([ADVICE] if worse else []), *later),
+        notes=(*diagnosis.notes, *([NOTE] if worse else [])),
     )
 
 

@@ -31,6 +31,7 @@ from holdfast.artifact import (
     infer_signature,
     read_graph,
 )
+from holdfast.artifact.block_kinds import with_block_kinds
 from holdfast.artifact.describing import describe_columns
 from holdfast.artifact.graph import Graph
 from holdfast.runtime import Parity, Runtime, RuntimeFailure, check_parity
@@ -116,10 +117,13 @@ def prepare(
         threshold=checklist.model.threshold,
     )
     if isinstance(source, OnnxSource):
-        return _from_graph(source, reference, wanted, checklist)
-    if isinstance(source, PythonSource):
-        return _from_callable(source, reference, wanted)
-    return _from_estimator(source, reference, wanted, checklist)
+        candidate = _from_graph(source, reference, wanted, checklist)
+    elif isinstance(source, PythonSource):
+        candidate = _from_callable(source, reference, wanted)
+    else:
+        candidate = _from_estimator(source, reference, wanted, checklist)
+    signature, notes = with_block_kinds(candidate.signature, checklist.model.kinds)
+    return replace(candidate, signature=signature, notes=(*candidate.notes, *notes))
 
 
 def _from_graph(

@@ -53,6 +53,17 @@ class Model(Section, frozen=True):
             ),
         ),
     ] = 0.5
+    kinds: Annotated[
+        dict[str, Literal["image", "audio", "embedding"]],
+        Meta(
+            description=(
+                "What inputs are whose rows are arrays of numbers; the monitor measures light and focus of "
+                "images, loudness and noise of sounds, directions of embeddings. Default none: read from "
+                "shape and name, and said at registration."
+            ),
+            examples=[{"scan": "image"}],
+        ),
+    ] = field(default_factory=dict)
     parity_tolerance: Annotated[
         float,
         Meta(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 
 from holdfast.check import Facts, find_conflicts
 from holdfast.check.lines import Line, judge_at_most, overall
+from holdfast.check.live import latency_interval
 from holdfast.cli import main
+from holdfast.loadtest import Percentile
 from holdfast.spec import parse_checklist
 
 
@@ -30,6 +33,17 @@ def test_a_limit_inside_the_interval_is_unknown_and_never_a_pass() -> None:
 def test_an_upper_bound_of_the_truth_can_pass_and_cannot_fail() -> None:
     assert judged(8.0, (7.0, 9.0), lower_only=True).verdict == "pass"
     assert judged(12.0, (11.0, 13.0), lower_only=True).verdict == "unknown"
+
+
+def test_an_interval_of_latency_holds_other_starts_and_has_no_lower_end_on_a_busy_machine() -> None:
+    found = Percentile(0.99, 10.0, 9.0, 11.0)
+    interval = latency_interval(found, None)
+    assert interval is not None
+    # Two parts of one standard deviation each, as squares: 1.96 * 7 % and the measured ends.
+    assert interval[0] == pytest.approx(10 * math.exp(-math.hypot(math.log(10 / 9), 1.96 * 0.07)), rel=1e-3)
+    assert interval[1] == pytest.approx(10 * math.exp(math.hypot(math.log(11 / 10), 1.96 * 0.07)), rel=1e-3)
+    assert latency_interval(found, "other programs used 40 % of the cores") == (0.0, interval[1])
+    assert latency_interval(Percentile(0.99, 10.0, 9.0, None), None) is None
 
 
 def test_one_fail_outweighs_all_and_no_line_is_unknown() -> None:

@@ -21,6 +21,7 @@ from holdfast.clock import Clock
 from holdfast.loadtest import (
     Load,
     LoadReport,
+    Percentile,
     Requests,
     Target,
     reference_requests,
@@ -166,9 +167,7 @@ class LiveCheck:
             if asked is None:
                 continue
             found = report.percentile(q)
-            interval = None
-            if found.ms is not None and found.low_ms is not None and found.high_ms is not None:
-                interval = _with_restarts(found.ms, found.low_ms, found.high_ms)
+            interval = latency_interval(found, report.disturbed)
             nearest = interval[1] if interval is not None else found.ms
             bounded = found.ms if interval is not None else None
             lines.append(
@@ -373,6 +372,19 @@ def _refusal(path: str, asked: int, status: int, sent: str) -> Line:
         verdict="pass" if fits else "fail",
         advice=None if fits else "A larger request must get 413: report this, it is a defect.",
     )
+
+
+def latency_interval(found: Percentile, disturbed: str | None) -> tuple[float, float] | None:
+    """Of the service's own latency, over its starts; None: a side is not bounded by what was measured.
+
+    Args:
+        found: in one load of one start.
+        disturbed: why the latency may be longer than the service's own; then nothing bounds that from below.
+    """
+    if found.ms is None or found.low_ms is None or found.high_ms is None:
+        return None
+    low, high = _with_restarts(found.ms, found.low_ms, found.high_ms)
+    return (low if disturbed is None else 0.0), high
 
 
 def _with_restarts(ms: float, low_ms: float, high_ms: float) -> tuple[float, float]:

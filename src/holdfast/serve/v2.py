@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar
 
@@ -120,6 +121,8 @@ class V2Codec:
             and all(is_float(one.dtype) and not one.shape and not one.nullable for one in signature.columns)
         ):
             self._plain = signature.inputs[0]
+        self._row = struct.Struct(f"<{len(names)}f")
+        """One row of float32."""
         self._encode = msgspec.json.Encoder().encode
 
     def decode(self, body: bytes, json_bytes: int | None = None) -> InferCall:
@@ -220,10 +223,10 @@ class V2Codec:
         if len(shape) != 2 or shape[1] != len(tensor.columns) or not 0 < shape[0] <= self._max_rows:
             return None
         if raw is not None:
-            array = read_tensor(tensor.dtype, raw, shape, "$.inputs[0] (binary)")
-            if shape[0] == 1:
-                row = tuple(array[0].tolist())
+            if shape[0] == 1 and tensor.dtype == "float32" and len(raw) == self._row.size:
+                row = self._row.unpack(raw)
                 return None if math.isnan(sum(row)) else Block(1, Table(tensor.columns, None, row))
+            array = read_tensor(tensor.dtype, raw, shape, "$.inputs[0] (binary)")
             flat_array = array.ravel()
             with np.errstate(over="ignore", invalid="ignore"):
                 squares = flat_array.dot(flat_array)
@@ -436,8 +439,11 @@ class V2Codec:
         """The response body for the rows of one call."""
         rows = call.rows
         answers = batch.answer.outputs
-        ids = list(batch.ids[start : start + rows])
-        found = [np.asarray(answers[name])[start : start + rows] for name, _ in call.outputs]
+        if rows == batch.rows:
+            ids, found = list(batch.ids), [np.asarray(answers[name]) for name, _ in call.outputs]
+        else:
+            ids = list(batch.ids[start : start + rows])
+            found = [np.asarray(answers[name])[start : start + rows] for name, _ in call.outputs]
         return self._response(call, call.id or (ids[0] if len(ids) == 1 else ""), ids, found)
 
     def encode_empty(self, call: InferCall) -> Body:

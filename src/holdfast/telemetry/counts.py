@@ -35,6 +35,8 @@ class Histogram(msgspec.Struct):
 
     def observe_all(self, values: Sequence[float]) -> None:
         """Count many values at once."""
+        if not values:
+            return
         edges, counts = self.edges, self.counts
         least = bisect_left(edges, min(values))
         if least == bisect_left(edges, max(values)):  # the usual case of what belongs together

@@ -12,6 +12,16 @@ from holdfast.telemetry import Histogram, ServiceCounts, read_all, retire, write
 from holdfast.telemetry.exposition import Shown, exposition
 
 
+@given(st.one_of(st.lists(st.floats(0, 100), max_size=50), st.lists(st.floats(0.6, 0.9), max_size=9)))
+def test_values_observed_together_count_as_those_observed_one_by_one(values: list[float]) -> None:
+    together, one_by_one = Histogram.of((0.5, 1.0, 50.0)), Histogram.of((0.5, 1.0, 50.0))
+    together.observe_all(values)
+    for value in values:
+        one_by_one.observe(value)
+    assert together.counts == one_by_one.counts
+    assert together.total == pytest.approx(one_by_one.total)
+
+
 @given(st.lists(st.floats(0, 100), max_size=50), st.lists(st.floats(0, 100), max_size=50))
 def test_histograms_of_two_workers_add_up_to_the_histogram_of_all(
     ones: list[float], others: list[float]

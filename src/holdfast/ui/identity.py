@@ -21,6 +21,7 @@ ALL_SCOPES: Final = frozenset({"predict", "label", "read", "rows", "admin"})
 _RETRY_S: Final = 10.0
 """At least so long passes between two requests to the identity provider that strangers' tokens cause."""
 _LONGEST_NAME: Final = 100
+_FRESH: Final = "Take a fresh token from the identity provider, meant for this deployment"
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,7 +77,10 @@ class Identities:
             grant = self._admission.find(b"Bearer " + text)
         except UnauthorisedError as error:
             if text.count(b".") != 2:
-                raise SignInError("the key is not accepted") from error
+                raise SignInError(
+                    "the key is not accepted",
+                    next_step="Check that it is whole, and neither expired nor revoked: holdfast key list",
+                ) from error
             return self._of_token(text)
         return Identity(name=grant.name, scopes=grant.scopes, expires_at_us=None, of_key=True)
 
@@ -118,11 +122,11 @@ class Identities:
                 said = verifier.verify(token)
             except UnauthorisedError as error:
                 if not verifier.unknown_key_seen or not self._fetch(verifier, _RETRY_S):
-                    raise SignInError(error.what) from error
+                    raise SignInError(error.what, next_step=_FRESH) from error
                 try:
                     said = verifier.verify(token)
                 except UnauthorisedError as again:
-                    raise SignInError(again.what) from again
+                    raise SignInError(again.what, next_step=_FRESH) from again
         subject = "".join(letter for letter in said.subject if letter.isprintable())[:_LONGEST_NAME]
         return Identity(
             name=f"token {subject}",

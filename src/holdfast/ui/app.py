@@ -16,6 +16,7 @@ from starlette.routing import Route
 import holdfast
 from holdfast.clock import Clock
 from holdfast.errors import HoldfastError
+from holdfast.monitor import History
 from holdfast.prediction_log import PredictionLogError
 from holdfast.registry import Registry, RegistryError, UnknownVersionError
 from holdfast.spec import Deployment
@@ -23,8 +24,8 @@ from holdfast.ui import errors
 from holdfast.ui.actions import Actions
 from holdfast.ui.checks import make_checklist
 from holdfast.ui.decisions import make_diagnosis, make_versions
-from holdfast.ui.drift import make_column, make_drift, onset_places
-from holdfast.ui.facts import Facts
+from holdfast.ui.drift import history_of, make_column, make_drift, onset_places
+from holdfast.ui.facts import Facts, StoredDiagnosis
 from holdfast.ui.files import file_response
 from holdfast.ui.live import MOST_STREAMS, Live, traffic_words
 from holdfast.ui.overview import headline, make_overview
@@ -254,7 +255,7 @@ class _Dashboard:
             "overview",
             page=found,
             traffic=traffic_words(found.traffic),
-            history=self._facts.history(found.champion),
+            history=_windows_of(found.stored, found.champion),
             onset_places=onset_places,
         )
 
@@ -426,6 +427,13 @@ def _check_scope(viewer: Viewer, scope: str) -> None:
             received=", ".join(sorted(viewer.scopes)),
             next_step=f"holdfast key create NAME --scope {scope}",
         )
+
+
+def _windows_of(stored: StoredDiagnosis | None, version: str | None) -> History | None:
+    """For the first page's picture the windows of the diagnosis do: the history of columns is megabytes."""
+    if stored is None or not stored.diagnosis.windows:
+        return None
+    return history_of(stored.diagnosis, version or "")
 
 
 def _slice_of(request: Request) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from holdfast.monitor import (
     SliceHistory,
     SliceSummary,
 )
+from holdfast.monitor.history import MOST_WINDOWS
 from holdfast.ui.errors import PageNotFoundError
 from holdfast.ui.facts import Facts, StoredDiagnosis
 from holdfast.ui.sentence import within
@@ -153,7 +154,7 @@ def history_of(diagnosis: Diagnosis, version: str) -> History:
 
     A diagnosis knows the quality of each window without its interval, so it is left out.
     """
-    windows = diagnosis.windows
+    windows = diagnosis.windows[-MOST_WINDOWS:]
     quality = diagnosis.quality
     return History(
         format=0,

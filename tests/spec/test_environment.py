@@ -45,15 +45,21 @@ def test_a_list_of_numbers_is_typed_by_the_struct() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["name=identifier, note=free-text", '{"name":"identifier","note":"free-text"}']
+    "text",
+    [
+        "name=identifier, note=free-text",
+        '{"name":"identifier","note":"free-text"}',
+        '{ name = "identifier", note = "free-text" }',
+    ],
 )
 def test_a_table_is_pairs_or_json(text: str) -> None:
     fields = overridden(HOLDFAST_PRIVACY__FIELDS=text).privacy.fields
     assert fields == {"name": "identifier", "note": "free-text"}
 
 
-def test_quantities_are_read_as_in_the_file() -> None:
-    assert overridden(HOLDFAST_MONITORING__WINDOW="500 rows").monitoring.window == WindowSize(rows=500)
+@pytest.mark.parametrize("text", ["500 rows", '"500 rows"'])
+def test_quantities_are_read_as_in_the_file_quotes_and_all(text: str) -> None:
+    assert overridden(HOLDFAST_MONITORING__WINDOW=text).monitoring.window == WindowSize(rows=500)
 
 
 def test_an_empty_variable_empties_a_list_and_unsets_what_may_be_unset() -> None:

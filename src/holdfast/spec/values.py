@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tomllib
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Literal, get_args, get_origin
 
@@ -98,9 +99,15 @@ def from_text(text: str, wanted: Any) -> Any:
     """What `check_value` can check, from one line of text: an environment variable or an answer.
 
     Numbers, `true` and `false`, lists as JSON or separated by commas, tables as JSON or as `name=class`
-    separated by commas. Text that cannot be read so is returned as it is, for `check_value` to refuse.
+    separated by commas, and whatever stands in quotes or brackets as in the file. Text that cannot be read so
+    is returned as it is, for `check_value` to refuse.
     """
     kind, stripped = bare(wanted), text.strip()
+    if stripped[:1] == '"' or (kind is not str and stripped[:1] in {"[", "{"}):
+        try:
+            return tomllib.loads(f"value = {stripped}")["value"]
+        except (tomllib.TOMLDecodeError, RecursionError, OverflowError):
+            pass  # JSON, or nothing that can be read
     if is_optional(wanted) and stripped in {"", "unset", "none"}:
         return None
     try:

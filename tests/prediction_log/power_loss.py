@@ -2,7 +2,8 @@
 
 After a loss a file holds the bytes it had when it was last synced, and of what was written since any
 prefix, perhaps followed by zeros; a folder holds the names that it had when it was last synced, and of those
-that came or went since any. That is what POSIX promises, and all of it.
+that came or went since any. That is what POSIX promises, and all of it; and one thing more, which every file
+system with a journal keeps: a file that was renamed has its old name or its new one.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ class PowerDisk:
         self._names: dict[str, dict[str, int]] = {}
         self._held: dict[int, int] = {}
         """Open files, so that the number of none of them is given to another."""
+        self._renamed: dict[int, bool] = {}
+        """Whether a file that was renamed has its new name after the loss."""
         for name in ("fsync", "fdatasync"):
             real = getattr(os, name)
 
@@ -70,27 +73,52 @@ class PowerDisk:
 
     def after_a_loss(self, target: Path, random: Random) -> Path:
         """What is there when the power is back."""
+        self._renamed = {number: random.random() < 0.5 for number in self._gone() & self._come()}
         self._restore(self._root, target, random)
         return target
 
+    def _gone(self) -> set[int]:
+        """Files without the name that they had on the disk."""
+        return {
+            number
+            for folder, kept in self._names.items()
+            for name, number in kept.items()
+            if not Path(folder, name).exists() or Path(folder, name).stat().st_ino != number
+        }
+
+    def _come(self) -> set[int]:
+        """Files with a name that is not on the disk."""
+        return {
+            path.stat().st_ino
+            for path in self._root.rglob("*")
+            if self._names.get(str(path.parent), {}).get(path.name) != path.stat().st_ino
+        }
+
     def _restore(self, folder: Path, target: Path, random: Random) -> None:
+        """The folder as it may be found; it need not be there any more."""
         target.mkdir()
         kept = self._names.get(str(folder), {})
-        for path in folder.iterdir():
-            if path.name not in kept and random.random() < 0.5:
+        now = {path.name: path for path in folder.iterdir()} if folder.is_dir() else {}
+        for name, path in now.items():
+            number = path.stat().st_ino
+            if kept.get(name) != number and not self._renamed.get(number, random.random() < 0.5):
                 continue
             if path.is_dir():
-                self._restore(path, target / path.name, random)
+                self._restore(path, target / name, random)
                 continue
-            now = path.read_bytes()
-            held = self._contents.get(path.stat().st_ino, b"")
-            cut = random.randint(len(held), max(len(held), len(now)))
-            zeros = bytes(random.choice([0, len(now) - cut]) if len(now) > cut else 0)
-            (target / path.name).write_bytes(held + now[len(held) : cut] + zeros)
-        for name, number in kept.items():
-            came_back = not (folder / name).exists() and number in self._contents
-            if came_back and random.random() < 0.5:  # its removal had not reached the disk
+            written = path.read_bytes()
+            held = self._contents.get(number, b"")
+            cut = random.randint(len(held), max(len(held), len(written)))
+            zeros = bytes(random.choice([0, len(written) - cut]) if len(written) > cut else 0)
+            (target / name).write_bytes(held + written[len(held) : cut] + zeros)
+        for name, number in kept.items():  # their removal may not have reached the disk
+            is_gone = name not in now or now[name].stat().st_ino != number
+            if not is_gone or (target / name).exists() or self._renamed.get(number, random.random() < 0.5):
+                continue
+            if number in self._contents:
                 (target / name).write_bytes(self._contents[number])
+            elif str(folder / name) in self._names:
+                self._restore(folder / name, target / name, random)
 
 
 def _is_readable(fd: int) -> bool:

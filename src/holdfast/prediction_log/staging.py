@@ -74,6 +74,8 @@ class StagedRun:
         Raises:
             SpoiledRunError: an erasure has removed rows of this run.
         """
+        # Whoever does not find it any more must know that it was there.
+        sync_file(hidden.parent)
         if not _mark(self.folder, _Promise(str(hidden.resolve()))):
             raise SpoiledRunError(
                 "a subject of this run was erased while it ran",
@@ -82,6 +84,9 @@ class StagedRun:
                 next_step="Nothing of it was written or logged: take the subject out of the source, and run "
                 "the same command again",
             )
+        # Before the target appears the run must have its name, whatever happens to the power.
+        for folder in (staged_folder(self._log_folder), self._log_folder, self._log_folder.parent):
+            sync_file(folder)
 
     def publish(self) -> None:
         """Let the rows enter the log."""
@@ -216,15 +221,20 @@ def _publish(folder: Path, log_folder: Path) -> None:
     """Move contents and segments, in this order; whatever was moved before an interruption stays moved."""
     spool = spool_folder(log_folder)
     spool.mkdir(parents=True, exist_ok=True)
-    contents = large_folder(folder)
+    moved = [path for path in sorted(large_folder(folder).glob("??/*")) if path.suffix != PARTIAL_SUFFIX]
+    homes = {path: large_folder(log_folder) / path.parent.name / path.name for path in moved}
+    places = sorted({home.parent for home in homes.values()})
+    for place in places:
+        place.mkdir(parents=True, exist_ok=True)
+    for place in (*places, *([large_folder(log_folder)] if places else []), log_folder):
+        sync_file(place)
     writer = LargeWriter(log_folder, "staged", synced=False)
-    with writer.using() if contents.is_dir() else contextlib.nullcontext():
-        for path in sorted(contents.glob("??/*")):
-            if path.suffix != PARTIAL_SUFFIX:
-                home = large_folder(log_folder) / path.parent.name / path.name
-                home.parent.mkdir(exist_ok=True)
-                path.replace(home)
-                os.utime(home)
+    with writer.using() if large_folder(folder).is_dir() else contextlib.nullcontext():
+        for path, home in homes.items():
+            path.replace(home)
+            os.utime(home)
+        for place in places:
+            sync_file(place)
         for segment in list_segments(spool_folder(folder)):  # in the order in which they were written
             segment.path.rename(spool / segment.path.name)
     writer.close()

@@ -197,6 +197,7 @@ class TableWriter:
             with self._partial.open("rb") as written:
                 os.fsync(written.fileno())
             self._partial.replace(self._path)
+            _sync_folder(self._path.parent)
         except (pa.ArrowException, OSError) as error:
             raise self._not_written(error) from error
 
@@ -212,3 +213,12 @@ class TableWriter:
             where=str(self._path),
             next_step="No target was left. Make room, then run the same command again.",
         )
+
+
+def _sync_folder(folder: Path) -> None:
+    """Names in it survive a loss of power: rows of the table are about to enter the log."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

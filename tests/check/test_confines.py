@@ -181,6 +181,16 @@ def test_a_process_that_frees_what_it_took_is_bounded_by_the_kernel_s_own_mark()
     assert peak.bound > 80_000_000
 
 
+def test_what_a_service_grew_by_after_the_first_load_lies_inside_the_interval() -> None:
+    once, twice = Peak(400_000_000, 410_000_000), Peak(460_000_000, 470_000_000)
+    short, long = memory_line(512, once), memory_line(512, twice, first=once)
+    assert short.interval is not None
+    assert long.interval is not None
+    assert long.measured == 460.0
+    assert long.interval[0] == short.interval[0] < 400
+    assert long.interval[1] > 470
+
+
 def test_a_memory_limit_inside_the_interval_is_unknown_and_names_what_is_surely_enough() -> None:
     peak = Peak(300_000_000, 330_000_000)
     assert memory_line(512, peak).verdict == "pass"

@@ -14,7 +14,7 @@ import numpy as np
 
 from holdfast.check.confines import Confines
 from holdfast.check.lines import Line, judge_at_most
-from holdfast.check.memory import memory_line
+from holdfast.check.memory import Peak, memory_line
 from holdfast.check.scratch import Scratch
 from holdfast.check.service import RunningService
 from holdfast.clock import Clock
@@ -78,6 +78,8 @@ class LiveCheck:
         self._confines = confines
         self._effort = effort
         self._said = said
+        self._first: Peak | None = None
+        """Of memory, when the first load had ended."""
         self._authority = scratch.authority
         certificate = None if scratch.authority is None else str(scratch.authority.caller)
         name = scratch.deployment.name
@@ -124,6 +126,8 @@ class LiveCheck:
         known = self._others_s() is not None
         report = run_load(self._requests, load, others=(lambda: self._others_s() or 0.0) if known else None)
         self.answered += report.answered_in_all
+        if self._first is None:
+            self._first = self._service.peak()
         return report
 
     def _others_s(self) -> float | None:
@@ -289,7 +293,7 @@ class LiveCheck:
     def _memory(self, *, enforced: bool) -> Line:
         asked = self._checklist.compute.memory_mb
         note = "" if enforced else " (measured without the limit, in which it cannot start)"
-        line = memory_line(asked, self._service.peak(), note=note)
+        line = memory_line(asked, self._service.peak(), first=self._first, note=note)
         killed = self._confines.killed()
         if not killed:
             return line

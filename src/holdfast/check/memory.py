@@ -39,11 +39,16 @@ class Peak(msgspec.Struct, frozen=True):
     bound: int
     """Largest that may have been reached between two samples."""
 
-    @property
-    def interval_mb(self) -> tuple[float, float]:
-        """Widened for what another start of the same service takes."""
+    def interval_mb(self, first: Peak | None = None) -> tuple[float, float]:
+        """Widened for what another start of the same service takes.
+
+        Args:
+            first: the peak when the first load had ended: a service grows while it is asked, and another
+                check may ask no more than once. None: it was asked once.
+        """
         spread = math.exp(Z95 * _STARTS_DIFFER)
-        return self.seen / _MB / spread, self.bound / _MB * spread
+        least = self.seen if first is None else min(first.seen, self.seen)
+        return least / _MB / spread, self.bound / _MB * spread
 
 
 def peak_of(samples: Sequence[Resident]) -> Peak | None:
@@ -65,12 +70,13 @@ def peak_of(samples: Sequence[Resident]) -> Peak | None:
     return Peak(seen, max(seen, max(one.highest_rss for one in near) - shared))
 
 
-def memory_line(asked_mb: int, peak: Peak | None, *, note: str = "") -> Line:
+def memory_line(asked_mb: int, peak: Peak | None, *, first: Peak | None = None, note: str = "") -> Line:
     """The line `compute.memory_mb`.
 
     Args:
         asked_mb: the limit.
         peak: as measured; None: this system does not tell.
+        first: the peak when the first of several loads had ended.
         note: how it was measured, for the advice.
     """
     if peak is None:
@@ -81,7 +87,7 @@ def memory_line(asked_mb: int, peak: Peak | None, *, note: str = "") -> Line:
             verdict="unknown",
             advice="This system does not tell what a process takes: check on Linux.",
         )
-    low, high = peak.interval_mb
+    low, high = peak.interval_mb(first)
     enough = f"memory_mb = {math.ceil(high)}"
     return judge_at_most(
         "compute.memory_mb",

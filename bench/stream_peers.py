@@ -1,19 +1,26 @@
 """What other detectors say of the episodes that `streams.py` wrote; run by it in each one's environment.
 
-    python -P bench/stream_peers.py river FOLDER
+    python -P bench/stream_peers.py river FOLDER ANSWERS GROUP
 
 FOLDER holds, for each episode, `N.reference.parquet`, `N.current.parquet` and `N.json`. Every detector keeps
-its defaults. Those that follow one number are shown the model's errors, and one more of them each column;
-those that compare tables are shown the inputs, the truth and the model's answer, window by window. The
-answer: for each detector, by episode, the rows at which it raised an alarm.
+its defaults. Those that follow one number are shown the model's errors (of a regression the absolute ones; of
+one number without a truth, the number itself), and one more of them each column; those that compare tables
+are shown the inputs, the truth and the model's answer, window by window. Words are shown as codes, in the
+order of the reference's words, to those that take numbers only.
+
+For each episode of the group and each detector one line is added to the file ANSWERS: the rows at which it
+raised an alarm, null where it has nothing to look at, or why it failed. What stands there already is not
+asked again.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -24,6 +31,7 @@ import numpy as np
 import pandas as pd
 
 Alarms = list[int]
+Detect = Callable[["Shown"], "Alarms | None"]
 SIGNIFICANT = 0.05
 
 
@@ -48,35 +56,63 @@ class Shown:
         return [(end, self.current.iloc[start:end]) for start, end in zip(starts, ends, strict=True)]
 
     def numeric(self, frame: pd.DataFrame) -> np.ndarray[Any, Any]:
+        """Words by their place among the reference's, so that one word has one number everywhere."""
         columns = [
-            frame[name].astype("category").cat.codes if frame[name].dtype == object else frame[name]
+            frame[name].to_numpy(dtype=float)
+            if pd.api.types.is_numeric_dtype(frame[name])
+            else pd.Categorical(frame[name], categories=sorted(set(self.reference[name].dropna()))).codes
             for name in self.columns
         ]
         return np.column_stack(columns).astype(float)
 
+    def followed(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]] | None:
+        """The one number to follow, before and now: the error, or the value where there is no truth."""
+        if self.target is not None:
+            return self.reference["error"].to_numpy(float), self.current["error"].to_numpy(float)
+        if len(self.columns) == 1:
+            return self.reference[self.columns[0]].to_numpy(float), self.current[self.columns[0]].to_numpy(
+                float
+            )
+        return None
 
-def _flagged(detector: Any, values: np.ndarray[Any, Any], step: Callable[[Any, float], bool]) -> Alarms:
+    def mistakes(self) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]] | None:
+        """0 and 1: a wrong class, or an error beyond the reference's median; None without a truth."""
+        pair = self.followed()
+        if self.target is None or pair is None:
+            return None
+        if self.about["task"] != "regression":
+            return pair
+        usual = float(np.median(pair[0]))
+        return (pair[0] > usual).astype(float), (pair[1] > usual).astype(float)
+
+
+Step = Callable[[Any, float], bool]
+
+
+def _flagged(detector: Any, values: np.ndarray[Any, Any], step: Step) -> Alarms:
     return [row + 1 for row, value in enumerate(values) if step(detector, value)]
 
 
-def _by_rows(shown: Shown, make: Callable[[], Any], step: Callable[[Any, float], bool], of: str) -> Alarms:
-    """Alarms of one detector on the errors, or of one on each column, after the reference has passed."""
-    if of == "errors":
-        if shown.target is None:
-            return []
-        columns = [(shown.reference["error"].to_numpy(), shown.current["error"].to_numpy())]
-    else:
-        before, after = shown.numeric(shown.reference), shown.numeric(shown.current)
-        columns = [(before[:, place], after[:, place]) for place in range(before.shape[1])]
+def _follow(
+    pair: tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]] | None, make: Callable[[], Any], step: Step
+) -> Alarms | None:
+    """Alarms after the reference has passed."""
+    if pair is None:
+        return None
+    detector = make()
+    _flagged(detector, pair[0], step)
+    return _flagged(detector, pair[1], step)
+
+
+def _each_column(shown: Shown, make: Callable[[], Any], step: Step) -> Alarms:
+    before, after = shown.numeric(shown.reference), shown.numeric(shown.current)
     found: set[int] = set()
-    for before_values, after_values in columns:
-        detector = make()
-        _flagged(detector, before_values, step)
-        found.update(_flagged(detector, after_values, step))
+    for place in range(before.shape[1]):
+        found.update(_follow((before[:, place], after[:, place]), make, step) or [])
     return sorted(found)
 
 
-def river() -> dict[str, Callable[[Shown], Alarms]]:
+def river() -> dict[str, Detect]:
     from river import drift
     from river.drift import binary
 
@@ -88,24 +124,19 @@ def river() -> dict[str, Callable[[Shown], Alarms]]:
         detector.update(bool(value))
         return bool(detector.drift_detected)
 
-    def classes_only(make: Callable[[], Any]) -> Callable[[Shown], Alarms]:
-        return lambda shown: (
-            _by_rows(shown, make, of_bits, "errors") if shown.about["task"] != "regression" else []
-        )
-
-    found: dict[str, Callable[[Shown], Alarms]] = {
-        f"{make.__name__} on errors": (lambda shown, make=make: _by_rows(shown, make, step, "errors"))
+    found: dict[str, Detect] = {
+        f"{make.__name__} on errors": (lambda shown, make=make: _follow(shown.followed(), make, step))
         for make in (drift.ADWIN, drift.PageHinkley, drift.KSWIN)
     }
     found |= {
-        f"{make.__name__} on errors": classes_only(make)
+        f"{make.__name__} on errors": (lambda shown, make=make: _follow(shown.mistakes(), make, of_bits))
         for make in (binary.DDM, binary.EDDM, binary.HDDMA, binary.HDDMW, binary.FHDDM)
     }
-    found["ADWIN on each column"] = lambda shown: _by_rows(shown, drift.ADWIN, step, "columns")
+    found["ADWIN on each column"] = lambda shown: _each_column(shown, drift.ADWIN, step)
     return found
 
 
-def frouros() -> dict[str, Callable[[Shown], Alarms]]:
+def frouros() -> dict[str, Detect]:
     from frouros.detectors.concept_drift import ADWIN, CUSUM, DDM, ECDDWT, HDDMA, HDDMW, STEPD, PageHinkley
     from frouros.detectors.data_drift import KSTest
 
@@ -132,19 +163,19 @@ def frouros() -> dict[str, Callable[[Shown], Alarms]]:
             )
         ]
 
-    found: dict[str, Callable[[Shown], Alarms]] = {
-        f"{make.__name__} on errors": (
-            lambda shown, make=make: (
-                _by_rows(shown, make, step, "errors") if shown.about["task"] != "regression" else []
-            )
-        )
-        for make in (ADWIN, DDM, ECDDWT, HDDMA, HDDMW, STEPD, CUSUM, PageHinkley)
+    found: dict[str, Detect] = {
+        f"{make.__name__} on errors": (lambda shown, make=make: _follow(shown.followed(), make, step))
+        for make in (ADWIN, CUSUM, PageHinkley)
+    }
+    found |= {
+        f"{make.__name__} on errors": (lambda shown, make=make: _follow(shown.mistakes(), make, step))
+        for make in (DDM, ECDDWT, HDDMA, HDDMW, STEPD)
     }
     found["KS test on each column, p < .05"] = ks
     return found
 
 
-def evidently() -> dict[str, Callable[[Shown], Alarms]]:
+def evidently() -> dict[str, Detect]:
     from evidently import Report
     from evidently.presets import DataDriftPreset
 
@@ -156,13 +187,7 @@ def evidently() -> dict[str, Callable[[Shown], Alarms]]:
             found.append((end, float(result["metrics"][0]["value"]["share"])))
         return found
 
-    kept: dict[int, list[tuple[int, float]]] = {}
-
-    def once(shown: Shown) -> list[tuple[int, float]]:
-        if id(shown) not in kept:
-            kept.clear()
-            kept[id(shown)] = shares(shown)
-        return kept[id(shown)]
+    once = functools.lru_cache(maxsize=1)(shares)
 
     return {
         "any column": lambda shown: [end for end, share in once(shown) if share > 0],
@@ -170,28 +195,27 @@ def evidently() -> dict[str, Callable[[Shown], Alarms]]:
     }
 
 
-def nannyml() -> dict[str, Callable[[Shown], Alarms]]:
+def nannyml() -> dict[str, Detect]:
     import nannyml as nml
 
     def flagged(shown: Shown, made: Any) -> Alarms:
         made.fit(shown.reference)
         table = made.calculate(shown.current).to_df()
-        marks = [column for column in table.columns if column[-1] == "alert"]
-        period = table[("chunk", "period")] if ("chunk", "period") in table.columns else None
-        if period is not None:
-            table = table[period == "analysis"]
+        # The names of the columns have two levels or three.
+        chunk = {name[-1]: name for name in table.columns if name[0] == "chunk"}
+        table = table[table[chunk["period"]] == "analysis"]
+        marks = [name for name in table.columns if name[-1] == "alert"]
         alarm = table[marks].fillna(value=False).astype(bool).any(axis=1)
-        ends = table[("chunk", "end_index")]
-        return [int(end) + 1 for end, raised in zip(ends, alarm, strict=True) if raised]
+        return [int(end) + 1 for end, raised in zip(table[chunk["end_index"]], alarm, strict=True) if raised]
 
     def univariate(shown: Shown) -> Alarms:
         return flagged(
             shown, nml.UnivariateDriftCalculator(column_names=shown.columns, chunk_size=shown.window)
         )
 
-    def realised(shown: Shown) -> Alarms:
+    def realised(shown: Shown) -> Alarms | None:
         if shown.target is None:
-            return []
+            return None
         if shown.about["task"] == "regression":
             kind, metrics, more = "regression", ["mae"], {"y_pred": "said"}
         else:
@@ -213,7 +237,7 @@ def nannyml() -> dict[str, Callable[[Shown], Alarms]]:
     return {"univariate": univariate, "realised quality": realised}
 
 
-def alibi() -> dict[str, Callable[[Shown], Alarms]]:
+def alibi() -> dict[str, Detect]:
     from alibi_detect.cd import CVMDrift, KSDrift
 
     def of(make: Any) -> Callable[[Shown], Alarms]:
@@ -241,20 +265,28 @@ PEERS = {
 
 def main() -> None:
     warnings.simplefilter("ignore")
-    logging.disable(logging.WARNING)
-    peer, folder = sys.argv[1], Path(sys.argv[2])
+    logging.disable(logging.ERROR)
+    os.environ["NML_DISABLE_USAGE_LOGGING"] = "1"
+    peer, folder, answers, group = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
+    kept = answers.read_text().splitlines() if answers.exists() else []
+    known = {(one["detector"], one["episode"]) for one in map(json.loads, kept)}
     words = io.StringIO()
-    answer: dict[str, dict[str, Any]] = {}
-    with contextlib.redirect_stdout(words):
+    with contextlib.redirect_stdout(words), answers.open("a") as file:
         detectors = PEERS[peer]()
         for number in range(len(list(folder.glob("*.json")))):
+            about = json.loads((folder / f"{number}.json").read_text())
+            waiting = [name for name in detectors if (name, about["name"]) not in known]
+            if about["group"] != group or not waiting:
+                continue
             shown = Shown(folder, number)
-            for name, detect in detectors.items():
+            for name in waiting:
+                line: dict[str, Any] = {"detector": name, "episode": about["name"]}
                 try:
-                    answer.setdefault(name, {})[str(number)] = detect(shown)
+                    line["alarms"] = detectors[name](shown)
                 except Exception as error:  # noqa: BLE001 - one that fails on an episode is reported as such
-                    answer.setdefault(name, {})[str(number)] = f"{type(error).__name__}: {error}"[:120]
-    print(json.dumps(answer))
+                    line["failed"] = f"{type(error).__name__}: {error}"[:200]
+                file.write(json.dumps(line) + "\n")
+                file.flush()
 
 
 if __name__ == "__main__":

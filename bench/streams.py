@@ -2,7 +2,8 @@
 
     uv run python bench/streams.py                      everything, every peer in an environment of its own
     uv run python bench/streams.py --peers --json       holdfast alone
-    uv run python bench/streams.py --groups usenet nab  some of the data
+    uv run python bench/streams.py --only usenet nab    some of the data
+    uv run python bench/streams.py --keep FOLDER        go on where the last run with that folder stopped
 
 `stream_episodes.py` says what is shown, `stream_peers.py` who else looks at it. For each detector over all
 episodes: alarms in rows that are known to be quiet, where neighbouring windows in alarm count once (runs a
@@ -10,6 +11,9 @@ thousand quiet windows, and MTFA, the mean number of quiet windows between two);
 (MDR); the mean delay of those found, in windows (MTD); and F1 where the first alarm must come within the
 tolerance of the change and every false one counts. An alarm counts for a change if it comes after its
 beginning and before the episode ends.
+
+Not every detector can look at every episode: those of errors need a truth. Each is scored on what it was
+shown, and beside it stands what holdfast scores on the same episodes (`holdfast_there`).
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -51,6 +56,7 @@ def prepared(episode: Episode, folder: Path, number: int) -> dict[str, Any]:
     parquet.write_table(reference, folder / f"{number}.reference.parquet")
     parquet.write_table(current, folder / f"{number}.current.parquet")
     about = {
+        "number": number,
         "name": episode.name,
         "group": episode.group,
         "change": episode.change,
@@ -64,6 +70,19 @@ def prepared(episode: Episode, folder: Path, number: int) -> dict[str, Any]:
     }
     (folder / f"{number}.json").write_text(json.dumps(about))
     return about
+
+
+def prepare_all(
+    data: Path, folder: Path, only: list[str] | None, report: Callable[[str], None]
+) -> list[dict[str, Any]]:
+    """Every episode asked for, written to the folder unless it is there; what is to be known of each."""
+    kept = folder / "episodes.jsonl"
+    if not kept.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        every = [prepared(episode, folder, number) for number, episode in enumerate(episodes(data, report))]
+        kept.write_text("".join(json.dumps(one) + "\n" for one in every))
+    every = [json.loads(line) for line in kept.read_text().splitlines()]
+    return [one for one in every if not only or one["group"] in only]
 
 
 def holdfast(folder: Path, number: int, kind: str) -> list[int] | str:
@@ -98,8 +117,8 @@ def holdfast(folder: Path, number: int, kind: str) -> list[int] | str:
     ]
 
 
-def peer_alarms(peer: str, folder: Path, patience_s: float, python: str | None) -> dict[str, Any] | str:
-    """What each detector of a peer found, or why there is nothing."""
+def ask_peer(peer: str, folder: Path, group: str, *, patience_s: float, python: str | None) -> str:
+    """Has the peer's detectors look at a group; why it stopped, or nothing. Answers stay in the folder."""
     if python is None:
         start = ["uv", "run", "--isolated", "--no-project", "--python", sys.executable]
         for package in (*PEERS[peer], "pyarrow", "pandas"):
@@ -108,15 +127,30 @@ def peer_alarms(peer: str, folder: Path, patience_s: float, python: str | None) 
     else:
         start = [python.format(peer=peer)]
     # -P: a file beside the script may have the name of a module that the peer imports.
-    command = [*start, "-P", str(Path(__file__).with_name("stream_peers.py")), peer, str(folder)]
+    script, answers = Path(__file__).with_name("stream_peers.py"), folder / f"{peer}.{group}.jsonl"
+    command = [*start, "-P", str(script), peer, str(folder), str(answers), group]
+    if answers.exists():
+        # A run that was ended may have left half a line.
+        text = answers.read_text()
+        answers.write_text(text[: text.rfind("\n") + 1])
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=patience_s, check=False)
     except subprocess.TimeoutExpired:
-        return f"not done within {patience_s:.0f} s"
-    if done.returncode:
-        return done.stderr.strip()[-300:]
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
+        return f"{peer} on {group}: not done within {patience_s:.0f} s"
+    return f"{peer} on {group}: {done.stderr.strip()[-300:]}" if done.returncode else ""
+
+
+def peer_answers(peer: str, folder: Path, about: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """By detector and episode number: alarms, None where it has nothing to look at, or why it failed."""
+    number = {one["name"]: str(place) for place, one in enumerate(about)}
+    found: dict[str, dict[str, Any]] = {}
+    for path in sorted(folder.glob(f"{peer}.*.jsonl")):
+        for line in path.read_text().splitlines():
+            one = json.loads(line)
+            if one["episode"] in number:
+                answer = one.get("failed", one.get("alarms"))
+                found.setdefault(f"{peer}: {one['detector']}", {})[number[one["episode"]]] = answer
+    return found
 
 
 def rising(alarms: list[int], window: int) -> list[int]:
@@ -124,16 +158,26 @@ def rising(alarms: list[int], window: int) -> list[int]:
     return [row for place, row in enumerate(alarms) if place == 0 or row - alarms[place - 1] > window]
 
 
-def scored(episodes_about: list[dict[str, Any]], alarms: dict[str, list[int] | str]) -> dict[str, Any]:
-    """The table's row for one detector."""
+def scored(
+    episodes_about: list[dict[str, Any]], alarms: dict[str, Any], only: set[str] | None = None
+) -> dict[str, Any]:
+    """The table's row for one detector, on the episodes that it answered or on some of them."""
     quiet_windows = 0.0
-    false = hit = missed = late = failed = 0
+    false = hit = missed = late = failed = unasked = shown = 0
     delays = []
     for number, about in enumerate(episodes_about):
-        found = alarms.get(str(number), [])
+        if only is not None and str(number) not in only:
+            continue
+        if str(number) not in alarms:
+            unasked += 1
+            continue
+        found = alarms[str(number)]
         if isinstance(found, str):
             failed += 1
-            found = []
+            continue
+        if found is None:
+            continue
+        shown += 1
         window, change = about["window"], about["change"]
         if about["quiet_known"]:
             end = about["rows"] if change is None else change
@@ -163,7 +207,9 @@ def scored(episodes_about: list[dict[str, Any]], alarms: dict[str, list[int] | s
         "quiet_windows": round(quiet_windows),
         "MTFA_windows": round(quiet_windows / false, 1) if false else None,
         "F1": round(f1, 3),
+        "episodes": shown,
         "failed": failed,
+        "unanswered": unasked,
     }
 
 
@@ -172,9 +218,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[2] / "shared" / "data")
-    parser.add_argument("--groups", nargs="*", help="only these data sets")
+    parser.add_argument("--only", nargs="*", help="only these data sets")
+    parser.add_argument("--keep", type=Path, help="folder of episodes and answers, to go on with later")
     parser.add_argument("--peers", nargs="*", choices=list(PEERS), default=list(PEERS))
-    parser.add_argument("--patience", type=float, default=900, help="seconds for each peer")
+    parser.add_argument("--patience", type=float, default=900, help="seconds for each peer and data set")
     parser.add_argument("--peer-python", help="such as envs/{peer}/bin/python; by default uv makes one")
     parser.add_argument("--episodes", action="store_true", help="what each detector found in each episode")
     parser.add_argument("--json", action="store_true")
@@ -186,45 +233,46 @@ def main() -> None:
 
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        about: list[dict[str, Any]] = []
-        for episode in episodes(arguments.data, report):
-            if not arguments.groups or episode.group in arguments.groups:
-                about.append(prepared(episode, folder, len(about)))
+        folder = arguments.keep or Path(name)
+        about = prepare_all(arguments.data, folder, arguments.only, report)
         report(f"{len(about)} episodes, {sum(one['change'] is not None for one in about)} changes")
         if not about:
             raise SystemExit("no data")
-        found: dict[str, dict[str, Any] | str] = {}
+        found: dict[str, dict[str, Any]] = {}
         with ProcessPoolExecutor(initializer=threadpool_limits, initargs=(1,)) as pool:
             for kind in (MODELS, PLAIN, CONCEPT):
-                waiting = [pool.submit(holdfast, folder, number, kind) for number in range(len(about))]
-                found[kind] = {str(number): one.result() for number, one in enumerate(waiting)}
+                waiting = [pool.submit(holdfast, folder, one["number"], kind) for one in about]
+                found[kind] = {str(place): one.result() for place, one in enumerate(waiting)}
+        troubles = []
         for peer in arguments.peers:
-            answer = peer_alarms(peer, folder, arguments.patience, arguments.peer_python)
-            if isinstance(answer, str):
-                found[peer] = answer
-                continue
-            found |= {f"{peer}: {detector}": alarms for detector, alarms in answer.items()}
-    table = {
-        name: {"failed_because": alarms} if isinstance(alarms, str) else scored(about, alarms)
-        for name, alarms in found.items()
-    }
+            for group in dict.fromkeys(one["group"] for one in about):
+                trouble = ask_peer(
+                    peer, folder, group, patience_s=arguments.patience, python=arguments.peer_python
+                )
+                if trouble:
+                    troubles.append(trouble)
+                    report(trouble)
+            found |= peer_answers(peer, folder, about)
+    table = {}
+    for name, alarms in found.items():
+        table[name] = scored(about, alarms)
+        if not name.startswith("holdfast"):
+            same = {number for number, one in alarms.items() if isinstance(one, list)}
+            table[name]["holdfast_there"] = scored(about, found[MODELS], same)
     groups = {
         group: {
             name: scored(
-                [about[number] for number in numbers],
-                {str(place): alarms.get(str(number), []) for place, number in enumerate(numbers)},
+                about, alarms, {str(place) for place, one in enumerate(about) if one["group"] == group}
             )
             for name, alarms in found.items()
-            if not isinstance(alarms, str)
         }
         for group in dict.fromkeys(one["group"] for one in about)
-        for numbers in [[number for number, one in enumerate(about) if one["group"] == group]]
     }
     wall_s = round(time.perf_counter() - started, 1)
     if arguments.json:
         each = {"episodes": about, "alarms": found} if arguments.episodes else {}
-        print(json.dumps({"together": table, "by_data": groups, "wall_s": wall_s, **each}, indent=2))
+        said = {"together": table, "by_data": groups, "troubles": troubles, "wall_s": wall_s}
+        print(json.dumps(said | each, indent=2))
         return
     for name, row in table.items():
         report(f"{name:45} {row}")
@@ -232,8 +280,7 @@ def main() -> None:
         for number, one in enumerate(about):
             report(f"{one['name']} change {one['change']} window {one['window']} rows {one['rows']}")
             for name, alarms in found.items():
-                if not isinstance(alarms, str):
-                    report(f"    {name:45} {str(alarms.get(str(number)))[:150]}")
+                report(f"    {name:45} {str(alarms.get(str(number)))[:150]}")
     report(f"{wall_s} s")
 
 

@@ -99,6 +99,9 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     kinds: tuple[DriftKind, ...]
     alarm: bool
     shape: DriftShape | None
+    shape_probability: float | None = None
+    """Of no ramp of eight windows or more where it is `sudden`, of no step where it is `gradual`; at least
+    0.95. None for other shapes, and for a jump that other changes follow."""
     since: Onset | None
     features: tuple[FeatureFinding, ...]
     """Strongest first; only those in alarm."""

@@ -127,7 +127,7 @@ def judge(reference: ReferenceModel, windows: Sequence[WindowProfile], settings:
         findings.append(_of_rows(TIME, settings.clock_fault, None))
     quality = _quality(reference, windows, with_labels, found)
     coverage = _coverage(reference, held, settings)
-    shape = shape_of(data, concept) if data or concept else None
+    shape, shape_probability = shape_of(data, concept) if data or concept else (None, None)
     verdict = " and ".join(kinds) or "healthy"
     alarm = bool(kinds)
     blind = reference.concept is None or not labelled
@@ -151,6 +151,7 @@ def judge(reference: ReferenceModel, windows: Sequence[WindowProfile], settings:
         kinds=kinds,
         alarm=alarm,
         shape=shape,
+        shape_probability=shape_probability,
         since=since,
         features=tuple(findings),
         quality=quality,

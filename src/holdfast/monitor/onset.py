@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from holdfast.monitor.diagnosis import DriftShape, QualityChange
 from holdfast.monitor.evidence import Tests
 from holdfast.monitor.reference import ReferenceModel
-from holdfast.stats import OnsetEstimate, change_shape, estimate_onset
+from holdfast.stats import SURE, OnsetEstimate, change_shape, estimate_onset, shape_odds
 
 _TESTS_FOR_ONSET: Final = 12
 """Strongest tests whose windows are added up to find the onset."""
@@ -95,8 +95,8 @@ def known_by_heart(
     return quality.after.high < quality.reference.low
 
 
-def shape_of(data: Sequence[Tests], concept: Sequence[Tests]) -> DriftShape:
-    """How the stronger of the two kinds moved."""
+def shape_of(data: Sequence[Tests], concept: Sequence[Tests]) -> tuple[DriftShape, float | None]:
+    """How the stronger of the two kinds moved, and how probable that is; None where it was not compared."""
     families = max(
         (data, concept),
         key=lambda group: max((tests.strength.max(initial=0.0) for tests in group), default=0.0),
@@ -104,7 +104,12 @@ def shape_of(data: Sequence[Tests], concept: Sequence[Tests]) -> DriftShape:
     z = strongest_tests(families)
     onset = estimate_onset(z)
     if onset.end is not None:
-        return "recurring"
+        return "recurring", None
     # The tests are added up as they moved together, so that noise of one weighs less.
-    direction = z[onset.estimate :].mean(axis=0)
-    return change_shape(z @ direction)
+    level = z @ z[onset.estimate :].mean(axis=0)
+    shape, odds = change_shape(level), shape_odds(level)
+    if shape == "too early to tell":
+        return shape, None
+    probability = 1 - (odds.sudden if shape == "gradual" else odds.gradual)
+    # A jump with other changes behind it is seen as such, not by the comparison.
+    return shape, round(probability, 4) if probability >= SURE else None

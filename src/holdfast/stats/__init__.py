@@ -56,7 +56,15 @@ from holdfast.stats.mixtures import (
     sample_ratio_evidence,
     share_bounds,
 )
-from holdfast.stats.onset import OnsetEstimate, Shape, change_shape, estimate_onset
+from holdfast.stats.onset import (
+    SURE,
+    OnsetEstimate,
+    Shape,
+    ShapeOdds,
+    change_shape,
+    estimate_onset,
+    shape_odds,
+)
 from holdfast.stats.paired import Paired, average_precision, paired_area, paired_bootstrap, paired_mean
 from holdfast.stats.quality import Z95, Estimate, area_under_curve, mean_estimate
 from holdfast.stats.quantiles import quantile_estimate, quantile_ranks
@@ -88,6 +96,7 @@ __all__ = [
     "RATE_HZ",
     "SCALES",
     "STAKES",
+    "SURE",
     "TEXT_FEATURES",
     "Z95",
     "ArrivalCurve",
@@ -120,6 +129,7 @@ __all__ = [
     "Season",
     "SeasonalError",
     "Shape",
+    "ShapeOdds",
     "StatisticsError",
     "Sums",
     "area_under_curve",
@@ -183,6 +193,7 @@ __all__ = [
     "scan_by_scale",
     "scan_pairs",
     "score_edges",
+    "shape_odds",
     "share_bounds",
     "shares_by_confusion",
     "shares_by_likelihood",

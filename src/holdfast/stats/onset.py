@@ -19,8 +19,17 @@ ENDING_GAIN: Final = 12.0
 """A change is over if that explains the windows better by so much log likelihood: any end may be chosen."""
 _SLIGHT: Final = 0.4
 """An earlier level below this share of the later one is not the change that is reported."""
-_SHORTEST_RAMP: Final = 4
-"""Windows: a shorter rise is not told from a step that falls into the middle of a window."""
+SURE: Final = 0.95
+"""Probability from which a shape is said; below it is too early to tell."""
+_LEADS: Final[tuple[tuple[float, ...], ...]] = ((), (0.5,), (1 / 3, 2 / 3))
+"""Sudden changes: between two windows, in the middle of one, within two."""
+_SHORTEST_RAMP: Final = 4.0
+_LONG_RAMP: Final = 8.0
+"""Windows: who is told "sudden" must not have seen a ramp of so many; a shorter one is nearly sudden."""
+_LENGTHS: Final = 64
+"""Lengths of ramps compared, evenly in their logarithm."""
+_UNFINISHED: Final = 4
+"""The longest ramp, in lengths of the record: one that has only begun looks straight."""
 _JUMP: Final = 0.6
 """Share of the plateau that only a step climbs in two or three windows; a ramp of ten climbs three tenths."""
 _LEAST_FOR_JUMP: Final = 6
@@ -115,13 +124,74 @@ def _gains(total: NDArray[np.float64], end: int) -> NDArray[np.float64]:
     return gain
 
 
-def change_shape(level: NDArray[np.float64]) -> Shape:
-    """A step or a ramp, by the residual sum of squares with the Bayesian information criterion.
+@dataclass(frozen=True, slots=True)
+class ShapeOdds:
+    """Probabilities of how a change came, which add up to 1."""
 
-    Levels that swing slowly by themselves, as seasons make them, hold less information than there are
-    windows: the criterion counts as many as are worth independent ones (by the residuals' lag-one
-    correlation).
-    A jump that is complete within two windows of its start, from nothing, is a step whatever follows.
+    sudden: float
+    """Complete within two windows."""
+    short: float
+    """A ramp of four to eight windows."""
+    gradual: float
+    """A longer one, finished or not."""
+
+
+def shape_odds(level: NDArray[np.float64]) -> ShapeOdds:
+    """How likely a step, a short ramp and a long one are, after what was seen.
+
+    A step and a ramp are equally likely beforehand, as is every onset, and lengths are so in their logarithm.
+    Height and noise are unknown: with residual sum of squares R, form f and n windows a form weighs
+    R^(-(n-1)/2) / |f|, and all forms of a kind are added up. Levels that swing slowly by themselves, as
+    seasons make them, hold less information than there are windows: n counts as many as are worth
+    independent ones (by the residuals' lag-one correlation).
+
+    Args:
+        level: `[W]` estimated size of the change in each window, of equal precision, in order of time.
+
+    Example:
+        >>> import numpy as np
+        >>> noise = np.random.default_rng(3).normal(0, 0.1, 60)
+        >>> round(shape_odds(np.r_[np.zeros(30), np.ones(30)] + noise).sudden, 2)
+        1.0
+        >>> round(shape_odds(np.r_[np.zeros(20), np.linspace(0, 1, 30), np.ones(10)] + noise).gradual, 2)
+        1.0
+    """
+    windows = len(level)
+    if windows < LEAST_WINDOWS_AFTER:
+        return ShapeOdds(0.5, 0.25, 0.25)
+    square = float(level @ level)
+    kinds: list[str] = []
+    fits: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
+    best, best_form = np.inf, np.zeros(windows)
+    forms = [(lead, 0) for lead in _LEADS]
+    lengths = np.unique(np.round(np.geomspace(_SHORTEST_RAMP, _UNFINISHED * windows, _LENGTHS)).astype(int))
+    forms += [((), int(length)) for length in lengths]
+    for lead, length in forms:
+        starts, along, size = _ramps(level, length) if length else _steps(level, lead)
+        rest = square - np.divide(along**2, size, out=np.zeros_like(size), where=size > 0)
+        kinds.append("sudden" if not length else "gradual" if length >= _LONG_RAMP else "short")
+        fits.append((rest, size))
+        at = int(np.argmin(rest))
+        if rest[at] < best and size[at] > 0:
+            best = float(rest[at])
+            best_form = _form(windows, int(starts[at]), lead, length) * (along[at] / size[at])
+    worth = _worth(level - best_form)
+    floor = 1e-12 * max(square, 1e-300)
+    weight = {"sudden": -np.inf, "short": -np.inf, "gradual": -np.inf}
+    for kind, (rest, size) in zip(kinds, fits, strict=True):
+        fit = -(worth - 1) / 2 * np.log(np.maximum(rest, floor)) - np.log(np.maximum(size, 1e-9)) / 2
+        beforehand = np.log(len(fit)) + np.log(len(_LEADS) if kind == "sudden" else len(lengths))
+        weight[kind] = float(np.logaddexp(weight[kind], np.logaddexp.reduce(fit) - beforehand))
+    total = np.logaddexp.reduce(list(weight.values()))
+    return ShapeOdds(**{kind: float(np.exp(one - total)) for kind, one in weight.items()})
+
+
+def change_shape(level: NDArray[np.float64]) -> Shape:
+    """A step or a ramp, where one of them is probable enough to be said.
+
+    "Sudden" is said where the probability of a ramp of eight windows or more is below a twentieth, "gradual"
+    where that of a step is; see `shape_odds`. A jump that is complete within two windows of its start, from
+    nothing, is a step whatever follows.
 
     Args:
         level: `[W]` estimated size of the change in each window, of equal precision, in order of time.
@@ -134,40 +204,60 @@ def change_shape(level: NDArray[np.float64]) -> Shape:
         'gradual'
     """
     windows = len(level)
-    time = np.arange(windows)
-    best_step, best_ramp, onset, length_of_best = np.inf, np.inf, 0, 0
-    step_rest: NDArray[np.float64] = level
-    for start in range(1, windows):
-        after = level[start:]
-        residual = float((level[:start] ** 2).sum() + ((after - after.mean()) ** 2).sum())
-        if residual < best_step:
-            best_step, onset = residual, start
-            step_rest = np.concatenate([level[:start], after - after.mean()])
+    if windows < 2:
+        return "too early to tell"
+    _, along, size = _steps(level, ())
+    onset = int(np.argmax(along[1:] ** 2 / size[1:])) + 1
     if windows - onset < LEAST_WINDOWS_AFTER:
         return "too early to tell"
-    stride = -(-windows // _MOST_TRIED)
-    lengths = np.unique(np.geomspace(3, max(windows, 4), 24).astype(int))
-    ramp_rest = level
-    for length in lengths:
-        starts = np.arange(-(int(length) // 2), windows - 2, stride)
-        forms = np.clip((time - starts[:, None]) / length, 0.0, 1.0)
-        square, along = np.einsum("sw,sw->s", forms, forms), forms @ level
-        explained = np.divide(along**2, square, out=np.zeros_like(square), where=square > 0)
-        at = int(np.argmax(explained))
-        rest = level - (along[at] / square[at] if square[at] > 0 else 0.0) * forms[at]
-        if float(rest @ rest) < best_ramp:
-            best_ramp, length_of_best, ramp_rest = float(rest @ rest), int(length), rest
-    # One more parameter, the length of the ramp.
-    floor = 1e-12 * max(float((level**2).sum()), 1e-300)
-    worth = min(_worth(step_rest), _worth(ramp_rest))
-    step = worth * np.log(max(best_step, floor)) + 2 * np.log(windows)
-    ramp = worth * np.log(max(best_ramp, floor)) + 3 * np.log(windows)
-    if ramp >= step or length_of_best < _SHORTEST_RAMP:
-        return "sudden"
-    # From the best step on, which lies in the middle of a ramp, the median is the height that was climbed.
-    plateau = float(np.median(np.abs(level[onset:])))
-    noise = min(best_step, best_ramp) / max(windows - 3, 1)
-    return "sudden" if _jumps(level, plateau, noise) else "gradual"
+    odds = shape_odds(level)
+    if odds.sudden <= 1 - SURE:
+        # From the best step on, in the middle of a ramp, the median is the height that was climbed.
+        plateau = float(np.median(np.abs(level[onset:])))
+        rest = float(level @ level) - float(along[onset] ** 2 / size[onset])
+        return "sudden" if _jumps(level, plateau, rest / max(windows - 3, 1)) else "gradual"
+    return "sudden" if odds.gradual <= 1 - SURE else "too early to tell"
+
+
+def _steps(
+    level: NDArray[np.float64], lead: tuple[float, ...]
+) -> tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.float64]]:
+    """For steps that begin in each window: products with the level, and squares of the form."""
+    windows, partial = len(level), len(lead)
+    starts = np.arange(windows - partial)
+    after = np.concatenate([np.cumsum(level[::-1])[::-1], [0.0]])
+    along, size = after[starts + partial], (windows - starts - partial).astype(np.float64)
+    for place, height in enumerate(lead):
+        along = along + height * level[starts + place]
+        size = size + height**2
+    return starts, along, size
+
+
+def _ramps(
+    level: NDArray[np.float64], length: int
+) -> tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.float64]]:
+    """The same for ramps of one length; one may have been half climbed when the record begins."""
+    windows = len(level)
+    starts = np.arange(-(length // 2), windows - 1)
+    low, high = np.clip(starts, 0, windows), np.clip(starts + length, 0, windows)
+    time = np.arange(windows, dtype=np.float64)
+    plain, timed, once, twice = (
+        np.concatenate([[0.0], np.cumsum(one)]) for one in (level, level * time, time, time**2)
+    )
+    climb = (timed[high] - timed[low] - starts * (plain[high] - plain[low])) / length
+    along = climb + plain[-1] - plain[high]
+    square = twice[high] - twice[low] - 2 * starts * (once[high] - once[low]) + starts**2 * (high - low)
+    return starts, along, square / length**2 + (windows - high)
+
+
+def _form(windows: int, start: int, lead: tuple[float, ...], length: int) -> NDArray[np.float64]:
+    if length:
+        ramp: NDArray[np.float64] = np.clip((np.arange(windows) - start) / length, 0.0, 1.0)
+        return ramp
+    step = np.zeros(windows)
+    step[start : start + len(lead)] = lead
+    step[start + len(lead) :] = 1.0
+    return step
 
 
 def _worth(rest: NDArray[np.float64]) -> float:

@@ -57,6 +57,8 @@ LEAST_REFERENCE_WINDOWS: Final = 5
 """With fewer, the reference says nothing about variation between windows."""
 _PERSISTENCE: Final = 0.25
 """Growth of the variance with the scale that a short reference cannot rule out: by 19 % for each doubling."""
+BELOW: Final = "cell:below the reference's range"
+ABOVE: Final = "cell:above the reference's range"
 PAIR_MARK: Final = " ~ "
 
 
@@ -318,14 +320,22 @@ def _family(
             sums = _shifted(sums, season.expected(calendar.current), counting)
             season_error = season.error(calendar.current)
             fitted = fitted + season.fitted
-        spread = natural_spread(own, fitted)
+        # Cells of one column say the same thing twice.
+        alone = plan.family in DATA_FAMILIES and len({feature for feature, _ in plan.names}) < _LEAST_GROUP
+        spread = _as_beside(natural_spread(own, fitted, alone=alone), plan.names)
         if plan.family in DATA_FAMILIES:
             spread = spread * _unseen(len(own.weight))[:, None]
     limits = _limits(plan.family, plan.total or len(plan.names), budget)
     strength = np.zeros(sums.observed.shape)
     single = strength
     scanned = scan_by_scale(
-        sums, plan.error, spread, plan.step, usual_weight=usual, season=season_error, doubt=doubt
+        sums,
+        plan.error,
+        spread,
+        plan.step,
+        usual_weight=usual,
+        season=season_error,
+        doubt=doubt,
     )
     for position, (values, pool) in enumerate(scanned):
         weight = np.maximum(pool.weight, 1e-9)
@@ -346,6 +356,20 @@ def _family(
         strength,
         (sums.observed - sums.expected) / weight / deviation,
     )
+
+
+def _as_beside(spread: NDArray[np.float64], names: Sequence[tuple[str, str]]) -> NDArray[np.float64]:
+    """Rows outside the range, of which the reference has none, come in clusters as those at its ends do."""
+    result = spread.copy()
+    first: dict[str, int] = {}
+    for number, (feature, test) in enumerate(names):
+        first.setdefault(feature, number)
+        if test == BELOW:
+            result[:, number] = np.maximum(spread[:, number], spread[:, first[feature]])
+        elif test == ABOVE:
+            # Between the last cell and this one stands the other side's.
+            result[:, number] = np.maximum(spread[:, number], spread[:, number - 2])
+    return result
 
 
 def _unseen(windows: int) -> NDArray[np.float64]:

@@ -23,6 +23,8 @@ _LEAST_WINDOWS: Final = 5
 """Before so many nobody knows whether rows come again in this stream as a matter of course."""
 _CROWDED: Final = 1.5
 """A column is crowded if two rows share a cell that many times as often as in the reference."""
+_CHANCE: Final = 1e-6
+"""Of so many twins in one window: far below any budget of false alarms, as it is spent beside it."""
 _UNDECIDED: Final = 0.2
 """Where a fifth of the rows may have a twin by chance, a second delivery cannot be told."""
 
@@ -37,6 +39,8 @@ class _Chance:
     """Rows of a usual window."""
     alike: Mapping[str, float]
     """By column, how likely two rows of the reference share a cell."""
+    unfitted: float
+    """How many times likelier other rows share cells than those that the cells were fitted on."""
 
     @classmethod
     def of(cls, reference: ReferenceModel, counted: Callable[[WindowProfile], int]) -> _Chance:
@@ -44,11 +48,16 @@ class _Chance:
         rows = sum(window.rows for window in own)
         alike = {name: _pairs(counts) for name, counts in reference.whole.counts.items()}
         if not rows:
-            return cls(1.0, 1.0, alike)
+            return cls(1.0, 1.0, alike, 1.0)
+        apart = [
+            float(((counts / max(counts.sum(), 1)) ** 2).sum()) / alike[name]
+            for name, counts in reference.whole.counts.items()
+        ]
         greatest = max(counted(window) / window.rows for window in own)
         # None among few rows does not mean never: what is usual may be that much more often than seen.
         possible = (sum(map(counted, own)) + _UNSEEN) / rows
-        return cls(max(greatest, possible), float(np.median([window.rows for window in own])), alike)
+        size = float(np.median([window.rows for window in own]))
+        return cls(max(greatest, possible), size, alike, max(1.0, float(np.prod(apart))))
 
     def explains(self, share: float, window: WindowProfile, twins: int) -> bool:
         """Whether so many twins are no sign of a second delivery, or cannot be one."""
@@ -56,7 +65,20 @@ class _Chance:
         if by_chance >= _UNDECIDED or share <= by_chance + BURST:
             return True
         by_chance *= _crowding(window, self.alike, twins)
-        return by_chance >= _UNDECIDED or share <= by_chance + BURST
+        if by_chance >= _UNDECIDED or share <= by_chance + BURST:
+            return True
+        return _may_be_chance(share * window.rows, by_chance * window.rows, self.unfitted)
+
+
+def _may_be_chance(twins: float, expected: float, unfitted: float) -> bool:
+    """Few rows have few twins, and five in a hundred of them more are soon there by chance (Poisson).
+
+    With few columns of few rows the reference itself has fewer twins than others have: its values made the
+    cells.
+    """
+    from scipy.special import pdtrc
+
+    return bool(pdtrc(twins - 1, expected * unfitted) >= _CHANCE)
 
 
 def repeated_windows(reference: ReferenceModel, windows: Sequence[WindowProfile]) -> Mapping[int, str]:

@@ -27,6 +27,10 @@ _MANY: Final = 8
 _CHANCE_OF_MANY: Final = 0.01
 _CHANCE_OF_FEW: Final = 0.05
 """Levels of the chi-square test that a single test's own variance must pass; few tests have no median."""
+_CHANCE_ALONE: Final = 0.2
+"""Of few columns, where a short reference shows little and no others tell what is common."""
+_TURNS: Final = 0.05
+"""Level at which a variance over several windows must be smaller than that over fewer to be believed so."""
 _MEDIAN_ERRORS: Final = 2.5
 """Standard errors of the median (1.25 of those of a mean, twice) beyond which it is no chance."""
 
@@ -150,18 +154,19 @@ def scan_by_scale(
         third = third * inflation * (2 * inflation - 1)
         if step is not None:
             observed = observed - np.clip(observed - expected, -step / 2, step / 2)
-        z = signed_z(observed, expected, total, third)
         if spread is not None:
             wide = spread[position]
             if usual_weight is not None:
                 windows = np.minimum(np.arange(len(weight)) + 1, scale)[:, None]
                 relative = weight / windows / np.maximum(usual_weight, 1e-9)
                 wide = 1 + (wide - 1) * relative
-            z = z / np.sqrt(wide)
+            # Rows that come in clusters of m vary m times as much and are m * m times as skewed.
+            total, third = total * wide, third * wide**2
+        z = signed_z(observed, expected, total, third)
         yield z, whole
 
 
-def natural_spread(sums: Sums, fitted: NDArray[np.float64] | float = 1.0) -> Matrix:
+def natural_spread(sums: Sums, fitted: NDArray[np.float64] | float = 1.0, *, alone: bool = False) -> Matrix:
     """How much more than by sampling the reference's own windows vary, `[S, K]`, at least 1.
 
     For each scale the mean square of the reference's own standard normal values over all its blocks. It
@@ -174,6 +179,8 @@ def natural_spread(sums: Sums, fitted: NDArray[np.float64] | float = 1.0) -> Mat
     Args:
         sums: of the reference's own windows, in order of time.
         fitted: parameters, the mean included, that the expectations took from those windows; `[K]` or one.
+        alone: the tests are of one column or few: what they have in common says no more, and each is believed
+            sooner.
 
     Example:
         >>> import numpy as np
@@ -182,10 +189,26 @@ def natural_spread(sums: Sums, fitted: NDArray[np.float64] | float = 1.0) -> Mat
         >>> natural_spread(calm).ravel().tolist()
         [1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
     """
-    return spread_of(scan(sums, np.zeros(sums.observed.shape[1])), fitted)
+    spread = spread_of(scan(sums, np.zeros(sums.observed.shape[1])), fitted, alone=alone)
+    windows = len(sums.observed)
+    raised = np.ones(sums.observed.shape[1])
+    for position, scale in enumerate(SCALES):
+        blocks = windows / scale
+        if blocks >= _LEAST_BLOCKS:
+            # Whether it is beyond chance is told by normal values, how much by squares: those of the skewed
+            # are drawn in.
+            apart = pooled(sums.observed - sums.expected, scale)[scale - 1 :]
+            variance = np.maximum(pooled(sums.variance, scale)[scale - 1 :], 1e-300)
+            left = blocks - 1 if scale > 1 else np.maximum(windows - np.asarray(fitted, dtype=float), 1.0)
+            square = (apart**2 / variance).mean(axis=0) * blocks / left
+            raised = np.where(spread[position] > 1, np.maximum(square / spread[position], 1.0), 1.0)
+        spread[position] *= raised
+    return spread
 
 
-def spread_of(own: NDArray[np.float64], fitted: NDArray[np.float64] | float = 1.0) -> Matrix:
+def spread_of(
+    own: NDArray[np.float64], fitted: NDArray[np.float64] | float = 1.0, *, alone: bool = False
+) -> Matrix:
     """`natural_spread` from the standard normal values `[W, K, S]` of the reference's own windows.
 
     Example:
@@ -196,7 +219,7 @@ def spread_of(own: NDArray[np.float64], fitted: NDArray[np.float64] | float = 1.
     from scipy.special import chdtri
 
     windows, tests = own.shape[:2]
-    chance = _CHANCE_OF_MANY if tests >= _MANY else _CHANCE_OF_FEW
+    chance = _CHANCE_ALONE if alone else _CHANCE_OF_MANY if tests >= _MANY else _CHANCE_OF_FEW
     spread = np.ones((len(SCALES), tests))
     growth = np.ones(tests)
     for position, scale in enumerate(SCALES):
@@ -214,15 +237,19 @@ def spread_of(own: NDArray[np.float64], fitted: NDArray[np.float64] | float = 1.
         noise = np.sqrt(2.0 / (blocks - 1))
         believed = square > float(chdtri(blocks - 1, chance)) / (blocks - 1)
         spread[position] = np.where(believed, square * (1 + noise), 1.0)
-        if tests >= _MANY:
+        if tests >= _MANY and not alone:
             # What all have in common shows in their median long before any of them shows it alone.
             middle = float(np.median(square)) * (blocks - 1) / float(chdtri(blocks - 1, 0.5))
             if middle > 1 + noise / np.sqrt(tests) * _MEDIAN_ERRORS:
                 spread[position] = np.maximum(spread[position], middle)
                 believed[:] = True
         if position:
-            spread[position] = np.maximum(spread[position], np.where(believed, spread[position - 1], 1.0))
-            growth = np.clip(spread[position] / spread[position - 1], 1.0, 2.0)
+            # Rows that come together do so over two windows as over one. Only what takes turns, as a season
+            # does, is less over several.
+            before = spread[position - 1]
+            turns = square < before * float(chdtri(blocks - 1, 1 - _TURNS)) / (blocks - 1)
+            spread[position] = np.maximum(spread[position], np.where(turns, square * (1 + noise), before))
+            growth = np.clip(spread[position] / before, 1.0, 2.0)
     return spread
 
 

@@ -205,3 +205,20 @@ def test_the_same_records_scored_in_every_window_are_no_fault() -> None:
     old = {name: random.normal(size=4000) for name in "abcd"}
     found = diagnose(old, {name: values[again] for name, values in records.items()}, window="450 rows")
     assert "rows" not in faults(found)
+
+
+@pytest.mark.parametrize("windows", [6, 20])
+def test_twins_by_chance_in_small_windows_of_one_column_are_no_second_delivery(windows: int) -> None:
+    for seed in range(8):
+        values = np.random.default_rng([seed, windows]).normal(size=50 * (windows + 60))
+        old, new = values[: 50 * windows], values[50 * windows :]
+        found = diagnose({"load": old}, {"load": new}, window="50 rows", explain=False)
+        assert not any("twice" in one.description for one in found.features)
+
+
+def test_a_second_delivery_of_a_small_window_is_named() -> None:
+    values = np.random.default_rng(5).normal(size=50 * 60)
+    again = values[50 * 20 :].copy()
+    again[50 * 30 + 25 : 50 * 31] = again[50 * 30 : 50 * 30 + 25]
+    found = diagnose({"load": values[: 50 * 20]}, {"load": again}, window="50 rows", explain=False)
+    assert any("twice" in one.description for one in found.features)

@@ -160,3 +160,42 @@ def test_doubt_does_not_shrink_when_windows_are_pooled() -> None:
     # sum 10 s, variance 100 s + (10 s)^2 for s windows.
     for position, scale in enumerate(SCALES):
         assert z[-1, 0, position] == pytest.approx(10 * scale / np.sqrt(100 * scale + 100 * scale**2))
+
+
+def clustered(random: np.random.Generator, windows: int, rate: float, size: int) -> Sums:
+    """Counts of rows that come `size` at a time, in windows of ROWS rows, against a known share."""
+    one = np.ones((windows, 4))
+    expected = rate * size
+    observed = size * random.poisson(rate, size=one.shape).astype(float)
+    return Sums(observed, expected * one, expected * one, expected * one, ROWS * one)
+
+
+@pytest.mark.parametrize(("rate", "size"), [(3.0, 4), (0.5, 10)])
+def test_rows_that_come_in_clusters_raise_no_more_alarms_at_any_scale(rate: float, size: int) -> None:
+    random = np.random.default_rng(12)
+    raised, values = np.zeros(len(SCALES)), 0
+    for _ in range(60):
+        spread = natural_spread(clustered(random, 40, rate, size))
+        z = scan(clustered(random, 300, rate, size), np.zeros(4), spread, np.ones(4))
+        raised += (z > 4).sum(axis=(0, 1))
+        values += z[:, :, 0].size
+    # The spread is estimated from forty windows, and neighbours share what they pool.
+    assert (raised <= 5 * scipy_stats.norm.sf(4) * values).all()
+
+
+def test_what_varies_from_window_to_window_does_so_over_several_as_well() -> None:
+    kept = []
+    for seed in range(60):
+        one = np.ones((24, 3))
+        varied = 1.8 * np.random.default_rng(seed).normal(size=one.shape)
+        spread = natural_spread(Sums(varied, 0 * one, one, 0 * one, one))
+        kept.append((spread >= spread[0] / 2).mean(axis=1))
+    assert np.mean(kept, axis=0).min() > 0.95
+
+
+def test_what_takes_turns_is_not_taken_to_last() -> None:
+    one = np.ones((24, 1))
+    turns = np.tile([[3.0], [-3.0]], (12, 1))
+    spread = natural_spread(Sums(turns, 0 * one, one, 0 * one, one))
+    assert spread[0, 0] > 9
+    assert spread[1, 0] == pytest.approx(1.0)

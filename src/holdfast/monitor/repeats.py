@@ -57,7 +57,7 @@ class _Chance:
         # None among few rows does not mean never: what is usual may be that much more often than seen.
         possible = (sum(map(counted, own)) + _UNSEEN) / rows
         size = float(np.median([window.rows for window in own]))
-        return cls(max(greatest, possible), size, alike, max(1.0, float(np.prod(apart))))
+        return cls(max(greatest, possible), size, alike, max(1.0, *apart))
 
     def explains(self, share: float, window: WindowProfile, twins: int) -> bool:
         """Whether so many twins are no sign of a second delivery, or cannot be one."""

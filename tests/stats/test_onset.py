@@ -73,7 +73,9 @@ def test_one_window_cannot_tell() -> None:
 
 def _level(random: np.random.Generator, onset: float, length: float, after: int, height: float) -> np.ndarray:
     time = np.arange(int(onset + length) + after)
-    return height * np.clip((time - onset) / max(length, 1.0), 0, 1) + random.normal(size=len(time))
+    series: np.ndarray = height * np.clip((time - onset) / max(length, 1.0), 0, 1) + random.normal(
+        size=len(time)
+    )
 
 
 @pytest.mark.parametrize("height", [2.0, 3.0, 4.0, 6.0])

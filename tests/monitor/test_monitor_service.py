@@ -323,3 +323,29 @@ def test_an_earlier_champion_that_fits_again_is_an_option_tried_on_the_log(bare:
     shutil.rmtree(bare.deployment.artifacts_folder / bare.registry.version("1").artifact_folder)
     again = Monitor(bare.deployment, bare.registry, bare.clock, options=True).run_once()
     assert "roll back" not in {one.action for one in again.options}
+
+
+def test_a_column_of_your_own_is_judged_and_made_again_where_its_code_changed(bare: Ward) -> None:
+    folder = bare.deployment.folder
+
+    def written(formula: str) -> None:
+        code = f"calls = []\ndef both(table):\n    calls.append(1)\n    return {formula}\n"
+        (folder / "measures.py").write_text(code)
+
+    written("table['a'].to_numpy() * table['b'].to_numpy()")
+    lines = CHECKLIST.replace("[monitoring]\n", '[monitoring]\nown_columns = ["measures.py:both"]\n')
+    (folder / "holdfast.toml").write_text(lines)
+    bare.deployment = Deployment.open(folder, {})
+    bare.register(seed=1)
+    bare.log(12)
+    first = bare.judge()
+    assert first.verdict == "healthy"
+    kept = {path.parent.name for path in bare.profiles()}
+    written("table['a'].to_numpy() + table['c'].to_numpy()")
+    with pytest.raises(MonitorError, match="cannot be made of the reference"):
+        bare.judge()
+    # The first call is that of the reference: a shift of the log that no other column shows.
+    written("table['a'].to_numpy() + (3.0 if len(calls) > 1 else 0.0)")
+    names = {one.name for one in bare.judge().features}
+    assert names == {"both"}
+    assert len({path.parent.name for path in bare.profiles()} - kept) == 1

@@ -14,6 +14,7 @@ from holdfast.artifact import Column, Signature
 from holdfast.monitor.cells import cells
 from holdfast.monitor.columns import array_values, column_values, flat_array
 from holdfast.monitor.kinds import Texts
+from holdfast.monitor.own_measures import OwnMeasures
 from holdfast.monitor.rows import ColumnValues, Rows, Task
 from holdfast.prediction_log import label_text
 from holdfast.stats import RATE_HZ, Coded, HashedVocabulary, feature_names, kind_features
@@ -37,6 +38,8 @@ class Translation:
     texts: Mapping[str, Texts] = field(default_factory=dict)
     """Inputs of free text."""
     audio_rate_hz: float = RATE_HZ
+    own: OwnMeasures = field(default_factory=OwnMeasures)
+    """Columns made by functions of the inputs."""
 
     @property
     def task(self) -> Task:
@@ -75,6 +78,7 @@ class Translation:
             table, time_us = table.take(order), numbers[order]
         columns: dict[str, ColumnValues] = {name: column_values(table, name) for name in self.inputs}
         columns |= self._measured(table, "", own=True)
+        columns |= self._own(table, "", strict=True)
         labels = table.column("label") if "label" in table.column_names else None
         return self._rows(columns, table, "probability", labels, time_us)
 
@@ -98,7 +102,17 @@ class Translation:
             name: column_values(table, f"input_{name}") for name in self.inputs
         }
         columns |= self._measured(table, "input_", own=False)
+        columns |= self._own(table, "input_", strict=False)
         return self._rows(columns, table, SCORE, table.column("y"), numbers[order])
+
+    def _own(self, table: pa.Table, prefix: str, *, strict: bool) -> dict[str, ColumnValues]:
+        if not self.own.functions:
+            return {}
+        held = [
+            column.name for column in self.signature.columns if prefix + column.name in table.column_names
+        ]
+        inputs = table.select([prefix + name for name in held]).rename_columns(held)
+        return self.own.columns(inputs, strict=strict)
 
     def _measured(self, table: pa.Table, prefix: str, *, own: bool) -> dict[str, ColumnValues]:
         """Features of texts and large inputs.
@@ -244,7 +258,7 @@ def _number(text: str) -> float:
 
 
 def read_reference(
-    path: Path, signature: Signature, audio_rate_hz: float = RATE_HZ
+    path: Path, signature: Signature, audio_rate_hz: float = RATE_HZ, own: OwnMeasures | None = None
 ) -> tuple[Translation, Rows]:
     """The stored reference of a version, and how to read its log."""
     from pyarrow import parquet
@@ -256,7 +270,7 @@ def read_reference(
         for name in free
     }
     accuracy = _accuracy(table) if signature.task == "multiclass" else {}
-    translation = Translation(signature, accuracy, texts, audio_rate_hz)
+    translation = Translation(signature, accuracy, texts, audio_rate_hz, own or OwnMeasures())
     return translation, translation.reference(table)
 
 

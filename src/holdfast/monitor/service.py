@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from holdfast.monitor.history import Recorder, write_history
 from holdfast.monitor.judge import Settings, judge
 from holdfast.monitor.log_rows import OUTPUTS, Translation, read_reference
 from holdfast.monitor.older_versions import older_answers
+from holdfast.monitor.own_measures import OwnMeasures
 from holdfast.monitor.profile_store import ProfileStore
 from holdfast.monitor.profiling import ProfileAdder, WindowProfile
 from holdfast.monitor.profiling import profiles as profiles_of
@@ -42,6 +44,7 @@ from holdfast.spec import Deployment, WindowSize
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_log: Final = logging.getLogger("holdfast.monitor")
 FOLLOW_INTERVAL_S: Final = 10.0
 """How often `follow` looks for newly closed windows and labels: far more often than windows close."""
 LARGEST_DUTY: Final = 0.1
@@ -102,6 +105,7 @@ class Monitor:
         self._fitted: tuple[str, Translation, Explainer] | None = None
         self._slices: list[Slice] = []
         self._slice_notes: list[str] = []
+        self._own_digest = ""
         self._explained: tuple[Diagnosis, Diagnosis] | None = None
 
     def run_once(self) -> Diagnosis:
@@ -204,13 +208,17 @@ class Monitor:
     def follow(self, stop: threading.Event) -> Iterator[Diagnosis]:
         """Judge again and again until `stop` is set; yields each diagnosis that says something new."""
         last: str | None = None
+        waiting_for = ""
         while not stop.is_set():
             began_s = self._clock.monotonic_s()
             try:
                 diagnosis = self.run_once()
-            except MonitorError:
+            except MonitorError as error:
                 # No champion yet, or one without a reference: a promotion may change that at any time.
                 diagnosis = None
+                if str(error) != waiting_for:
+                    waiting_for = str(error)
+                    _log.warning("nothing is judged: %s", error)
             if diagnosis is not None and diagnosis.to_json() != last:
                 last = diagnosis.to_json()
                 yield diagnosis
@@ -230,7 +238,8 @@ class Monitor:
     def _epoch(self, version: str) -> str:
         """Profiles are only comparable on one reference and one way of cutting windows."""
         settings = self._deployment.checklist.monitoring
-        return f"{version}-{str(settings.window).replace(' ', '')}-{settings.min_rows}"
+        own = f"-{self._own_digest}" if self._own_digest else ""
+        return f"{version}-{str(settings.window).replace(' ', '')}-{settings.min_rows}{own}"
 
     def _reference(self, version: str) -> tuple[Translation, Explainer]:
         if self._fitted is not None and self._fitted[0] == version:
@@ -244,10 +253,13 @@ class Monitor:
             )
         found = self._registry.version(version)
         artifact = open_artifact(self._deployment.artifacts_folder / found.artifact_folder)
-        translation, rows = read_reference(
-            path, artifact.signature, self._deployment.checklist.logging.audio_rate_hz
-        )
         settings = self._deployment.checklist.monitoring
+        taken = [*OUTPUTS, *(column.name for column in artifact.signature.columns)]
+        own = OwnMeasures.open(self._deployment.folder, settings.own_columns, taken)
+        self._own_digest = own.digest
+        translation, rows = read_reference(
+            path, artifact.signature, self._deployment.checklist.logging.audio_rate_hz, own
+        )
         size = settings.window
         if rows.time_us is None:
             size = propose_window(len(rows), None)
@@ -397,7 +409,7 @@ class Monitor:
             ),
             model_version=version,
             unaccounted=ledger.unaccounted,
-            notes=(*notes, *self._slice_notes),
+            notes=(*notes, *self._slice_notes, *translation.own.notes),
             clock_fault=new.strays,
             tested=recorder.tested,
         )

@@ -104,6 +104,17 @@ class Monitoring(Section, frozen=True):
             ),
         ),
     ] = 8
+    own_columns: Annotated[
+        tuple[Annotated[str, Meta(pattern=r"^[\w./-]+\.py:[A-Za-z_]\w*$")], ...],
+        Meta(
+            description=(
+                "Further columns to be judged, each a Python function of an Arrow table of the model's "
+                "inputs that gives one value a row: file.py:function, of a file in the deployment's folder, "
+                "which the monitor runs. Default none: no code runs that nobody named."
+            ),
+            examples=[["measures.py:price_per_metre"]],
+        ),
+    ] = ()
     cost_false_positive: Annotated[
         float,
         Meta(ge=0, description="Cost of acting on a wrong positive, in currency. Default 0: not stated."),

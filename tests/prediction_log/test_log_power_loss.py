@@ -14,7 +14,7 @@ from power_loss import PowerDisk
 
 from holdfast.clock import ManualClock
 from holdfast.prediction_log import Keeper, Label, PredictionLog, StagedRun, erase, settle
-from holdfast.prediction_log.disk import appear
+from holdfast.prediction_log.disk import sync_file
 from holdfast.prediction_log.mending import mend
 
 CLOCK = ManualClock(T0_US)
@@ -158,7 +158,9 @@ def test_a_table_that_is_there_when_the_power_comes_back_is_in_the_log_once_and_
             writer.close()
             hidden.write_text("the answers")
             run.promise(hidden)
-            appear(hidden, target)
+            sync_file(hidden)
+            hidden.replace(target)
+            sync_file(root)
             run.publish()
         except PowerGone:
             pass

@@ -16,13 +16,6 @@ def sync_file(path: Path) -> None:
         os.close(fd)
 
 
-def appear(hidden: Path, target: Path) -> None:
-    """Give a finished file its name; both are on the disk when this returns."""
-    sync_file(hidden)
-    hidden.replace(target)
-    sync_file(target.parent)
-
-
 class SyncedFiles:
     """Brings the files of one folder to the disk, each once. They must be files that never change.
 

@@ -145,6 +145,8 @@ class _Alarms:
 class _Seen:
     """What every policy knows at a moment."""
 
+    began_us: int
+    """Time of the first row: the schedule counts from there until the first training, as it does live."""
     learnt_us: int
     """Time of the newest row that can be learnt from."""
     history: tuple[Numbers, Numbers]
@@ -253,6 +255,7 @@ class _Run:
                 raised_us = monitor.since(end_us)
                 since_us = None if raised_us is None else raised_us - self._window_us
                 seen = _Seen(
+                    first_us,
                     learnt_us,
                     history,
                     alarm=raised_us is not None,
@@ -281,12 +284,13 @@ class _Run:
         if player.name == "always":
             reason = "every window"
         elif player.name == "monthly":
-            if not trained or now_us - trained[-1] >= 30 * DAY_US:
+            if now_us - (trained[-1] if trained else seen.began_us) >= 30 * DAY_US:
                 reason = "a month has passed"
         elif player.name == "checklist":
             state = State(
                 now_us=now_us,
                 trained_us=trained,
+                made_us=seen.began_us,
                 # The monitor judged the first model; of later ones the replay must tell by their loss.
                 alarm=seen.alarm if player.model is None else player.alarmed,
                 learnable_rows=seen.rows_since if player.model is None else None,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.monitor.odd_values import KEPT, OddValues
-from holdfast.monitor.twins import Twins, spread
+from holdfast.monitor.twins import Twins, returning, spread
 
 
 @given(st.lists(st.lists(st.integers(0, 30), max_size=40), max_size=6))
@@ -31,6 +31,23 @@ def test_many_rows_are_estimated_from_a_bounded_sample_across_batches() -> None:
     # 40 000 pairs drawn with a chance of 1 in 64: 625 of them, give or take 25.
     assert one.count == pytest.approx(40_000, abs=4 * 25 * 64)
     assert sum(map(len, one._parts)) <= 4096
+
+
+def test_rows_of_the_windows_before_are_counted_exactly_where_few_and_estimated_where_many() -> None:
+    random = np.random.default_rng(3)
+
+    def window(rows: np.ndarray) -> Twins:
+        twins = Twins()
+        twins.add(spread(rows.astype(np.uint64)))
+        return twins
+
+    few = random.integers(0, 1 << 62, (3, 1000))
+    few[2, :300] = few[0, :300]
+    assert returning([window(few[0]), window(few[1]), None, window(few[2])]) == [0, 0, 0, 300]
+    many = random.integers(0, 1 << 62, (2, 100_000))
+    many[1, :40_000] = many[0, :40_000]
+    # Of 64 rows at least one is drawn: 625 of them, give or take 25.
+    assert returning([window(many[0]), window(many[1])])[1] == pytest.approx(40_000, abs=4 * 25 * 64)
 
 
 def test_distinct_rows_in_a_row_have_no_twins() -> None:

@@ -14,6 +14,8 @@ _LEAST_KEPT: Final = 1 << 10
 """A share of twins of a fifth is then right within 0.013 (one standard deviation)."""
 _KEPT_OF_ALL: Final = 1 << 22
 """Hashes kept of all windows together: 32 MB."""
+_MOST_COMPARED: Final = 1 << 11
+"""Rows of a window that are looked for in those before it."""
 LOOKED_BACK: Final = 5
 """Windows before in which the rows of one are looked for."""
 _SPREAD: Final = np.uint64(0xBF58476D1CE4E5B9)
@@ -72,15 +74,21 @@ class Twins:
         ordered = np.sort(np.concatenate(self._parts))
         return int((ordered[1:] == ordered[:-1]).sum()) << self._level
 
-    @property
-    def distinct(self) -> NDArray[np.uint64]:
-        """The hashes that were kept, each once."""
-        return np.unique(np.concatenate(self._parts)) if self._parts else np.empty(0, dtype=np.uint64)
+    def drawn(self, most: int) -> tuple[int, NDArray[np.uint64]]:
+        """At most so many of the hashes, each once and rising; of 2 to what power of rows one was drawn."""
+        ordered = np.sort(np.concatenate(self._parts)) if self._parts else np.empty(0, dtype=np.uint64)
+        # `numpy.unique` takes ten times as long for whole numbers.
+        ordered = ordered[np.r_[True, ordered[1:] != ordered[:-1]]] if len(ordered) else ordered
+        level = self._level
+        while len(ordered) > most:
+            level += 1
+            ordered = _up_to(ordered, level)
+        return level, ordered
 
-    @property
-    def level(self) -> int:
-        """Of 2 to this power rows one was kept."""
-        return self._level
+
+def _up_to(ordered: NDArray[np.uint64], level: int) -> NDArray[np.uint64]:
+    highest = np.uint64((1 << (64 - level)) - 1)
+    return ordered[: int(np.searchsorted(ordered, highest, side="right"))]
 
 
 def returning(windows: Sequence[Twins | None]) -> list[int]:
@@ -91,12 +99,12 @@ def returning(windows: Sequence[Twins | None]) -> list[int]:
         if twins is None:
             found.append(0)
             continue
-        own = twins.distinct
-        level = max([twins.level, *(level for level, _ in before)])
-        highest = np.uint64((1 << (64 - level)) - 1)
-        known = np.concatenate([hashes for _, hashes in before]) if before else own[:0]
-        found.append(int(np.isin(own[own <= highest], known[known <= highest]).sum()) << level)
-        before.append((twins.level, own))
+        drawn = twins.drawn(_MOST_COMPARED)
+        level = max([drawn[0], *(level for level, _ in before)])
+        own = _up_to(drawn[1], level)
+        known = [_up_to(hashes, level) for _, hashes in before]
+        found.append(int(np.isin(own, np.concatenate(known)).sum()) << level if known else 0)
+        before.append(drawn)
     return found
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +117,22 @@ def test_an_impossible_checklist_fails_with_the_nearest_possible_and_a_relaxed_o
     assert json.dumps(stored[0].payload)
     assert not deployment.log_folder.exists()
     assert not list(deployment.run_folder.glob("check-*"))
+
+
+@pytest.mark.slow
+def test_a_check_that_is_asked_to_end_leaves_neither_its_service_nor_its_copy(tmp_path: Path) -> None:
+    deployment = make(tmp_path / "sums", "[speed]\nqps = 300\n")
+    command = [sys.executable, "-P", "-m", "holdfast", "check", "-C", str(deployment.folder)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "times a second" in line:  # the service answers
+            break
+    (copy,) = deployment.run_folder.glob("check-*")
+    pid = json.loads((copy / "run" / "serve.json").read_text())["pid"]
+    process.terminate()
+    process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert not copy.exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)

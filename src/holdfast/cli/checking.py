@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -61,6 +63,8 @@ def check_command(
     from holdfast.check import Effort, check_deployment, check_invalid
     from holdfast.registry import Registry
 
+    # Asked to end, it ends the service that it started too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     clock = SystemClock()
     reuse_us = _age_us(reuse)
     try:

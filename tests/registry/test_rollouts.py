@@ -59,6 +59,46 @@ def test_the_assignment_key_is_in_no_repr_and_in_no_rollout(registry: Registry) 
     assert "kkk" not in repr(rollout)
 
 
+def test_a_newer_challenger_takes_the_place_of_an_open_one_in_one_step(registry: Registry) -> None:
+    old = start(registry, "2")
+    registry.rollouts.advance(old.number, 0.5, reason="healthy", actor="policy")
+    before = registry.route().generation
+    new = start(registry, "3", supersede=True, reason="newer")
+    route = registry.route()
+    assert route.generation == before + 1  # no worker sees a moment without a challenger
+    assert route.challenger is not None
+    assert (route.challenger.version, route.challenger.rollout) == ("3", new.number)
+    ended = registry.rollouts.steps(old.number)[-1]
+    assert (ended.action, ended.phase, ended.share) == ("stop", "stopped", 0.0)
+    assert ended.reason == "superseded by version 3: newer"
+    assert [one.action for one in registry.audit.entries()[-2:]] == ["rollout.stop", "rollout.start"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (("2", {}), ("2", {})),  # the same challenger has its evidence to lose
+        (("1", {"kind": "first", "baseline": {"kind": "constant", "answer": "no"}}), ("2", {})),
+    ],
+)
+def test_what_cannot_be_superseded_stays_open(registry: Registry, first: Any, second: Any) -> None:
+    old = start(registry, first[0], **first[1])
+    with pytest.raises(RegistryError, match="under way"):
+        start(registry, second[0], supersede=True, **second[1])
+    now = registry.rollouts.open()
+    assert now is not None
+    assert now.number == old.number
+
+
+def test_superseding_a_version_that_is_not_there_ends_nothing(registry: Registry) -> None:
+    old = start(registry, "2")
+    with pytest.raises(UnknownVersionError):
+        start(registry, "9", supersede=True)
+    now = registry.rollouts.open()
+    assert now is not None
+    assert now.number == old.number
+
+
 def test_each_step_stands_in_the_audit_with_its_reason(registry: Registry, clock: ManualClock) -> None:
     rollout = start(registry, waived="no labels yet")
     clock.advance_s(1)

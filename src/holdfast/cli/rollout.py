@@ -60,8 +60,15 @@ def rollout_command() -> None:
     metavar="WHAT",
     help="First deployment: what is in place today, constant:ANSWER or answers:FILE (CSV).",
 )
+@click.option(
+    "--supersede",
+    is_flag=True,
+    help="Put it in the place of the challenger whose rollout is open; that one ends.",
+)
 @json_option
-def start(version: str, folder: Path, reason: str, waive: str, baseline: str, *, as_json: bool) -> None:
+def start(
+    version: str, folder: Path, reason: str, waive: str, baseline: str, *, supersede: bool, as_json: bool
+) -> None:
     """Start the rollout of VERSION: update contract, shadow, ramp, and a decision by labels.
 
     Needs a passed `holdfast check` of the version. Says the earliest date of a decision before anything
@@ -80,6 +87,7 @@ def start(version: str, folder: Path, reason: str, waive: str, baseline: str, *,
             reason=reason,
             waive=waive,
             baseline=baseline,
+            supersede=supersede,
         )
     if as_json:
         print_json({"rollout": rollout, "contract": contract})

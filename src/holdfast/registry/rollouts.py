@@ -72,6 +72,7 @@ class Rollouts:
         checklist_hash: str,
         report: Mapping[str, Any],
         waived: str = "",
+        supersede: bool = False,
     ) -> Rollout:
         """Open a rollout, in shadow.
 
@@ -87,18 +88,22 @@ class Rollouts:
             checklist_hash: of the checklist in force.
             report: what was found before any traffic; JSON.
             waived: why something that it lacks does not stop it.
+            supersede: stop the open rollout of another challenger at once with the start of this one.
 
         Raises:
-            RegistryError: one is open, or the challenger is the champion already.
+            RegistryError: one is open and is not superseded, or the challenger is the champion already.
             UnknownVersionError: it is not registered.
         """
         with writing(self._engine) as connection:
             now = open_rollout(connection)
-            if now is not None:
+            if now is not None and not (supersede and _gives_way(now, challenger, kind)):
                 raise RegistryError(
                     "a rollout is under way",
                     received=f"version {now.challenger} since step {now.phase}",
-                    next_step="End it first with `holdfast rollout promote` or `holdfast rollout rollback`",
+                    next_step=(
+                        "End it first with `holdfast rollout promote` or `holdfast rollout rollback`, or put "
+                        "another challenger in its place with --supersede"
+                    ),
                 )
             known = connection.execute(sa.select(versions_table.c.number)).scalars().all()
             if not challenger.isdecimal() or int(challenger) not in known:
@@ -117,6 +122,12 @@ class Rollouts:
                 )
             last = connection.execute(sa.select(sa.func.max(rollouts_table.c.number))).scalar_one()
             at_us = self._clock.now_us()
+            if now is not None:
+                why = f"superseded by version {challenger}: {reason}"
+                step(
+                    connection, now, at_us, "stop", {"phase": "stopped", "share": 0.0},
+                    reason=why, actor=actor, routed=False,
+                )  # fmt: skip
             values = {
                 "number": (last or 0) + 1,
                 "challenger": int(challenger),
@@ -191,6 +202,11 @@ class Rollouts:
                     "this rollout has ended", where=f"rollout {number}", next_step="holdfast rollout status"
                 )
             return step(connection, now, self._clock.now_us(), action, changes, reason=reason, actor=actor)
+
+
+def _gives_way(now: Rollout, challenger: str, kind: RolloutKind) -> bool:
+    """An update to another version's; a first deployment's version answers, and has nobody behind it."""
+    return now.kind == kind == "update" and now.challenger != challenger
 
 
 def step(

@@ -37,6 +37,7 @@ def start_rollout(
     reason: str,
     waive: str = "",
     baseline: str = "",
+    supersede: bool = False,
 ) -> tuple[Rollout, Contract | None]:
     """Open a rollout, in shadow.
 
@@ -50,6 +51,7 @@ def start_rollout(
         waive: why a missing check or a change beyond the contract is accepted; "": it is not.
         baseline: of a first deployment, what is in place today: `constant:ANSWER` or `answers:FILE`, a CSV
             file with the columns prediction_id and answer. "": an update of the champion.
+        supersede: stop the open rollout of another challenger with the start of this one.
 
     Returns:
         The rollout, and for an update the contract.
@@ -92,6 +94,7 @@ def start_rollout(
         checklist_hash=deployment.checklist_hash,
         report={},
         waived=waive,
+        supersede=supersede,
     )
     registry.rollouts.report(rollout.number, {}, {"slices": slices})
     return rollout, contract

@@ -214,3 +214,28 @@ def test_answers_later_than_predicted_let_fewer_in_until_they_are_in_time_again(
         batcher.close()
 
     asyncio.run(test())
+
+
+def test_a_refusal_of_many_rows_stands_for_bodies_as_large_and_for_no_smaller_one() -> None:
+    async def test() -> None:
+        batcher = TurnBatcher(DataPlane(None, None, SystemClock()), ServiceCounts(), 0.1, 0.1)
+        lane = Lane(model_of(Arithmetic()), DEMO)
+        lane.model.cost.per_row_s = 0.001
+        batcher.open_lane(lane)
+        while batcher.queued_rows < 80:
+            batcher.submit(lane, job_of(lane))
+        large = job_of(lane)
+        large.rows, large.size_bytes = 32, 4000
+        with pytest.raises(OverloadedError) as refused:
+            batcher.submit(lane, large)
+        now_s = asyncio.get_running_loop().time()
+        with pytest.raises(OverloadedError) as again:
+            batcher.check(lane, now_s, 4000)
+        assert again.value is refused.value
+        batcher.check(lane, now_s, 3999)
+        batcher.check(lane, now_s)  # of unknown size
+        batcher.submit(lane, job_of(lane))  # one more row there is room for
+        await batcher.drained()
+        batcher.close()
+
+    asyncio.run(test())

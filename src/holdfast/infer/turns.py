@@ -62,7 +62,9 @@ class Job:
         arrived_s: monotonic time of the request's last byte.
     """
 
-    __slots__ = ("arm", "arrived_s", "block", "cancelled", "patience_s", "records", "rows", "shape")
+    __slots__ = (
+        "arm", "arrived_s", "block", "cancelled", "patience_s", "records", "rows", "shape", "size_bytes",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -82,6 +84,8 @@ class Job:
         """The lane's when it was queued: a route that changes while it waits changes nothing about that."""
         self.patience_s: float | None = None
         """The caller's own deadline, seconds from arrival; None: the service's."""
+        self.size_bytes = 0
+        """Of the body; 0: not known."""
 
     def answered(self, batch: AnsweredBatch, start: int) -> None:
         """Called in the loop: the rows from `start` of the batch are this job's; they are in the log."""
@@ -164,6 +168,7 @@ class TurnBatcher:
         self._crowded: OverloadedError | None = None
         self._crowded_lane: Lane | None = None
         self._crowded_until_s = 0.0
+        self._crowded_bytes = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self._closed = False
@@ -180,23 +185,29 @@ class TurnBatcher:
         lane.retired = True
         self._close_if_done(lane)
 
-    def check(self, lane: Lane, arrived_s: float) -> None:
+    def check(self, lane: Lane, arrived_s: float, size_bytes: int = 0) -> None:
         """Refuse before anything is decoded what would be refused after: the queue has not moved since.
 
         Callers that come again at once must cost next to nothing, or refusing them takes the time of those
-        that were let in.
+        that were let in. A body at least as large as that of a refused request is taken to hold as many rows.
 
         Raises:
             OverloadedError: as the last one was.
         """
-        if self._crowded is not None and lane is self._crowded_lane and arrived_s < self._crowded_until_s:
+        if (
+            self._crowded is not None
+            and lane is self._crowded_lane
+            and arrived_s < self._crowded_until_s
+            and size_bytes >= self._crowded_bytes
+        ):
             raise self._crowded
 
     def _crowd(self, lane: Lane, job: Job, error: OverloadedError, over_s: float) -> None:
-        """Remember a refusal that holds for any other request until the queue moves or the time is over."""
-        if job.rows == 1 and job.patience_s is None:
+        """Remember a refusal that holds for requests as large until the queue moves or the time is over."""
+        if job.patience_s is None and (job.rows == 1 or job.size_bytes):
             self._crowded, self._crowded_lane = error, lane
             self._crowded_until_s = job.arrived_s + over_s
+            self._crowded_bytes = 0 if job.rows == 1 else job.size_bytes
 
     def submit(self, lane: Lane, job: Job) -> None:
         """Queue a job; it runs with everything else that arrives in this turn of the loop.

@@ -12,7 +12,6 @@ from holdfast.errors import HoldfastError
 from holdfast.infer import (
     CHAMPION_ARM,
     PINNED_ARM,
-    AnsweredBatch,
     Copier,
     DataPlane,
     Job,
@@ -29,6 +28,7 @@ from holdfast.serve.answers import AnswerEncoder
 from holdfast.serve.caller import ANYONE, Caller
 from holdfast.serve.calls import Call
 from holdfast.serve.consent import ConsentBook
+from holdfast.serve.jobs import CallJob, PredictJob
 from holdfast.serve.status import status_of
 from holdfast.serve.v2 import V2Codec
 from holdfast.serve.watch import Watch
@@ -94,60 +94,6 @@ class Endpoint:
         if found is None:
             found = self._routes[route] = self._counts.route(route, self.lane.version)
         return found
-
-
-class _HttpJob(Job):
-    __slots__ = ("counts", "endpoint", "service", "sink")
-
-    service: Service
-    endpoint: Endpoint
-    counts: RouteCounts
-    sink: Sink
-
-    def failed(self, error: HoldfastError) -> None:
-        seconds = time.monotonic() - self.arrived_s
-        self.service.count_error(self.counts, error, seconds, self.sink, self.rows)
-        if not self.cancelled:
-            self.sink.refuse(error)
-
-    def answered(self, batch: AnsweredBatch, start: int) -> None:
-        body = self.encode(batch, start)
-        self.count(batch)
-        self.sink.respond(body)
-
-    def count(self, batch: AnsweredBatch) -> None:
-        """Count the answer, which is ready."""
-        seconds = time.monotonic() - self.arrived_s
-        self.counts.observe(200, seconds)
-        if self.service.watch is not None:
-            self.service.watch.request(
-                self.counts, 200, seconds, self.sink, rows=self.rows, batch_rows=batch.rows
-            )
-
-    def encode(self, batch: AnsweredBatch, start: int) -> bytes:
-        raise NotImplementedError
-
-
-class _PredictJob(_HttpJob):
-    __slots__ = ("alone",)
-
-    alone: bool
-
-    def encode(self, batch: AnsweredBatch, start: int) -> bytes:
-        if self.alone:
-            return self.endpoint.rows.one(batch, start)
-        return self.endpoint.rows.many(batch, start, self.rows)
-
-
-class _CallJob(_HttpJob):
-    __slots__ = ("call",)
-
-    call: Call
-
-    def answered(self, batch: AnsweredBatch, start: int) -> None:
-        body, json_bytes = self.call.encode(batch, start)
-        self.count(batch)
-        self.sink.respond(body, json_bytes)
 
 
 class Service:
@@ -357,7 +303,7 @@ class Service:
         try:
             endpoint = self.endpoint()
             lane = endpoint.lane
-            self.batcher.check(lane, arrived_s)
+            self.batcher.check(lane, arrived_s, len(body))
             records, alone = lane.codec.decode(body)
             if self.canary is not None and records and self.canary.takes(lane.codec, records, None):
                 endpoint = self.canary.endpoint
@@ -375,9 +321,10 @@ class Service:
                 counts.observe(200, 0.0)
                 sink.respond(b"[]")
                 return None
-            job = _PredictJob(rows, records, None, lane.codec.shape_of(records), arrived_s)
+            job = PredictJob(rows, records, None, lane.codec.shape_of(records), arrived_s)
             job.service, job.endpoint, job.counts, job.sink, job.alone = self, endpoint, counts, sink, alone
             job.patience_s = sink.caller.patience_s
+            job.size_bytes = len(body)
             self.batcher.submit(lane, job)
         except HoldfastError as error:
             self.count_error(counts, error, time.monotonic() - arrived_s, sink)
@@ -389,7 +336,14 @@ class Service:
         self, body: bytes, sink: Sink, model: str, version: str | None, json_bytes: int | None = None
     ) -> Job | None:
         """Answer a v2 infer request through the sink; returns as `predict`."""
-        return self.ask(INFER, sink, lambda endpoint: endpoint.v2.decode(body, json_bytes), model, version)
+        return self.ask(
+            INFER,
+            sink,
+            lambda endpoint: endpoint.v2.decode(body, json_bytes),
+            model,
+            version,
+            size_bytes=len(body),
+        )
 
     def ask(
         self,
@@ -398,6 +352,8 @@ class Service:
         decode: Callable[[Endpoint], Call],
         model: str | None = None,
         version: str | Endpoint | None = None,
+        *,
+        size_bytes: int = 0,
     ) -> Job | None:
         """Answer a request of any protocol through the sink; returns as `predict`.
 
@@ -407,6 +363,7 @@ class Service:
             decode: reads the request for the version that answers it; raises a `HoldfastError` if it cannot.
             model: as the caller names it; None: this one.
             version: that the caller asks for, or has pinned; None: the champion.
+            size_bytes: of the body; 0: not known.
         """
         arrived_s = time.monotonic()
         counts: RouteCounts | None = None
@@ -414,7 +371,7 @@ class Service:
             endpoint = version if isinstance(version, Endpoint) else self.endpoint(version, model)
             counts = endpoint.counts_of(route)
             lane = endpoint.lane
-            self.batcher.check(lane, arrived_s)
+            self.batcher.check(lane, arrived_s, size_bytes)
             call = decode(endpoint)
             if (
                 self.canary is not None
@@ -429,9 +386,10 @@ class Service:
                 counts.observe(200, 0.0)
                 sink.respond(*call.encode_empty())
                 return None
-            job = _CallJob(call.rows, call.records, call.block, call.shape, arrived_s)
+            job = CallJob(call.rows, call.records, call.block, call.shape, arrived_s)
             job.service, job.endpoint, job.counts, job.sink, job.call = self, endpoint, counts, sink, call
             job.patience_s = sink.caller.patience_s
+            job.size_bytes = size_bytes
             self.batcher.submit(lane, job)
         except HoldfastError as error:
             champion = self.champion

@@ -1,0 +1,79 @@
+"""Requests in the batcher, by the way in which they are answered."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from holdfast.errors import HoldfastError
+from holdfast.infer import AnsweredBatch, Job
+from holdfast.serve.calls import Call
+from holdfast.telemetry import RouteCounts
+
+if TYPE_CHECKING:
+    from holdfast.serve.service import Endpoint, Service, Sink
+
+
+class HttpJob(Job):
+    """One HTTP request: its answer goes to a sink and is counted under its route."""
+
+    __slots__ = ("counts", "endpoint", "service", "sink")
+
+    service: Service
+    endpoint: Endpoint
+    counts: RouteCounts
+    sink: Sink
+
+    def failed(self, error: HoldfastError) -> None:
+        """See `Job.failed`."""
+        seconds = time.monotonic() - self.arrived_s
+        self.service.count_error(self.counts, error, seconds, self.sink, self.rows)
+        if not self.cancelled:
+            self.sink.refuse(error)
+
+    def answered(self, batch: AnsweredBatch, start: int) -> None:
+        """See `Job.answered`."""
+        body = self.encode(batch, start)
+        self.count(batch)
+        self.sink.respond(body)
+
+    def count(self, batch: AnsweredBatch) -> None:
+        """Count the answer, which is ready."""
+        seconds = time.monotonic() - self.arrived_s
+        self.counts.observe(200, seconds)
+        if self.service.watch is not None:
+            self.service.watch.request(
+                self.counts, 200, seconds, self.sink, rows=self.rows, batch_rows=batch.rows
+            )
+
+    def encode(self, batch: AnsweredBatch, start: int) -> bytes:
+        """The body for this job's rows, which begin at `start` of the batch."""
+        raise NotImplementedError
+
+
+class PredictJob(HttpJob):
+    """Of `POST /predict`."""
+
+    __slots__ = ("alone",)
+
+    alone: bool
+
+    def encode(self, batch: AnsweredBatch, start: int) -> bytes:
+        """One object, or a list."""
+        if self.alone:
+            return self.endpoint.rows.one(batch, start)
+        return self.endpoint.rows.many(batch, start, self.rows)
+
+
+class CallJob(HttpJob):
+    """Of any other protocol, whose call encodes the answer."""
+
+    __slots__ = ("call",)
+
+    call: Call
+
+    def answered(self, batch: AnsweredBatch, start: int) -> None:
+        """See `Job.answered`."""
+        body, json_bytes = self.call.encode(batch, start)
+        self.count(batch)
+        self.sink.respond(body, json_bytes)

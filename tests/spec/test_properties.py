@@ -44,6 +44,7 @@ BY_PATTERN = {
     "training.review_field": st.just(""),  # one of the context fields
     "training.unattended": st.sampled_from([False]),  # it needs triggers
     "training.triggers": st.lists(st.sampled_from(["alarm", "schedule", "labels"]), max_size=3),
+    "monitoring.own_columns": st.lists(words.map(lambda word: f"{word}.py:{word}"), max_size=2),
     "logging.path": words.map(lambda word: f"logs/{word}"),
     "target.host": st.sampled_from(["127.0.0.1", "::1", "localhost"]),
     "security.api_key_hashes": st.just([]),

@@ -105,7 +105,16 @@ class Monitoring(Section, frozen=True):
         ),
     ] = 8
     own_columns: Annotated[
-        tuple[Annotated[str, Meta(pattern=r"^[\w./-]+\.py:[A-Za-z_]\w*$")], ...],
+        tuple[
+            Annotated[
+                str,
+                Meta(
+                    pattern=r"^[\w./-]+\.py:[A-Za-z_]\w*$",
+                    extra={"words": "a function in a file, such as measures.py:price_per_metre"},
+                ),
+            ],
+            ...,
+        ],
         Meta(
             description=(
                 "Further columns to be judged, each a Python function of an Arrow table of the model's "

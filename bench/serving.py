@@ -130,9 +130,10 @@ def compare(
     folder: Path, model: str, cases: list[Case], arguments: argparse.Namespace, failed: dict[str, str]
 ) -> list[dict[str, Any]]:
     """All cases of one model."""
-    file = make_deployment(folder / "on", arguments.workers, logging=True, model=model)
+    promise = PROMISES.get(model, "")
+    file = make_deployment(folder / "on", arguments.workers, logging=True, model=model, extra=promise)
     if not arguments.quick:
-        make_deployment(folder / "off", arguments.workers, logging=False, model=model)
+        make_deployment(folder / "off", arguments.workers, logging=False, model=model, extra=promise)
     with contextlib.ExitStack() as stack:
         systems: dict[str, System] = {}
         ours = stack.enter_context(holdfast(folder / "on"))
@@ -327,7 +328,7 @@ def make_deployment(folder: Path, workers: int, *, logging: bool, model: str = "
     folder.mkdir()
     (folder / "holdfast.toml").write_text(
         f'[model]\nname = "bench"\n[compute]\ncores = {workers}\n[target]\nport = 0\n'
-        f"[logging]\nenabled = {str(logging).lower()}\n{PROMISES.get(model, '')}{extra}"
+        f"[logging]\nenabled = {str(logging).lower()}\n{extra}"
     )
     random = np.random.default_rng(0)
     inputs = random.normal(size=(2000, FEATURES)).astype(np.float32)

@@ -214,3 +214,23 @@ def test_the_time_of_others_is_counted_on_the_cores_of_the_service_alone(tmp_pat
     )
     assert Confines(1, 512_000_000, own="").busy_s(stat) == pytest.approx(200 / os.sysconf("SC_CLK_TCK"))
     assert Confines(1, 512_000_000, own="").busy_s(tmp_path / "none") is None
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core leaves none to stand aside on")
+def test_who_measures_stands_aside_of_the_service_and_comes_back() -> None:
+    before = os.sched_getaffinity(0)
+    confines = Confines(1, 512_000_000, own="")
+    with confines.aside():
+        assert os.sched_getaffinity(0) == set(confines.others)
+        of_a_child = subprocess.run(
+            [sys.executable, "-c", "import os; print(*os.sched_getaffinity(0))"],
+            preexec_fn=confines.enter(), capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert of_a_child.stdout.split() == [str(core) for core in confines.cores]
+    assert os.sched_getaffinity(0) == before
+
+
+def test_a_machine_without_a_core_to_spare_is_measured_from_where_one_stands() -> None:
+    before = os.sched_getaffinity(0)
+    with Confines(len(before), 512_000_000, own="").aside():
+        assert os.sched_getaffinity(0) == before

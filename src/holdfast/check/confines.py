@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -50,6 +50,22 @@ class Confines:
             where += ", shared with the load: no core is left for it"
         limit = "memory by a cgroup" if self.group else "memory by rlimit of each process, its sum measured"
         return f"{where}; {limit}"
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Keep this thread, and those that it starts, off the service's cores, where that leaves it any.
+
+        What it did there would count as the work of other programs.
+        """
+        if not self.others or not self.cores:
+            yield
+            return
+        before = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, self.others)
+        try:
+            yield
+        finally:
+            os.sched_setaffinity(0, before)
 
     def enter(self) -> Callable[[], None]:
         """What a child calls before its program starts."""

@@ -23,7 +23,8 @@ from holdfast.spec import Deployment
 _START_S: Final = 60.0
 _STOP_S: Final = 45.0
 _POLL_S: Final = 0.05
-_SAMPLE_S: Final = 0.2
+_SAMPLE_S: Final = 0.5
+"""Between two readings of the memory of all processes, some milliseconds each."""
 _QUIET_SHARE: Final = 0.2
 """Of a core: a service that uses less has finished starting."""
 _QUIET_S: Final = 10.0
@@ -43,6 +44,9 @@ class RunningService:
         self._thread.start()
 
     def _watch(self) -> None:
+        if hasattr(os, "SCHED_IDLE"):
+            with contextlib.suppress(OSError):  # the load is to be sent on time; this can wait
+                os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
         while not self._stop.wait(_SAMPLE_S):
             used = self.usage.memory()
             if used is not None:
@@ -83,6 +87,13 @@ def run_service(
     Raises:
         CheckError: it does not start; carries what it said.
     """
+    with confines.aside():
+        yield from _run_service(deployment, confines, environ)
+
+
+def _run_service(
+    deployment: Deployment, confines: Confines, environ: Mapping[str, str]
+) -> Iterator[RunningService]:
     output = deployment.folder / "serve.out"
     with output.open("wb") as file:
         process = subprocess.Popen(

@@ -165,8 +165,8 @@ def judged(seed: int, change: Break, *, timed: bool) -> tuple[Diagnosis, list[st
         new["at"] = 500_200 * HOUR_US + np.arange(ROWS) * step
     first, second = (f"x{number}" for number in world.random.permutation(NUMBERS)[:2])
     broken = change(new, first, second, f"c{world.random.integers(WORDS)}", world.random)
-    size = {"window": "5h", "time": "at"} if timed else {"window": f"{WINDOW} rows"}
-    return diagnose(_table(old), _table(new), **size), broken  # type: ignore[arg-type]
+    size: dict[str, Any] = {"window": "5h", "time": "at"} if timed else {"window": f"{WINDOW} rows"}
+    return diagnose(_table(old), _table(new), **size), broken
 
 
 def _table(frame: Frame) -> pa.Table:

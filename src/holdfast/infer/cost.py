@@ -31,10 +31,9 @@ class RunCost:
         A run far slower than expected counts as three times the expected: on a busy machine a thread is put
         aside now and then, which says nothing about the model; one that became slower is slow again.
         """
-        weight, per_row_s = (
-            self._w,
-            self.per_row_s,
-        )  # each attribute is read and written once: it is a hot path
+        # A hot path: each attribute is read and written once.
+        weight = self._w
+        per_row_s = self.per_row_s
         if weight > _FEW_RUNS:
             most_s = 3.0 * (self.fixed_s + per_row_s * rows) + _NOISE_S
             seconds = min(seconds, most_s)

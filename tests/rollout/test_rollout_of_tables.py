@@ -18,12 +18,13 @@ from serve_process import make_deployment
 
 from holdfast.artifact import Execution, store_artifact
 from holdfast.clock import ManualClock
+from holdfast.infer import SeenUnits, forget_units, keep_units_of, place_of, share_folder
 from holdfast.prediction_log import Keeper, PredictionLog, add_label_file
 from holdfast.registry import Registry
 from holdfast.rollout import Report, RolloutLoop, start_rollout
 from holdfast.score import ScoreReport, score_table
-from holdfast.score.units import SeenUnits
 from holdfast.spec import Deployment
+from holdfast.subject import erase_subject
 
 TOML = """
 [predictions]
@@ -227,3 +228,87 @@ def test_a_unit_is_counted_once_at_a_share_whatever_the_night(tmp_path: Path) ->
     first.write()
     second = SeenUnits(tmp_path)
     assert [second.add(place) for place in (5, 2**64 - 1, 7)] == [False, False, True]
+
+
+def places_in(folder: Path) -> set[int]:
+    return {int(place) for path in folder.rglob("*.npy") for place in np.load(path)}
+
+
+def test_what_one_run_forgets_or_adds_another_that_runs_meanwhile_does_not_undo(tmp_path: Path) -> None:
+    first = SeenUnits(tmp_path)
+    first.add(5)
+    first.add(6)
+    first.write()
+    second, third = SeenUnits(tmp_path), SeenUnits(tmp_path)
+    second.add(7)
+    third.add(8)
+    assert forget_units(tmp_path, [5, 99]) == 1
+    second.write()
+    third.write()
+    assert places_in(tmp_path) == {6, 7, 8}
+
+
+def test_once_all_units_are_forgotten_none_is_counted_twice(tmp_path: Path) -> None:
+    first, late = SeenUnits(tmp_path), SeenUnits(tmp_path)
+    first.add(5)
+    late.add(6)
+    first.write()
+    assert forget_units(tmp_path, None) == 1
+    late.write()
+    assert places_in(tmp_path) == set()
+    assert not SeenUnits(tmp_path).add(5)
+
+
+@pytest.mark.parametrize("field", ["patient", "a"])
+def test_an_erasure_leaves_no_hash_by_which_the_subject_was_assigned(nights: Nights, field: str) -> None:
+    toml = nights.deployment.folder / "holdfast.toml"
+    text = toml.read_text().replace('assign_by = "patient"', f'assign_by = "{field}"')
+    text = text.replace('context_fields = ["patient"]', "")
+    toml.write_text(f'{text}\n[privacy]\nsubject_field = "patient"\n')
+    nights.deployment = Deployment.open(nights.deployment.folder, {})
+    scored = nights.deployment.scored_folder
+    number = nights.start()
+    nights.registry.rollouts.advance(number, 0.3, reason="a test", actor="ann")
+    nights.score()
+    route = nights.registry.route().challenger
+    assert route is not None
+    place = place_of(route.assignment_key, "patient-42")
+    before = places_in(scored)
+    assert (place in before) == (field == "patient")
+    interrupted = SeenUnits(share_folder(scored, number, 0.3))  # a table that is being scored
+
+    def erase() -> int:
+        return erase_subject(
+            nights.deployment, nights.registry, "patient-42",
+            pseudonym_key=b"k" * 32, signing_key=bytes(32), actor="carol", clock=nights.clock,
+        ).certificate.assignments  # fmt: skip
+
+    assert erase() == (1 if field == "patient" else len(before))
+    interrupted.add(1)
+    interrupted.write()
+    assert places_in(scored) == ((before - {place}) | {1} if field == "patient" else set())
+    wanted = np.uint64(place).tobytes()
+    killed = share_folder(scored, number, 0.3) / "units.npy.part"  # while it kept its units
+    killed.write_bytes(b"header" + wanted)
+    assert erase() == 0
+    files = [path for path in nights.deployment.folder.rglob("*") if path.is_file()]
+    assert len(files) > 10
+    assert [path for path in files if wanted in path.read_bytes()] == []
+
+
+def test_units_go_with_the_share_and_the_rollout_that_needed_them(nights: Nights) -> None:
+    scored = nights.deployment.scored_folder
+    number = nights.start()
+    nights.registry.rollouts.advance(number, 0.3, reason="a test", actor="ann")
+    nights.score()
+    assert len(places_in(scored)) == 100
+    (scored / str(number) / "0.3" / "units.npy.part").write_bytes(b"of a run that was killed")
+    keep_units_of(scored, nights.registry.rollouts.open())
+    assert len(places_in(scored)) == 100
+    nights.registry.rollouts.advance(number, 0.6, reason="a test", actor="ann")
+    nights.score()
+    assert [path.parent.name for path in scored.rglob("units*")] == ["0.6"]
+    nights.registry.rollouts.end(number, "rolled back", reason="a test", actor="ann")
+    nights.score()
+    assert not [*scored.rglob("units*")]
+    assert [*scored.rglob("*.counts")]

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pyarrow import parquet
 
 from holdfast.cli.app import root
@@ -325,3 +326,15 @@ def test_the_commands_do_what_they_say(place: Place, monkeypatch: pytest.MonkeyP
     acts = [one.action for one in place.registry.audit.entries()]
     assert acts[-3:] == ["consent", "read.subject", "erase"]
     assert ANN.encode() not in everything(place.deployment.folder)
+
+
+def test_a_certificate_signed_before_a_field_was_known_stays_what_was_signed(place: Place) -> None:
+    document = json.loads(msgspec.json.encode(place.erase(ANN)))
+    del document["certificate"]["assignments"]  # as an older holdfast wrote it
+    key = Ed25519PrivateKey.from_private_bytes(SIGNING_KEY)
+    said = json.dumps(document["certificate"], sort_keys=True, separators=(",", ":"))
+    document["signature"] = key.sign(said.encode()).hex()
+    assert verify_certificate(json.dumps(document).encode()).certificate.assignments == 0
+    document["certificate"]["predictions"] += 1
+    with pytest.raises(CertificateError):
+        verify_certificate(json.dumps(document).encode())

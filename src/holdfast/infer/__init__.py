@@ -25,6 +25,7 @@ from holdfast.infer.plane import (
 )
 from holdfast.infer.records import RecordCodec, read_json
 from holdfast.infer.schema import RecordSchema
+from holdfast.infer.seen_units import SeenUnits, forget_units, keep_units_of, share_folder
 from holdfast.infer.turns import Copier, Job, Lane, TurnBatcher
 from holdfast.infer.validation import (
     check_columns,
@@ -57,6 +58,7 @@ __all__ = [
     "OverloadedError",
     "RecordCodec",
     "RecordSchema",
+    "SeenUnits",
     "TooManyRowsError",
     "TurnBatcher",
     "UnknownModelError",
@@ -64,12 +66,15 @@ __all__ = [
     "check_record",
     "check_time",
     "check_value",
+    "forget_units",
     "is_below",
+    "keep_units_of",
     "kind_of",
     "load_model",
     "nearest",
     "place_of",
     "read_json",
     "resident_bytes",
+    "share_folder",
     "truths_of_numbers",
 ]

@@ -10,6 +10,7 @@ import msgspec
 
 from holdfast.artifact import open_artifact
 from holdfast.clock import Clock
+from holdfast.infer import keep_units_of
 from holdfast.prediction_log import PredictionLog
 from holdfast.registry import Registry, Rollout
 from holdfast.rollout.checks import what_lacks
@@ -100,6 +101,8 @@ class RolloutLoop:
             self._registry.rollouts.report(rollout.number, payload, msgspec.to_builtins(memory))
         self._carry_out(rollout, plan, report)
         now = self._registry.rollouts.open()
+        if plan.act != "none":
+            keep_units_of(self._deployment.scored_folder, now)
         return (now if now is not None and now.number == rollout.number else rollout), report
 
     def follow(self, stop: threading.Event) -> Iterator[tuple[Rollout, Report]]:

@@ -28,16 +28,18 @@ from holdfast.infer import (
     DataPlane,
     LoadedModel,
     ModelFailedError,
+    SeenUnits,
     is_below,
+    keep_units_of,
     load_model,
     place_of,
+    share_folder,
 )
 from holdfast.privacy.pseudonym import canonical_text
 from holdfast.registry import ChallengerRoute, Registry
 from holdfast.runtime import RuntimeFailure
 from holdfast.score.answers import answer_fields
 from holdfast.score.columns import take_rows
-from holdfast.score.units import SeenUnits
 from holdfast.spec import Deployment
 from holdfast.telemetry import ServiceCounts, write_snapshot
 
@@ -138,7 +140,7 @@ class BothArms:
         self._chance = chance
         self._counts = ServiceCounts()
         share = 0.0 if route is None else route.share
-        self._place = deployment.scored_folder / str(number) / f"{share:g}"
+        self._place = share_folder(deployment.scored_folder, number, share)
         self._units = SeenUnits(self._place)
         self._answered = 0
         self._challenger: LoadedModel | None = None
@@ -271,6 +273,7 @@ def open_arms(deployment: Deployment, registry: Registry, champion: LoadedModel)
     request and must not decide a rollout.
     """
     rollout = registry.rollouts.open()
+    keep_units_of(deployment.scored_folder, rollout)
     if deployment.checklist.predictions.mode != "batch" or rollout is None:
         return OneVersion(champion)
     if rollout.kind == "first":

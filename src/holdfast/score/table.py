@@ -155,9 +155,10 @@ def score_table(
                 staged.discard()
             raise
     logged = run.scored if staged is not None else 0
+    # Before its rows are in the log: an erasure forgets them there first, and then the units.
+    arms.finish()
     if staged is not None:
         staged.publish()
-    arms.finish()
     if logged:
         settle(deployment, clock)
     seconds = clock.monotonic_s() - started

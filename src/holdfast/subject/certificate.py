@@ -47,6 +47,8 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
     data_keys: int
     """Destroyed, so that copies of encrypted rows are closed for ever, backups included."""
     consents: int
+    assignments: int = 0
+    """Keyed hashes by which rows of tables were assigned to the versions of an open rollout."""
     data_files: dict[str, int]
     """Rows removed from each file of data, by its path in the deployment folder."""
     answered_by: tuple[str, ...]
@@ -134,12 +136,14 @@ def verify_certificate(document: bytes, *, public_key: str | None = None) -> Sig
 
     try:
         signed = msgspec.json.decode(document, type=SignedCertificate)
+        # As it stands there: this holdfast may know fields that were not yet there when it was signed.
+        said = msgspec.json.decode(document)["certificate"]
         if public_key is not None and not hmac.compare_digest(public_key.lower(), signed.public_key):
             raise CertificateError(
                 "signed by another key", expected=public_key[:64], received=signed.public_key[:64]
             )
         Ed25519PublicKey.from_public_bytes(bytes.fromhex(signed.public_key)).verify(
-            bytes.fromhex(signed.signature), _encode(signed.certificate)
+            bytes.fromhex(signed.signature), _encode(said)
         )
     except InvalidSignature:
         raise CertificateError("the certificate is not what was signed") from None

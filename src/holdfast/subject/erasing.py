@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from holdfast.clock import Clock, iso_utc
+from holdfast.infer import forget_units, keep_units_of, place_of, share_folder
 from holdfast.prediction_log import PredictionLog, erase, search_bytes, settle
 from holdfast.privacy import SUBJECTS_FILE, PrivacyError, SubjectStore, canonical_text, subject_pseudonym
 from holdfast.registry import Registry
@@ -40,8 +41,9 @@ def erase_subject(
     """Erase a subject from the deployment folder; returns once no file of it is left to search.
 
     Covers the data key, consents, references and data sets, predictions and labels in all versions of the
-    tables, large inputs that nobody else's predictions name, and the spool, while the service runs. Does not
-    reach copies outside the folder; of those, what was encrypted can no longer be opened.
+    tables, large inputs that nobody else's predictions name, units of assignment, and the spool, while the
+    service runs. Does not reach copies outside the folder; of those, what was encrypted can no longer be
+    opened.
 
     Args:
         deployment: with `[privacy] subject_field`.
@@ -69,7 +71,10 @@ def erase_subject(
         for path in data_files(deployment)
         if (rows := remove_rows(path, wanted))
     }
+    assignments = _forget_assignments(deployment, registry, subject)
     report = erase(deployment, clock, subjects=[pseudonym], prediction_ids=sorted(ids))
+    # Again: a table that had promised its rows was published meanwhile, and had kept its units before.
+    assignments += _forget_assignments(deployment, registry, subject)
     # What others' predictions name too stays, and so does its hash.
     gone = sorted(digests - log.large_inputs_of(None)) if digests else []
     texts = [pseudonym, *sorted(ids)[:_MOST_IDS_SEARCHED], *gone[:_MOST_IDS_SEARCHED]]
@@ -104,6 +109,7 @@ def erase_subject(
         large_inputs=report.large_inputs,
         data_keys=keys,
         consents=consents,
+        assignments=assignments,
         data_files=removed,
         answered_by=report.model_versions,
         trained_with=trained,
@@ -157,6 +163,23 @@ def find(
         )
     found = frozenset(ids)
     return Wanted(canonical_text(subject), pseudonym, found, privacy.subject_field), pseudonym, found
+
+
+def _forget_assignments(deployment: Deployment, registry: Registry, subject: str) -> int:
+    """Forget by which keyed hash rows of the subject were assigned in tables; returns how many hashes went.
+
+    Where rows are not assigned by the subject field, nobody knows which hashes are of this subject: all go.
+    """
+    keep_units_of(deployment.scored_folder, registry.rollouts.open())
+    route = registry.route().challenger
+    if route is None:
+        return 0
+    checklist = deployment.checklist
+    by_subject = checklist.rollout.assign_by == checklist.privacy.subject_field
+    return forget_units(
+        share_folder(deployment.scored_folder, route.rollout, route.share),
+        [place_of(route.assignment_key, canonical_text(subject))] if by_subject else None,
+    )
 
 
 def _versions_with(

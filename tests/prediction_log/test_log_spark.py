@@ -1,18 +1,19 @@
 """The log's tables are read by Spark without holdfast.
 
-`uv run --group spark pytest tests/prediction_log/test_log_spark.py`. Two engines speak Spark's language:
+Two engines speak Spark's language:
 
-- Apache Spark needs Java, and reads Delta tables with the jars of delta-spark, which come from Maven and not
-  from PyPI. Where they are on the class path the tables are opened as Delta; otherwise Spark reads the
-  Parquet files of the newest version, which shows that every file and every type is one that Spark reads, and
-  not that it reads the Delta log.
 - Sail (`pysail`), from PyPI, answers Spark Connect without Java and reads the Delta log itself.
+- Apache Spark needs Java, and reads Delta tables with the jars of delta-spark, which come from Maven and not
+  from PyPI. `uv run --isolated --no-group sail --group spark pytest tests/prediction_log/test_log_spark.py`
+  tests it: the tables as Delta where DELTA_JARS names the jars (paths with commas between), and in any case
+  the Parquet files of the newest version, which shows that every file and every type is one that Spark reads.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,9 @@ from log_records import T0_US, ids_of, new_writer, redacted
 from holdfast.clock import ManualClock
 from holdfast.prediction_log import Keeper, Label, PredictionLog, erase, settle
 
+DELTA_JARS = os.environ.get("DELTA_JARS", "")
+
 pytestmark = [
-    pytest.mark.slow,
     # PySpark leaves its sockets to the garbage collector.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
@@ -35,9 +37,11 @@ pytestmark = [
 
 
 def apache_spark() -> Iterator[Any]:
+    if not (Path(import_module("pyspark").__file__ or "").parent / "jars").is_dir():
+        pytest.skip("only the client of PySpark is installed: the dependency group spark brings Apache Spark")
     if shutil.which("java") is None:
         pytest.skip("Apache Spark needs Java")
-    session = (
+    builder = (
         import_module("pyspark.sql")
         .SparkSession.builder.master("local[1]")
         .config("spark.ui.enabled", "false")
@@ -46,14 +50,21 @@ def apache_spark() -> Iterator[Any]:
         .config("spark.driver.memory", "1g")
         .config("spark.sql.shuffle.partitions", "1")
         .config("spark.sql.session.timeZone", "UTC")
-        .getOrCreate()
     )
+    if DELTA_JARS:
+        catalog = "org.apache.spark.sql.delta.catalog.DeltaCatalog"
+        builder = (
+            builder.config("spark.jars", DELTA_JARS)
+            .config("spark.sql.extensions", "io.delta.sql.DeltaSparkSessionExtension")
+            .config("spark.sql.catalog.spark_catalog", catalog)
+        )
+    session = builder.getOrCreate()
     yield session
     session.stop()
 
 
 def sail() -> Iterator[Any]:
-    pytest.importorskip("pysail", reason="pysail of the dependency group spark is not installed")
+    pytest.importorskip("pysail", reason="the dependency group sail is not installed")
     server = import_module("pysail.spark").SparkConnectServer()
     server.start(background=True)
     host, port = server.listening_address
@@ -70,22 +81,25 @@ def sail() -> Iterator[Any]:
 
 @pytest.fixture(scope="module", params=[apache_spark, sail])
 def spark(request: pytest.FixtureRequest) -> Iterator[Any]:
-    pytest.importorskip("pyspark", reason="the dependency group spark is not installed")
+    pytest.importorskip("pyspark", reason="neither the dependency group sail nor spark is installed")
     yield from request.param()
 
 
-def opened(spark: Any, table: Path) -> Any:
-    try:
-        frame = spark.read.format("delta").load(str(table))
-    except Exception as error:
-        if "delta" not in str(error).lower() or "connect" in type(spark).__module__:
-            raise  # Sail reads the Delta log
-        files = DeltaTable(str(table)).file_uris()
-        frame = spark.read.option("mergeSchema", "true").parquet(*files)
-    return frame
+def as_delta(spark: Any, table: Path) -> Any:
+    if "connect" not in type(spark).__module__ and not DELTA_JARS:
+        pytest.skip("DELTA_JARS does not name the jars of delta-spark, which come from Maven")
+    return spark.read.format("delta").load(str(table))
 
 
-def test_spark_joins_predictions_with_their_last_labels_as_the_log_does(spark: Any, tmp_path: Path) -> None:
+def as_files(spark: Any, table: Path) -> Any:
+    files = DeltaTable(str(table)).file_uris()
+    return spark.read.option("mergeSchema", "true").parquet(*files)
+
+
+@pytest.mark.parametrize("opened", [as_delta, as_files])
+def test_spark_joins_predictions_with_their_last_labels_as_the_log_does(
+    spark: Any, opened: Callable[[Any, Path], Any], tmp_path: Path
+) -> None:
     clock = ManualClock(T0_US)
     writer = new_writer(tmp_path, clock)
     for part in range(3):  # several files, of several schemas

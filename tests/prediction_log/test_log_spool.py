@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
 import sys
 import threading
@@ -20,7 +21,13 @@ from holdfast.prediction_log import Label, LogFullError, PredictionLogError, Spo
 from holdfast.prediction_log.blocks import Close, ColumnLayout, Header, LabelBlock, PredictionBlock
 from holdfast.prediction_log.frames import Frame
 from holdfast.prediction_log.scanning import OpenSegment, Payload, decode, summarise
-from holdfast.prediction_log.segments import list_segments, spool_folder
+from holdfast.prediction_log.segments import (
+    SegmentFile,
+    list_segments,
+    remove_abandoned,
+    spool_folder,
+    writer_is_gone,
+)
 
 
 def spooled(log_folder: Path) -> list[Payload]:
@@ -54,6 +61,34 @@ def test_a_batch_without_rows_writes_nothing(tmp_path: Path) -> None:
     writer.append(redacted([]))
     writer.append_labels([])
     assert [type(one) for one in spooled(tmp_path)] == [Header]
+
+
+@pytest.mark.parametrize("looks_from_the_lock_on", [True, False])
+def test_a_keeper_that_passes_while_a_segment_is_opened_is_no_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, looks_from_the_lock_on: bool
+) -> None:
+    real_open, passes = os.open, 0
+
+    def open_then_pass(path: Any, flags: int, *more: Any) -> int:
+        nonlocal passes
+        fd = real_open(path, flags, *more)
+        if flags & os.O_CREAT and passes == 0:
+            passes += 1
+            if looks_from_the_lock_on:
+                held = real_open(path, os.O_RDONLY)
+                assert writer_is_gone(held)
+                threading.Timer(0.0, os.close, [held]).start()
+            else:
+                assert remove_abandoned(tmp_path) == 1
+        return fd
+
+    monkeypatch.setattr(os, "open", open_then_pass)
+    segment = SegmentFile.create(tmp_path, Header("fraud", "worker-0", 0, T0_US, b""))
+    monkeypatch.undo()
+    assert passes == 1
+    assert [ref.path for ref in list_segments(tmp_path)] == [segment.path]
+    assert remove_abandoned(tmp_path) == 0
+    segment.close()
 
 
 def test_columns_of_the_wrong_length_are_refused(tmp_path: Path) -> None:

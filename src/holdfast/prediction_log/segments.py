@@ -22,6 +22,8 @@ from holdfast.prediction_log.frames import HEADER_BYTES, checksum_seed, seal
 
 _SEGMENT_SUFFIX: Final = ".spool"
 _OPENING_SUFFIX: Final = ".opening"
+_OPENING_TRIES: Final = 5
+"""A keeper looks once a pass, so one that comes in between does so once."""
 _SEGMENT_NAME: Final = re.compile(r"(?P<replica>.+)-(?P<number>\d{8})")
 
 
@@ -102,11 +104,18 @@ class SegmentFile:
     @classmethod
     def create(cls, spool: Path, header: Header) -> Self:
         """Begin a new segment, locked, with its header written."""
+        for _ in range(_OPENING_TRIES - 1):
+            # Refused or gone where a keeper came before the lock, and took us for a writer that is dead.
+            with contextlib.suppress(BlockingIOError, FileNotFoundError):
+                return cls._create(spool, header)
+        return cls._create(spool, header)
+
+    @classmethod
+    def _create(cls, spool: Path, header: Header) -> Self:
         path = spool / f"{header.replica}-{header.number:08d}{_SEGMENT_SUFFIX}"
         opening = path.with_suffix(_OPENING_SUFFIX)
         fd = os.open(opening, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            # Refused only while a keeper takes us for a dead writer and cleans up.
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             segment = cls(fd, path, header)
             segment.append(segment._render_header(header))

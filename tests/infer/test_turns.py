@@ -333,3 +333,29 @@ def test_a_row_that_waits_while_its_arm_ends_is_logged_under_the_arm_it_was_aske
 
     in_loop(test)
     assert arms == [("challenger", 2), ("pinned", 1)]
+
+
+def test_a_row_is_copied_to_the_challenger_of_the_moment_it_was_asked_at() -> None:
+    class Noted:
+        def __init__(self) -> None:
+            self.rows = 0
+
+        def offer(self, batch: AnsweredBatch) -> None:
+            self.rows += batch.rows
+
+    early, late = Noted(), Noted()
+
+    async def test() -> None:
+        batcher = batcher_of()
+        lane = open_lane(batcher, Arithmetic())
+        asked = [submit(batcher, lane, [(1, 0)])]
+        lane.copier = early
+        asked += [submit(batcher, lane, [(2, 0)]), submit(batcher, lane, [(3, 0)])]
+        lane.copier = late
+        asked.append(submit(batcher, lane, [(4, 0)]))
+        lane.copier = None
+        assert await asyncio.gather(*asked) == [[1], [2], [3], [4]]
+        batcher.close()
+
+    in_loop(test)
+    assert (early.rows, late.rows) == (2, 1)

@@ -176,3 +176,19 @@ def test_arms_are_the_rows_that_callers_got_and_only_when_old_enough(log: Log) -
         known = np.isfinite(found.loss)
         assert (found.counts.sum(), found.counts[known].sum()) == (10, 5)
         assert found.loss[known].tolist() == [loss]
+
+
+def test_rows_that_nobody_assigned_give_pairs_and_belong_to_no_arm(log: Log) -> None:
+    for version, weight, arm in (("1", 2.0, "pinned"), ("2", 3.0, "shadow")):
+        block = Block(10, {"a": np.ones(10), "b": np.zeros(10)}, [str(row) for row in range(10)])
+        log.answer(linear_model(version, (weight, 0.0)), block, arm)
+    block = Block(4, {"a": np.ones(4), "b": np.zeros(4)}, [f"named-{row}" for row in range(4)])
+    log.answer(linear_model("2", (3.0, 0.0)), block, "pinned")
+    log.label({str(row): "2" for row in range(10)})
+    losses = Losses("regression", "", truthy=False, false_positive=1.0, false_negative=1.0, scale=4.0)
+    log.clock.advance_s(86_401)
+    evidence = log.evidence(losses, DAY_US)
+    pairs = evidence.pairs(log.rollout, (), log.clock.now_us())
+    assert (pairs.counts.tolist(), pairs.loss.tolist()) == ([10], [0.25])
+    arms = evidence.arms(log.rollout, log.rollout.started_at_us, log.clock.now_us())
+    assert [one.counts.sum() for one in arms] == [0, 0]

@@ -25,6 +25,7 @@ from holdfast.rollout import Report, RolloutLoop, start_rollout
 from holdfast.score import ScoreReport, score_table
 from holdfast.spec import Deployment
 from holdfast.subject import erase_subject
+from holdfast.telemetry import ServiceCounts, read_all, write_snapshot
 
 TOML = """
 [predictions]
@@ -194,6 +195,19 @@ def test_a_challenger_that_is_gone_keeps_no_table_from_its_caller(nights: Nights
     assert not report.trial.loaded
     assert "cannot be loaded" in str(report)
     assert scored.num_rows == ROWS
+
+
+def test_many_nights_leave_one_file_of_counts_and_those_of_a_killed_table_are_in_it(nights: Nights) -> None:
+    number = nights.start()
+    place = nights.deployment.scored_folder / str(number) / "0"
+    nights.score()
+    killed = ServiceCounts()
+    killed.copy("2").answered = 7
+    write_snapshot(place, "score-killed", killed)
+    for _ in range(3):
+        nights.score()
+    assert sorted(path.name for path in place.glob("*.counts")) == ["retired.counts"]
+    assert read_all(place).copies["2"].answered == 4 * ROWS + 7
 
 
 def test_a_rehearsal_and_a_named_version_take_no_part(nights: Nights) -> None:

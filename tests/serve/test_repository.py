@@ -16,8 +16,11 @@ from serve_process import ServeProcess, make_deployment, promote
 from speakers import LINEAR, SPEAKERS
 
 from holdfast.clock import SystemClock
+from holdfast.infer import CHALLENGER_ARM
 from holdfast.prediction_log import PredictionLog, settle
+from holdfast.serve.canary import Canary
 from holdfast.serve.children import WorkerProcess
+from holdfast.serve.control import Challenger
 
 start = starting
 
@@ -159,6 +162,35 @@ def test_a_held_version_answers_by_name_and_the_champion_without_one(start: Star
     assert sorted((row["model_version"], row["arm"]) for row in rows) == [
         ("1", "champion"), ("1", "champion"), ("2", "pinned"), ("2", "pinned"),
     ]  # fmt: skip
+
+
+def test_who_names_a_version_is_in_neither_arm_of_a_rollout_that_shares_the_traffic(
+    start: Start, tmp_path: Path
+) -> None:
+    server = pair(start)
+    service = server.service
+
+    def share() -> None:
+        endpoint = service.endpoint("2")
+        endpoint.lane.arm = CHALLENGER_ARM
+        route = Challenger("2", "", 7, canary=True, share=0.5, key=b"k" * 16)
+        service.canary = Canary(
+            endpoint, route, "", place=(0, 1), counts=service.counts, chance=iter((0.1, 0.9)).__next__
+        )
+
+    server.call(share)
+    body = {"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 1]}]}
+    for path in ("infer", "infer", "versions/1/infer", "versions/2/infer"):
+        assert server.ask("POST", f"/v2/models/demo/{path}", body)[0] == 200
+    settle(tmp_path / "log", SystemClock())
+    rows = PredictionLog(tmp_path / "log").predictions().read_all().to_pylist()
+    assert sorted((row["model_version"], row["arm"]) for row in rows) == [
+        ("1", "champion"), ("1", "pinned"), ("2", "challenger"), ("2", "pinned"),
+    ]  # fmt: skip
+    assert {name: count for name, count in service.counts.units.items() if count} == {
+        "7 0.5 champion": 1,
+        "7 0.5 challenger": 1,
+    }
 
 
 def test_two_versions_asked_at_once_are_never_mixed(start: Start) -> None:

@@ -28,7 +28,8 @@ CHALLENGER_ARM = "challenger"
 SHADOW_ARM = "shadow"
 """Of copies that a challenger answered and no caller saw; their ids are those of the rows copied."""
 PINNED_ARM = "pinned"
-"""Of rows whose caller asked by name for a version that is not the champion."""
+"""Of rows whose caller asked by name for a version that is not the champion; while a challenger has a share
+of the traffic, for any: nobody assigned them."""
 
 
 _NONE: Final[dict[str, Any]] = {}

@@ -20,7 +20,7 @@ from holdfast.infer.block import Block, join
 from holdfast.infer.cost import RunCost
 from holdfast.infer.errors import ModelFailedError, NotReadyError, OverloadedError
 from holdfast.infer.model import LoadedModel
-from holdfast.infer.plane import CHAMPION_ARM, AnsweredBatch, DataPlane
+from holdfast.infer.plane import CHAMPION_ARM, PINNED_ARM, AnsweredBatch, DataPlane
 from holdfast.infer.records import RecordCodec
 from holdfast.spec.checklist import Checklist
 from holdfast.telemetry import ServiceCounts
@@ -63,7 +63,8 @@ class Job:
     """
 
     __slots__ = (
-        "arm", "arrived_s", "block", "cancelled", "patience_s", "records", "rows", "shape", "size_bytes",
+        "arm", "arrived_s", "assigned", "block", "cancelled", "copier", "patience_s", "records", "rows",
+        "shape", "size_bytes",
     )  # fmt: skip
 
     def __init__(
@@ -80,8 +81,12 @@ class Job:
         self.shape = shape
         self.arrived_s = arrived_s
         self.cancelled = False
+        self.assigned = True
+        """False: beside the arms of a rollout, since its caller named the version."""
         self.arm = CHAMPION_ARM
         """The lane's when it was queued: a route that changes while it waits changes nothing about that."""
+        self.copier: Copier | None = None
+        """The lane's when it was queued, for the same reason."""
         self.patience_s: float | None = None
         """The caller's own deadline, seconds from arrival; None: the service's."""
         self.size_bytes = 0
@@ -240,7 +245,8 @@ class TurnBatcher:
             if self._late_left < 1.0:
                 self._refuse_late(lane, job, expected_s)
             self._late_left -= 1.0
-        job.arm = lane.arm
+        job.arm = lane.arm if job.assigned else PINNED_ARM
+        job.copier = lane.copier
         lane.pending.append(job)
         lane.rows += job.rows
         self.queued_rows = queued + job.rows
@@ -309,7 +315,7 @@ class TurnBatcher:
             self._loop.call_soon(self._turn)
 
     def _take(self, lane: Lane, now_s: float) -> tuple[list[Job], int]:
-        """The next batch: jobs in order of arrival, of one shape, as many as fit."""
+        """The next batch: jobs in order of arrival, of one shape, arm and copier, as many as fit."""
         self._crowded = None
         pending = lane.pending
         if len(pending) == 1 and not pending[0].cancelled and pending[0].patience_s is None:
@@ -326,7 +332,7 @@ class TurnBatcher:
         rows = 0
         while pending:
             job = pending[0]
-            if jobs and (rows + job.rows > limit or job.shape != jobs[0].shape or job.arm != jobs[0].arm):
+            if jobs and (rows + job.rows > limit or not _alike(job, jobs[0])):
                 break
             pending.popleft()
             lane.rows -= job.rows
@@ -432,8 +438,8 @@ class TurnBatcher:
                 of_version = counts.batch(
                     lane.version, outcome.rows, lane.model.last_run_s, outcome.record_s, encode_s
                 )
-                if lane.copier is not None:
-                    lane.copier.offer(outcome)
+                if jobs[0].copier is not None:
+                    jobs[0].copier.offer(outcome)
                 if len(jobs) == 1:
                     of_version.queue_s.observe(max(began_s - jobs[0].arrived_s, 0.0))
                 else:
@@ -466,6 +472,11 @@ class TurnBatcher:
         for lane in self._lanes:
             lane.model.close()
         self._lanes.clear()
+
+
+def _alike(one: Job, other: Job) -> bool:
+    """Whether they may share a batch."""
+    return one.shape == other.shape and one.arm == other.arm and one.copier is other.copier
 
 
 def assemble(codec: RecordCodec, jobs: Sequence[Job]) -> Block:

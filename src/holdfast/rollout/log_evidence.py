@@ -58,7 +58,7 @@ class LogEvidence:
         return "prediction" in self._log.schema().names
 
     def pairs(self, rollout: Rollout, fields: tuple[str, ...], now_us: int) -> Pairs:
-        """Rows that both versions answered since the rollout started."""
+        """Rows that both versions answered since the rollout started, also those that nobody assigned."""
         slices = self._slice_columns(fields)
         also = "".join(f', p."{one}"' for one in slices.values())
         both = self._both(rollout, also, now_us)
@@ -107,7 +107,7 @@ class LogEvidence:
         """The query's first part: one row for each row that both answered, in the view `both_`."""
         answering = rollout.champion if rollout.kind == "update" else rollout.challenger
         start = f"""
-            mine AS (SELECT * FROM predictions WHERE arm = 'champion'
+            mine AS (SELECT * FROM predictions WHERE arm IN ('champion', 'pinned')
                      AND model_version = '{int(answering or 0)}'
                      AND logged_at >= make_timestamptz({rollout.started_at_us})
                      AND time <= make_timestamptz({now_us})),

@@ -8,6 +8,7 @@ from its caller: rows on which it fails are answered by the champion.
 
 from __future__ import annotations
 
+import fcntl
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -41,12 +42,14 @@ from holdfast.runtime import RuntimeFailure
 from holdfast.score.answers import answer_fields
 from holdfast.score.columns import take_rows
 from holdfast.spec import Deployment
-from holdfast.telemetry import ServiceCounts, write_snapshot
+from holdfast.telemetry import ServiceCounts, retire, write_snapshot
 
 BATCH_ARM: Final = "batch"
 """What stands as `arm` in the log beside rows of a table that belong to no rollout."""
 ROUTE: Final = "/score"
 """Under which rows of tables are counted."""
+LOCK_FILE: Final = "lock"
+"""Held while a table adds what it counted."""
 
 
 _random: Final = secrets.SystemRandom()
@@ -189,6 +192,11 @@ class BothArms:
         """Leave what was counted for the rollout's fast clock."""
         self._place.mkdir(parents=True, exist_ok=True)
         write_snapshot(self._place, f"score-{secrets.token_hex(8)}", self._counts)
+        with (self._place / LOCK_FILE).open("a") as lock:  # the kernel lets go of it however we end
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            # Into one sum, with what a table before left that was killed here.
+            for path in sorted(self._place.glob("score-*.counts")):
+                retire(self._place, path.stem)
         self._units.write()
 
     def close(self) -> None:

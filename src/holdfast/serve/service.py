@@ -390,6 +390,7 @@ class Service:
             job.service, job.endpoint, job.counts, job.sink, job.call = self, endpoint, counts, sink, call
             job.patience_s = sink.caller.patience_s
             job.size_bytes = size_bytes
+            job.assigned = version is None or self.canary is None
             self.batcher.submit(lane, job)
         except HoldfastError as error:
             champion = self.champion

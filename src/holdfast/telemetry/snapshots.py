@@ -38,7 +38,7 @@ def write_snapshot(folder: Path, replica: str, counts: ServiceCounts) -> None:
 
 
 def retire(folder: Path, replica: str) -> None:
-    """Move a dead worker's counts into the sum. Called by the supervisor only, once per worker."""
+    """Move a dead worker's counts into the sum. Called by one process at a time."""
     path = folder / f"{replica}.counts"
     try:
         counts = _decode_counts(path.read_bytes())

@@ -5,7 +5,8 @@
 
 A first model serves; the stream is played in order of time, with labels as they become known. The monitor
 looks, `holdfast train --trigger due` makes challengers, `holdfast rollout start` hands each to the policy
-of the running service, which alone promotes or sends back. After the first promotion a challenger of
+of the running service, which alone promotes or sends back. A rollout that would take longer than a cool-down,
+as it stands, makes room for a newer challenger (`--supersede`). Near the end of the stream a challenger of
 shuffled labels is made: once as everybody would (and must be refused), once with --keep-worse (and must
 be sent back by labels). At the end the answers that callers got are held against those of the first model
 on the same rows.
@@ -48,6 +49,7 @@ from holdfast.demo.service import ServiceProcess
 from holdfast.demo.traffic import LabelToSend, Traffic
 from holdfast.prediction_log import settle
 from holdfast.registry import Registry
+from holdfast.rollout import Comparison, rows_missing, terms_of
 from holdfast.score import load
 from holdfast.spec import Deployment
 from holdfast.stats import StatisticsError, paired_area, paired_mean
@@ -73,7 +75,7 @@ label = "label"
 CONNECTIONS = 4
 STATE = "play.pickle"
 KEPT = ("waiting", "versions", "scores", "rows", "events", "day", "first_alarm", "rollout", "wrong",
-        "promoted_day", "alarm", "errors", "spent_s")  # fmt: skip
+        "promoted_day", "alarm", "errors", "spent_s", "started_day")  # fmt: skip
 
 
 @dataclass
@@ -93,6 +95,8 @@ class Play:
     day: float = 0.0
     first_alarm: float | None = None
     rollout: int | None = None
+    started_day: float = 0.0
+    """Of the open rollout."""
     wrong: str = "not yet"
     promoted_day: float | None = None
     alarm: bool = False
@@ -208,7 +212,6 @@ class Play:
     def look(self, registry: Registry) -> None:
         if self.rollout is not None:
             self.follow(registry)
-            return
         found = json.loads(self.must("monitor", "--json"))
         if found["alarm"] and self.first_alarm is None:
             self.first_alarm = self.day
@@ -218,18 +221,34 @@ class Play:
                 "alarm" if self.alarm else "quiet", verdict=found["verdict"],
                 since=(found.get("since") or {}).get("estimate"),
             )  # fmt: skip
-        if self.promoted_day is not None and self.wrong == "not yet":
-            self.train_wrongly()
+        if self.day >= self.stream.wrong_day:
+            if self.wrong == "not yet":
+                self.train_wrongly()
+            return
+        if self.rollout is not None and not self.is_slow(registry):
             return
         code, out, err = self.holdfast("train", "--trigger", "due", "--json")
         if code:
-            self.event("training without a challenger", error=err.strip().splitlines()[0][:160])
+            self.event("training without a challenger", error=err.strip().splitlines()[0][:300])
             return
         report = json.loads(out)
         if report.get("trained") is False:
             return
         self.event("challenger", version=report["version"], **compared(report["comparison"]))
         self.start(report["version"])
+
+    def is_slow(self, registry: Registry) -> bool:
+        """Whether the open rollout, as it stands, would take longer than a cool-down until labels approve."""
+        now = registry.rollouts.open()
+        terms = terms_of(Deployment.open(self.folder, {}).checklist)
+        quality = None if now is None else (now.report.get("evidence") or {}).get("quality")
+        comparison = None if quality is None else msgspec.convert(quality, Comparison)
+        missing = rows_missing(terms, comparison)
+        days = self.day - self.started_day - self.stream.label_delay_days
+        if missing is None or comparison is None or days <= 0:
+            return False
+        cool_down = Deployment.open(self.folder, {}).checklist.training.cool_down.seconds / 86_400
+        return bool(missing / (comparison.n / days) > cool_down)
 
     def train_wrongly(self) -> None:
         environ = {"HOLDFAST_TRAINING__TRAINER": "shuffled:train"}
@@ -246,14 +265,15 @@ class Play:
         self.start(self.wrong)
 
     def start(self, version: str) -> None:
-        code, out, err = self.holdfast(
-            "rollout", "start", version, "--json", "--reason", "the stream asks for it",
-            "--waive", "the load of a check would stand in the way of the stream",
-        )  # fmt: skip
+        words = ["rollout", "start", version, "--json", "--reason", "the stream asks for it"]
+        words += ["--waive", "the load of a check would stand in the way of the stream"]
+        code, out, err = self.holdfast(*words, *(["--supersede"] if self.rollout is not None else []))
         if code:
             raise SystemExit(err)
         found = json.loads(out)
-        self.rollout = found["rollout"]["number"]
+        if self.rollout is not None:
+            self.event("superseded", rollout=self.rollout)
+        self.rollout, self.started_day = found["rollout"]["number"], self.day
         flips = (found["contract"] or {}).get("flips") or [{}]
         self.event("rollout", number=self.rollout, version=version, flips=flips[0].get("share"))
         time.sleep(2.0)  # the policy's and the challenger's processes start

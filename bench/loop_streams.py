@@ -29,6 +29,8 @@ class Stream:
     """Where something is known to change."""
     chunk_days: int
     """Between two looks of the monitor."""
+    wrong_day: int
+    """From here on nothing is learnt any more: a challenger of shuffled labels is tried."""
     checklist: str
     days: int
 
@@ -86,6 +88,7 @@ def elec2(data: Path, *, quick: bool) -> Stream:
         live_day=270 if quick else 181,
         change_day=17424 // 48,
         chunk_days=14,
+        wrong_day=520 if quick else 870,
         checklist='[model]\nname = "elec2"\n'
         + COMMON
         + """
@@ -97,9 +100,9 @@ label_delay = "1d"
 sources = ["log", "sources/history.toml"]
 dev = "14d"
 test = "14d"
-weights = "age"
+refit = true         # the newest weeks teach most
 triggers = ["alarm", "schedule"]
-schedule = "60d"
+schedule = "28d"
 cool_down = "28d"
 """,
         days=600 if quick else 943,
@@ -110,7 +113,7 @@ def fraud_handbook(data: Path, *, quick: bool) -> Stream:
     """Three months of card payments; until day 38 no terminal is compromised (scenario 2 is left out).
 
     Features as in the handbook: amount, time of day and week, the customer's and the terminal's last 1, 7 and
-    30 days; the share of frauds at a terminal is known a week late.
+    14 days (30 would still fill up while the service runs); frauds at a terminal are known a week late.
     """
     change_day, delay = 38, 7
     table = pd.read_parquet(data / "fraud_handbook" / "transactions_apr_jun.parquet")
@@ -127,7 +130,7 @@ def fraud_handbook(data: Path, *, quick: bool) -> Stream:
     )
     second = when.astype("int64").to_numpy() / 1e6
     ones = np.ones(len(table))
-    for days in (1, 7, 30):
+    for days in (1, 7, 14):
         customer = table["CUSTOMER_ID"].to_numpy()
         number, total = past(customer, second, [ones, table["TX_AMOUNT"].to_numpy(float)], 0, days)
         found[f"customer_payments_{days}d"] = number
@@ -149,6 +152,7 @@ def fraud_handbook(data: Path, *, quick: bool) -> Stream:
         live_day=31,
         change_day=change_day,
         chunk_days=1,
+        wrong_day=75,
         checklist='[model]\nname = "fraud"\nthreshold = 0.1  # one over one plus the cost of a missed fraud\n'
         + COMMON
         + """
@@ -164,9 +168,10 @@ sources = ["log", "sources/history.toml"]
 dev = "4d"
 test = "4d"
 gap = "0s"           # the features know frauds a week late already
+refit = true
 triggers = ["alarm", "schedule"]
 schedule = "30d"
-cool_down = "10d"
+cool_down = "7d"
 """,
         days=91,
     )

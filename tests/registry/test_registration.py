@@ -132,6 +132,25 @@ def test_parity_and_quality_are_evidence_and_the_card_shows_them(place: Place) -
     assert "| amount | float64 | numeric |" in card
 
 
+@pytest.mark.parametrize("threshold", [0.2, 0.5])
+def test_a_stated_threshold_decides_in_place_of_the_models_own_decision(
+    tmp_path: Path, threshold: float
+) -> None:
+    place = Place(tmp_path, f"threshold = {threshold}\n")
+    table = frame()
+    model = fitted(table)
+    version = place.register(model, reference=table, labels="fraud")
+    chance = model.predict_proba(table[["amount", "hour"]])[:, 1]
+    expected = np.where(chance >= threshold, "yes", "no")
+    assert (expected != model.predict(table[["amount", "hour"]])).any() == (threshold == 0.2)
+    assert place.reference(version).column("prediction").to_pylist() == expected.tolist()
+    quality = place.registry.evidence(version.version, "reference quality")[0].payload
+    assert quality["accuracy"] == pytest.approx((expected == table.fraud).mean(), abs=1e-9)
+    said = any("from a probability of 0.2 on" in note for note in version.metadata["notes"])
+    assert said == (threshold == 0.2)
+    place.registry.close()
+
+
 def test_columns_the_model_does_not_take_are_ignored_and_said(place: Place) -> None:
     table = frame().assign(note="x")
     version = place.register(fitted(table), reference=table, labels="fraud", time="at")

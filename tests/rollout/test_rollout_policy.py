@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rollout_evidence import APPROVED, UNDECIDED, WORSE, S, comparison, evidence, standing, terms
 
-from holdfast.rollout import Evidence, Health, Shares, decide, earliest_decision_us, most_share
+from holdfast.rollout import Evidence, Health, Shares, decide, earliest_decision_us, most_share, rows_missing
+from holdfast.rollout.gate import compare
+from holdfast.rollout.values import Comparison
 
 CANARY = {"phase": "canary", "share": 0.1, "phase_at_us": 0}
 
@@ -199,3 +203,37 @@ def test_nothing_is_promoted_without_labels_that_say_so(
         assert now_s < 10_000
     if plan.act == "advance":
         assert share < plan.share <= max(plan.most_share, 0.01)
+
+
+@given(st.integers(300, 3000), st.floats(0.02, 0.3), st.floats(-0.9, 0.3))
+def test_labels_approve_about_when_they_are_said_to(rows: int, flips: float, lean: float) -> None:
+    """On the bounds themselves: the same shares of better and worse answers, in more rows."""
+    better = round(rows * flips * (1 - lean) / 2)
+    counts = np.array([better, rows - round(rows * flips), round(rows * flips) - better])
+
+    def seen(times: float) -> Comparison:
+        return compare("loss", np.array([-1.0, 0.0, 1.0]), np.round(counts * times).astype(int), 0.025)
+
+    now = seen(1.0)
+    missing = rows_missing(terms(margin=0.05), now)
+    assert missing is not None
+    if missing == 0:
+        assert now.upper < 0.05
+    elif missing == float("inf"):
+        assert seen(50.0).upper >= 0.05
+    elif missing < 100 * rows:
+        whole = (rows + missing) / rows
+        assert seen(0.6 * whole).upper >= 0.05 or 0.6 * whole < 1
+        assert seen(1.7 * whole).upper < 0.05
+
+
+def test_what_is_still_missing_is_said_only_where_it_can_be() -> None:
+    assert rows_missing(terms(), None) is None
+    assert rows_missing(terms(), comparison(-1, 1, n=0)) is None
+    so_far = msgspec.structs.replace(comparison(-0.01, 0.03, n=1000), mean=0.0)
+    assert rows_missing(terms(margin=0.01), so_far) == pytest.approx(8000)
+    said = decide(terms(margin=0.01), standing(**CANARY), evidence(quality=so_far)).reason
+    assert said.endswith("if it goes on so, about 8,000 more rows will do")
+    worse = msgspec.structs.replace(so_far, mean=0.02)
+    said = decide(terms(margin=0.01), standing(**CANARY), evidence(quality=worse)).reason
+    assert said.endswith("0.01 is allowed, and so far it is +0.02")

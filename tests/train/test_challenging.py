@@ -6,16 +6,20 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 from pyarrow import parquet
 from shop import TOML, Shop, open_shop
+from sklearn.metrics import roc_auc_score
 
 from holdfast.score import load
 from holdfast.train import Asked, TrainerFailedError, WorseError, past_runs
 from holdfast.train.comparing import BASELINE
+from holdfast.train.manifest import read_manifest
+from holdfast.train.refitting import NOTE
 
 
 @pytest.fixture
@@ -100,6 +104,47 @@ def test_a_challenger_of_shuffled_labels_is_refused_and_leaves_nothing_behind(sh
     assert run.comparison is not None
     assert run.comparison["verdict"] == "worse"
     assert shop.train(Asked(keep_worse=True)).comparison.verdict == "worse"
+
+
+def area(score: Any, truth: Any) -> float:
+    return float(roc_auc_score(truth, score))
+
+
+@pytest.mark.slow
+def test_with_refit_the_test_judges_a_twin_and_teaches_the_model_that_is_registered(shop: Shop) -> None:
+    shop.days(0, 26)
+    shop.days(26, 7, turned=True)  # the newest rows alone: the test, and what is younger than label_delay
+    trainer(
+        shop,
+        "import numpy as np\n"
+        "from sklearn.linear_model import LogisticRegression\n"
+        "def train(data):\n"
+        "    rows = data.dev\n"
+        "    both = [data.train, rows]\n"
+        "    times = np.concatenate([data.times(one) for one in both])\n"
+        "    weights = np.concatenate([data.weights(one) for one in both])\n"
+        "    age = (times.max() - times) / np.timedelta64(10, 'D')\n"
+        "    assert np.ptp(weights * 2.0 ** age) < 1e-9 * weights.max()\n"
+        "    frame = data.frame(rows)[['amount', 'items']]\n"
+        "    return LogisticRegression().fit(frame, data.labels(rows))\n",
+        keys='refit = true\nweights = "age"\nhalf_life = "10d"\n',
+    )
+    report = shop.train(Asked(keep_worse=True))
+    assert NOTE in report.comparison.notes
+    assert report.comparison.overall["roc_auc"].challenger < 0.3
+    folder = shop.deployment.datasets_folder / report.data_set[:32]
+    test = parquet.read_table(folder / "test.parquet")
+    truth = test.column("label").to_numpy()
+    with load(shop.deployment.folder, "2") as model:
+        assert area(model.predict(test).score, truth) > 0.8
+    reference = parquet.read_table(shop.deployment.references_folder / "2" / "reference.parquet")
+    assert area(reference.column("probability").to_numpy(), reference.column("label").to_numpy()) < 0.3
+    version = shop.registry.version("2")
+    assert version.metadata["trained_until"] == read_manifest(folder).splits["test"].until
+    assert shop.registry.evidence("2", "training")[0].payload["refit"] is True
+    work = shop.deployment.training_folder / report.run
+    assert sorted(work.rglob("*.parquet")) == []
+    assert {path.parent.name for path in work.rglob("log.txt")} == {report.run, "refit"}
 
 
 @pytest.mark.parametrize(

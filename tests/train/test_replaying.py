@@ -16,7 +16,7 @@ from holdfast.prediction_log import PredictionLog
 from holdfast.train import Replay, TrainError, replay
 from holdfast.train.standing_in import LARGEST_FIT, newest
 
-KEYS = 'triggers = ["alarm"]\ncool_down = "5d"\ncost = 20.0\n'
+KEYS = 'triggers = ["alarm"]\ncool_down = "5d"\ncost = 20.0\nrefit = true\n'
 
 
 def alarm_at(shop: Shop, day: int, days: int, by: str = "log_e_data") -> None:
@@ -103,6 +103,19 @@ def test_a_label_that_comes_after_its_row_has_counted_teaches_only_from_then_on(
     shop.days(3, 11, turned=True, score=True, label_after_us=6 * DAY_US)
     alarm_at(shop, day=4, days=14)
     assert by_name(replay(shop.deployment, shop.registry))["always"].days_late == pytest.approx(7.0)
+
+
+@pytest.mark.parametrize(
+    ("keys", "late_days"), [("refit = true", 3.0), ("", 10.0), ('split = "random"', 3.0)]
+)
+def test_rows_that_would_be_the_test_teach_no_policy(shop: Shop, keys: str, late_days: float) -> None:
+    shop.reopen(f"{TOML}{keys}\n")
+    shop.days(0, 4, score=True)
+    shop.days(4, 12, turned=True, score=True)
+    alarm_at(shop, day=5, days=16)
+    # label_delay, and where the newest rows judge, five days of test and a gap of label_delay before it.
+    found = by_name(replay(shop.deployment, shop.registry))["always"]
+    assert found.days_late == pytest.approx(late_days, abs=0.01)
 
 
 def test_memory_holds_the_newest_rows_only() -> None:

@@ -276,7 +276,7 @@ class OutputReader:
         if signature.task == "tensor":
             return Answer((), None, outputs)
         probabilities = self._probabilities(outputs)
-        if signature.prediction_output is not None:
+        if signature.prediction_output is not None and not signature.by_threshold:
             prediction = outputs[signature.prediction_output]
             if prediction.ndim > 1:
                 prediction = prediction.reshape(len(prediction), -1)[:, 0]

@@ -42,6 +42,8 @@ from holdfast.runtime.python import PythonRuntime
 from holdfast.spec import Checklist
 
 PARITY_ROWS: Final = 100_000
+_USUAL_THRESHOLD: Final = 0.5
+"""At which a model's own decision output keeps the word."""
 _BLOCK_ROWS: Final = 8192
 _SAMPLE_ROWS: Final = 256
 _INVARIANCE_ROWS: Final = 128
@@ -123,7 +125,21 @@ def prepare(
     else:
         candidate = _from_estimator(source, reference, wanted, checklist)
     signature, notes = with_block_kinds(candidate.signature, checklist.model.kinds)
-    return replace(candidate, signature=signature, notes=(*candidate.notes, *notes))
+    signature, decided = _by_threshold(signature)
+    return replace(candidate, signature=signature, notes=(*candidate.notes, *notes, *decided))
+
+
+def _by_threshold(signature: Signature) -> tuple[Signature, tuple[str, ...]]:
+    """Where the checklist states a threshold, it decides, not the model's own decision output."""
+    own = signature.prediction_output
+    usual = signature.threshold == _USUAL_THRESHOLD
+    if signature.task != "binary" or usual or own is None or signature.probability_output is None:
+        return signature, ()
+    note = (
+        f"answers {signature.positive_class} from a probability of {signature.threshold:g} on "
+        f"([model] threshold), whatever its own output {own!r} says"
+    )
+    return msgspec.structs.replace(signature, by_threshold=True), (note,)
 
 
 def _from_graph(

@@ -66,6 +66,7 @@ def register_model(
     actor: str | None = None,
     clock: Clock,
     judge: Callable[[Signature, Answer], Judgement] | None = None,
+    answer: Answer | None = None,
 ) -> ModelVersion:
     """Store a model as a new version. The first becomes the champion; later ones wait to be promoted.
 
@@ -85,8 +86,9 @@ def register_model(
         actor: who registers; the user of this process by default.
         clock: the time of what is stored.
         judge: called with the signature and the answers over the reference, as the stored model gives them,
-        before
-            anything is stored; what it raises ends the registration.
+            before anything is stored; what it raises ends the registration.
+        answer: to take for its answers over the reference, where it has learnt from these rows and a twin has
+            not; None: its own.
 
     Raises:
         ArtifactError: the model or the reference cannot be taken as it is.
@@ -98,7 +100,14 @@ def register_model(
     candidate = prepare(opened, table, deployment.checklist)
     try:
         version = add_candidate(
-            deployment, registry, candidate, table, actor=actor or _user(), now_us=clock.now_us(), judge=judge
+            deployment,
+            registry,
+            candidate,
+            table,
+            actor=actor or _user(),
+            now_us=clock.now_us(),
+            judge=judge,
+            answer=answer,
         )
     finally:
         candidate.runtime.close()
@@ -122,6 +131,7 @@ def add_candidate(
     actor: str,
     now_us: int,
     judge: Callable[[Signature, Answer], Judgement] | None = None,
+    answer: Answer | None = None,
 ) -> ModelVersion:
     """Store a prepared model with its reference, its card and what was measured of it."""
     checklist = deployment.checklist
@@ -136,7 +146,7 @@ def add_candidate(
     quality: dict[str, float] = {}
     judgement = Judgement()
     if reference is not None:
-        answer = candidate.answer(reference)
+        answer = candidate.answer(reference) if answer is None else answer
         answered = reference_table(reference, candidate.signature, answer)
         quality = measure_quality(candidate.signature, answer, reference.labels())
         if judge is not None:

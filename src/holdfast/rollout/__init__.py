@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast.rollout.checks import confirm
 from holdfast.rollout.errors import ContractError, RolloutError, UncheckedError
-from holdfast.rollout.exposure import earliest_decision_us, most_share
+from holdfast.rollout.exposure import earliest_decision_us, most_share, rows_missing
 from holdfast.rollout.policy import decide, is_approved
 from holdfast.rollout.values import (
     Comparison,
@@ -62,6 +62,7 @@ __all__ = [
     "is_approved",
     "most_share",
     "replay_rollout",
+    "rows_missing",
     "start_rollout",
     "terms_of",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from holdfast.rollout.values import Evidence, Terms
+from holdfast.rollout.values import Comparison, Evidence, Terms
 
 
 def most_share(terms: Terms, evidence: Evidence, *, approved: bool) -> float:
@@ -60,3 +60,23 @@ def least_rows(terms: Terms) -> int:
     while rows < 2**40 and log_capital(points, rates * rows, candidate, above=False) < enough:
         rows += rows // 8
     return rows
+
+
+def rows_missing(terms: Terms, quality: Comparison | None) -> float | None:
+    """Labelled rows that are still to come until the labels approve, if they go on as so far.
+
+    Bounds narrow with the root of the rows, a little faster while there are few. So where the difference is
+    barely below the margin, approval is far away, and a newer challenger may be the better use of the time.
+
+    Returns:
+        0 where they approve already; infinity where the difference so far is not below the margin; None
+        before the first label.
+    """
+    if quality is None or quality.n == 0 or quality.mean is None:
+        return None
+    if quality.upper < terms.margin:
+        return 0.0
+    room = terms.margin - quality.mean
+    if room <= 0:
+        return float("inf")
+    return quality.n * (((quality.upper - quality.mean) / room) ** 2 - 1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from holdfast.rollout.exposure import most_share
+from holdfast.rollout.exposure import most_share, rows_missing
 from holdfast.rollout.values import Act, Clock, Comparison, Evidence, Plan, Standing, Terms
 
 
@@ -145,10 +145,16 @@ def _missing(terms: Terms, evidence: Evidence) -> str:
     quality = evidence.quality
     if quality is None or quality.n == 0:
         return "no mature label is there yet"
-    return (
+    said = (
         f"over {quality.n} labelled rows the difference of losses is between {_number(quality.lower)} and "
         f"{_number(quality.upper)}; {terms.margin:g} is allowed"
     )
+    missing = rows_missing(terms, quality)
+    if not missing:
+        return said
+    if missing == float("inf"):
+        return f"{said}, and so far it is {_number(quality.mean or 0.0)}"
+    return f"{said}; if it goes on so, about {missing:,.0f} more rows will do"
 
 
 def _approval(evidence: Evidence) -> str:

@@ -47,9 +47,9 @@ class Model(Section, frozen=True):
             ge=0,
             le=1,
             description=(
-                "The probability from which a single-probability binary model answers with the positive "
-                "class (a model with its own decision output keeps it). Default 0.5: equal cost of both "
-                "errors."
+                "The probability from which a model of two classes answers with the positive one, in place "
+                "of what its own decision output says. Default 0.5: equal cost of both errors; a decision "
+                "output of the model's own is kept."
             ),
         ),
     ] = 0.5

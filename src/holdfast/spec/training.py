@@ -74,6 +74,16 @@ class Training(Section, frozen=True):
         Duration,
         Meta(description="Length of the newest, test split. Default 30d: one month's cycle."),
     ] = field(default_factory=lambda: Duration(30 * _DAY_US))
+    refit: Annotated[
+        bool,
+        Meta(
+            description=(
+                "Register a model that has learnt from the test's rows too, made as the one judged on them; "
+                "costs a second training. For worlds that move: the newest rows teach most. Default "
+                "false: the evidence speaks of the model itself, not of its twin."
+            )
+        ),
+    ] = False
     gap: Annotated[
         Duration | None,
         Meta(

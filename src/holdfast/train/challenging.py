@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
-import numpy as np
 
 from holdfast.artifact import Answer, Artifact, OnnxSource, Reference, Signature, open_artifact
 from holdfast.clock import Clock
@@ -27,7 +26,6 @@ from holdfast.train.comparing import (
     COMPARISON,
     Answers,
     Comparison,
-    Difference,
     Truth,
     compare,
 )
@@ -35,8 +33,9 @@ from holdfast.train.data_set import DataSetPaths
 from holdfast.train.diagnosed import Recipe, recipe_of
 from holdfast.train.errors import TrainerFailedError, TrainError, WorseError
 from holdfast.train.log_source import now_of
-from holdfast.train.manifest import Manifest
+from holdfast.train.noting import mixed, notes_of, one_answer
 from holdfast.train.recalibrating import recalibrated
+from holdfast.train.refitting import NOTE, Twin, moved_up
 from holdfast.train.rows import LABEL, TIME, WEIGHT, Plan
 from holdfast.train.running import Progress, Trained
 from holdfast.train.runs import Run, only_training, start_run, write_run
@@ -48,7 +47,7 @@ if TYPE_CHECKING:
 
 TRAINING: Final = "training"
 """Kind of the evidence that says how a version was made."""
-_OURS: Final = ("label", "time")
+_OURS: Final = (LABEL, TIME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +184,8 @@ class _Job:
     data_set: str | None = None
     comparison: dict[str, Any] | None = None
     candidates: tuple[Candidate, ...] = ()
+    refitted: bool = False
+    """Whether the registered model has learnt from the test too."""
 
     def run(self, run: Run) -> TrainReport:
         champion = self._champion()
@@ -218,20 +219,32 @@ class _Job:
     def _challenge(self, run: Run, champion: _Champion | None, recipe: Recipe, built: Built) -> TrainReport:
         test = _reference_table(built)
         model: str | OnnxSource
-        if recipe.action == "recalibrate" and champion is not None:
-            model, trained = self._recalibrated(champion, built)
-        else:
-            trained = self._trained(built, champion, recipe.settings)
-            model = str(trained.model)
         compared: list[Comparison] = []
+        twin: Twin | None = None
 
         def judge(signature: Signature, answer: Answer) -> Judgement:
-            comparison = self._compared(built, champion, signature, answer)
+            if twin is not None:
+                twin.check(signature)
+            comparison = compared[0] if compared else self._compared(built, champion, signature, answer)
             self.comparison = msgspec.to_builtins(comparison)
             compared.append(comparison)
             if comparison.verdict == "worse" and champion is not None and not self.asked.keep_worse:
                 raise _worse(comparison, self.folder)
             return self._judgement(run, built, comparison, trained, recipe)
+
+        if recipe.action == "recalibrate" and champion is not None:
+            model, trained = self._recalibrated(champion, built)
+        else:
+            order = self._order(built, champion, recipe.settings)
+            trained = self._trained(order, recipe.settings)
+            if recipe.settings.refit:
+                self.refitted = True
+                twin = Twin.of(
+                    str(trained.model), test, _OURS, self.deployment.checklist, own=trained.from_callable
+                )
+                judge(twin.signature, twin.answer)
+                trained = self._trained_again(order, built, trained, recipe.settings)
+            model = str(trained.model)
 
         version = register_model(
             self.deployment,
@@ -244,6 +257,7 @@ class _Job:
             actor=self.actor,
             clock=self.clock,
             judge=judge,
+            answer=None if twin is None else twin.answer,
         )
         if not compared:
             raise TrainerFailedError("the model was not judged", where=str(model)[:200])
@@ -260,7 +274,7 @@ class _Job:
             notes=(*built.manifest.notes, *version.notes),
         )
 
-    def _trained(self, built: Built, champion: _Champion | None, settings: Training) -> Trained:
+    def _order(self, built: Built, champion: _Champion | None, settings: Training) -> Order:
         if settings.engine == "ray" and not built.manifest.files_kept:
             raise TrainError(
                 "opened inputs do not leave this machine",
@@ -280,7 +294,7 @@ class _Job:
             seed=settings.seed,
             cores=settings.cores,
         )
-        order = Order(
+        return Order(
             data_set=paths,
             trainer="" if settings.command else settings.trainer or READY_MADE,
             command=settings.command,
@@ -288,6 +302,8 @@ class _Job:
             import_from=str(self.deployment.folder),
             memory_mb=settings.memory_mb,
         )
+
+    def _trained(self, order: Order, settings: Training) -> Trained:
         trained, self.candidates = train_candidates(
             order,
             settings,
@@ -297,6 +313,19 @@ class _Job:
             show_output=self.deployment.checklist.privacy.sensitivity != "high",
         )
         return trained
+
+    def _trained_again(self, order: Order, built: Built, twin: Trained, settings: Training) -> Trained:
+        """By the candidate that was the best, with the test's rows."""
+        with moved_up(order, built, settings, twin.candidate) as again:
+            trained, _ = train_candidates(
+                again,
+                msgspec.structs.replace(settings, candidates=1),
+                environ=self.environ,
+                clock=self.clock,
+                progress=self.progress,
+                show_output=self.deployment.checklist.privacy.sensitivity != "high",
+            )
+        return replace(trained, seconds=twin.seconds + trained.seconds)
 
     def _recalibrated(self, champion: _Champion, built: Built) -> tuple[OnnxSource, None]:
         """On train and dev together: two numbers need no early stopping."""
@@ -348,9 +377,10 @@ class _Job:
             test_until=record.until or "",
             loss=decides,
             notes=(
-                *_mixed(overall, main),
-                *_one_answer(truth, before, challenger),
-                *_notes(built.manifest, champion, record.since or ""),
+                *mixed(overall, main),
+                *one_answer(truth, before, challenger),
+                *notes_of(built.manifest, _learnt_until(champion), record.since or ""),
+                *((NOTE,) if self.refitted else ()),
             ),
         )
 
@@ -369,6 +399,7 @@ class _Job:
             "seed": recipe.settings.seed,
             "seconds": None if trained is None else round(trained.seconds, 3),
             "candidates": msgspec.to_builtins(self.candidates),
+            "refit": self.refitted,
         }
 
         def evidence(number: str) -> dict[str, Any]:
@@ -380,7 +411,7 @@ class _Job:
             metadata={
                 "data_set": manifest.sha256,
                 "data_sets": [f"{place}/{name}.parquet" for name in manifest.splits],
-                "trained_until": manifest.splits["dev"].until,
+                "trained_until": manifest.splits["test" if self.refitted else "dev"].until,
                 "training": made,
             },
             evidence=evidence,
@@ -409,47 +440,8 @@ def _trainer_words(recipe: Recipe) -> str:
     return " ".join(settings.command) or settings.trainer or "ready made: boosted trees"
 
 
-def _mixed(overall: Mapping[str, Difference], main: str) -> tuple[str, ...]:
-    """What speaks against the verdict of the deciding metric."""
-    verdict = overall[main].verdict
-    if verdict == "not told apart":
-        return ()
-    opposite = "worse" if verdict == "better" else "better"
-    others = [name for name, one in overall.items() if one.verdict == opposite]
-    return (f"surely {opposite} in {', '.join(others)}",) if others else ()
-
-
-def _one_answer(truth: Truth, *both: Answers) -> tuple[str, ...]:
-    """Where every row gets one and the same answer, wrong answers tell nothing about a model."""
-    if truth.task != "binary" or len(np.unique(np.concatenate([one.answer for one in both]))) > 1:
-        return ()
-    words = "both give every row of the test the same answer, so only their scores differ: state what errors "
-    return (words + 'cost in [monitoring] with a [model] threshold, or [rollout] loss = "brier_score"',)
-
-
-def _notes(manifest: Manifest, champion: _Champion | None, since: str) -> tuple[str, ...]:
-    found = []
-    if champion is not None:
-        learnt = champion.version.metadata.get("trained_until")
-        if learnt and since and learnt >= since:
-            found.append(
-                f"the champion had learnt from rows up to {learnt[:10]}, within this test: it looks "
-                f"better than it is"
-            )
-    if manifest.request.settings.get("split") == "random":
-        found.append("the test is a random share: it says nothing about the future")
-    found += [
-        f"{one.same_subject} of {one.rows} test rows are about subjects of the train split"
-        for one in manifest.overlaps
-        if one.split == "test" and one.earlier == "train" and one.same_subject
-    ]
-    found += [
-        f"{one.near_duplicates} of {one.rows} test rows are near doubles of rows of the {one.earlier} split: "
-        f"on them a model is asked what it was told"
-        for one in manifest.overlaps
-        if one.split == "test" and one.near_duplicates
-    ]
-    return tuple(found)
+def _learnt_until(champion: _Champion | None) -> str:
+    return "" if champion is None else str(champion.version.metadata.get("trained_until") or "")
 
 
 def _worse(comparison: Comparison, folder: Path) -> WorseError:

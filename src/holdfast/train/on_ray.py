@@ -197,7 +197,7 @@ def _finished(ray: Any, one: Any, order: Order) -> Finished:
     about = Candidate(
         number=order.data_set.candidate, loss=back.loss, seconds=round(back.seconds, 3), node=back.node
     )
-    return Finished(about, Trained(model, back.seconds, not order.command, back.loss))
+    return Finished(about, Trained(model, back.seconds, not order.command, back.loss, about.number))
 
 
 def _failed(order: Order, failure: TrainerFailedError, node: str = "") -> Finished:

@@ -30,7 +30,7 @@ from holdfast.train.log_source import INPUT
 from holdfast.train.player import Player
 from holdfast.train.policy import State, decide
 from holdfast.train.rows import LABEL, Plan
-from holdfast.train.standing_in import Numbers, fit, newest
+from holdfast.train.standing_in import LARGEST_FIT, Numbers, fit, newest
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -81,7 +81,8 @@ def replay(deployment: Deployment, registry: Registry, *, memory_mb: int = 1024)
 
     A decision knows what was known at its time: a row teaches, and speaks for or against a model, only once
     it is `label_delay` old, with the label that had come by then; a label that came later teaches from then
-    on. The policies are judged by all labels that are known now.
+    on. Without `refit` the newest rows are the test of every policy's trainings, and do not teach. The
+    policies are judged by all labels that are known now.
 
     Args:
         deployment: with a log whose predictions have labels.
@@ -218,6 +219,8 @@ class _Run:
         change_us = onset_of(diagnosis)
         history = self._reference(version, signature)
         waiting: list[tuple[int, int, int, Numbers, Numbers]] = []
+        held: list[tuple[int, int, Numbers, Numbers]] = []
+        held_us = _held_us(training, delay_us)
         rows = labelled = windows = 0
         first_us = last_us = None
         learnt_us = 0
@@ -244,12 +247,15 @@ class _Run:
                 ready_us = int(observed[late].max())
                 heapq.heappush(waiting, (ready_us, -windows, last_us, inputs[late], truth[late]))
             while waiting and waiting[0][0] <= end_us:
-                _, _, at_us, new_inputs, new_truth = heapq.heappop(waiting)
+                _, number, at_us, new_inputs, new_truth = heapq.heappop(waiting)
+                heapq.heappush(held, (at_us, number, new_inputs[-LARGEST_FIT:], new_truth[-LARGEST_FIT:]))
+                for player in players:
+                    player.labels += len(new_truth)
+            while held and held[0][0] <= end_us - held_us:
+                at_us, _, new_inputs, new_truth = heapq.heappop(held)
                 learnt_us = max(learnt_us, at_us)
                 learnt.append((at_us, len(new_truth)))
                 history = newest(history, new_inputs, new_truth)
-                for player in players:
-                    player.labels += len(new_truth)
             for player in players:
                 player.ripen(end_us)
                 raised_us = monitor.since(end_us)
@@ -412,6 +418,14 @@ def _truth(values: list[Any], signature: Signature) -> Numbers:
     labels = Plan((), "binary", signature.classes).labels(values).to_pylist()
     positive = label_text(signature.positive_class)
     return np.array([np.nan if one is None else float(label_text(one) == positive) for one in labels])
+
+
+def _held_us(training: Training, delay_us: int) -> int:
+    """How much older than just known a row must be to teach: the test judges, and does not teach."""
+    if training.refit or training.split != "time":
+        return 0
+    gap_us = delay_us if training.gap is None else training.gap.microseconds
+    return delay_us + training.test.microseconds + gap_us
 
 
 def _outcome(player: Player, change_us: int | None, training: Training) -> PolicyOutcome:

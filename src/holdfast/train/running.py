@@ -41,6 +41,8 @@ class Trained:
     """It was made by code that the checklist names, so that a pickle among it is that code's own."""
     loss: float | None = None
     """On dev, as the trainer said."""
+    candidate: int = 0
+    """Which of several it is."""
 
 
 def run_trainer(
@@ -106,7 +108,9 @@ def run_trainer(
     seconds = clock.monotonic_s() - began_s
     if process.returncode != 0:
         raise _failed(process.returncode, order, listener, show_output=show_output)
-    return Trained(_model_of(order, folder), seconds, not order.command, listener.loss)
+    return Trained(
+        _model_of(order, folder), seconds, not order.command, listener.loss, order.data_set.candidate
+    )
 
 
 def _wait(

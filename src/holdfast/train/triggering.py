@@ -60,7 +60,7 @@ def state_of(deployment: Deployment, registry: Registry, clock: Clock) -> State:
 def _learnable(
     deployment: Deployment, log: PredictionLog, payload: dict[str, Any], now_us: int
 ) -> int | None:
-    """Rows of the log since the change that would be in train or dev now; None: it has no known beginning."""
+    """Rows of the log since the change that would teach now; None: it has no known beginning."""
     onset_us = onset_of(payload)
     if onset_us is None:
         return None
@@ -69,7 +69,7 @@ def _learnable(
         deployment.checklist.monitoring.label_delay.microseconds,
     )
     end_us = now_us - (0 if training.immature == "correct" else delay_us)
-    if training.split == "time":
+    if training.split == "time" and not training.refit:
         gap_us = delay_us if training.gap is None else training.gap.microseconds
         end_us -= training.test.microseconds + gap_us
     labelled = "" if training.unlabelled == "negative" else " AND y IS NOT NULL"

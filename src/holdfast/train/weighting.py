@@ -50,6 +50,25 @@ def weighed(
     return found | {"train": _with_weights(train, scaled(weights))}
 
 
+def weighed_like(train: pa.Table, test: pa.Table, settings: Training, request: Request) -> pa.Table:
+    """The test weighed as if it taught beside train and dev: by age on their scale, else as it is.
+
+    Args:
+        train: as `weighed` gave it.
+        test: of the same data set.
+        settings: that `train` was weighed by.
+        request: for the moment of the data set.
+    """
+    if settings.weights != "age":
+        return test
+    half_life_us = settings.half_life.microseconds
+    # What one row weighs that is not young, over its age: the same for all of them.
+    scale = float(np.median(_weights(train) / by_age(_times_us(train), request.as_of_us, half_life_us)))
+    return _with_weights(
+        test, _weights(test) * by_age(_times_us(test), request.as_of_us, half_life_us) * scale
+    )
+
+
 def _weights(table: pa.Table) -> Numbers:
     return np.asarray(table.column(WEIGHT).to_numpy(), dtype=np.float64)
 

@@ -58,7 +58,6 @@ commit_interval = "250ms"
 
 [rollout]
 shadow = "1s"        # the stream's weeks pass in seconds; maturity counts in the stream's own time
-ramp = [0.1, 0.5, 1.0]
 step = "1s"
 fast_interval = "250ms"
 label_interval = "500ms"
@@ -92,6 +91,7 @@ def elec2(data: Path, *, quick: bool) -> Stream:
         checklist='[model]\nname = "elec2"\n'
         + COMMON
         + """
+ramp = [0.1, 1.0]    # with 48 rows a day a step between would last two weeks more
 [monitoring]
 window = "7d"
 label_delay = "1d"
@@ -156,6 +156,7 @@ def fraud_handbook(data: Path, *, quick: bool) -> Stream:
         checklist='[model]\nname = "fraud"\nthreshold = 0.1  # one over one plus the cost of a missed fraud\n'
         + COMMON
         + """
+ramp = [0.1, 0.5, 1.0]
 margin = 0.001
 [monitoring]
 window = "1d"

@@ -10,7 +10,7 @@ order of the reference's words, to those that take numbers only.
 
 For each episode of the group and each detector one line is added to the file ANSWERS: the rows at which it
 raised an alarm, null where it has nothing to look at, or why it failed. What stands there already is not
-asked again.
+asked again. What takes longer than `PATIENCE_S` for one episode has failed.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import io
 import json
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Callable
@@ -33,6 +34,8 @@ import pandas as pd
 Alarms = list[int]
 Detect = Callable[["Shown"], "Alarms | None"]
 SIGNIFICANT = 0.05
+PATIENCE_S = 180
+"""For one detector and one episode."""
 
 
 class Shown:
@@ -263,7 +266,12 @@ PEERS = {
 }
 
 
+def _out_of_patience(*_: object) -> None:
+    raise TimeoutError(f"not done within {PATIENCE_S} s")
+
+
 def main() -> None:
+    signal.signal(signal.SIGALRM, _out_of_patience)
     warnings.simplefilter("ignore")
     logging.disable(logging.ERROR)
     os.environ["NML_DISABLE_USAGE_LOGGING"] = "1"
@@ -281,10 +289,13 @@ def main() -> None:
             shown = Shown(folder, number)
             for name in waiting:
                 line: dict[str, Any] = {"detector": name, "episode": about["name"]}
+                signal.alarm(PATIENCE_S)
                 try:
                     line["alarms"] = detectors[name](shown)
                 except Exception as error:  # noqa: BLE001 - one that fails on an episode is reported as such
                     line["failed"] = f"{type(error).__name__}: {error}"[:200]
+                finally:
+                    signal.alarm(0)
                 file.write(json.dumps(line) + "\n")
                 file.flush()
 

@@ -266,9 +266,11 @@ def _directions(
             total = np.bincount(feature.coarse, weight * feature.functionals[:, 0])
             parts.append((name, offsets[name], total / np.bincount(feature.coarse, weight)))
     directions = np.zeros((len(rows), len(parts)))
-    for number, (_, first, normal) in enumerate(parts):
+    for number, (name, first, normal) in enumerate(parts):
         cells = slice(first, first + len(normal))
-        directions[cells, number] = np.where(rows[cells] >= LEAST_CELL_ROWS, normal, 0.0)
+        # Few rows a cell are many in all of them, and there is one score, however many columns.
+        least = 1 if name == "score" else LEAST_CELL_ROWS
+        directions[cells, number] = np.where(rows[cells] >= least, normal, 0.0)
     some = np.flatnonzero((directions != 0).sum(axis=0) >= _LEAST_SLOPE_CELLS)
     return tuple((parts[number][0], SLOPE) for number in some), directions[:, some]
 

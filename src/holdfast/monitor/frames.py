@@ -255,7 +255,11 @@ def _diagnose_streams(
         notes.add(f"Windows of {size}, chosen to give about twenty.")
     elif size.duration is not None and times is None:
         raise _no_time(size)
-    old = WindowsOfRows.cut(reference, reference.times(time), size, min_rows)
+    old_times = reference.times(time)
+    if size.duration is None and not (_rising(old_times) and _rising(times)):
+        # Windows of so many rows are cut in the order of the files, so they have no times of their own.
+        old_times = times = None
+    old = WindowsOfRows.cut(reference, old_times, size, min_rows)
     new = WindowsOfRows.cut(current, times, size, min_rows)
     model = fitted.counted(profile_stream(fitted.measures, reference, old), timed=old.timed)
     if len(model.windows) < 5:
@@ -269,6 +273,10 @@ def _diagnose_streams(
         clock_fault=new.strays,
     )
     return judge(model, profile_stream(model.measures, current, new), settings)
+
+
+def _rising(times: NDArray[np.int64] | None) -> bool:
+    return times is not None and bool((times[1:] >= times[:-1]).all())
 
 
 def _no_time(size: WindowSize) -> MonitorError:

@@ -357,10 +357,7 @@ class Monitor:
         if self._deployment.checklist.predictions.time_field:
             watermark_us = int(times[-1]) if len(times) else 0
         whole = len(times) // (settings.window.rows or 1) * (settings.window.rows or 1)
-        stretches = [
-            (int(times[part.start]), int(times[part.stop - 1]) + 1, part)
-            for _, _, part in cut(whole, None, settings.window, min_rows=1)
-        ]
+        stretches = cut(whole, times, settings.window, min_rows=1)
         return _New(profiles_of(reference.measures, rows, stretches), watermark_us, len(times), "")
 
     def _columns(self, translation: Translation) -> list[str]:

@@ -219,6 +219,8 @@ class WindowsOfRows:
     starts: NDArray[np.int64] = field(repr=False)
     time_us: NDArray[np.int64] | None = field(repr=False)
     """Of each row in the file's order; None: windows are by row number."""
+    timed: bool = False
+    """Whether the bounds of the windows are times."""
     strays: str = ""
     """Rows that a wrong clock dated, which no window holds, in words."""
 
@@ -226,25 +228,26 @@ class WindowsOfRows:
     def cut(
         cls, source: ParquetStream, time_us: NDArray[np.int64] | None, size: WindowSize, min_rows: int
     ) -> WindowsOfRows:
-        """The windows of a file, from the time of each of its rows or None."""
-        by_time = size.duration is not None and time_us is not None
-        strays = ""
-        if by_time and time_us is not None and size.duration is not None:
+        """The windows of a file.
+
+        Args:
+            source: the file.
+            time_us: of each of its rows, rising for windows of so many rows; None: there are none.
+            size: of a window.
+            min_rows: of a window.
+        """
+        if time_us is not None and size.duration is not None:
             length_us = size.duration.microseconds
             numbers, counts = np.unique(time_us // length_us, return_counts=True)
             kept = without_strays(numbers, counts, min_rows=min_rows)
             strays = describe_strays(numbers, counts, kept, length_us)
             inner = slice(*kept)
             stretches = cut_counted(numbers[inner], counts[inner], length_us, min_rows=min_rows)
-        else:
-            stretches = cut(source.rows, None, size, min_rows=min_rows)
-        starts = np.array([start for start, _, _ in stretches], dtype=np.int64)
-        return cls(stretches, starts, time_us if by_time else None, strays)
-
-    @property
-    def timed(self) -> bool:
-        """Whether windows are by time."""
-        return self.time_us is not None
+            starts = np.array([start for start, _, _ in stretches], dtype=np.int64)
+            return cls(stretches, starts, time_us, timed=True, strays=strays)
+        stretches = cut(source.rows, time_us, size, min_rows=min_rows)
+        starts = np.array([part.start for _, _, part in stretches], dtype=np.int64)
+        return cls(stretches, starts, None, timed=time_us is not None)
 
     def of(self, first: int, rows: int) -> NDArray[np.intp]:
         """For the rows from `first` on; -1 for those astray."""

@@ -45,14 +45,15 @@ def cut(
     """The windows of rows in order of time.
 
     Windows by time begin at whole multiples of their length since the epoch, so that a day is a day in UTC.
-    Windows with fewer than `min_rows` rows are joined to the next (the last to the one before).
+    Windows with fewer than `min_rows` rows are joined to the next (the last to the one before). Windows of so
+    many rows end just after the time of their last row, where rows have times.
 
     Args:
         rows: how many.
         time_us: of each row, rising; None cuts by number.
         size: of a window.
         min_rows: of a window.
-        offset: number of the first row.
+        offset: number of the first row, where rows have no times.
     """
     if rows == 0:
         return []
@@ -61,6 +62,8 @@ def cut(
         starts = np.arange(0, rows, length)
         bounds = [*starts.tolist(), rows]
         raw = [(offset + low, offset + high, slice(low, high)) for low, high in pairwise(bounds)]
+        if time_us is not None:
+            raw = [(int(time_us[part.start]), int(time_us[part.stop - 1]) + 1, part) for _, _, part in raw]
     else:
         length = size.duration.microseconds
         numbers, counts = np.unique(time_us // length, return_counts=True)

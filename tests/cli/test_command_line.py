@@ -14,7 +14,11 @@ from click.testing import CliRunner
 
 from holdfast.cli.app import COMMANDS, EXIT_ERROR, EXIT_USAGE, main, root
 from holdfast.cli.options import first_use
+from holdfast.clock import SystemClock
+from holdfast.prediction_log import SpoolWriter
+from holdfast.privacy import PredictionRecord, Redactor
 from holdfast.spec import Deployment
+from holdfast.spec.checklist import Privacy
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -216,6 +220,26 @@ def test_log_query_prints_a_table_csv_and_json(tmp_path: Path, capfd: pytest.Cap
     refused = capfd.readouterr()
     assert refused.out == ""
     assert "disabled" in json.loads(refused.err)["what"]
+
+
+def test_what_a_caller_sent_neither_styles_nor_breaks_the_screen_of_whoever_reads_the_log(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(tmp_path / "shop")
+    assert _exit_code("init", folder, "--yes") == 0
+    capfd.readouterr()
+    sent = "[e-mail] [/bold] [red]x\x1b[2J\u202e"
+    assert _exit_code("log", "query", f"SELECT '{sent}' AS \"[/]\"", "-C", folder) == 0
+    assert capfd.readouterr().out.split("\n")[1].strip() == r"[e-mail] [/bold] [red]x\x1b[2J\u202e"
+    writer = SpoolWriter(tmp_path / "shop" / "log", deployment="shop", replica="w", clock=SystemClock())
+    record = PredictionRecord(
+        model_version="1", arm="champion", prediction_ids=["p"], times_us=[1], latency_us=[1],
+        inputs={"note": [sent]}, context={}, prediction=[1],
+    )  # fmt: skip
+    writer.append(Redactor(Privacy(), None).redact(record))
+    writer.close()
+    assert _exit_code("log", "tail", "-C", folder) == 0
+    assert r"input_note=[e-mail] [/bold] [red]x\x1b[2J\u202e" in capfd.readouterr().out
 
 
 def test_log_labels_prints_counts_and_refuses_a_maturity_that_is_none(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from holdfast.spec import ChecklistError, build_checklist, is_loopback
+from holdfast.spec import ChecklistError, build_checklist, is_loopback, parse_checklist
 
 HASH = "5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8"
 KEYS = {"auth": "keys", "api_key_hashes": [HASH]}
@@ -75,6 +75,15 @@ def test_an_exception_is_a_written_reason() -> None:
         "no_tls_reason": "the ingress ends it",
     }
     assert faults(target=target, security=reasons) == []
+
+
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [("security", "no_auth_reason"), ("security", "no_tls_reason"), ("privacy", "weakened_reason")],
+)
+def test_blanks_are_no_written_reason(section: str, key: str) -> None:
+    with pytest.raises(ChecklistError, match="a reason in words"):
+        parse_checklist(f'[model]\nname = "ward"\n[{section}]\n{key} = " \\t\\n"\n', source="test")
 
 
 def test_a_batch_deployment_listens_nowhere() -> None:

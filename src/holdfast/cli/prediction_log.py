@@ -14,7 +14,14 @@ import msgspec
 from holdfast.cli.app import EXIT_ERROR
 from holdfast.cli.label_text import label_text_of
 from holdfast.cli.large_inputs import chosen_large_input, write_array
-from holdfast.cli.options import actor, folder_option, json_option, open_deployment, print_json
+from holdfast.cli.options import (
+    actor,
+    folder_option,
+    json_option,
+    open_deployment,
+    print_json,
+    printable,
+)
 from holdfast.cli.rows import coverage_of, print_csv, print_rows, print_rows_json
 from holdfast.clock import SystemClock
 from holdfast.prediction_log import (
@@ -82,7 +89,7 @@ def tail(folder: Path, rows: int, *, as_json: bool) -> None:
 def _short(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
-    text = value.isoformat() if isinstance(value, datetime) else str(value)
+    text = printable(value.isoformat() if isinstance(value, datetime) else str(value))
     return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 3] + "..."
 
 

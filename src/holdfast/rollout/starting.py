@@ -142,7 +142,7 @@ def _keep(contract: Contract, version: str, waive: str) -> None:
             received="; ".join(contract.incompatible),
             next_step="Register a version with today's signature, or change callers and promote by hand",
         )
-    if contract.beyond and not waive:
+    if contract.beyond and not waive.strip():
         raise ContractError(
             "the challenger changes more than the checklist allows",
             where=f"version {version}",

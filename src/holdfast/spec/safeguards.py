@@ -14,6 +14,8 @@ from holdfast.spec.section import Section
 
 _SHA256 = Meta(pattern=r"^[0-9a-f]{64}$", extra={"words": "a SHA-256 of 64 hexadecimal digits, a to f small"})
 
+_REASON = Meta(pattern=r"^$|\S", extra={"words": 'a reason in words, or ""'})
+
 FieldClass = Literal["identifier", "quasi-identifier", "sensitive", "free-text", "plain"]
 FieldAction = Literal["keep", "drop", "mask", "hash", "generalise", "redact", "encrypt"]
 _GENERALISE = Meta(
@@ -318,6 +320,7 @@ class Security(Section, frozen=True):
     ] = field(default_factory=lambda: Duration(3_600_000_000))
     no_auth_reason: Annotated[
         str,
+        _REASON,
         Meta(
             description=(
                 'Why callers from outside this machine need no key, in your words, such as "a gateway '
@@ -327,6 +330,7 @@ class Security(Section, frozen=True):
     ] = ""
     no_tls_reason: Annotated[
         str,
+        _REASON,
         Meta(
             description=(
                 'Why callers from outside this machine need no TLS, in your words, such as "the ingress '
@@ -408,6 +412,7 @@ class Privacy(Section, frozen=True):
     ] = ""
     weakened_reason: Annotated[
         str,
+        _REASON,
         Meta(
             description=(
                 "Why a default of high sensitivity is weakened in this file, in your words. Default "

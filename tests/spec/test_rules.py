@@ -83,7 +83,7 @@ def test_an_exception_is_a_written_reason() -> None:
 )
 def test_blanks_are_no_written_reason(section: str, key: str) -> None:
     with pytest.raises(ChecklistError, match="a reason in words"):
-        parse_checklist(f'[model]\nname = "ward"\n[{section}]\n{key} = " \\t\\n"\n', source="test")
+        parse_checklist(f'[model]\nname = "ward"\n[{section}]\n{key} = "   "\n', source="test")
 
 
 def test_a_batch_deployment_listens_nowhere() -> None:

@@ -18,6 +18,7 @@ from log_records import T0_US, ids_of, new_writer, redacted
 
 from holdfast.clock import ManualClock, SystemClock
 from holdfast.prediction_log import Keeper, KeeperReport, Label, PredictionLog, SpoolWriter
+from holdfast.prediction_log.lease import Lease
 from holdfast.prediction_log.segments import list_segments, spool_folder
 from holdfast.spec import Deployment
 
@@ -210,6 +211,27 @@ def test_while_one_keeper_has_the_lease_another_does_nothing(tmp_path: Path) -> 
 
     Keeper(tmp_path, ManualClock(T0_US), on_step=on_step).run_once()
     assert second == [KeeperReport(lease=False)]
+    assert_all_there_once(tmp_path)
+
+
+def test_a_keeper_that_waits_for_another_says_so_once_and_takes_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(tmp_path)
+    lease = Lease(tmp_path)
+    assert lease.acquire()
+    stop, took_over = threading.Event(), threading.Event()
+    keeper = Keeper(tmp_path, SystemClock(), interval_s=0.01)
+    thread = threading.Thread(target=keeper.run, args=(stop, lambda _: took_over.set()))
+    thread.start()
+    assert not took_over.wait(0.2)
+    lease.release()
+    assert took_over.wait(10)
+    stop.set()
+    thread.join(10)
+    assert [record.message for record in caplog.records] == [
+        "another keeper is at work on this log; this one waits until it ends"
+    ]
     assert_all_there_once(tmp_path)
 
 

@@ -196,6 +196,7 @@ class Keeper:
         most 30 s: the spool holds everything meanwhile.
         """
         pause_s = self._interval_s
+        told = False
         try:
             while True:
                 stopping = stop.is_set()
@@ -204,6 +205,9 @@ class Keeper:
                         (on_report or _ignore)(self.run_once())
                         self._accountant.take_if_due()
                         self._note_failure(None)
+                    elif not told:
+                        told = True
+                        _log.warning("another keeper is at work on this log; this one waits until it ends")
                     pause_s = self._interval_s
                 except Exception as error:
                     self._note_failure(error)

@@ -136,7 +136,9 @@ def test_new_columns_appear_and_old_rows_have_null_there(tmp_path: Path) -> None
     assert table["input_b"].to_pylist() == [None, "x", "y"]
 
 
-def test_a_retyped_column_is_kept_apart_by_name_and_said_so(tmp_path: Path) -> None:
+def test_a_retyped_column_is_kept_apart_by_name_and_said_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     report = store(tmp_path, {"code": np.array([1, 2])}, {"code": ["A", "B"]})
     assert report.kept_apart == (("input_code", "input_code__string"),)
     table = read(tmp_path)
@@ -144,6 +146,9 @@ def test_a_retyped_column_is_kept_apart_by_name_and_said_so(tmp_path: Path) -> N
     assert table["input_code__string"].to_pylist() == [None, None, "A", "B"]
     again = store(tmp_path, {"code": ["C"]}, {"code": np.array([3])}, {"code": [True]})
     assert again.kept_apart == (("input_code", "input_code__bool"),)
+    assert [record.getMessage().partition(": ")[2] for record in caplog.records] == [
+        "see input_code__string", "see input_code__bool",
+    ]  # fmt: skip
     assert PredictionLog(tmp_path).count().predictions == 7
 
 

@@ -395,6 +395,9 @@ class Keeper:
         fitted_tables = []
         for table in prediction_tables(batch.predictions):
             fitted = fit(table, schema)
+            for name, home in fitted.kept_apart:
+                if home not in schema.names:
+                    _log.warning("values of %s are of another type than those stored: see %s", name, home)
             schema = pa.unify_schemas([schema, fitted.table.schema])
             fitted_tables.append(fitted.table)
             tally.kept_apart.update(dict.fromkeys(fitted.kept_apart))

@@ -2,7 +2,7 @@
 
     uv run python bench/performance.py --quick --json
 
-The streams are those of `drift.py`, but answered by boosted trees that learnt from 50 000 other rows.
+The streams are those of `drift_streams.py`, but answered by boosted trees that learnt from 50 000 other rows.
 For each window of 1000 rows the estimate is made from its scores alone; `error` is its mean absolute
 difference from the metric of the window's labels, `noise` what is left of that difference if the estimate
 knew each row's true chance: no estimate can be much nearer. Concept drift (`flip`) is shown because an
@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from drift import ONSET, ROWS, Numbers, inputs, logit, stream
+from drift_streams import ONSET, ROWS, Numbers, inputs, logit, stream
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.metrics import roc_auc_score
 from threadpoolctl import threadpool_limits

@@ -237,3 +237,21 @@ def test_large_files_are_judged_in_batches_as_small_ones_are_whole(
     assert [one.name for one in streamed.features] == [one.name for one in whole.features] == ["x"]
     assert streamed.since == whole.since
     assert streamed.coverage == whole.coverage
+
+
+def test_a_damaged_large_file_ends_with_its_error_and_nobody_waits_for_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(4)
+    paths = [tmp_path / name for name in ("old.parquet", "new.parquet")]
+    for path in paths:
+        # Eight groups: the sample is of the first, the fifth and the last.
+        parquet.write_table(pa.table({"x": random.normal(size=8000)}), path, row_group_size=1000)
+    groups = parquet.ParquetFile(paths[1]).metadata
+    place = groups.row_group(2).column(0).data_page_offset
+    with paths[1].open("r+b") as file:
+        file.seek(place)
+        file.write(b"\xff" * 64)
+    monkeypatch.setattr("holdfast.monitor.streams.LARGE_ROWS", 1000)
+    with pytest.raises((OSError, pa.ArrowException)):
+        diagnose(*map(str, paths))

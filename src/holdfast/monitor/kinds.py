@@ -49,18 +49,20 @@ def is_text(kind: pa.DataType) -> bool:
 def free_texts(table: pa.Table) -> list[str]:
     """Names of the columns of a reference that hold sentences rather than categories."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     found = []
     for column in table.schema:
         if not is_text(column.type):
             continue
         some = table.column(column.name).slice(0, _SAMPLE)
-        # Few words in the file's own dictionary are categories; to look closer costs an import of 8 MB.
+        # Few words in the file's own dictionary are categories.
         if pa.types.is_dictionary(column.type):
             if sum(len(chunk.dictionary) for chunk in some.chunks) < _DISTINCT * len(some):
                 continue
             some = some.cast(pa.string())
+        # Only to look closer costs an import of 8 MB and some hundredths of a second.
+        import pyarrow.compute as pc
+
         some = some.drop_null()
         if len(some) < _LEAST_ROWS or pc.count_distinct(some).as_py() < _DISTINCT * len(some):
             continue

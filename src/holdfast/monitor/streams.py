@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
+from threading import Condition
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -30,9 +31,10 @@ if TYPE_CHECKING:
 _READ_BYTES: Final = 1 << 16
 """Read of each column at a time."""
 _STREAM_ROWS: Final = PIECE_ROWS
-"""Rows taken at a time: of 20 columns 5 MB, and so much for each counter and as much again read ahead."""
+"""Rows taken at a time: of 20 columns 5 MB, and so much for each counter."""
 _COUNTERS: Final = 2
-"""Threads that count batches by turns, while the next is read; a third would wait for the reader."""
+"""Threads that read and count batches by turns: reading takes a third of the time, so a third thread would
+wait for the other two to read."""
 _LARGE_VALUE_ROWS: Final = 1 << 8
 """The same where values are images or sounds: of 100 kB each 25 MB."""
 _LARGE_VALUE_SAMPLE: Final = 1 << 14
@@ -114,11 +116,20 @@ class ParquetStream:
             return self.empty()
         chosen = self._sampled_groups()
         names = self.file.schema_arrow.names
-        columns: list[pa.ChunkedArray] = []
-        for name in names:
+        files = [self.file, ParquetStream.open(self.path).file]
+
+        def read(file: Any, some: Sequence[str]) -> list[pa.ChunkedArray]:
             # One by one: whoever reads a column holds a page of it and its dictionary too.
-            parts = [self._first_rows(group, size, name) for group, _, size in chosen]
-            columns.append(pa.concat_tables(parts).column(0))
+            return [
+                pa.concat_tables([_first_rows(file, group, size, name) for group, _, size in chosen]).column(
+                    0
+                )
+                for name in some
+            ]
+
+        with ThreadPoolExecutor(len(files)) as threads:
+            halves = list(threads.map(read, files, (names[::2], names[1::2])))
+        columns = [halves[number % 2][number // 2] for number in range(len(names))]
         table = pa.Table.from_arrays(columns, names=names)
         if self.kinds is None:
             return table
@@ -143,16 +154,6 @@ class ParquetStream:
         large = any(pa.types.is_nested(kind) or pa.types.is_binary(kind) for kind in self._types())
         size = -(-(_LARGE_VALUE_SAMPLE if large else SAMPLE_ROWS) // len(chosen))
         return [(group, int(starts[group]), min(size, held[group])) for group in chosen]
-
-    def _first_rows(self, group: int, size: int, name: str) -> pa.Table:
-        """Of one row group and column."""
-        import pyarrow as pa
-
-        read = self.file.iter_batches(
-            batch_size=max(size, 1), row_groups=[group], columns=[name], use_threads=False
-        )
-        first = list(islice(read, 1))
-        return pa.Table.from_batches(first) if first else self.file.read_row_group(group, columns=[name])
 
     def _types(self) -> list[Any]:
         return [one.type for one in self.file.schema_arrow]
@@ -196,6 +197,15 @@ class ParquetStream:
             raise _no_times(self.path, name, f"{held.type} with {held.null_count} missing")
         numbers: NDArray[np.int64] = flat_array(moments.cast(pa.int64()), np.int64)
         return numbers
+
+
+def _first_rows(file: Any, group: int, size: int, name: str) -> pa.Table:
+    """Of one row group and column."""
+    import pyarrow as pa
+
+    read = file.iter_batches(batch_size=max(size, 1), row_groups=[group], columns=[name], use_threads=False)
+    first = list(islice(read, 1))
+    return pa.Table.from_batches(first) if first else file.read_row_group(group, columns=[name])
 
 
 def _no_rows(source: ParquetStream) -> NDArray[np.int64] | None:
@@ -329,32 +339,61 @@ class SampledReference:
         )
 
 
+class _Turns:
+    """Batches of one reader for several counters, who read by turns while the others count.
+
+    The same counter gets the same batches every time, so that sums of numbers have the same order.
+    """
+
+    def __init__(self, batches: Iterator[pa.RecordBatch | pa.Table], counters: int) -> None:
+        self._batches = batches
+        self._counters = counters
+        self._turn = 0
+        self._first = 0
+        self._over = False
+        self._changed = Condition()
+
+    def take(self, place: int) -> tuple[int, pa.RecordBatch | pa.Table] | None:
+        """The next batch and the number of its first row, once it is that counter's turn; None at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._over or self._turn % self._counters == place)
+            batch = None if self._over else next(self._batches, None)
+            if batch is None:
+                return None
+            first = self._first
+            self._turn += 1
+            self._first += batch.num_rows
+            self._changed.notify_all()
+            return first, batch
+
+    def end(self) -> None:
+        """Nobody gets another batch: there is none, or a counter has failed."""
+        with self._changed:
+            self._over = True
+            self._changed.notify_all()
+
+
 def profile_stream(measures: Measures, source: ParquetStream, windows: WindowsOfRows) -> list[WindowProfile]:
     """The profiles of a file's windows, in one pass over it."""
     bounds = [(start, end) for start, end, _ in windows.stretches]
     adders = [ProfileAdder(measures, bounds) for _ in range(_COUNTERS)]
-    busy: list[Future[None] | None] = [None] * _COUNTERS
+    turns = _Turns(source.batches(list(measures.features)), _COUNTERS)
 
-    def count(adder: ProfileAdder, batch: pa.RecordBatch | pa.Table, first: int) -> None:
-        columns = {name: column_values(batch, name) for name in measures.features}
-        rows, window = Rows(columns), windows.of(first, batch.num_rows)
-        if windows.strays:
-            rows, window = rows.take(window >= 0), window[window >= 0]
-        adder.add(rows, window)
+    def count(place: int) -> None:
+        try:
+            while (taken := turns.take(place)) is not None:
+                first, batch = taken
+                columns = {name: column_values(batch, name) for name in measures.features}
+                rows, window = Rows(columns), windows.of(first, batch.num_rows)
+                if windows.strays:
+                    rows, window = rows.take(window >= 0), window[window >= 0]
+                adders[place].add(rows, window)
+        finally:
+            turns.end()
 
-    first = 0
     with ThreadPoolExecutor(_COUNTERS) as threads:
-        # By turns, whoever is quicker: sums of the same numbers in the same order are the same.
-        for turn, batch in enumerate(source.batches(list(measures.features))):
-            place = turn % _COUNTERS
-            waiting = busy[place]
-            if waiting is not None:
-                waiting.result()
-            busy[place] = threads.submit(count, adders[place], batch, first)
-            first += batch.num_rows
-        for last in busy:
-            if last is not None:
-                last.result()
+        for done in [threads.submit(count, place) for place in range(_COUNTERS)]:
+            done.result()
     for other in adders[1:]:
         adders[0].include(other)
     return list(adders[0].finish())

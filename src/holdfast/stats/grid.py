@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 GRID_CELLS: Final = 4096
 """16 for each of 256 edges: most cells hold none, and the tables stay in the first cache."""
-_STRETCH: Final = 1 << 13
+_STRETCH: Final = 15 * 1024
 """Values located at a time: arrays of so many stay in the cache, and the allocator keeps them (from 128 KiB
 on it asks the system for fresh pages each time, which costs more than all the arithmetic)."""
 _CUTS: Final = (0.0, 0.01, 0.05)

@@ -17,3 +17,13 @@ test:
 # The tests that take seconds.
 fast:
     uv run --frozen pytest -m "not slow"
+
+# A wheel with the hot path compiled (docs/adr/0034), in build/, and beside it the same unpacked.
+compile:
+    rm -rf build/compiled
+    HATCH_BUILD_HOOKS_ENABLE=1 uv build --quiet --out-dir build/dist
+    uv run --frozen python -m zipfile -e build/dist/*.whl build/compiled
+
+# The tests of the compiled hot path: those of the rooms that it is in, against what `compile` made.
+compiled: compile
+    PYTHONPATH=build/compiled uv run --frozen pytest -m "not slow" tests/infer tests/serve

@@ -65,6 +65,7 @@ class BareSink(Sink):
     __slots__ = ("transport",)
 
     def __init__(self, transport: Any) -> None:
+        super().__init__()
         self.transport = transport
 
     def respond(self, body: bytes, json_bytes: int | None = None) -> None:  # noqa: ARG002 - of this shape

@@ -134,6 +134,7 @@ def test_a_model_slower_than_the_target_still_answers_one_caller_after_another()
     asyncio.run(test())
 
 
+@pytest.mark.interpreted
 def test_a_batch_is_no_longer_than_the_latency_target_allows_nor_than_memory_does() -> None:
     async def test(most_rows: int, target_s: float) -> list[int]:
         batcher = TurnBatcher(DataPlane(None, None, SystemClock()), ServiceCounts(), 5.0, target_s)
@@ -180,6 +181,7 @@ def test_while_the_queue_stands_refusals_cost_nothing_and_end_when_it_moves() ->
     asyncio.run(test())
 
 
+@pytest.mark.interpreted
 def test_answers_later_than_predicted_let_fewer_in_until_they_are_in_time_again() -> None:
     async def let_in(batcher: TurnBatcher, lane: Lane) -> int:
         count = 0
@@ -204,7 +206,7 @@ def test_answers_later_than_predicted_let_fewer_in_until_they_are_in_time_again(
             batcher.submit(lane, job)
             await batcher.drained()
         late = await let_in(batcher, lane)
-        for _ in range(200):
+        for _ in range(1500):
             batcher.submit(lane, job_of(lane))
             await batcher.drained()
         again = await let_in(batcher, lane)

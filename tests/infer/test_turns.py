@@ -312,6 +312,7 @@ def test_rows_are_in_the_spool_before_their_answers_are_delivered(tmp_path: Path
     assert stored == [3]
 
 
+@pytest.mark.interpreted
 def test_a_row_that_waits_while_its_arm_ends_is_logged_under_the_arm_it_was_asked_under() -> None:
     arms: list[tuple[str, int]] = []
 

@@ -47,6 +47,7 @@ def test_hundreds_of_slow_and_half_open_connections_do_not_stop_others(start: St
     assert crowded_ms < 50 * alone_ms + 500
 
 
+@pytest.mark.interpreted
 def test_a_client_that_dribbles_is_told_and_closed_while_others_go_on(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -224,6 +224,7 @@ def test_bytes_that_are_no_http_are_400_and_end_the_connection(server: Server, j
     assert server.ask("GET", "/livez")[0] == 200
 
 
+@pytest.mark.interpreted
 def test_a_client_that_dribbles_its_headers_is_closed(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,6 +236,7 @@ def test_a_client_that_dribbles_its_headers_is_closed(
     assert client.response()[0] == 408
 
 
+@pytest.mark.interpreted
 def test_an_idle_connection_is_closed_in_the_end(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transport, "KEEP_ALIVE_S", 0.1)
     fresh, used = server.client(), server.client()
@@ -263,6 +265,7 @@ def test_at_the_end_a_connection_that_spoke_a_moment_ago_may_speak_again(
     assert client.socket.recv(1) == b""
 
 
+@pytest.mark.interpreted
 def test_a_client_that_never_reads_is_cut_off_and_held_back_meanwhile(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from typing import Final, NoReturn
 
 import click
 
+from holdfast.compiled import hot_path_is_compiled
 from holdfast.errors import HoldfastError
 
 EXIT_OK: Final = 0
@@ -26,6 +27,8 @@ EXIT_CODES: Final = {
     EXIT_ALARM: "done, and an alarm stands (only with --fail-on-alarm)",
     EXIT_INTERRUPTED: "stopped by Ctrl-C",
 }
+
+BUILD: Final = " (hot path compiled)" if hot_path_is_compiled() else ""
 
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "init": ("holdfast.cli.checklist", "Write a checklist (holdfast.toml) by asking its questions."),
@@ -104,7 +107,7 @@ def _with_nearest(error: click.UsageError, typed: str) -> click.UsageError:
 @click.group(
     cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
 )
-@click.version_option(package_name="holdfast", prog_name="holdfast")
+@click.version_option(package_name="holdfast", message=f"%(prog)s, version %(version)s{BUILD}")
 def root() -> None:
     """Takes a trained model into production and keeps it good there.
 

@@ -55,10 +55,10 @@ _Handler = Callable[..., Awaitable[Any]]
 
 
 class _FutureSink(Sink):
-    __slots__ = ("caller", "future", "headers")
+    __slots__ = ("future", "headers")
 
     def __init__(self, caller: Caller) -> None:
-        self.caller = caller
+        super().__init__(caller)
         self.headers = caller.headers
         self.future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 

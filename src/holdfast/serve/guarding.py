@@ -41,10 +41,10 @@ Authorise = Callable[[Request, bytes | None, frozenset[str]], None]
 class FutureSink(Sink):
     """The answer to one request as a future."""
 
-    __slots__ = ("caller", "future", "headers")
+    __slots__ = ("future", "headers")
 
     def __init__(self, caller: Caller) -> None:
-        self.caller = caller
+        super().__init__(caller)
         self.headers = caller.headers
         self.future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
 

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from mypy_extensions import mypyc_attr
+
 from holdfast.clock import Clock
 from holdfast.errors import HoldfastError
 from holdfast.infer import (
@@ -43,13 +45,18 @@ INFER: Final = "/v2/models/{model}/infer"
 FOR_PREDICTIONS: Final = frozenset({"predict"})
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Sink:
-    """Where the answer to one request goes."""
+    """Where the answer to one request goes.
 
-    __slots__ = ()
+    Args:
+        caller: who asks.
+    """
 
-    caller: Caller = ANYONE
-    """Who asks."""
+    __slots__ = ("caller",)
+
+    def __init__(self, caller: Caller = ANYONE) -> None:
+        self.caller = caller
 
     def add_header(self, line: bytes) -> None:
         """Put a line, with its end, in the head of the answer to come; a sink without one drops it."""

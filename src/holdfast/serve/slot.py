@@ -24,7 +24,7 @@ _OK_BINARY: Final = (
 class Slot(Sink):
     """The place of one hot request among the answers of its connection."""
 
-    __slots__ = ("caller", "close", "data", "echo_keep_alive", "headers", "job", "protocol")
+    __slots__ = ("close", "data", "echo_keep_alive", "headers", "job", "protocol")
 
     def __init__(
         self, protocol: HotProtocol, caller: Caller = ANYONE, *, close: bool, echo_keep_alive: bool

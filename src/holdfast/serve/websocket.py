@@ -42,10 +42,10 @@ class StreamProtocol(WebSocketsSansIOProtocol):
 
 
 class _FrameSink(Sink):
-    __slots__ = ("caller", "future")
+    __slots__ = ("future",)
 
     def __init__(self, caller: Caller) -> None:
-        self.caller = caller
+        super().__init__(caller)
         self.future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     def respond(self, body: bytes, json_bytes: int | None = None) -> None:  # noqa: ARG002 - all of it is JSON

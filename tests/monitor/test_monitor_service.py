@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import threading
@@ -349,3 +350,48 @@ def test_a_column_of_your_own_is_judged_and_made_again_where_its_code_changed(ba
     names = {one.name for one in bare.judge().features}
     assert names == {"both"}
     assert len({path.parent.name for path in bare.profiles()} - kept) == 1
+
+
+def test_windows_of_so_many_rows_are_read_once_and_judged_as_if_all_were_read(
+    bare: Ward, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    by_rows = CHECKLIST.replace('window = "1d"', f'window = "{PER_DAY - 7} rows"')
+    (bare.deployment.folder / "holdfast.toml").write_text(by_rows)
+    ward = dataclasses.replace(bare, deployment=Deployment.open(bare.deployment.folder, {}))
+    ward.register(1)
+    ward.log(20)
+    ward.judge()
+    kept = ward.profiles()
+    # Two label delays of two days stay open.
+    assert 14 <= len(kept) <= 16
+    ward.log(6, effect=-1.0)
+    read_since: list[int | None] = []
+    joined = PredictionLog.joined
+
+    def watched(self: PredictionLog, since_us: int | None, *others: Any) -> Any:
+        read_since.append(since_us)
+        return joined(self, since_us, *others)
+
+    monkeypatch.setattr(PredictionLog, "joined", watched)
+    piecewise = ward.judge()
+    assert min(one or 0 for one in read_since) > START_US + 13 * DAY_US
+    assert ward.profiles()[: len(kept)] == kept
+    shutil.rmtree(ward.deployment.monitor_folder)
+    anew = ward.judge()
+    assert anew.kinds == piecewise.kinds == ("concept drift",)
+    assert anew.since == piecewise.since
+    assert [one.start for one in anew.windows] == [one.start for one in piecewise.windows]
+    assert anew.coverage == piecewise.coverage
+
+
+def test_a_window_that_ends_amid_rows_of_one_time_is_not_kept(bare: Ward) -> None:
+    by_rows = CHECKLIST.replace('window = "1d"', f'window = "{PER_DAY} rows"')
+    (bare.deployment.folder / "holdfast.toml").write_text(by_rows)
+    ward = dataclasses.replace(bare, deployment=Deployment.open(bare.deployment.folder, {}))
+    ward.register(1)
+    ward.log(20)
+    step_us = DAY_US // PER_DAY
+    ward.log_stray(START_US + (PER_DAY - 1) * step_us)
+    # The first window's last row and the second's first have one time: a later look could not part them.
+    assert len(ward.judge().windows) == 20
+    assert ward.profiles() == []

@@ -67,6 +67,8 @@ class _New:
     """Of the version, in open windows too."""
     strays: str
     """Rows that a wrong clock dated, in words."""
+    apart: int
+    """Windows, from the first on, whose end no two rows of one time straddle: they can be told by time."""
 
 
 class Monitor:
@@ -121,18 +123,17 @@ class Monitor:
         reference = explainer.reference
         settings = self._deployment.checklist.monitoring
         store = ProfileStore(self._deployment.monitor_folder / self._epoch(version))
-        frozen: list[WindowProfile] = []
-        if settings.window.duration is not None:
-            # What another release of holdfast measured in another way is made again from the log.
-            frozen = list(takewhile(reference.measured_alike, store.read()))
+        # What another release of holdfast measured in another way is made again from the log.
+        frozen = list(takewhile(reference.measured_alike, store.read()))
         since_us = frozen[-1].end if frozen else None
         new = self._new_profiles(translation, version, reference, since_us)
         profiles = [*frozen, *new.profiles]
-        freezing = settings.window.duration is not None
-        for profile in new.profiles:
-            age_us = new.watermark_us - profile.end
-            freezing = freezing and age_us >= FROZEN_AFTER_DELAYS * settings.label_delay.microseconds
-            if not freezing:
+        settled_us = FROZEN_AFTER_DELAYS * settings.label_delay.microseconds
+        if settings.window.duration is None:
+            # Nothing waits for late rows before such a window closes.
+            settled_us = max(settled_us, settings.lateness.microseconds)
+        for profile in new.profiles[: new.apart]:
+            if new.watermark_us - profile.end < settled_us:
                 break
             store.put(profile)
         diagnosis = self._judge(version, translation, reference, profiles, new)
@@ -291,7 +292,7 @@ class Monitor:
         """Of closed windows from `since_us` on, batch by batch: in memory that the rows do not fill."""
         settings = self._deployment.checklist.monitoring
         if settings.window.duration is None:
-            return self._of_counted_windows(translation, version, reference)
+            return self._of_counted_windows(translation, version, reference, since_us)
         length_us = settings.window.duration.microseconds
         numbers, counts, newest_us = self._windows_with_rows(version, since_us, length_us)
         strays = ""
@@ -310,14 +311,14 @@ class Monitor:
         stretches = cut_counted(numbers[ready], counts[ready], length_us, min_rows=settings.min_rows)
         total = int(counts.sum())
         if not stretches:
-            return _New([], watermark_us, total, strays)
+            return _New([], watermark_us, total, strays, 0)
         adder = ProfileAdder(reference.measures, [(start, end) for start, end, _ in stretches])
         starts = np.array([start for start, _, _ in stretches], dtype=np.int64)
         low_us, high_us = stretches[0][0], stretches[-1][1]
         for rows in self._rows_between(translation, version, low_us, high_us):
             if rows.time_us is not None and len(rows.time_us):
                 adder.add(rows, np.searchsorted(starts, rows.time_us, side="right") - 1)
-        return _New(list(adder.finish()), watermark_us, total, strays)
+        return _New(list(adder.finish()), watermark_us, total, strays, len(stretches))
 
     def _rows_between(
         self, translation: Translation, version: str, since_us: int, until_us: int
@@ -347,18 +348,27 @@ class Monitor:
         numbers = np.array(sorted(held), dtype=np.int64)
         return numbers, np.array([held[number] for number in numbers.tolist()], dtype=np.int64), newest_us
 
-    def _of_counted_windows(self, translation: Translation, version: str, reference: ReferenceModel) -> _New:
-        """Windows of so many rows: their bounds are known only when all rows lie in order."""
+    def _of_counted_windows(
+        self, translation: Translation, version: str, reference: ReferenceModel, since_us: int | None
+    ) -> _New:
+        """Windows of so many rows: their bounds are known only when all rows since then lie in order."""
         settings = self._deployment.checklist.monitoring
-        table: pa.Table = self._log.joined(None, None, self._columns(translation)).read_all()
+        table: pa.Table = self._log.joined(since_us, None, self._columns(translation)).read_all()
         rows = translation.log(self._opened(table, version))
         times: NDArray[np.int64] = rows.time_us if rows.time_us is not None else np.empty(0, dtype=np.int64)
         watermark_us = self._clock.now_us()
         if self._deployment.checklist.predictions.time_field:
-            watermark_us = int(times[-1]) if len(times) else 0
+            watermark_us = int(times[-1]) if len(times) else since_us or 0
         whole = len(times) // (settings.window.rows or 1) * (settings.window.rows or 1)
         stretches = cut(whole, times, settings.window, min_rows=1)
-        return _New(profiles_of(reference.measures, rows, stretches), watermark_us, len(times), "")
+        apart = [part.stop < len(times) and int(times[part.stop]) >= end for _, end, part in stretches]
+        return _New(
+            profiles_of(reference.measures, rows, stretches),
+            watermark_us,
+            len(times),
+            "",
+            apart.index(False) if False in apart else len(apart),
+        )
 
     def _columns(self, translation: Translation) -> list[str]:
         present = self._log.schema().names

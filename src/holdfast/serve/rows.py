@@ -11,6 +11,7 @@ import binascii
 import csv
 import io
 import json
+import math
 import re
 from collections.abc import Sequence
 from typing import Any, Final, Never
@@ -40,12 +41,19 @@ def read_lenient(body: bytes) -> Any:
         if b"NaN" not in body and b"Infinity" not in body:
             raise
     try:
-        return json.loads(body, parse_constant=_constant)
+        found = json.loads(body, parse_constant=_constant, parse_float=_finite)
+        msgspec.json.encode(found)  # Python reads halves of surrogate pairs, which nobody can write
     except (ValueError, RecursionError):
         return read_json(body)
+    return found
 
 
-def _constant(text: str) -> None:
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _constant("Infinity")
+
+
+def _constant(text: str) -> Any:
     if text != "NaN":
         raise MalformedBodyError("Infinity is not read from JSON", next_step="Use binary tensors (v2).")
 

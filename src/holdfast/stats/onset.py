@@ -21,6 +21,9 @@ _SLIGHT: Final = 0.4
 """An earlier level below this share of the later one is not the change that is reported."""
 SURE: Final = 0.95
 """Probability from which a shape is said; below it is too early to tell."""
+_FAINT: Final = 2.25
+"""Standard errors of a window: noise climbs so high by itself, and "gradual" must then be twice as sure (of
+steps of two standard errors that were called anything, one in twelve was called so)."""
 _LEADS: Final[tuple[tuple[float, ...], ...]] = ((), (0.5,), (1 / 3, 2 / 3))
 """Sudden changes: between two windows, in the middle of one, within two."""
 _SHORTEST_RAMP: Final = 4.0
@@ -190,7 +193,7 @@ def change_shape(level: NDArray[np.float64]) -> Shape:
     """A step or a ramp, where one of them is probable enough to be said.
 
     "Sudden" is said where the probability of a ramp of eight windows or more is below a twentieth, "gradual"
-    where that of a step is; see `shape_odds`. A jump that is complete within two windows of its start, from
+    where that of a step is, or a fortieth where the change is faint; see `shape_odds`. A jump that is complete within two windows of its start, from
     nothing, is a step whatever follows.
 
     Args:
@@ -211,11 +214,12 @@ def change_shape(level: NDArray[np.float64]) -> Shape:
     if windows - onset < LEAST_WINDOWS_AFTER:
         return "too early to tell"
     odds = shape_odds(level)
-    if odds.sudden <= 1 - SURE:
+    noise = (float(level @ level) - float(along[onset] ** 2 / size[onset])) / max(windows - 3, 1)
+    faint = float(along[onset] / size[onset]) ** 2 < _FAINT**2 * noise
+    if odds.sudden <= (1 - SURE) / (2 if faint else 1):
         # From the best step on, in the middle of a ramp, the median is the height that was climbed.
         plateau = float(np.median(np.abs(level[onset:])))
-        rest = float(level @ level) - float(along[onset] ** 2 / size[onset])
-        return "sudden" if _jumps(level, plateau, rest / max(windows - 3, 1)) else "gradual"
+        return "sudden" if _jumps(level, plateau, noise) else "gradual"
     return "sudden" if odds.gradual <= 1 - SURE else "too early to tell"
 
 

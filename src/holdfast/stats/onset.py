@@ -193,8 +193,8 @@ def change_shape(level: NDArray[np.float64]) -> Shape:
     """A step or a ramp, where one of them is probable enough to be said.
 
     "Sudden" is said where the probability of a ramp of eight windows or more is below a twentieth, "gradual"
-    where that of a step is, or a fortieth where the change is faint; see `shape_odds`. A jump that is complete within two windows of its start, from
-    nothing, is a step whatever follows.
+    where that of a step is, or a fortieth where the change is faint; see `shape_odds`. A jump that is complete
+    within two windows of its start, from nothing, is a step whatever follows.
 
     Args:
         level: `[W]` estimated size of the change in each window, of equal precision, in order of time.

@@ -193,7 +193,7 @@ def change_shape(level: NDArray[np.float64]) -> Shape:
     """A step or a ramp, where one of them is probable enough to be said.
 
     "Sudden" is said where the probability of a ramp of eight windows or more is below a twentieth, "gradual"
-    where that of a step is, or a fortieth where the change is faint; see `shape_odds`. A jump that is complete
+    where that of a step is, or a fortieth where the change is faint; see `shape_odds`. A jump that is done
     within two windows of its start, from nothing, is a step whatever follows.
 
     Args:

@@ -67,6 +67,6 @@ class Signature(msgspec.Struct, frozen=True, kw_only=True):
     """Name of the output that holds probabilities, `[N, K]` in the order of `classes`, or `[N]`/`[N, 1]` for
     the positive class alone."""
     threshold: float = 0.5
+    """Binary: the score from which the positive class is answered, where nothing else decides."""
     by_threshold: bool = False
     """Whether the threshold decides, though the model has a decision output of its own."""
-    """Binary: the score from which the positive class is answered, where nothing else decides."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from mypy_extensions import mypyc_attr
 
 from holdfast.artifact.packing import Table
 from holdfast.artifact.signature import Signature
@@ -14,6 +15,7 @@ Body = tuple[bytes, int | None]
 """An answer: its bytes, and how many of them are JSON where tensors follow (None: all)."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Call:
     """A decoded request. Its rows are valid, so they harm nobody whom they are batched with.
 

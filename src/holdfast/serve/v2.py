@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 import numpy as np
 from msgspec import UnsetType
+from mypy_extensions import mypyc_attr
 from numpy.typing import NDArray
 
 from holdfast.artifact.packing import Table
@@ -47,6 +48,7 @@ from holdfast.serve.v2_messages import (
 )
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class InferCall(Call):
     """A decoded infer request."""
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from sklearn.preprocessing import StandardScaler
 
 from holdfast.artifact import ReferenceDataError, open_artifact, pack_inputs, read_outputs
 from holdfast.clock import ManualClock
-from holdfast.registry import Registry, register_model
+from holdfast.privacy import PSEUDONYM_KEY_VARIABLE, subject_pseudonym
+from holdfast.registry import Registry, prepare_variant, register_model, register_variant, stored_reference
 from holdfast.runtime import ParityError, RuntimeFailure, open_runtime
 from holdfast.spec import Deployment
+from holdfast.subject import erase_subject
 
 
 class Place:
@@ -188,6 +191,57 @@ def test_high_sensitivity_keeps_rows_out_of_the_artifact(tmp_path: Path) -> None
     version = place.register(fitted(table), reference=table, labels="fraud", time="at")
     assert not (place.folder(version) / "warmup.json").exists()
     assert f"{table.amount.max():g}" not in (place.folder(version) / "README.md").read_text()
+    place.registry.close()
+
+
+PEOPLE = '[privacy]\nsubject_field = "patient"\n'
+
+
+def test_rows_about_people_are_found_by_an_erasure_also_in_the_reference_of_a_variant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(PSEUDONYM_KEY_VARIABLE, "a key")
+    place = Place(tmp_path, PEOPLE)
+    table = frame().assign(patient=[f"patient-{row % 10}" for row in range(300)])
+    version = place.register(fitted(table), reference=table, labels="fraud", time="at")
+    known = [subject_pseudonym(b"a key", name) for name in table.patient]
+    assert place.reference(version)["subject"].to_pylist() == known
+    assert not (place.folder(version) / "warmup.json").exists()
+    reference = stored_reference(place.deployment, version)
+    assert reference.input_names == ("amount", "hour")
+    model = open_artifact(place.folder(version))
+    variant = prepare_variant(
+        (place.folder(version) / "model.onnx").read_bytes(), model.signature, reference, where="a variant"
+    )
+    made = register_variant(
+        place.deployment, place.registry, replace(variant, notes=("a variant",)), reference,
+        actor="ann", clock=ManualClock(start_us=11),
+    )  # fmt: skip
+    variant.runtime.close()
+    assert place.reference(made)["subject"].to_pylist() == known
+    done = erase_subject(
+        place.deployment, place.registry, "patient-3", pseudonym_key=b"a key", signing_key=bytes(32),
+        actor="carol", clock=ManualClock(start_us=11),
+    ).certificate  # fmt: skip
+    assert set(done.data_files.values()) == {30}
+    assert done.judged_on == tuple(dict.fromkeys((version.version, made.version)))
+    for one in (version, made):
+        left = place.reference(one)
+        assert left.num_rows == 270
+        assert known[3] not in left["subject"].to_pylist()
+        assert left["amount"].to_pylist() == table.amount[table.patient != "patient-3"].tolist()
+    place.registry.close()
+
+
+def test_without_the_key_registration_says_that_an_erasure_will_not_find_the_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(PSEUDONYM_KEY_VARIABLE, raising=False)
+    place = Place(tmp_path, PEOPLE)
+    table = frame().assign(patient="patient-1")
+    version = place.register(fitted(table), reference=table, labels="fraud", time="at")
+    assert any("erasure cannot find" in note for note in version.metadata["notes"])
+    assert "subject" not in place.reference(version).column_names
     place.registry.close()
 
 

@@ -12,10 +12,12 @@ import msgspec
 import numpy as np
 import pytest
 from pyarrow import parquet
-from shop import TOML, Shop, open_shop
+from shop import KEY, TOML, Shop, open_shop
 from sklearn.metrics import roc_auc_score
 
+from holdfast.privacy import subject_pseudonym
 from holdfast.score import load
+from holdfast.subject import erase_subject
 from holdfast.train import Asked, TrainerFailedError, WorseError, past_runs
 from holdfast.train.comparing import BASELINE
 from holdfast.train.manifest import read_manifest
@@ -33,6 +35,35 @@ def trainer(shop: Shop, code: str, *, keys: str = "") -> None:
     """A trainer of the user's own, in the deployment folder."""
     (shop.deployment.folder / "mine.py").write_text(code)
     shop.reopen(TOML + f'trainer = "mine:train"\n{keys}')
+
+
+@pytest.mark.slow
+def test_an_erased_subject_is_gone_from_the_reference_of_the_version_that_was_judged_on_it(
+    tmp_path: Path,
+) -> None:
+    shop = open_shop(tmp_path / "shop", TOML + '[privacy]\nsubject_field = "who"\n')
+    shop.days(0, 30, context={"who": [f"customer-{row % 4}" for row in range(200)]})
+    version = shop.train(Asked(keep_worse=True)).version
+    path = shop.deployment.references_folder / version / "reference.parquet"
+    gone = subject_pseudonym(KEY, "customer-1")
+    before = parquet.read_table(path)
+    mine = [row for row in before.to_pylist() if row["subject"] == gone]
+    assert len(mine) == before.num_rows // 4
+    folder = shop.deployment.artifacts_folder / shop.registry.version(version).artifact_folder
+    assert not (folder / "warmup.json").exists()
+    done = erase_subject(
+        shop.deployment, shop.registry, "customer-1", pseudonym_key=KEY, signing_key=bytes(32),
+        actor="carol", clock=shop.clock,
+    ).certificate  # fmt: skip
+    assert done.complete
+    assert done.judged_on == (version,)
+    assert done.data_files[f"references/{version}/reference.parquet"] == len(mine)
+    amounts = {row["amount"] for row in mine}
+    for left in shop.deployment.folder.rglob("*.parquet"):
+        table = parquet.read_table(left)
+        for name in {"amount", "input_amount"} & set(table.column_names):
+            assert amounts.isdisjoint(table[name].to_pylist()), left
+    shop.registry.close()
 
 
 @pytest.mark.slow

@@ -32,6 +32,9 @@ class Reference:
     """Name of the column with the true answer."""
     time: str | None = None
     """Name of the column with the time of the row."""
+    whose: pa.Table | None = field(default=None, repr=False)
+    """By what an erasure finds its rows, where they are about people: `subject` (a pseudonym) and
+    `prediction_id`, or one of them."""
 
     @classmethod
     def read(cls, source: object, *, label: str | None = None, time: str | None = None) -> Reference:

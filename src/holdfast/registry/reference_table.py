@@ -12,6 +12,8 @@ from holdfast.clock import parse_time_us
 if TYPE_CHECKING:
     import pyarrow as pa
 
+WHOSE: Final = ("subject", "prediction_id")
+"""Columns by which an erasure finds rows, where no input bears their name."""
 RESERVED: Final = ("prediction", "probability", "probabilities", "label", "time")
 
 
@@ -19,7 +21,8 @@ def reference_table(reference: Reference, signature: Signature, answer: Answer) 
     """One row per reference row, in order.
 
     Columns: the inputs by name, `prediction`, then `probability` (of the positive class, binary) or
-    `probabilities` (a list in the order of the classes), `label` and `time` (UTC, microseconds) if given.
+    `probabilities` (a list in the order of the classes), `label`, `time` (UTC, microseconds) and those of
+    `WHOSE` if given.
 
     Raises:
         ReferenceDataError: an input bears one of these names, or the time column holds no times.
@@ -53,6 +56,10 @@ def reference_table(reference: Reference, signature: Signature, answer: Answer) 
         arrays["label"] = _label(reference, signature)
     if reference.time is not None:
         arrays["time"] = time_column(reference.table.column(reference.time), reference.time)
+    if reference.whose is not None:
+        for name in WHOSE:
+            if name in reference.whose.column_names and name not in arrays:
+                arrays[name] = reference.whose.column(name)
     return pa.table(arrays)
 
 

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import numpy as np
@@ -28,6 +28,7 @@ from holdfast.artifact import (
 from holdfast.artifact.card import write_card
 from holdfast.artifact.store import python_model_file
 from holdfast.clock import Clock
+from holdfast.privacy import PSEUDONYM_KEY_VARIABLE, subject_pseudonym
 from holdfast.registry.candidate import Candidate, prepare
 from holdfast.registry.quality import label_notes, measure_quality
 from holdfast.registry.reference_table import reference_table
@@ -35,6 +36,12 @@ from holdfast.registry.registry import Registry
 from holdfast.registry.values import ModelVersion
 from holdfast.spec import Deployment
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_NOT_FOUND: Final = (
+    f"an erasure cannot find a subject's rows in this reference, since {PSEUDONYM_KEY_VARIABLE} is not set"
+)
 _WARMUP_ROWS: Final = 64
 _WARMUP_BYTES: Final = 1 << 20
 
@@ -60,6 +67,7 @@ def register_model(
     reference: object | None = None,
     labels: str | None = None,
     time: str | None = None,
+    whose: pa.Table | None = None,
     trust_pickle: bool = False,
     trust_python: bool = False,
     promote: bool = False,
@@ -80,6 +88,9 @@ def register_model(
             A Parquet or CSV file, or any frame that speaks Arrow.
         labels: column of the reference with the true answer.
         time: column of the reference with the time of each row.
+        whose: subjects (pseudonyms) and prediction ids of the reference's rows, by which an erasure finds
+            them; None: pseudonyms of the column that `[privacy] subject_field` names, if it is there and
+            HOLDFAST_PSEUDONYM_KEY is set.
         trust_pickle: a pickle may be loaded, which runs whatever code it holds.
         trust_python: a Python callable may be imported, now and by every worker.
         promote: make it the champion even if there is one.
@@ -97,7 +108,11 @@ def register_model(
     """
     opened = open_source(source, trust_pickle=trust_pickle, trust_python=trust_python)
     table = None if reference is None else Reference.read(reference, label=labels, time=time)
+    if table is not None:
+        table = replace(table, whose=_pseudonyms(table, deployment, os.environ) if whose is None else whose)
     candidate = prepare(opened, table, deployment.checklist)
+    if table is not None and table.whose is None and _about_people(table, deployment):
+        candidate = replace(candidate, notes=(*candidate.notes, _NOT_FOUND))
     try:
         version = add_candidate(
             deployment,
@@ -162,7 +177,9 @@ def add_candidate(
         data_sets=judgement.data_sets,
         sections=judgement.card_sections,
     )
-    artifact = _store(deployment, candidate, None if private else reference, card)
+    # An artifact stays as it is for ever and is copied to where no erasure reaches: no rows about people.
+    personal = private or bool(checklist.privacy.subject_field)
+    artifact = _store(deployment, candidate, None if personal else reference, card)
     deployment.references_folder.mkdir(parents=True, exist_ok=True)
     building = Path(tempfile.mkdtemp(prefix=".building-", dir=deployment.references_folder))
     try:
@@ -186,6 +203,24 @@ def add_candidate(
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return version
+
+
+def _about_people(reference: Reference, deployment: Deployment) -> bool:
+    return deployment.checklist.privacy.subject_field in reference.table.column_names
+
+
+def _pseudonyms(reference: Reference, deployment: Deployment, environ: Mapping[str, str]) -> pa.Table | None:
+    import pyarrow as pa
+
+    field = deployment.checklist.privacy.subject_field
+    key = environ.get(PSEUDONYM_KEY_VARIABLE)
+    if not key or not _about_people(reference, deployment):
+        return None
+    subjects = [
+        None if value is None or value == "" else subject_pseudonym(key.encode(), value)
+        for value in reference.table.column(field).to_pylist()
+    ]
+    return pa.table({"subject": pa.array(subjects, pa.string())})
 
 
 def _store(deployment: Deployment, candidate: Candidate, reference: Reference | None, card: str) -> Artifact:

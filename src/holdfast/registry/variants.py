@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from holdfast.artifact import ArtifactError, Reference, Signature, read_graph
+from holdfast.artifact import ArtifactError, Reference, Signature, open_artifact, read_graph
 from holdfast.clock import Clock
 from holdfast.registry.candidate import Candidate, measured_execution, open_usual
-from holdfast.registry.reference_table import RESERVED
+from holdfast.registry.reference_table import RESERVED, WHOSE
 from holdfast.registry.registration import add_candidate
 from holdfast.registry.registry import Registry
 from holdfast.registry.values import ModelVersion
@@ -20,11 +20,18 @@ def stored_reference(deployment: Deployment, version: ModelVersion) -> Reference
     """
     found = Reference.read(deployment.references_folder / version.version / "reference.parquet")
     names = found.table.column_names
-    kept = [name for name in names if name not in RESERVED or name in {"label", "time"}]
+    inputs = {
+        column.name
+        for column in open_artifact(deployment.artifacts_folder / version.artifact_folder).signature.columns
+    }
+    whose = [name for name in names if name in WHOSE and name not in inputs]
+    unwanted = {*RESERVED, *whose} - {"label", "time"}
+    kept = [name for name in names if name not in unwanted]
     return Reference(
         found.table.select(kept),
         "label" if "label" in kept else None,
         "time" if "time" in kept else None,
+        found.table.select(whose) if whose else None,
     )
 
 

@@ -36,7 +36,7 @@ from holdfast.train.log_source import now_of
 from holdfast.train.noting import mixed, notes_of, one_answer
 from holdfast.train.recalibrating import recalibrated
 from holdfast.train.refitting import NOTE, Twin, moved_up
-from holdfast.train.rows import LABEL, TIME, WEIGHT, Plan
+from holdfast.train.rows import ID, LABEL, SUBJECT, TIME, WEIGHT, Plan
 from holdfast.train.running import Progress, Trained
 from holdfast.train.runs import Run, only_training, start_run, write_run
 from holdfast.train.storing import Built
@@ -216,6 +216,12 @@ class _Job:
         version = self.registry.version(champion)
         return _Champion(version, open_artifact(self.deployment.artifacts_folder / version.artifact_folder))
 
+    def _whose(self, built: Built) -> pa.Table | None:
+        """By what an erasure finds the reference's rows, where they are about people."""
+        if not self.deployment.checklist.privacy.subject_field:
+            return None
+        return built.splits["test"].select([ID, SUBJECT])
+
     def _challenge(self, run: Run, champion: _Champion | None, recipe: Recipe, built: Built) -> TrainReport:
         test = _reference_table(built)
         model: str | OnnxSource
@@ -253,6 +259,7 @@ class _Job:
             reference=test,
             labels=LABEL,
             time=TIME,
+            whose=self._whose(built),
             trust_pickle=trained is None or trained.from_callable,
             actor=self.actor,
             clock=self.clock,

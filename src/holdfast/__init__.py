@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from holdfast.errors import HoldfastError
     from holdfast.monitor import Diagnosis, diagnose
-    from holdfast.prediction_log import log
+    from holdfast.registry import log
     from holdfast.score import Model, load, predict
 
 __version__ = "0.1.0"
@@ -28,7 +28,7 @@ _HOMES = {
     "Model": "holdfast.score",
     "diagnose": "holdfast.monitor",
     "load": "holdfast.score",
-    "log": "holdfast.prediction_log",
+    "log": "holdfast.registry",
     "predict": "holdfast.score",
 }
 

@@ -10,8 +10,10 @@ import pytest
 from log_records import T0_US, ids_of, new_writer, redacted
 
 import holdfast
-from holdfast.clock import ManualClock
+from holdfast.clock import ManualClock, SystemClock
 from holdfast.prediction_log import Keeper, Label, PredictionLog, PredictionLogError
+from holdfast.registry import Registry
+from holdfast.spec import Deployment
 
 
 @pytest.fixture
@@ -127,3 +129,21 @@ def test_the_library_gives_arrow(log_folder: Path) -> None:
     assert holdfast.log(folder, since=since.replace(microsecond=4, tzinfo=None)).read_all().num_rows == 1
     with pytest.raises(PredictionLogError, match="says itself"):
         holdfast.log(folder, "SELECT 1", since=since)
+
+
+def test_a_reading_by_the_library_stands_in_the_audit_without_whom_it_looked_for(log_folder: Path) -> None:
+    folder = log_folder.parent
+    holdfast.log(folder, columns=["prediction_id"])
+    holdfast.log(
+        folder, "SELECT * FROM joined WHERE prediction_id IN ('p-1', $$ann$$, $x$bob$x$) OR sequence = 4711"
+    )
+    with Registry.open(Deployment.open(folder, {}).registry_url, SystemClock()) as registry:
+        entries = registry.audit.entries()
+    assert [(one.action, one.target, one.detail) for one in entries] == [
+        ("read.rows", "holdfast.log", {}),
+        (
+            "read.rows",
+            "holdfast.log",
+            {"sql": "SELECT * FROM joined WHERE prediction_id IN (?, ?, ?) OR sequence = ?"},
+        ),
+    ]

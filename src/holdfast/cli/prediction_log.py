@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -131,10 +130,12 @@ def query(sql: str, folder: Path, memory_mb: int, *, as_csv: bool, as_json: bool
     `labels` has every revision of every label, `joined` each prediction with `y` of its last one. The query
     can only read, and only these. How much of what was served the log holds is said beside the rows.
     """
+    from holdfast.registry import without_values
+
     if as_csv and as_json:
         raise click.UsageError("--csv and --json exclude each other.")
     log = _open_settled(folder)
-    _note_reading(folder, "log query", sql=re.sub(r"'[^']*'|\b\d[\w.]*", "?", sql)[:2000])
+    _note_reading(folder, "log query", sql=without_values(sql))
     rows = log.query(sql, memory_mb=memory_mb)
     if as_csv:
         print_csv(rows)

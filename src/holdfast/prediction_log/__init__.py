@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from holdfast.prediction_log.label_file import LabelFileReport, add_label_file
     from holdfast.prediction_log.large_keeping import LargeFault
     from holdfast.prediction_log.ledger import Hole, Ledger, ReplicaLedger, VerifyReport
-    from holdfast.prediction_log.opening import log
     from holdfast.prediction_log.querying import DEFAULT_MEMORY_MB
     from holdfast.prediction_log.reading import Counts, NamedLargeInput, PredictionLog
     from holdfast.prediction_log.retaining import RetentionReport
@@ -62,7 +61,6 @@ _LOADED_ON_FIRST_USE = {
     "foresee_retention": "settling",
     "LargeFault": "large_keeping",
     "label_report": "label_coverage",
-    "log": "opening",
     "RetentionReport": "retaining",
     "Snapshot": "snapshots",
     "TableState": "snapshots",
@@ -113,7 +111,6 @@ __all__ = [
     "label_text",
     "large_folder",
     "large_path",
-    "log",
     "new_prediction_ids",
     "read_account",
     "read_snapshot",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from holdfast.registry.audit import AuditEntry, AuditReport
     from holdfast.registry.candidate import Candidate
     from holdfast.registry.deciding import DecidingLoss, deciding_loss, deciding_loss_of
+    from holdfast.registry.log_reading import log, without_values
     from holdfast.registry.outbox import Alarm, Change, Delivery, DeliveryState
     from holdfast.registry.registration import Judgement, register_model
     from holdfast.registry.registry import Registry
@@ -43,10 +44,12 @@ _LAZY = {
     "DecidingLoss": "deciding",
     "deciding_loss": "deciding",
     "deciding_loss_of": "deciding",
+    "log": "log_reading",
     "prepare_variant": "variants",
     "register_model": "registration",
     "register_variant": "variants",
     "stored_reference": "variants",
+    "without_values": "log_reading",
 }
 """Loaded when first asked for: what goes through SQLAlchemy, and what registers."""
 
@@ -88,6 +91,7 @@ __all__ = [
     "deciding_loss",
     "deciding_loss_of",
     "key_hash",
+    "log",
     "new_secret",
     "prepare_variant",
     "register_model",
@@ -95,4 +99,5 @@ __all__ = [
     "revoke_key",
     "roll_back",
     "stored_reference",
+    "without_values",
 ]

@@ -1,19 +1,22 @@
-"""The log as one call of the library."""
+"""The log as one call of the library, entered in the audit as every reading of raw rows is."""
 
 from __future__ import annotations
 
+import getpass
 import os
+import re
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import pyarrow as pa
 
 from holdfast.clock import SystemClock
-from holdfast.prediction_log.errors import PredictionLogError
-from holdfast.prediction_log.querying import DEFAULT_MEMORY_MB
-from holdfast.prediction_log.reading import PredictionLog
-from holdfast.prediction_log.settling import settle
+from holdfast.prediction_log import DEFAULT_MEMORY_MB, PredictionLog, PredictionLogError, settle
+from holdfast.registry.registry import Registry
 from holdfast.spec import Deployment
+
+_VALUE: Final = re.compile(r"'[^']*'|\$(\w*)\$.*?\$\1\$|\b\d[\w.]*", re.DOTALL)
 
 
 def log(
@@ -27,8 +30,8 @@ def log(
 ) -> pa.RecordBatchReader:
     """Predictions with their labels, or the rows of a query, as a stream of Arrow batches.
 
-    Everything spooled up to now is in it. `.read_all()` makes a table of it, `.read_pandas()` a data frame;
-    `polars.from_arrow` and DuckDB take it as it is.
+    The audit says who read, before any row is read. Everything spooled up to now is in it. `.read_all()` makes
+    a table of it, `.read_pandas()` a data frame; `polars.from_arrow` and DuckDB take it as it is.
 
     Args:
         deployment: its folder.
@@ -41,20 +44,37 @@ def log(
     Raises:
         PredictionLogError: the query fails or does more than read, or a column is unknown.
         KeeperBehindError: the running keeper does not keep up.
+        RegistryError: the audit cannot be written.
     """
+    clock = SystemClock()
     opened = Deployment.open(Path(deployment), os.environ)
-    settle(opened, SystemClock())
-    stored = PredictionLog(opened)
-    if query is None:
-        return stored.joined(_us(since), _us(until), columns)
-    if since is not None or until is not None or columns is not None:
+    if query is not None and (since is not None or until is not None or columns is not None):
         raise PredictionLogError(
             "a query says itself what it reads",
             where="since, until, columns",
             expected="none of them beside a query",
             next_step="Write them into the query: SELECT ... WHERE time >= ...",
         )
-    return stored.query(query, memory_mb=memory_mb)
+    settle(opened, clock)
+    stored = PredictionLog(opened)
+    with Registry.open(opened.registry_url, clock) as registry:
+        detail = {} if query is None else {"sql": without_values(query)}
+        registry.audit.add(actor=_user(), action="read.rows", target="holdfast.log", detail=detail)
+    if query is not None:
+        return stored.query(query, memory_mb=memory_mb)
+    return stored.joined(_us(since), _us(until), columns)
+
+
+def without_values(sql: str) -> str:
+    """A query as it stands in the audit: whom somebody looked for is left out."""
+    return _VALUE.sub("?", sql)[:2000]
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"
 
 
 def _us(moment: datetime | None) -> int | None:

@@ -133,7 +133,7 @@ def test_the_library_gives_arrow(log_folder: Path) -> None:
 
 def test_a_reading_by_the_library_stands_in_the_audit_without_whom_it_looked_for(log_folder: Path) -> None:
     folder = log_folder.parent
-    holdfast.log(folder, columns=["prediction_id"])
+    holdfast.log(folder, columns=["prediction_id"]).read_all()
     holdfast.log(
         folder, "SELECT * FROM joined WHERE prediction_id IN ('p-1', $$ann$$, $x$bob$x$) OR sequence = 4711"
     )

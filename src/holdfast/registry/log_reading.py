@@ -30,8 +30,8 @@ def log(
 ) -> pa.RecordBatchReader:
     """Predictions with their labels, or the rows of a query, as a stream of Arrow batches.
 
-    The audit says who read, before any row is read. Everything spooled up to now is in it. `.read_all()` makes
-    a table of it, `.read_pandas()` a data frame; `polars.from_arrow` and DuckDB take it as it is.
+    The audit says who read, before any row is read. Everything spooled up to now is in it. `.read_all()`
+    makes a table of it, `.read_pandas()` a data frame; `polars.from_arrow` and DuckDB take it as it is.
 
     Args:
         deployment: its folder.

@@ -134,9 +134,8 @@ def test_the_library_gives_arrow(log_folder: Path) -> None:
 def test_a_reading_by_the_library_stands_in_the_audit_without_whom_it_looked_for(log_folder: Path) -> None:
     folder = log_folder.parent
     holdfast.log(folder, columns=["prediction_id"]).read_all()
-    holdfast.log(
-        folder, "SELECT * FROM joined WHERE prediction_id IN ('p-1', $$ann$$, $x$bob$x$) OR sequence = 4711"
-    )
+    sql = "SELECT * FROM joined WHERE prediction_id IN ('p-1', $$ann$$, $x$bob$x$) OR sequence = 4711"
+    holdfast.log(folder, sql).read_all()
     with Registry.open(Deployment.open(folder, {}).registry_url, SystemClock()) as registry:
         entries = registry.audit.entries()
     assert [(one.action, one.target, one.detail) for one in entries] == [

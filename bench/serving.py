@@ -6,11 +6,11 @@
     uv run python bench/serving.py --models A --peers granian mlserver --codecs json --rows 1
 
 Model A is a scaler and an MLP of 64 x 64 on 20 features, B a gradient boosting of 100 trees, C an MLP of
-2048 x 2048. With `just compile` and `PYTHONPATH=build/compiled` before the command, holdfast's hot path is the
-compiled one. The load generator is `wrk` (`apt-get install wrk`); it shares the machine, so only ratios travel
-between machines. Each system runs in an environment of its own (`uv run --isolated --with ...`), with as many
-workers where it has such; what cannot be installed or started is said so, and the others go on. How each is
-asked stands in `peers.py`.
+2048 x 2048. After `just compile`, `PYTHONPATH=build/compiled` before the command measures what was compiled.
+The load generator is `wrk` (`apt-get install wrk`); it shares the machine, so only ratios travel between
+machines. Each system runs in an environment of its own (`uv run --isolated --with ...`), with as many workers
+where it has such; what cannot be installed or started is said so, and the others go on. How each is asked
+stands in `peers.py`.
 """
 
 from __future__ import annotations

@@ -26,18 +26,25 @@ from holdfast.stats import (
     threshold,
 )
 
-Family = Literal["location", "scale", "cells", "pairs", "overall", "residuals", "slopes"]
+Family = Literal["location", "scale", "shape", "cells", "pairs", "overall", "residuals", "slopes"]
 SHARES: Final[dict[Family, float]] = {
     "location": 0.5,
     "scale": 0.04,
-    "cells": 0.08,
+    "shape": 0.02,
+    "cells": 0.06,
     "pairs": 0.05,
     "overall": 0.13,
     "residuals": 0.08,
     "slopes": 0.12,
 }
 """How the budget of false alarms is split. Few, broad tests get more: common changes are found early."""
-DATA_FAMILIES: Final[tuple[Family, ...]] = ("location", "scale", "cells", "pairs")
+DATA_FAMILIES: Final[tuple[Family, ...]] = ("location", "scale", "shape", "cells", "pairs")
+_MOMENTS: Final[dict[str, Family]] = {
+    "location": "location",
+    "scale": "scale",
+    "skew": "shape",
+    "tails": "shape",
+}
 SCALE_SHARES: Final = (0.2, 0.5, 0.18, 0.06, 0.03, 0.03)
 """How a test's share is split over the scales. The least shift that can be found at all early is found in two
 windows, so there the threshold is lowest; a larger one passes any threshold in one."""
@@ -47,6 +54,8 @@ LEAST_SHARE: Final = 0.002
 """A cell whose share moved by less than two rows in a thousand is immaterial, however rare it was."""
 CELL_TOLERANCES: Final = 2.0
 """Tolerances by which a cell's share must move: with the default, one that held an eighth by 3.3 points."""
+SHAPE_TOLERANCES: Final = 2.0
+"""The same for skew and tails: with the default, an excess kurtosis of half."""
 LEAST_CORRELATION: Final = 0.1
 """A correlation that moved by less is immaterial: it explains one hundredth of the variance at most."""
 LARGEST_MATRIX: Final = 1 << 20
@@ -162,7 +171,9 @@ def data_tests(
 
 
 def _family_of(test: str) -> Family:
-    return "cells" if test.startswith("cell:") else "scale" if test == "scale" else "location"
+    if test.startswith("cell:"):
+        return "cells"
+    return _MOMENTS[test]
 
 
 def _groups(reference: ReferenceModel, windows: int) -> Iterator[list[str]]:
@@ -342,6 +353,8 @@ def _family(
         change = np.abs(pool.observed - pool.expected) / weight
         deviation = np.sqrt(np.maximum(pool.variance / weight, 1e-300))
         material = change >= budget.tolerance_sd * deviation
+        if plan.family == "shape":
+            material &= change >= SHAPE_TOLERANCES * budget.tolerance_sd * deviation
         if plan.family == "cells":
             material &= change >= np.maximum(CELL_TOLERANCES * budget.tolerance_sd * deviation, LEAST_SHARE)
         strength = np.maximum(strength, np.where(material, np.abs(values) / limits[position], 0.0))

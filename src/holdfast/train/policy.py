@@ -102,9 +102,10 @@ def _why_not_yet(state: State, settings: Training) -> str | None:
         return "an alarm stands for a data fault: mend the pipe, a model would learn the fault"
     rows = state.learnable_rows
     if rows is not None and rows < settings.min_rows:
+        old = "old enough" if settings.refit else "older than the test split"
         return (
-            f"an alarm stands, and of the rows since the change {rows} have a label and are older than the "
-            f"test split; it waits for {settings.min_rows} ([training] min_rows)"
+            f"an alarm stands, and of the rows since the change {rows} have a label and are {old}; it waits "
+            f"for {settings.min_rows} ([training] min_rows)"
         )
     return None
 

@@ -5,14 +5,16 @@
     uv run python bench/streams.py --only usenet nab    some of the data
     uv run python bench/streams.py --keep FOLDER        go on where the last run with that folder stopped
 
-`stream_episodes.py` says what is shown, `stream_peers.py` who else looks at it. For each detector over all
+`stream_episodes.py` says what is shown, `stream_generated.py` draws more of the same kinds, `stream_peers.py`
+says who else looks at it. For each detector over all
 episodes: alarms in rows that are known to be quiet, where neighbouring windows in alarm count once, and MTFA,
 the mean number of quiet windows between two; the share of quiet windows that any alarm stands in, since one
 that never ends would count once; the share of changes missed (MDR); the mean delay of those found, in windows
 (MTD); their ratio MTR = MTFA / MTD * (1 - MDR); and F1 where the first alarm must come within the tolerance
-of the change and every false one counts. An alarm counts for a change if it comes after its beginning and
-before the episode ends. `missed_without_new` counts as missed also what only an alarm shows that stood
-already before the change: it would have told nobody.
+of the change and every false one counts. `F1_loud` counts every quiet window in alarm as a false one: a
+detector that never falls silent has one false alarm otherwise. An alarm counts for a change if it comes after
+its beginning and before the episode ends. `missed_without_new` counts as missed also what only an alarm shows
+that stood already before the change: it would have told nobody.
 
 Not every detector can look at every episode: those of errors need a truth. Each is scored on what it was
 shown, and beside it stands what holdfast scores on the same episodes (`holdfast_there`).
@@ -28,12 +30,14 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pyarrow import parquet
 from stream_episodes import Episode, episodes, with_model
+from stream_generated import concepts, numbers
 from threadpoolctl import threadpool_limits
 
 from holdfast.monitor import diagnose
@@ -52,6 +56,9 @@ PLAIN = "holdfast, with labels alone"
 CONCEPT = "holdfast, alarms of P(y|x) alone"
 LOOSE = "holdfast, false alarms 1 per 10 windows"
 """About what the others spend: misses and delays compare at the same number of false alarms only."""
+SHORT = "holdfast, windows a quarter as long"
+"""And as many false alarms per row: those that are told row by row need not wait for the end of a window."""
+SHORTER = 4
 
 
 def prepared(episode: Episode, folder: Path, number: int) -> dict[str, Any]:
@@ -83,7 +90,8 @@ def prepare_all(
     kept = folder / "episodes.jsonl"
     if not kept.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        every = [prepared(episode, folder, number) for number, episode in enumerate(episodes(data, report))]
+        shown = chain(episodes(data, report), concepts(), numbers())
+        every = [prepared(episode, folder, number) for number, episode in enumerate(shown)]
         kept.write_text("".join(json.dumps(one) + "\n" for one in every))
     every = [json.loads(line) for line in kept.read_text().splitlines()]
     return [one for one in every if not only or one["group"] in only]
@@ -106,11 +114,13 @@ def holdfast(folder: Path, number: int, kind: str) -> list[int] | str:
     answers = {}
     if about["target"] and kind != PLAIN:
         answers = {"prediction" if about["task"] == "regression" else "score": "score"}
+    window, run_length = about["window"], 10 if kind == LOOSE else 1000
+    if kind == SHORT:
+        window, run_length = max(window // SHORTER, 1), run_length * SHORTER
     try:
         found = diagnose(
-            reference, current, target=about["target"], time=about["time"],
-            window=f"{about['window']} rows", explain=False,
-            false_alarms=f"1 per {10 if kind == LOOSE else 1000} windows", **answers,
+            reference, current, target=about["target"], time=about["time"], window=f"{window} rows",
+            min_rows=min(window, 50), false_alarms=f"1 per {run_length} windows", explain=False, **answers,
         )  # fmt: skip
     except Exception as error:  # noqa: BLE001 - reported, as for the peers
         return f"{type(error).__name__}: {error}"[:200]
@@ -208,7 +218,7 @@ def scored(
     ratio = None
     if delays and quiet_windows:
         ratio = quiet_windows / max(false, 1) / float(np.mean(delays)) * (1 - missed / max(changes, 1))
-    f1 = 2 * hit / max(2 * hit + false + late + missed, 1)
+    f1, f1_loud = (2 * hit / max(2 * hit + wrong + late + missed, 1) for wrong in (false, loud))
     return {
         "changes": changes,
         "missed": missed,
@@ -222,10 +232,41 @@ def scored(
         "MTFA_windows": round(quiet_windows / false, 1) if false else None,
         "MTR": round(ratio, 1) if ratio is not None else None,
         "F1": round(f1, 3),
+        "F1_loud": round(f1_loud, 3),
         "episodes": shown,
         "failed": failed,
         "unanswered": unasked,
     }
+
+
+COLUMNS = {
+    "changes": "changes",
+    "missed": "missed",
+    "mean delay": "MTD_windows",
+    "false alarms": "false_alarms",
+    "quiet windows": "quiet_windows",
+    "of them in alarm": "quiet_windows_in_alarm",
+    "MTR": "MTR",
+    "F1": "F1",
+    "F1, loud": "F1_loud",
+}
+THERE = ("missed", "false_alarms", "MTR", "F1", "F1_loud")
+"""What is shown of holdfast on the same episodes."""
+
+
+def in_markdown(table: dict[str, Any]) -> str:
+    """The table as text; what holdfast has on the same episodes stands behind the stroke."""
+    lines = [
+        "| " + " | ".join(["", *COLUMNS]) + " |",
+        "|---|" + "---:|" * len(COLUMNS),
+    ]
+    for name, row in table.items():
+        cells = [name]
+        for key in COLUMNS.values():
+            there = row.get("holdfast_there")
+            cells.append(f"{row[key]} / {there[key]}" if there and key in THERE else f"{row[key]}")
+        lines.append("| " + " | ".join(cell.replace("None", "-") for cell in cells) + " |")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -239,6 +280,7 @@ def main() -> None:
     parser.add_argument("--patience", type=float, default=900, help="seconds for each peer and data set")
     parser.add_argument("--peer-python", help="such as envs/{peer}/bin/python; by default uv makes one")
     parser.add_argument("--episodes", action="store_true", help="what each detector found in each episode")
+    parser.add_argument("--markdown", action="store_true", help="the tables as Markdown")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
 
@@ -255,7 +297,7 @@ def main() -> None:
             raise SystemExit("no data")
         found: dict[str, dict[str, Any]] = {}
         with ProcessPoolExecutor(initializer=threadpool_limits, initargs=(1,)) as pool:
-            for kind in (MODELS, PLAIN, CONCEPT, LOOSE):
+            for kind in (MODELS, PLAIN, CONCEPT, LOOSE, SHORT):
                 waiting = [pool.submit(holdfast, folder, one["number"], kind) for one in about]
                 found[kind] = {str(place): one.result() for place, one in enumerate(waiting)}
         troubles = []
@@ -289,8 +331,12 @@ def main() -> None:
         said = {"together": table, "by_data": groups, "troubles": troubles, "wall_s": wall_s}
         print(json.dumps(said | each, indent=2))
         return
-    for name, row in table.items():
-        report(f"{name:45} {row}")
+    if arguments.markdown:
+        for group, some in {"All": table, **groups}.items():
+            report(f"\n## {group}\n\n{in_markdown(some)}")
+    else:
+        for name, row in table.items():
+            report(f"{name:45} {row}")
     if arguments.episodes:
         for number, one in enumerate(about):
             report(f"{one['name']} change {one['change']} window {one['window']} rows {one['rows']}")

@@ -239,6 +239,19 @@ def scored(
     }
 
 
+def compared(
+    about: list[dict[str, Any]], found: dict[str, dict[str, Any]], some: set[str]
+) -> dict[str, dict[str, Any]]:
+    """The table's rows on some of the episodes, each beside what holdfast scores where it answered."""
+    table = {}
+    for name, alarms in found.items():
+        table[name] = scored(about, alarms, some)
+        if not name.startswith("holdfast"):
+            same = {number for number in some if isinstance(alarms.get(number), list)}
+            table[name]["holdfast_there"] = scored(about, found[MODELS], same)
+    return table
+
+
 COLUMNS = {
     "changes": "changes",
     "missed": "missed",
@@ -250,7 +263,7 @@ COLUMNS = {
     "F1": "F1",
     "F1, loud": "F1_loud",
 }
-THERE = ("missed", "false_alarms", "MTR", "F1", "F1_loud")
+THERE = ("missed", "MTD_windows", "false_alarms", "MTR", "F1", "F1_loud")
 """What is shown of holdfast on the same episodes."""
 
 
@@ -261,7 +274,7 @@ def in_markdown(table: dict[str, Any]) -> str:
         "|---|" + "---:|" * len(COLUMNS),
     ]
     for name, row in table.items():
-        cells = [name]
+        cells = [name.replace("|", "\\|")]
         for key in COLUMNS.values():
             there = row.get("holdfast_there")
             cells.append(f"{row[key]} / {there[key]}" if there and key in THERE else f"{row[key]}")
@@ -310,29 +323,29 @@ def main() -> None:
                     troubles.append(trouble)
                     report(trouble)
             found |= peer_answers(peer, folder, about)
-    table = {}
-    for name, alarms in found.items():
-        table[name] = scored(about, alarms)
-        if not name.startswith("holdfast"):
-            same = {number for number, one in alarms.items() if isinstance(one, list)}
-            table[name]["holdfast_there"] = scored(about, found[MODELS], same)
+    drawn = {str(place) for place, one in enumerate(about) if one["group"].startswith("generated")}
+    every = {str(place) for place in range(len(about))}
+    table, drawn_table = (compared(about, found, some) for some in (every - drawn, drawn))
     groups = {
-        group: {
-            name: scored(
-                about, alarms, {str(place) for place, one in enumerate(about) if one["group"] == group}
-            )
-            for name, alarms in found.items()
-        }
+        group: compared(
+            about, found, {str(place) for place, one in enumerate(about) if one["group"] == group}
+        )
         for group in dict.fromkeys(one["group"] for one in about)
     }
     wall_s = round(time.perf_counter() - started, 1)
     if arguments.json:
         each = {"episodes": about, "alarms": found} if arguments.episodes else {}
-        said = {"together": table, "by_data": groups, "troubles": troubles, "wall_s": wall_s}
+        said = {
+            "together": table,
+            "drawn": drawn_table,
+            "by_data": groups,
+            "troubles": troubles,
+            "wall_s": wall_s,
+        }
         print(json.dumps(said | each, indent=2))
         return
     if arguments.markdown:
-        for group, some in {"All": table, **groups}.items():
+        for group, some in {"Real streams": table, "Drawn streams": drawn_table, **groups}.items():
             report(f"\n## {group}\n\n{in_markdown(some)}")
     else:
         for name, row in table.items():

@@ -274,6 +274,8 @@ def in_markdown(table: dict[str, Any]) -> str:
         "|---|" + "---:|" * len(COLUMNS),
     ]
     for name, row in table.items():
+        if not row["episodes"]:
+            continue
         cells = [name.replace("|", "\\|")]
         for key in COLUMNS.values():
             there = row.get("holdfast_there")
@@ -345,8 +347,9 @@ def main() -> None:
         print(json.dumps(said | each, indent=2))
         return
     if arguments.markdown:
-        for group, some in {"Real streams": table, "Drawn streams": drawn_table, **groups}.items():
-            report(f"\n## {group}\n\n{in_markdown(some)}")
+        for group, part in {"Real streams": table, "Drawn streams": drawn_table, **groups}.items():
+            if any(row["episodes"] for row in part.values()):
+                report(f"\n## {group}\n\n{in_markdown(part)}")
     else:
         for name, row in table.items():
             report(f"{name:45} {row}")

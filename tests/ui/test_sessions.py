@@ -14,9 +14,11 @@ from cookie_caller import Caller
 from starlette.applications import Starlette
 
 from holdfast.clock import ManualClock
+from holdfast.prediction_log import ErasedPredictionError, LogFullError, PredictionLogError
 from holdfast.registry import Registry, Scope
 from holdfast.spec import Deployment
 from holdfast.ui import make_dashboard
+from holdfast.ui.app import status_of
 
 HOUR_S = 3600.0
 Answer = httpx.Response
@@ -235,3 +237,13 @@ def test_an_empty_deployment_says_on_each_page_what_to_do(open_place: Place) -> 
     assert "holdfast check" in open_place.get("/ui/checklist").text
     assert open_place.get("/ui/predictions").status_code == 200
     assert open_place.get("/ui/review").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(ErasedPredictionError("erased"), 410), (LogFullError("full"), 503), (PredictionLogError("no"), 409)],
+)
+def test_a_refused_label_has_the_status_that_the_service_gives_it(
+    error: PredictionLogError, status: int
+) -> None:
+    assert status_of(error) == status

@@ -17,7 +17,7 @@ import holdfast
 from holdfast.clock import Clock
 from holdfast.errors import HoldfastError
 from holdfast.monitor import History
-from holdfast.prediction_log import PredictionLogError
+from holdfast.prediction_log import ErasedPredictionError, LogFullError, PredictionLogError
 from holdfast.registry import Registry, RegistryError, UnknownVersionError
 from holdfast.spec import Deployment
 from holdfast.ui import errors
@@ -56,6 +56,8 @@ STATUS: Final[dict[type[HoldfastError], int]] = {
     UnknownVersionError: 404,
     RegistryError: 409,
     PredictionLogError: 409,
+    ErasedPredictionError: 410,
+    LogFullError: 503,
 }
 """By class; everything else is 500."""
 _BY_NAME: Final = {"RolloutError": 409}

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -68,11 +69,11 @@ def sail() -> Iterator[Any]:
     server = import_module("pysail.spark").SparkConnectServer()
     server.start(background=True)
     host, port = server.listening_address
-    session = (
-        import_module("pyspark.sql.connect.session")
-        .SparkSession.builder.remote(f"sc://{host}:{port}")
-        .getOrCreate()
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        # PySpark takes a main module without a file, as xdist's workers have it, for its own doctests.
+        patch.setattr(sys.modules["__main__"], "__file__", __file__, raising=False)
+        connect = import_module("pyspark.sql.connect.session")
+    session = connect.SparkSession.builder.remote(f"sc://{host}:{port}").getOrCreate()
     session.conf.set("spark.sql.session.timeZone", "UTC")
     yield session
     session.stop()

@@ -10,7 +10,7 @@ from contextlib import ExitStack, suppress
 import pytest
 from live_service import Start, linear_model, starting
 
-from holdfast.serve import protocol
+from holdfast.serve import protocol, v1
 
 start = starting
 ROW = {"a": 1, "b": 1}
@@ -101,3 +101,18 @@ def test_a_body_that_is_compressed_is_refused_before_it_can_unfold(start: Start)
     bomb = gzip.compress(b"[" + b"0," * 5_000_000 + b"0]")
     for path in ("/predict", "/labels", "/invocations", "/v2/models/demo/infer"):
         assert server.ask("POST", path, bomb, {"content-encoding": "gzip"})[0] == 415
+
+
+def test_a_fault_in_reading_one_request_is_told_and_ends_nobody_elses(
+    start: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("of ours")
+
+    server = start(linear_model())
+    monkeypatch.setattr(v1, "_decode_slowly", broken)
+    status, body, _ = server.ask("POST", "/v1/models/demo:predict", {"instances": [[1, 1]]})
+    assert (status, body["received"]) == (500, "ZeroDivisionError")
+    assert "of ours" not in json.dumps(body)
+    assert "a request could not be read" in caplog.text
+    assert server.ask("POST", "/predict", ROW)[0] == 200

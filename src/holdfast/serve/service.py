@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Never
 
 from mypy_extensions import mypyc_attr
 
@@ -30,6 +31,7 @@ from holdfast.serve.answers import AnswerEncoder
 from holdfast.serve.caller import ANYONE, Caller
 from holdfast.serve.calls import Call
 from holdfast.serve.consent import ConsentBook
+from holdfast.serve.errors import ServeError
 from holdfast.serve.jobs import CallJob, PredictJob
 from holdfast.serve.status import status_of
 from holdfast.serve.v2 import V2Codec
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
 PREDICT: Final = "/predict"
 INFER: Final = "/v2/models/{model}/infer"
 FOR_PREDICTIONS: Final = frozenset({"predict"})
+
+logger = logging.getLogger("holdfast.serve")
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -318,12 +322,7 @@ class Service:
                 records, alone = lane.codec.decode(body)
             rows = len(records)
             if rows > self._max_rows:
-                raise TooManyRowsError(
-                    "too many rows in one request",
-                    where="$",
-                    expected=f"at most {self._max_rows}",
-                    received=str(rows),
-                )
+                _too_many(rows, self._max_rows)
             if not rows:
                 counts.observe(200, 0.0)
                 sink.respond(b"[]")
@@ -333,9 +332,8 @@ class Service:
             job.patience_s = sink.caller.patience_s
             job.size_bytes = len(body)
             self.batcher.submit(lane, job)
-        except HoldfastError as error:
-            self.count_error(counts, error, time.monotonic() - arrived_s, sink)
-            sink.refuse(error)
+        except Exception as error:  # noqa: BLE001 - a fault of ours is told, and ends nobody else's request
+            self._refuse(counts, error, arrived_s, sink)
             return None
         return job
 
@@ -399,14 +397,21 @@ class Service:
             job.size_bytes = size_bytes
             job.assigned = version is None or self.canary is None
             self.batcher.submit(lane, job)
-        except HoldfastError as error:
+        except Exception as error:  # noqa: BLE001 - a fault of ours is told, and ends nobody else's request
             champion = self.champion
             if counts is None:
                 counts = self.counts.route(route) if champion is None else champion.counts_of(route)
-            self.count_error(counts, error, time.monotonic() - arrived_s, sink)
-            sink.refuse(error)
+            self._refuse(counts, error, arrived_s, sink)
             return None
         return job
+
+    def _refuse(self, counts: RouteCounts, error: Exception, arrived_s: float, sink: Sink) -> None:
+        """Count and tell why a request is not queued."""
+        if not isinstance(error, HoldfastError):
+            logger.error("a request could not be read", exc_info=error)
+            error = ServeError("the request could not be read", received=type(error).__name__)
+        self.count_error(counts, error, time.monotonic() - arrived_s, sink)
+        sink.refuse(error)
 
     def count_error(
         self, counts: RouteCounts, error: HoldfastError, seconds: float, sink: Sink, rows: int = 0
@@ -462,3 +467,9 @@ class Service:
             large = writer.large
             log.large_stored, log.large_repeated = large.stored, large.repeated
             log.large_bytes = large.stored_bytes
+
+
+def _too_many(rows: int, most: int) -> Never:
+    raise TooManyRowsError(
+        "too many rows in one request", where="$", expected=f"at most {most}", received=str(rows)
+    )

@@ -18,7 +18,7 @@ test:
 fast:
     uv run --frozen pytest -m "not slow"
 
-# A wheel with the hot path compiled (docs/adr/0034), in build/, and beside it the same unpacked.
+# A wheel with the hot path compiled (docs/adr/0032), in build/, and beside it the same unpacked.
 compile:
     rm -rf build/compiled
     HATCH_BUILD_HOOKS_ENABLE=1 uv build --quiet --out-dir build/dist

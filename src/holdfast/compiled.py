@@ -1,4 +1,4 @@
-"""Whether this installation has its hot path compiled (docs/adr/0034)."""
+"""Whether this installation has its hot path compiled (docs/adr/0032)."""
 
 from __future__ import annotations
 

@@ -188,7 +188,10 @@ def test_a_checklist_can_be_given_by_the_environment_alone(checklist: Checklist)
     environ = {}
     for path, value in as_answers(checklist).items():
         section, _, name = path.partition(".")
-        text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+        plain = (
+            isinstance(value, str) and value.strip()[:1] != '"'
+        )  # what begins with a quote is read as quoted
+        text = value if plain else msgspec.json.encode(value).decode()
         environ[f"HOLDFAST_{section.upper()}__{name.upper()}"] = text
     assert parse_checklist("", source="nothing", environ=environ) == checklist
 

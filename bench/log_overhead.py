@@ -2,7 +2,9 @@
 
     uv run python bench/log_overhead.py --json    about a minute; needs wrk (`apt-get install wrk`)
 
-One worker, the load of bench/serving.py, rounds in turn:
+One worker, the load of bench/serving.py. What a round reaches changes with what else the machine does, so
+`off` and `spool` are asked in pairs of short rounds, each pair the other way round; the median of the pairs'
+ratios counts, with an interval of 95 % by their order. `whole` is asked after them.
 
 - `off`: `[logging] enabled = false`;
 - `spool`: each answer is spooled before it leaves; the keeper is kept from working, so what is measured is
@@ -17,7 +19,9 @@ server's. During `whole` the size of the spool is watched: it must stay bounded.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import math
 import os
 import platform
 import shutil
@@ -56,17 +60,17 @@ json.dump(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=2.0, help="length of one round")
+    parser.add_argument("--pairs", type=int, default=20, help="of a round without the log and one with it")
+    parser.add_argument("--seconds", type=float, default=1.0, help="length of one round")
     arguments = parser.parse_args()
     if shutil.which("wrk") is None:
         sys.exit("wrk is needed: apt-get install wrk")
     with tempfile.TemporaryDirectory() as folder:
-        document = run(Path(folder), arguments.rounds, arguments.seconds)
+        document = run(Path(folder), arguments.pairs, arguments.seconds)
     print(json.dumps(document, indent=2) if arguments.json else as_text(document))
 
 
-def run(folder: Path, rounds: int, seconds: float) -> dict[str, Any]:
+def run(folder: Path, pairs: int, seconds: float) -> dict[str, Any]:
     from holdfast.prediction_log.lease import Lease
 
     script = folder / "post.lua"
@@ -92,12 +96,12 @@ def run(folder: Path, rounds: int, seconds: float) -> dict[str, Any]:
         for system in systems.values():
             load(system, question, script, CONNECTIONS, 1.0)
         watch.start()
-        for turn in range(rounds):
-            for name in sorted(systems, key=lambda name: (turn % 2 == 0) == (name == "off")):
-                before_s = worker_cpu_s(folder / name)
-                rate = load(systems[name], question, script, CONNECTIONS, seconds).requests_per_s
-                rates[name].append(rate)
-                costs[name].append((worker_cpu_s(folder / name) - before_s) / (rate * seconds) * 1e6)
+        turns = [("off", "spool"), ("spool", "off")] * (pairs // 2 + pairs % 2) + [("whole",)] * (pairs // 2)
+        for name in itertools.chain.from_iterable(turns):
+            before_s = worker_cpu_s(folder / name)
+            rate = load(systems[name], question, script, CONNECTIONS, seconds).requests_per_s
+            rates[name].append(rate)
+            costs[name].append((worker_cpu_s(folder / name) - before_s) / (rate * seconds) * 1e6)
         watch.stop()
     lease.release()
     moved = json.loads(
@@ -106,7 +110,8 @@ def run(folder: Path, rounds: int, seconds: float) -> dict[str, Any]:
         ).stdout
     )
     medians = {name: statistics.median(values) for name, values in rates.items()}
-    per_round = [spool / off for spool, off in zip(rates["spool"], rates["off"], strict=True)]
+    ratios = sorted(spool / off for spool, off in zip(rates["spool"], rates["off"], strict=True))
+    by_cpu = sorted(off / spool for spool, off in zip(costs["spool"], costs["off"], strict=True))
     keeper_rate = moved["rows"] / moved["cpu_seconds"]
     return {
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
@@ -114,8 +119,10 @@ def run(folder: Path, rounds: int, seconds: float) -> dict[str, Any]:
         "load_average": os.getloadavg()[0],
         "requests_per_s": {name: round(value) for name, value in medians.items()},
         "worker_us_per_request": {name: round(statistics.median(cost), 1) for name, cost in costs.items()},
-        "spool_to_off_by_cpu": round(statistics.median(costs["off"]) / statistics.median(costs["spool"]), 3),
-        "spool_to_off": round(statistics.median(per_round), 3),
+        "spool_to_off": round(statistics.median(ratios), 3),
+        "spool_to_off_interval": interval_of_median(ratios),
+        "spool_to_off_by_cpu": round(statistics.median(by_cpu), 3),
+        "spool_to_off_by_cpu_interval": interval_of_median(by_cpu),
         "whole_to_off": round(medians["whole"] / medians["off"], 3),
         "keeper": {
             "rows": moved["rows"],
@@ -125,6 +132,16 @@ def run(folder: Path, rounds: int, seconds: float) -> dict[str, Any]:
         },
         "spool_peak_mb": round(watch.peak_bytes / 1e6, 1),
     }
+
+
+def interval_of_median(ordered: list[float]) -> list[float]:
+    """Between two of the values, of which 95 % of all samples have the median between them, whatever its law."""
+    n = len(ordered)
+    low = 0
+    while 2 * sum(math.comb(n, k) for k in range(low + 1)) / 2**n <= 0.05:
+        low += 1
+    place = max(low - 1, 0)
+    return [round(ordered[place], 3), round(ordered[n - 1 - place], 3)]
 
 
 def worker_cpu_s(folder: Path) -> float:
@@ -171,8 +188,9 @@ def as_text(document: dict[str, Any]) -> str:
     return (
         f"{document['machine']}; {document['date']}; load {document['load_average']:.1f}\n"
         f"  without the log    {rates['off']:>8,}/s\n"
-        f"  spooling           {rates['spool']:>8,}/s   {document['spool_to_off']:.3f} of it, "
-        f"{document['spool_to_off_by_cpu']:.3f} by the worker's CPU time per request\n"
+        f"  spooling           {rates['spool']:>8,}/s   {document['spool_to_off']:.3f} of it "
+        f"{document['spool_to_off_interval']}, {document['spool_to_off_by_cpu']:.3f} "
+        f"{document['spool_to_off_by_cpu_interval']} by the worker's CPU time per request\n"
         f"  keeper beside it   {rates['whole']:>8,}/s   {document['whole_to_off']:.3f} of it\n"
         f"  the keeper alone   {keeper['rows_per_cpu_s']:>8,} rows per second of one core, "
         f"{keeper['to_server']:.1f} times the server's rate\n"

@@ -135,7 +135,7 @@ def run(folder: Path, pairs: int, seconds: float) -> dict[str, Any]:
 
 
 def interval_of_median(ordered: list[float]) -> list[float]:
-    """Between two of the values, of which 95 % of all samples have the median between them, whatever its law."""
+    """Two of the values; in 95 % of all samples the median lies between those, whatever its law."""
     n = len(ordered)
     low = 0
     while 2 * sum(math.comb(n, k) for k in range(low + 1)) / 2**n <= 0.05:

@@ -11,7 +11,7 @@ from arithmetic import DEMO, Arithmetic, model_of
 from holdfast.clock import SystemClock
 from holdfast.errors import HoldfastError
 from holdfast.infer import AnsweredBatch, DataPlane, Job, Lane, OverloadedError, TurnBatcher
-from holdfast.infer.budget import MOST_ROWS, measure, rows_in_memory
+from holdfast.infer.budget import MOST_ROWS, measure, rows_in_memory, rows_worth_a_run
 from holdfast.infer.cost import RunCost
 from holdfast.telemetry import ServiceCounts
 
@@ -241,3 +241,16 @@ def test_a_refusal_of_many_rows_stands_for_bodies_as_large_and_for_no_smaller_on
         batcher.close()
 
     asyncio.run(test())
+
+
+@pytest.mark.parametrize(
+    ("curve", "rows"),
+    [
+        pytest.param([(1, 0.001), (8, 0.004), (64, 0.02), (128, 0.039), (256, 0.078)], 64, id="gains end"),
+        pytest.param([(1, 0.001), (64, 0.01), (128, 0.015), (256, 0.022)], MOST_ROWS, id="gains go on"),
+        pytest.param([(1, 0.00001), (64, 0.0001), (4096, 0.004)], MOST_ROWS, id="every run is short"),
+        pytest.param([(1, 0.001), (8, 0.002), (16, 0.009), (32, 0.01)], MOST_ROWS, id="disturbed"),
+    ],
+)
+def test_requests_share_a_run_while_that_gains_anything(curve: list[tuple[int, float]], rows: int) -> None:
+    assert rows_worth_a_run(curve) == rows

@@ -121,7 +121,7 @@ class Mixed:
                     asked.inputs.add(name=one["name"], datatype=one["datatype"], shape=one["shape"])
                     asked.raw_input_contents.append(raw_tensor(one["datatype"], one["data"]))
                 try:
-                    # Ready: a channel whose worker has died fails at once for a second, however often it is asked.
+                    # A channel whose worker has died fails at once for a second, however often it is asked.
                     answer = await call(asked, timeout=30, wait_for_ready=True)
                 except grpc.aio.AioRpcError as error:
                     if error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +16,10 @@ LONGEST_RUN_S: Final = 0.05
 MOST_ROWS: Final = 4096
 """Of one run, whatever was measured: gains end far below."""
 DEFAULT_BUDGET_BYTES: Final = 256 * 1024 * 1024
+LONG_RUN_S: Final = 0.005
+"""From which what a batch costs beside its run no longer counts."""
+_NEARLY: Final = 0.95
+"""Of the best rows per second: more rows in a run gain next to nothing, and each waits for all of them."""
 _BEST_OF: Final = 3
 _NOISE_BYTES: Final = 8 * 1024 * 1024
 """Growth of a process below it says nothing of the model."""
@@ -69,6 +73,19 @@ def rows_in_memory(bytes_per_row: float, budget_bytes: float) -> int:
     if bytes_per_row <= 0.0:
         return MOST_ROWS
     return max(1, min(int(budget_bytes / bytes_per_row), MOST_ROWS))
+
+
+def rows_worth_a_run(curve: Sequence[tuple[int, float]]) -> int:
+    """Rows of a run beyond which throughput hardly grows, so that more would only wait longer for each other.
+
+    A run so short that a batch's other costs count is never enough, whatever a disturbed measurement says.
+    Nor are the most that were measured, as gains may go on from there.
+    """
+    best = max(rows / seconds for rows, seconds in curve)
+    enough = [
+        rows for rows, seconds in curve[:-1] if seconds >= LONG_RUN_S and rows / seconds >= _NEARLY * best
+    ]
+    return min(enough, default=MOST_ROWS)
 
 
 def resident_bytes() -> int:

@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 
 from holdfast.artifact.packing import Answer, OutputReader, Packer, Table
 from holdfast.artifact.signature import Column, Kind, Signature
-from holdfast.infer.budget import DEFAULT_BUDGET_BYTES, MOST_ROWS, Measured, measure, rows_in_memory
+from holdfast.infer.budget import (
+    DEFAULT_BUDGET_BYTES,
+    MOST_ROWS,
+    Measured,
+    measure,
+    rows_in_memory,
+    rows_worth_a_run,
+)
 from holdfast.infer.cost import RunCost
 from holdfast.infer.errors import ModelFailedError
 from holdfast.infer.large_inputs import LARGE_KINDS
@@ -58,6 +65,8 @@ class LoadedModel:
         """Of the warm-up."""
         self.most_rows = MOST_ROWS
         """Of one run; more are run in pieces."""
+        self.worthwhile_rows = MOST_ROWS
+        """Of requests that share a run: more gain nothing."""
         self.large_kinds: dict[str, Kind] = {
             column.name: column.kind
             for column in signature.columns
@@ -172,6 +181,7 @@ class LoadedModel:
         for _ in range(_RUNS_PER_POINT):
             for count, seconds in measured.curve:
                 self.cost.observe(count, seconds)
+        self.worthwhile_rows = rows_worth_a_run(measured.curve)
         if memory_bytes is not None:
             self.most_rows = rows_in_memory(measured.bytes_per_row, memory_bytes)
 

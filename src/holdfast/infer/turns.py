@@ -331,7 +331,7 @@ class TurnBatcher:
                 return [job], job.rows
         cost = lane.model.cost
         longest_s = max(self._batch_s, _FIXED_PARTS * cost.fixed_s)
-        limit = min(cost.rows_within(longest_s), lane.model.most_rows)
+        limit = min(cost.rows_within(longest_s), lane.model.most_rows, lane.model.worthwhile_rows)
         jobs: list[Job] = []
         rows = 0
         while pending:

@@ -20,7 +20,7 @@ fast:
 
 # A wheel with the hot path compiled (docs/adr/0032), in build/, and beside it the same unpacked.
 compile:
-    rm -rf build/compiled
+    rm -rf build/compiled build/dist
     HATCH_BUILD_HOOKS_ENABLE=1 uv build --quiet --out-dir build/dist
     uv run --frozen python -m zipfile -e build/dist/*.whl build/compiled
 

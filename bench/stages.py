@@ -26,7 +26,7 @@ from typing import Any
 
 from holdfast.clock import SystemClock
 from holdfast.infer import load_model, turns
-from holdfast.infer.turns import Job, assemble
+from holdfast.infer.job import Job, assemble
 from holdfast.prediction_log import new_prediction_ids
 from holdfast.privacy import PredictionRecord, Redactor
 from holdfast.serve.opening import open_plane

@@ -13,6 +13,7 @@ from holdfast.infer.errors import (
     TooManyRowsError,
     UnknownModelError,
 )
+from holdfast.infer.job import Copier, Job
 from holdfast.infer.large_inputs import LargeRule
 from holdfast.infer.model import LoadedModel, load_model
 from holdfast.infer.plane import (
@@ -26,7 +27,7 @@ from holdfast.infer.plane import (
 from holdfast.infer.records import RecordCodec, read_json
 from holdfast.infer.schema import RecordSchema
 from holdfast.infer.seen_units import SeenUnits, forget_units, keep_units_of, share_folder
-from holdfast.infer.turns import Copier, Job, Lane, TurnBatcher
+from holdfast.infer.turns import Lane, TurnBatcher
 from holdfast.infer.validation import (
     check_columns,
     check_record,

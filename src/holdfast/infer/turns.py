@@ -11,16 +11,13 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, Protocol
-
-from mypy_extensions import mypyc_attr
+from typing import Final
 
 from holdfast.errors import HoldfastError
-from holdfast.infer.block import Block, join
 from holdfast.infer.cost import RunCost
 from holdfast.infer.errors import ModelFailedError, NotReadyError, OverloadedError
+from holdfast.infer.job import Copier, Job, alike, assemble
 from holdfast.infer.model import LoadedModel
 from holdfast.infer.plane import CHAMPION_ARM, PINNED_ARM, AnsweredBatch, DataPlane
 from holdfast.infer.records import RecordCodec
@@ -52,64 +49,6 @@ MAX_QUEUED_ROWS: Final = 200_000
 _PROBE_S: Final = 1.0
 
 logger = logging.getLogger("holdfast.infer")
-
-
-@mypyc_attr(allow_interpreted_subclasses=True)
-class Job:
-    """One request for one model version: rows in, and someone to tell.
-
-    Args:
-        rows: at least 1.
-        records: decoded records; None where `block` is given.
-        block: validated columns.
-        shape: only jobs of equal shape share an array.
-        arrived_s: monotonic time of the request's last byte.
-    """
-
-    __slots__ = (
-        "arm", "arrived_s", "assigned", "block", "cancelled", "copier", "patience_s", "records", "rows",
-        "shape", "size_bytes",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        rows: int,
-        records: list[Any] | None,
-        block: Block | None,
-        shape: tuple[tuple[int, ...], ...],
-        arrived_s: float,
-    ) -> None:
-        self.rows = rows
-        self.records = records
-        self.block = block
-        self.shape = shape
-        self.arrived_s = arrived_s
-        self.cancelled = False
-        self.assigned = True
-        """False: beside the arms of a rollout, since its caller named the version."""
-        self.arm = CHAMPION_ARM
-        """The lane's when it was queued: a route that changes while it waits changes nothing about that."""
-        self.copier: Copier | None = None
-        """The lane's when it was queued, for the same reason."""
-        self.patience_s: float | None = None
-        """The caller's own deadline, seconds from arrival; None: the service's."""
-        self.size_bytes = 0
-        """Of the body; 0: not known."""
-
-    def answered(self, batch: AnsweredBatch, start: int) -> None:
-        """Called in the loop: the rows from `start` of the batch are this job's; they are in the log."""
-        raise NotImplementedError
-
-    def failed(self, error: HoldfastError) -> None:
-        """Called in the loop instead of `answered`."""
-        raise NotImplementedError
-
-
-class Copier(Protocol):
-    """Sends copies of answered rows to a challenger."""
-
-    def offer(self, batch: AnsweredBatch) -> None:
-        """Take the batch's rows, or count them as dropped; never waits, never raises."""
 
 
 class Lane:
@@ -336,7 +275,7 @@ class TurnBatcher:
         rows = 0
         while pending:
             job = pending[0]
-            if jobs and (rows + job.rows > limit or not _alike(job, jobs[0])):
+            if jobs and (rows + job.rows > limit or not alike(job, jobs[0])):
                 break
             pending.popleft()
             lane.rows -= job.rows
@@ -476,31 +415,3 @@ class TurnBatcher:
         for lane in self._lanes:
             lane.model.close()
         self._lanes.clear()
-
-
-def _alike(one: Job, other: Job) -> bool:
-    """Whether they may share a batch."""
-    return one.shape == other.shape and one.arm == other.arm and one.copier is other.copier
-
-
-def assemble(codec: RecordCodec, jobs: Sequence[Job]) -> Block:
-    """The rows of all jobs as one block; records that stand side by side are converted together."""
-    if len(jobs) == 1:  # what a service does that is not busy
-        alone = jobs[0]
-        if alone.block is not None:
-            return alone.block
-        return codec.block(alone.records or [])
-    blocks: list[Block] = []
-    records: list[Any] = []
-    for job in jobs:
-        if job.records is not None:
-            records += job.records
-            continue
-        if records:
-            blocks.append(codec.block(records))
-            records = []
-        if job.block is not None:
-            blocks.append(job.block)
-    if records:
-        blocks.append(codec.block(records))
-    return join(blocks)

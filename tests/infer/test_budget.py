@@ -250,6 +250,7 @@ def test_a_refusal_of_many_rows_stands_for_bodies_as_large_and_for_no_smaller_on
         pytest.param([(1, 0.001), (64, 0.01), (128, 0.015), (256, 0.022)], MOST_ROWS, id="gains go on"),
         pytest.param([(1, 0.00001), (64, 0.0001), (4096, 0.004)], MOST_ROWS, id="every run is short"),
         pytest.param([(1, 0.001), (8, 0.002), (16, 0.009), (32, 0.01)], MOST_ROWS, id="disturbed"),
+        pytest.param([(1, 0.05), (2, 0.1)], MOST_ROWS, id="one slow run"),
     ],
 )
 def test_requests_share_a_run_while_that_gains_anything(curve: list[tuple[int, float]], rows: int) -> None:

@@ -79,11 +79,11 @@ def rows_worth_a_run(curve: Sequence[tuple[int, float]]) -> int:
     """Rows of a run beyond which throughput hardly grows, so that more would only wait longer for each other.
 
     A run so short that a batch's other costs count is never enough, whatever a disturbed measurement says.
-    Nor are the most that were measured, as gains may go on from there.
+    Nor are the two largest that were measured: gains may go on from there, and one slow run proves nothing.
     """
     best = max(rows / seconds for rows, seconds in curve)
     enough = [
-        rows for rows, seconds in curve[:-1] if seconds >= LONG_RUN_S and rows / seconds >= _NEARLY * best
+        rows for rows, seconds in curve[:-2] if seconds >= LONG_RUN_S and rows / seconds >= _NEARLY * best
     ]
     return min(enough, default=MOST_ROWS)
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import msgspec
 import pytest
 from deltalake import DeltaTable
+from kept_log import EVERY_ID, assert_all_there_once, fill, stored_ids
 from log_records import T0_US, ids_of, new_writer, redacted
 
 from holdfast.clock import ManualClock, SystemClock
-from holdfast.prediction_log import Keeper, KeeperReport, Label, PredictionLog, SpoolWriter
-from holdfast.prediction_log.lease import Lease
+from holdfast.prediction_log import Keeper, KeeperReport, Label, PredictionLog
 from holdfast.prediction_log.segments import list_segments, spool_folder
 from holdfast.spec import Deployment
 
@@ -36,35 +36,6 @@ STEPS = [
     "checkpointed",
     "vacuumed",
 ]
-
-
-def fill(log_folder: Path, *, close: bool = True, prefix: str = "p") -> SpoolWriter:
-    """A few segments of one replica with 30 predictions and 3 labels."""
-    writer = new_writer(log_folder, segment_bytes=600)
-    for part in range(3):
-        writer.append(redacted(ids_of(f"{prefix}{part}", 10)))
-        writer.append_labels([Label(f"{prefix}{part}-00000", part, T0_US)])
-    if close:
-        writer.close()
-    return writer
-
-
-def stored_ids(log_folder: Path) -> list[str]:
-    rows = PredictionLog(log_folder).predictions(columns=["prediction_id"]).read_all()
-    ids: list[str] = rows["prediction_id"].to_pylist()
-    return sorted(ids)
-
-
-EVERY_ID = sorted(name for part in range(3) for name in ids_of(f"p{part}", 10))
-
-
-def assert_all_there_once(log_folder: Path) -> None:
-    log = PredictionLog(log_folder)
-    assert stored_ids(log_folder) == EVERY_ID
-    assert log.labels(history=True).read_all().num_rows == 3
-    verified = log.verify()
-    assert verified.ok, verified
-    assert verified.ledger.served == 30
 
 
 def test_one_pass_moves_everything_and_empties_the_spool(tmp_path: Path) -> None:
@@ -196,76 +167,6 @@ def test_a_failed_commit_leaves_the_keeper_usable(tmp_path: Path) -> None:
         keeper.run_once()
     keeper.run_once()
     assert_all_there_once(tmp_path)
-
-
-# Two keepers
-
-
-def test_while_one_keeper_has_the_lease_another_does_nothing(tmp_path: Path) -> None:
-    fill(tmp_path)
-    second: list[KeeperReport] = []
-
-    def on_step(step: str) -> None:
-        if step == "read" and not second:
-            second.append(Keeper(tmp_path, ManualClock(T0_US)).run_once())
-
-    Keeper(tmp_path, ManualClock(T0_US), on_step=on_step).run_once()
-    assert second == [KeeperReport(lease=False)]
-    assert_all_there_once(tmp_path)
-
-
-def test_a_keeper_that_waits_for_another_says_so_once_and_takes_over(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    fill(tmp_path)
-    lease = Lease(tmp_path)
-    assert lease.acquire()
-    stop, took_over = threading.Event(), threading.Event()
-    keeper = Keeper(tmp_path, SystemClock(), interval_s=0.01)
-    thread = threading.Thread(target=keeper.run, args=(stop, lambda _: took_over.set()))
-    thread.start()
-    assert not took_over.wait(0.2)
-    lease.release()
-    assert took_over.wait(10)
-    stop.set()
-    thread.join(10)
-    assert [record.message for record in caplog.records] == [
-        "another keeper is at work on this log; this one waits until it ends"
-    ]
-    assert_all_there_once(tmp_path)
-
-
-def test_two_keepers_without_a_lease_still_store_every_row_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("holdfast.prediction_log.keeper.Lease.acquire", lambda _: True)
-    fill(tmp_path)
-    Keeper(tmp_path, ManualClock(T0_US)).run_once()
-    fill(tmp_path, prefix="q")
-    failures: list[Exception] = []
-    both_have_read = threading.Barrier(2)
-
-    def on_step(step: str) -> None:
-        if step == "read":
-            both_have_read.wait(10)
-
-    def work() -> None:
-        try:
-            Keeper(tmp_path, ManualClock(T0_US), on_step=on_step).run_once()
-        except Exception as error:  # noqa: BLE001 - looked at below
-            failures.append(error)
-
-    threads = [threading.Thread(target=work) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(failures) == 1
-    assert type(failures[0]).__name__ == "CommitFailedError"
-    Keeper(tmp_path, ManualClock(T0_US)).run_once()
-    expected = sorted(EVERY_ID + [name.replace("p", "q") for name in EVERY_ID])
-    assert stored_ids(tmp_path) == expected
-    assert PredictionLog(tmp_path).verify().ok
 
 
 def test_every_file_of_the_tables_is_on_the_disk_before_a_segment_goes(

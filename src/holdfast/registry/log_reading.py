@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import re
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ import pyarrow as pa
 
 from holdfast.clock import SystemClock
 from holdfast.prediction_log import DEFAULT_MEMORY_MB, PredictionLog, PredictionLogError, settle
+from holdfast.registry.actor import user_of_this_process
 from holdfast.registry.registry import Registry
 from holdfast.spec import Deployment
 
@@ -59,7 +59,9 @@ def log(
     stored = PredictionLog(opened)
     with Registry.open(opened.registry_url, clock) as registry:
         detail = {} if query is None else {"sql": without_values(query)}
-        registry.audit.add(actor=_user(), action="read.rows", target="holdfast.log", detail=detail)
+        registry.audit.add(
+            actor=user_of_this_process(), action="read.rows", target="holdfast.log", detail=detail
+        )
     if query is not None:
         return stored.query(query, memory_mb=memory_mb)
     return stored.joined(_us(since), _us(until), columns)
@@ -68,13 +70,6 @@ def log(
 def without_values(sql: str) -> str:
     """A query as it stands in the audit: whom somebody looked for is left out."""
     return _VALUE.sub("?", sql)[:2000]
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return "unknown"
 
 
 def _us(moment: datetime | None) -> int | None:

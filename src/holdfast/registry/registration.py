@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import os
 import shutil
@@ -29,6 +28,7 @@ from holdfast.artifact.card import write_card
 from holdfast.artifact.store import python_model_file
 from holdfast.clock import Clock
 from holdfast.privacy import PSEUDONYM_KEY_VARIABLE, subject_pseudonym
+from holdfast.registry.actor import user_of_this_process
 from holdfast.registry.candidate import Candidate, prepare
 from holdfast.registry.quality import label_notes, measure_quality
 from holdfast.registry.reference_table import reference_table
@@ -119,7 +119,7 @@ def register_model(
             registry,
             candidate,
             table,
-            actor=actor or _user(),
+            actor=actor or user_of_this_process(),
             now_us=clock.now_us(),
             judge=judge,
             answer=answer,
@@ -131,7 +131,7 @@ def register_model(
         registry.promote(
             version.version,
             reason="the first version" if route.champion is None else "promoted at registration, unchecked",
-            actor=actor or _user(),
+            actor=actor or user_of_this_process(),
             checklist_hash=deployment.checklist_hash,
         )
     return registry.version(version.version)
@@ -294,10 +294,3 @@ def _publish(building: Path, folder: Path) -> None:
         shutil.rmtree(folder)
     building.chmod(0o755)
     building.rename(folder)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return "unknown"

@@ -121,14 +121,15 @@ def test_a_subject_erased_on_one_machine_is_erased_from_the_spools_of_the_others
     keeper = Keeper(there, ManualClock(T0_US))
     keeper.run_once()
     writer = new_writer(there.folder, replica="far")
-    writer.append(redacted(["far-0"], redactor=BY_PATIENT, context={"patient": ["ann"]}))
-    writer.append(redacted(["far-1"], redactor=BY_PATIENT, context={"patient": ["carl"]}))
+    writer.append(redacted(["visit-of-ann"], redactor=BY_PATIENT, context={"patient": ["ann"]}))
+    writer.append(redacted(["visit-of-carl"], redactor=BY_PATIENT, context={"patient": ["carl"]}))
     subject = PredictionLog(here).tail(2)[0]["subject"]
     assert erase(here, ManualClock(T0_US + 1), subjects=[subject]).predictions == 1
     assert search_bytes(there.folder, [subject])
+    assert search_bytes(there.folder, ["visit-of-ann"])
     keeper.run_once()
-    assert search_bytes(there.folder, [subject, "far-0"]) == []
-    assert search_bytes(there.tables, [subject, "far-0"]) == []
+    assert search_bytes(there.folder, [subject, "visit-of-ann"]) == []
+    assert search_bytes(there.tables, [subject, "visit-of-ann"]) == []
     verified = PredictionLog(there).verify()
     assert verified.ok, verified
     assert verified.ledger.erased == 2

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from holdfast.monitor.plain import plain
 from holdfast.monitor.rows import ColumnValues
-from holdfast.stats import CategoryBins, Coded, Counts, NumericBins, Sums
+from holdfast.stats import CategoryBins, Coded, Counts, NumericBins, Room, Sums
 
 COARSE_CELLS: Final = 8
 """Coarse cells of a numeric column: each holds an eighth of the reference."""
@@ -127,18 +127,24 @@ class Feature:
         """`[tests]`, 1 for tests that count rows."""
         return np.array([float(test.startswith("cell:")) for test in self.tests])
 
-    def index(self, values: ColumnValues) -> NDArray[np.intp]:
-        """The cell of each value; a numeric column that arrives as text is all missing."""
+    def index(self, values: ColumnValues, room: Room | None = None) -> NDArray[np.intp]:
+        """The cell of each value; a numeric column that arrives as text is all missing.
+
+        Args:
+            values: of N rows.
+            room: to work in, for at least as many; the answer may then be part of it, until it is used again.
+        """
         if isinstance(self.bins, NumericBins):
             if isinstance(values, np.ndarray):
-                return self.bins.index(values)
+                return self.bins.index(values, room)
             return np.full(len(values), self.bins.cells - 2, dtype=np.intp)
         if isinstance(values, np.ndarray):
             distinct, codes = np.unique(values, return_inverse=True)
             missing = np.isnan(distinct)
             words = tuple(_as_text(value) for value in distinct[~missing])
-            return self.bins.index(Coded(np.where(codes < len(words), codes, -1).astype(np.int32), words))
-        return self.bins.index(values)
+            coded = Coded(np.where(codes < len(words), codes, -1).astype(np.int32), words)
+            return self.bins.index(coded, room)
+        return self.bins.index(values, room)
 
     def quantile(self, counts: NDArray[np.int64], share: float) -> float:
         """A quantile of the rows in the reference's range, by their counts; within one bin of the truth."""

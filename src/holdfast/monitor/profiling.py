@@ -13,7 +13,7 @@ from holdfast.monitor.features import Feature
 from holdfast.monitor.odd_values import OddValues
 from holdfast.monitor.rows import Rows, Task
 from holdfast.monitor.twins import Twins, kept_of_each, returning, spread
-from holdfast.stats import Counts
+from holdfast.stats import Counts, Room
 
 if TYPE_CHECKING:
     from holdfast.monitor.concept import ConceptModel
@@ -23,9 +23,8 @@ BATCH_ROWS: Final = 1 << 16
 QUALITY_CELLS: Final = 256
 _MIX: Final = np.uint64(0x9E3779B97F4A7C15)
 """An odd number without pattern (the golden ratio's digits): cells of different columns do not cancel."""
-PIECE_ROWS: Final = 15 * 1024
-"""Rows counted at a time: arrays of 120 KB, which the allocator keeps. From 128 KiB on it gives each back to
-the system and gets it again page by page, which took half of all the time."""
+PIECE_ROWS: Final = 30 * 1024
+"""Rows counted at a time, in arrays that are kept: what is made of a column stays in the second cache."""
 _FEW_WINDOWS: Final = 8
 """In one batch: so many are counted one after the other, more by one number for window and cell."""
 _MANY_CELLS: Final = 100
@@ -97,7 +96,9 @@ def profiles(
 class _Piece:
     """What the columns of some rows have in common, and what is collected of them."""
 
-    def __init__(self, window: NDArray[np.intp], known: NDArray[np.intp] | None, paired: int) -> None:
+    def __init__(
+        self, window: NDArray[np.intp], known: NDArray[np.intp] | None, paired: NDArray[np.float32]
+    ) -> None:
         self.low = int(window.min())
         self.local = window - self.low
         self.held = np.bincount(self.local)
@@ -108,7 +109,7 @@ class _Piece:
         """Whether they are of a few windows, and those of each lie together, as they do in order of time."""
         self.coarse: dict[str, NDArray[np.intp]] = {}
         self.labelled: dict[str, NDArray[np.intp]] = {}
-        self.paired = np.empty((paired, len(window)), dtype=np.float32)
+        self.paired = paired[:, : len(window)]
 
     def rows_of(self, number: int) -> slice | NDArray[np.intp]:
         """Where the rows of one of its windows are."""
@@ -158,6 +159,8 @@ class ProfileAdder:
             for number, name in enumerate(measures.paired)
         }
         self._odd: dict[str, dict[int, OddValues]] = {}
+        self._room = Room(PIECE_ROWS)
+        self._paired = np.empty((width, PIECE_ROWS), dtype=np.float32)
 
     def add(self, rows: Rows, window: NDArray[np.intp]) -> None:
         """A batch of rows and the number of each row's window."""
@@ -189,7 +192,7 @@ class ProfileAdder:
         known = None
         if truth is not None and score is not None and self._measures.task != "none":
             known = np.flatnonzero(np.isfinite(truth) & np.isfinite(score))
-        piece = _Piece(window, known, len(self._measures.paired))
+        piece = _Piece(window, known, self._paired)
         self._rows[piece.span] += piece.held
         if truth is not None:
             labelled = np.bincount(piece.local, np.isfinite(truth), len(piece.held))
@@ -223,7 +226,7 @@ class ProfileAdder:
         known, concept = piece.known, self._measures.concept
         for name, feature in self._measures.features.items():
             values = rows.columns[name]
-            index = feature.index(values)
+            index = feature.index(values, self._room)
             counts = piece.counts(index, feature.bins.cells)
             self._counts[name][piece.span] += counts
             mixed += index.view(np.uint64)
@@ -280,6 +283,9 @@ class ProfileAdder:
 
     def _add_repeated(self, hashes: NDArray[np.uint64], window: NDArray[np.intp]) -> None:
         """Rows in the same cells of all columns as an earlier one of their window."""
+        if window[0] == window[-1] and (window == window[0]).all():
+            self._twins_of(int(window[0])).add(hashes)
+            return
         order = np.argsort(window, kind="stable")
         numbers, first = np.unique(window[order], return_index=True)
         for number, part in zip(numbers.tolist(), np.split(hashes[order], first[1:]), strict=True):
@@ -294,15 +300,17 @@ class ProfileAdder:
         self, name: str, feature: Feature, values: NDArray[np.float64], counts: Counts, piece: _Piece
     ) -> None:
         """Keep raw values of windows that may be stuck or in another unit: rare, so it costs nothing."""
-        edge = max(1, (feature.bins.cells - 4) // 50)
+        cells, values_held = feature.bins.cells, "location" in feature.tests
+        edge = max(1, (cells - 4) // 50)
         # The outermost bins are wide: within them counts say too little of quartiles.
         outside = counts[:, : edge + 1].sum(axis=1) + counts[:, -3 - edge : -2].sum(axis=1)
         odd = outside * 5 > piece.held
-        if "location" in feature.tests:
+        if values_held:
+            # Of one value only, or of many cells one with an eighth of the rows.
             most = counts.max(axis=1)
-            odd |= most == piece.held
-            if feature.bins.cells > _MANY_CELLS:
-                odd |= most * _CROWDED > piece.held
+            odd |= most * _CROWDED > piece.held if cells > _MANY_CELLS else most == piece.held
+        if not odd.any():
+            return
         for number in np.flatnonzero(odd & (piece.held > 0)):
             some = values[piece.rows_of(int(number))]
             windows = self._odd.setdefault(name, {})

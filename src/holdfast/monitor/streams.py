@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from threading import Condition
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,10 +31,13 @@ if TYPE_CHECKING:
 _READ_BYTES: Final = 1 << 16
 """Read of each column at a time."""
 _STREAM_ROWS: Final = PIECE_ROWS
-"""Rows taken at a time: of 20 columns 5 MB, and so much for each counter."""
-_COUNTERS: Final = 2
-"""Threads that read and count batches by turns: reading takes a third of the time, so a third thread would
-wait for the other two to read."""
+"""Rows taken at a time: of 20 columns 5 MB, and so much for each batch read ahead."""
+_Part = TypeVar("_Part")
+_AHEAD: Final = 2
+"""Batches that a thread reads while one is counted. Reading takes almost as long as counting and hardly
+needs the interpreter; two threads that count hinder each other there."""
+_FITTERS: Final = 2
+"""Threads that fit columns on the sample."""
 _LARGE_VALUE_ROWS: Final = 1 << 8
 """The same where values are images or sounds: of 100 kB each 25 MB."""
 _LARGE_VALUE_SAMPLE: Final = 1 << 14
@@ -312,7 +315,7 @@ class SampledReference:
                 one = replace(one, bins=NumericBins(edges, max(high, one.bins.maximum)))
             return one, cells
 
-        with ThreadPoolExecutor(_COUNTERS) as threads:
+        with ThreadPoolExecutor(_FITTERS) as threads:
             found = dict(zip(names, threads.map(fitted, names), strict=True))
         features = {name: one for name, (one, _) in found.items()}
         paired = paired_columns(features, outputs)
@@ -339,61 +342,30 @@ class SampledReference:
         )
 
 
-class _Turns:
-    """Batches of one reader for several counters, who read by turns while the others count.
-
-    The same counter gets the same batches every time, so that sums of numbers have the same order.
-    """
-
-    def __init__(self, batches: Iterator[pa.RecordBatch | pa.Table], counters: int) -> None:
-        self._batches = batches
-        self._counters = counters
-        self._turn = 0
-        self._first = 0
-        self._over = False
-        self._changed = Condition()
-
-    def take(self, place: int) -> tuple[int, pa.RecordBatch | pa.Table] | None:
-        """The next batch and the number of its first row, once it is that counter's turn; None at the end."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._over or self._turn % self._counters == place)
-            batch = None if self._over else next(self._batches, None)
-            if batch is None:
-                return None
-            first = self._first
-            self._turn += 1
-            self._first += batch.num_rows
-            self._changed.notify_all()
-            return first, batch
-
-    def end(self) -> None:
-        """Nobody gets another batch: there is none, or a counter has failed."""
-        with self._changed:
-            self._over = True
-            self._changed.notify_all()
+def _read_ahead(parts: Iterator[_Part]) -> Iterator[_Part]:
+    """The same parts, each made by a thread while those before it are used."""
+    with ThreadPoolExecutor(1) as reader:
+        waiting = deque(reader.submit(next, parts, None) for _ in range(_AHEAD))
+        while (part := waiting.popleft().result()) is not None:
+            waiting.append(reader.submit(next, parts, None))
+            yield part
 
 
 def profile_stream(measures: Measures, source: ParquetStream, windows: WindowsOfRows) -> list[WindowProfile]:
     """The profiles of a file's windows, in one pass over it."""
     bounds = [(start, end) for start, end, _ in windows.stretches]
-    adders = [ProfileAdder(measures, bounds) for _ in range(_COUNTERS)]
-    turns = _Turns(source.batches(list(measures.features)), _COUNTERS)
+    adder = ProfileAdder(measures, bounds)
 
-    def count(place: int) -> None:
-        try:
-            while (taken := turns.take(place)) is not None:
-                first, batch = taken
-                columns = {name: column_values(batch, name) for name in measures.features}
-                rows, window = Rows(columns), windows.of(first, batch.num_rows)
-                if windows.strays:
-                    rows, window = rows.take(window >= 0), window[window >= 0]
-                adders[place].add(rows, window)
-        finally:
-            turns.end()
+    def parts() -> Iterator[tuple[Rows, NDArray[np.intp]]]:
+        first = 0
+        for batch in source.batches(list(measures.features)):
+            rows = Rows({name: column_values(batch, name) for name in measures.features})
+            window = windows.of(first, batch.num_rows)
+            first += batch.num_rows
+            if windows.strays:
+                rows, window = rows.take(window >= 0), window[window >= 0]
+            yield rows, window
 
-    with ThreadPoolExecutor(_COUNTERS) as threads:
-        for done in [threads.submit(count, place) for place in range(_COUNTERS)]:
-            done.result()
-    for other in adders[1:]:
-        adders[0].include(other)
-    return list(adders[0].finish())
+    for rows, window in _read_ahead(parts()):
+        adder.add(rows, window)
+    return list(adder.finish())

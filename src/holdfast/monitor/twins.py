@@ -103,9 +103,17 @@ def returning(windows: Sequence[Twins | None]) -> list[int]:
         level = max([drawn[0], *(level for level, _ in before)])
         own = _up_to(drawn[1], level)
         known = [_up_to(hashes, level) for _, hashes in before]
-        found.append(int(np.isin(own, np.concatenate(known)).sum()) << level if known else 0)
+        found.append(_in_both(own, np.sort(np.concatenate(known))) << level if known else 0)
         before.append(drawn)
     return found
+
+
+def _in_both(own: NDArray[np.uint64], ordered: NDArray[np.uint64]) -> int:
+    """How many of the first are among the second, which are rising; `numpy.isin` takes ten times as long."""
+    if not len(ordered):
+        return 0
+    place = np.searchsorted(ordered, own)
+    return int((ordered.take(place, mode="clip") == own).sum())
 
 
 def spread(mixed: NDArray[np.uint64]) -> NDArray[np.uint64]:

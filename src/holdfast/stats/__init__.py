@@ -26,6 +26,7 @@ from holdfast.stats.estimated import (
     estimate_class_confusion,
     estimate_confusion,
 )
+from holdfast.stats.grid import Room
 from holdfast.stats.images import IMAGE_FEATURES, image_features
 from holdfast.stats.kind_features import MEASURED_KINDS, RATE_HZ, feature_names, kind_features
 from holdfast.stats.label_shift import (
@@ -124,6 +125,7 @@ __all__ = [
     "Period",
     "QuantileBounds",
     "Region",
+    "Room",
     "Sample",
     "Scaling",
     "Season",

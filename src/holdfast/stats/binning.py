@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.stats.errors import StatisticsError
-from holdfast.stats.grid import grid_for
+from holdfast.stats.grid import Room, grid_for
 
 Counts = NDArray[np.int64]
 INNER_BINS: Final = 256
@@ -95,15 +95,21 @@ class NumericBins(msgspec.Struct, frozen=True):
         """Length of a count vector."""
         return len(self.edges) + 4
 
-    def index(self, values: NDArray[Any]) -> NDArray[np.intp]:
-        """The cell of each value."""
+    def index(self, values: NDArray[Any], room: Room | None = None) -> NDArray[np.intp]:
+        """The cell of each value.
+
+        Args:
+            values: `[N]` numbers; NaN is missing.
+            room: to work in, for at least as many; the answer then is part of it, until it is used again.
+        """
         numbers = np.asarray(values, dtype=np.float64)
         inner = len(self.edges)
-        found = grid_for(self.edges).locate(numbers)
+        grid = grid_for(self.edges)
         if numbers.size == 0:
-            return found
+            return grid.locate(numbers, room)
         # NaN is greater than nothing and makes the extremes NaN; most stretches have nothing outside.
-        least, greatest = numbers.min(), numbers.max()
+        least, greatest = float(numbers.min()), float(numbers.max())
+        found = grid.locate(numbers, room, tame=grid.tame(least, greatest))
         if not greatest <= self.maximum:
             found[numbers > self.maximum] = inner + 1
         if not (np.isfinite(least) and np.isfinite(greatest)):
@@ -155,8 +161,13 @@ class CategoryBins(msgspec.Struct, frozen=True):
         """Length of a count vector."""
         return len(self.top) + 3
 
-    def index(self, values: Sequence[Any] | Coded) -> NDArray[np.intp]:
-        """The cell of each value."""
+    def index(self, values: Sequence[Any] | Coded, room: Room | None = None) -> NDArray[np.intp]:
+        """The cell of each value.
+
+        Args:
+            values: N texts; None is missing.
+            room: to work in, for at least as many; the answer may then be part of it, until it is used again.
+        """
         cells = _Cells(zip(self.top, range(len(self.top)), strict=True))
         cells.update(dict.fromkeys(self.others, len(self.top)))
         cells.unseen = len(self.top) + 1
@@ -164,7 +175,8 @@ class CategoryBins(msgspec.Struct, frozen=True):
         if isinstance(values, Coded):
             # The last place is that of code -1, missing.
             table = np.array([*map(cells.__getitem__, values.words), cells[None]], dtype=np.intp)
-            return table.take(values.codes, mode="wrap")
+            found = np.empty(len(values), dtype=np.intp) if room is None else room.found[: len(values)]
+            return table.take(values.codes, out=found, mode="wrap")
         return np.fromiter(map(cells.__getitem__, values), dtype=np.intp, count=len(values))
 
     def count(self, values: Sequence[Any] | Coded) -> Counts:

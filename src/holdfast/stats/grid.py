@@ -19,6 +19,8 @@ GRID_CELLS: Final = 4096
 _STRETCH: Final = 15 * 1024
 """Values located at a time: arrays of so many stay in the cache, and the allocator keeps them (from 128 KiB
 on it asks the system for fresh pages each time, which costs more than all the arithmetic)."""
+_WHOLE: Final = 2.0**62
+"""Below it a number's whole part is one that numpy can hold."""
 _CUTS: Final = (0.0, 0.01, 0.05)
 """Shares of the edges left outside the grid on each side: a long tail would make its cells too wide."""
 
@@ -30,7 +32,7 @@ class Grid:
     edges: NDArray[np.float64] = field(repr=False)
     low: float
     scale: float
-    passed: NDArray[np.intp] = field(repr=False)
+    passed: NDArray[np.int32] = field(repr=False)
     """`[GRID_CELLS]`, edges in lower grid cells."""
     next_edge: NDArray[np.float64] = field(repr=False)
     """`[GRID_CELLS]`, the first edge not in a lower grid cell; after the last NaN, which nothing passes."""
@@ -43,33 +45,66 @@ class Grid:
     def over(cls, edges: NDArray[np.float64]) -> Grid:
         """For rising edges, at least one."""
         low, scale, held = min((_laid(edges, share) for share in _CUTS), key=lambda one: _in_crowds(one[2]))
-        passed = np.concatenate([[0], np.cumsum(held)[:-1]]).astype(np.intp)
+        passed = np.concatenate([[0], np.cumsum(held)[:-1]]).astype(np.int32)
         following = np.append(edges, np.nan)[passed]
         return cls(edges, low, scale, passed, following, held > 1, bool((held > 1).any()))
 
-    def locate(self, values: NDArray[np.float64]) -> NDArray[np.intp]:
-        """How many edges are at or below each value; 0 for NaN."""
-        found = np.empty(len(values), dtype=np.intp)
-        size = min(len(values), _STRETCH)
-        place, edge = np.empty(size), np.empty(size)
-        cell, beyond = np.empty(size, dtype=np.intp), np.empty(size, dtype=np.bool_)
+    def tame(self, least: float, greatest: float) -> bool:
+        """Whether the grid cells of all values from the least to the greatest are whole numbers to numpy."""
+        low, high = (least - self.low) * self.scale, (greatest - self.low) * self.scale
+        return low > -_WHOLE and high < _WHOLE
+
+    def locate(
+        self, values: NDArray[np.float64], room: Room | None = None, *, tame: bool = False
+    ) -> NDArray[np.intp]:
+        """How many edges are at or below each value; 0 for NaN.
+
+        Args:
+            values: `[N]`.
+            room: to work in; the answer then is part of it, until it is used again.
+            tame: what the method of that name says of them: they are then not cut to the grid first.
+        """
+        room = room or Room(len(values))
+        found = room.found[: len(values)]
         for start in range(0, len(values), _STRETCH):
             part = values[start : start + _STRETCH]
-            if len(part) < size:
-                size = len(part)
-                place, edge, cell, beyond = place[:size], edge[:size], cell[:size], beyond[:size]
-            _cells(part, self.low, self.scale, place, cell)
-            at = found[start : start + size]
-            # Every cell is in range: "clip" only spares the check.
-            self.passed.take(cell, out=at, mode="clip")
+            size = len(part)
+            place, edge, cell, beyond = (
+                each[:size] for each in (room.place, room.edge, room.cell, room.beyond)
+            )
+            _cells(part, self.low, self.scale, place, cell, tame=tame)
+            at, passed = found[start : start + size], room.passed[:size]
+            # "clip" spares the check of every cell, and puts values beyond the grid into its ends.
+            self.passed.take(cell, out=passed, mode="clip")
             self.next_edge.take(cell, out=edge, mode="clip")
             np.greater_equal(part, edge, out=beyond)
-            at += beyond
+            # As numbers of 8 bits: numpy would widen truth values first.
+            np.add(passed, beyond.view(np.int8), out=at)
             if self.search:
                 hard = np.flatnonzero(self.crowded.take(cell, mode="clip"))
                 some = part[hard]
                 at[hard] = np.where(np.isnan(some), 0, np.searchsorted(self.edges, some, side="right"))
         return found
+
+
+class Room:
+    """Arrays to locate at most so many values in, again and again.
+
+    The allocator gives the end of its memory back to the system as soon as it is free, and asks for it again
+    page by page: with arrays of their own, that took half of the time of every call.
+    """
+
+    __slots__ = ("beyond", "cell", "edge", "found", "passed", "place")
+
+    def __init__(self, values: int) -> None:
+        size = min(values, _STRETCH)
+        self.found = np.empty(values, dtype=np.intp)
+        self.place, self.edge = np.empty(size), np.empty(size)
+        self.cell, self.beyond = np.empty(size, dtype=np.intp), np.empty(size, dtype=np.bool_)
+        self.passed = np.empty(size, dtype=np.int32)
+
+    def __len__(self) -> int:
+        return len(self.found)
 
 
 def _laid(edges: NDArray[np.float64], cut: float) -> tuple[float, float, NDArray[np.intp]]:
@@ -95,13 +130,16 @@ def _cells(
     scale: float,
     place: NDArray[np.float64],
     cells: NDArray[np.intp],
+    *,
+    tame: bool = False,
 ) -> None:
-    """The grid cell of each value, into `cells`; `place` is room to work in."""
+    """The grid cell of each value, into `cells`; `place` is room to work in. Tame values may lie beyond."""
     with np.errstate(over="ignore", invalid="ignore"):
         np.subtract(values, low, out=place)
         place *= scale
-    np.fmax(place, 0.0, out=place)
-    np.fmin(place, GRID_CELLS - 1.0, out=place)
+    if not tame:
+        np.fmax(place, 0.0, out=place)
+        np.fmin(place, GRID_CELLS - 1.0, out=place)
     np.copyto(cells, place, casting="unsafe")
 
 

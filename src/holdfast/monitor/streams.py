@@ -33,7 +33,7 @@ _READ_BYTES: Final = 1 << 16
 _STREAM_ROWS: Final = PIECE_ROWS
 """Rows taken at a time: of 20 columns 5 MB, and so much for each batch read ahead."""
 _Part = TypeVar("_Part")
-_AHEAD: Final = 2
+_AHEAD: Final = 1
 """Batches that a thread reads while one is counted. Reading takes almost as long as counting and hardly
 needs the interpreter; two threads that count hinder each other there."""
 _FITTERS: Final = 2
@@ -171,9 +171,10 @@ class ParquetStream:
 
     def extremes(self, name: str) -> tuple[float, float] | None:
         """Least and greatest value by the file's own statistics; None where they are not kept."""
-        if name not in self.file.schema_arrow.names:
+        names = self.file.schema_arrow.names
+        if name not in names:
             return None  # made of another column
-        position = self.file.schema_arrow.names.index(name)
+        position = names.index(name)
         low, high = np.inf, -np.inf
         for group in range(self.file.num_row_groups):
             kept = self.file.metadata.row_group(group).column(position).statistics

@@ -69,9 +69,8 @@ class Grid:
         for start in range(0, len(values), _STRETCH):
             part = values[start : start + _STRETCH]
             size = len(part)
-            place, edge, cell, beyond = (
-                each[:size] for each in (room.place, room.edge, room.cell, room.beyond)
-            )
+            place, edge = room.place[:size], room.edge[:size]
+            cell, beyond = room.cell[:size], room.beyond[:size]
             _cells(part, self.low, self.scale, place, cell, tame=tame)
             at, passed = found[start : start + size], room.passed[:size]
             # "clip" spares the check of every cell, and puts values beyond the grid into its ends.

@@ -39,6 +39,13 @@ QUIET = State(now_us=NOW, trained_us=(NOW - 20 * DAY_US,), quality=0.9)
         ({"alarm": True, "learnable_rows": 499}, None),
         ({"alarm": True, "learnable_rows": 0, "new_labels": 100}, "labels"),
         ({"alarm": True, "fault": True}, None),
+        ({"taught_rows": 600, "learnable_rows": 1200}, "alarm"),
+        ({"taught_rows": 600, "learnable_rows": 1199}, None),
+        ({"taught_rows": 0, "learnable_rows": 500}, "alarm"),
+        ({"taught_rows": 0, "learnable_rows": 499}, None),
+        ({"taught_rows": 99_999, "learnable_rows": 10**6}, "alarm"),
+        ({"taught_rows": 100_000, "learnable_rows": 10**6}, None),
+        ({"taught_rows": None, "learnable_rows": 10**6}, None),
     ],
 )
 def test_a_trigger_that_holds_trains_and_says_why(change: dict[str, object], trigger: str | None) -> None:
@@ -63,6 +70,34 @@ def test_an_alarm_waits_until_something_of_the_change_can_be_learnt_and_says_so(
     assert "499 have a label" in decide(young, SETTINGS, ("alarm",)).reason
     broken = State(now_us=NOW, trained_us=(NOW - 20 * DAY_US,), alarm=True, fault=True)
     assert "mend the pipe" in decide(broken, SETTINGS, ("alarm",)).reason
+
+
+def test_a_training_that_follows_up_learns_the_same_change_under_the_same_bounds() -> None:
+    doubled = State(
+        now_us=NOW, trained_us=(NOW - 8 * DAY_US,), change_us=5, learnable_rows=1300, taught_rows=600
+    )
+    plan = decide(doubled, SETTINGS)
+    assert (plan.trigger, plan.change_us) == ("alarm", 5)
+    assert plan.reason == "1300 labelled rows since the change; the newest training had 600 of them"
+    soon = State(
+        now_us=NOW, trained_us=(NOW - 6 * DAY_US,), change_us=5, learnable_rows=1300, taught_rows=600
+    )
+    assert "cool-down" in decide(soon, SETTINGS).reason
+    assert not decide(doubled, SETTINGS, ("schedule",)).train
+    assert not decide(doubled, msgspec.structs.replace(SETTINGS, follow_up_rows=0)).train
+
+
+def test_a_change_is_followed_up_as_often_as_its_rows_double_and_no_longer() -> None:
+    settings = msgspec.structs.replace(
+        SETTINGS, triggers=("alarm",), budget=1000, cool_down=Duration(0), follow_up_rows=8000
+    )
+    taught, learnt = 500, []
+    for rows in range(500, 100_000, 100):
+        state = State(now_us=NOW, change_us=5, learnable_rows=rows, taught_rows=taught)
+        if decide(state, settings).train:
+            taught = rows
+            learnt.append(rows)
+    assert learnt == [1000, 2000, 4000, 8000]
 
 
 def test_without_triggers_nothing_is_ever_due() -> None:

@@ -71,6 +71,22 @@ def test_retraining_on_the_alarm_beats_never_and_costs_less_than_always(shop: Sh
     assert said["never"].quality == pytest.approx(area, abs=0.005)  # cut to 512 cells
 
 
+@pytest.mark.parametrize(("keys", "days"), [("", [10, 15]), ("follow_up_rows = 0\n", [10])])
+def test_what_an_alarm_taught_is_followed_up_once_its_rows_have_doubled(
+    shop: Shop, keys: str, days: list[int]
+) -> None:
+    shop.reopen(TOML + KEYS + keys)
+    shop.days(0, 6, score=True)
+    shop.days(6, 12, turned=True, score=True)
+    alarm_at(shop, day=7, days=18)
+    ours = by_name(replay(shop.deployment, shop.registry))["checklist"]
+    assert ours.trainings == tuple(iso_utc(START_US + day * DAY_US) for day in days)
+    # Of the window that raised the alarm 200 rows; after the cool-down five more days of them.
+    assert ours.reasons[1:] == (
+        *("1200 labelled rows since the change; the newest training had 200 of them" for _ in days[1:]),
+    )
+
+
 def test_no_policy_learns_from_labels_that_were_not_mature(shop: Shop) -> None:
     shop.days(0, 5, score=True)
     shop.days(5, 2, turned=True, score=True)

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from shop import DAY_US, TOML, Shop, ShopClock, open_shop
+from shop import DAY_US, START_US, TOML, Shop, ShopClock, open_shop
 
 from holdfast.cli.training_watch import outcome, run_training
-from holdfast.clock import SystemClock
-from holdfast.train import Plan, TrainError, Watch, past_runs
+from holdfast.clock import SystemClock, iso_utc
+from holdfast.train import Asked, Plan, TrainError, Watch, due, past_runs
 from holdfast.train.runs import only_training, start_run
 
 WATCHED = """triggers = ["alarm"]
@@ -67,6 +67,28 @@ def test_the_monitors_alarm_starts_one_training_and_then_the_cool_down_and_the_b
     assert days == started == [1, 8, 31, 38]
     shop.registry.attach_evidence("1", "diagnosis", {"alarm": False, "verdict": "healthy"})
     assert not at(70)
+
+
+def test_the_model_that_an_alarm_brought_is_followed_up_as_labels_come(shop: Shop) -> None:
+    shop.reopen(f'{TOML}triggers = ["alarm"]\ncool_down = "2d"\nrefit = true\n')
+    shop.days(0, 26)
+    onset_us = START_US + 23 * DAY_US
+    since = {"earliest": iso_utc(onset_us), "estimate": iso_utc(onset_us), "latest": iso_utc(onset_us)}
+    alarm = {"alarm": True, "verdict": "concept drift", "since": since}
+    shop.registry.attach_evidence("1", "diagnosis", alarm)
+    first = due(shop.deployment, shop.registry, shop.clock)
+    assert (first.train, first.change_us) == (True, onset_us)
+    shop.train(Asked(trigger="alarm", change_us=first.change_us, keep_worse=True))
+    learnt = [(run.change_us, run.change_rows) for run in past_runs(shop.deployment)]
+    # Younger than the label delay are the newest two of the three days since then.
+    assert learnt == [(onset_us, pytest.approx(200, abs=1))]
+
+    shop.registry.attach_evidence("1", "diagnosis", {"alarm": False, "verdict": "healthy"})
+    assert not due(shop.deployment, shop.registry, shop.clock).train
+    shop.days(26, 3)
+    plan = due(shop.deployment, shop.registry, shop.clock)
+    assert (plan.train, plan.trigger, plan.change_us) == (True, "alarm", onset_us)
+    assert "labelled rows since the change; the newest training had" in plan.reason
 
 
 def test_the_watch_looks_until_it_is_stopped_and_tells_each_training(shop: Shop) -> None:

@@ -88,7 +88,7 @@ def train_command(  # noqa: PLR0917 - click passes them by name
     deployment = open_deployment(folder)
     clock = SystemClock()
     with Registry.open(deployment.registry_url, clock) as registry:
-        words = "by hand"
+        words, change_us = "by hand", None
         if trigger is not None:
             plan = due(deployment, registry, clock, None if trigger == "due" else (trigger,))
             if not plan.train:
@@ -97,9 +97,10 @@ def train_command(  # noqa: PLR0917 - click passes them by name
                 else:
                     click.echo(f"Not trained: {plan.reason}.")
                 return
-            words = f"{plan.trigger}: {plan.reason}"
+            words, change_us = f"{plan.trigger}: {plan.reason}", plan.change_us
         asked = Asked(
             trigger=words,
+            change_us=change_us,
             since_us=since,
             until_us=until,
             from_diagnosis=from_diagnosis,

@@ -261,6 +261,17 @@ class Training(Section, frozen=True):
             ),
         ),
     ] = 10_000
+    follow_up_rows: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description=(
+                "After a training that an alarm started, a further one each time the labelled rows since the "
+                "change have doubled, until one has learnt from this many. 0: none follows. Default 100000: "
+                "rare classes still gain there."
+            ),
+        ),
+    ] = 100_000
     cool_down: Annotated[
         Duration,
         Meta(

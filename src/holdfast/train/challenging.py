@@ -38,9 +38,10 @@ from holdfast.train.recalibrating import recalibrated
 from holdfast.train.refitting import NOTE, Twin, moved_up
 from holdfast.train.rows import ID, LABEL, SUBJECT, TIME, WEIGHT, Plan
 from holdfast.train.running import Progress, Trained
-from holdfast.train.runs import Run, only_training, start_run, write_run
+from holdfast.train.runs import Run, only_training, past_runs, start_run, write_run
 from holdfast.train.storing import Built
 from holdfast.train.trainer_process import READY_MADE, Order
+from holdfast.train.triggering import learnable_rows, told_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,6 +56,8 @@ class Asked:
     """What a training is asked for, beyond the checklist."""
 
     trigger: str = "by hand"
+    change_us: int | None = None
+    """Beginning of the change that an alarm told of, where one is the trigger."""
     since_us: int | None = None
     until_us: int | None = None
     from_diagnosis: int | None = None
@@ -118,8 +121,21 @@ def train_challenger(
     """
     with only_training(deployment):
         settle(deployment, clock)
-        now_us = now_of(deployment, PredictionLog(deployment), clock)
-        run, folder = start_run(deployment, asked.trigger, asked.from_diagnosis, clock, data_until_us=now_us)
+        log = PredictionLog(deployment)
+        now_us = now_of(deployment, log, clock)
+        change_us = asked.change_us
+        if change_us is None and (told := told_of(list(past_runs(deployment)))) is not None:
+            change_us = told[0]
+        run, folder = start_run(
+            deployment,
+            asked.trigger,
+            asked.from_diagnosis,
+            clock,
+            data_until_us=now_us,
+            change=None
+            if change_us is None
+            else (change_us, learnable_rows(deployment, log, change_us, now_us)),
+        )
         job = _Job(deployment, registry, asked, clock, secrets, environ, actor, progress, folder)
         return _recorded(job, run)
 

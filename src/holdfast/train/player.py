@@ -68,6 +68,7 @@ class Tally:
 class _Unripe:
     """A window whose labels may not be looked at yet."""
 
+    begun_us: int
     ripe_us: int
     model: StandIn | None
     said: Tally
@@ -92,12 +93,25 @@ class Player:
     mature: deque[Tally] = field(default_factory=lambda: deque(maxlen=RECENT_WINDOWS))
     """Of the present model's answers in the newest windows whose labels are mature."""
     unripe: deque[_Unripe] = field(default_factory=deque)
+    worse_since_us: int | None = None
+    """Beginning of the first window in which the retrained model is surely worse than when it was made."""
+    change_us: int | None = None
+    """Beginning of the change that an alarm told of, when it started a training."""
+    taught_rows: int | None = None
+    """Rows since then that the newest training has learnt from."""
 
     def __post_init__(self) -> None:
         self.whole = Tally(self.classes)
 
     def answer(
-        self, base: Numbers, inputs: Numbers, truth: Numbers, in_time: NDArray[np.bool_], ripe_us: int
+        self,
+        base: Numbers,
+        inputs: Numbers,
+        truth: Numbers,
+        in_time: NDArray[np.bool_],
+        *,
+        begun_us: int,
+        ripe_us: int,
     ) -> None:
         """Judge the present model on one window's labelled rows.
 
@@ -106,7 +120,8 @@ class Player:
             inputs: `[N, D]`.
             truth: `[N]`.
             in_time: `[N]`, whether the label was known by the time the row counts.
-            ripe_us: when all these rows count.
+            begun_us: time of the first of these rows.
+            ripe_us: when all of them count.
         """
         if not len(truth):
             return
@@ -118,7 +133,7 @@ class Player:
             self.cost += self.costs.cost_false_negative * float((~said & wrong).sum())
         tally = Tally(self.classes)
         tally.add(score[in_time], truth[in_time], self.threshold)
-        self.unripe.append(_Unripe(ripe_us, self.model, tally))
+        self.unripe.append(_Unripe(begun_us, ripe_us, self.model, tally))
 
     def ripen(self, now_us: int) -> None:
         """Look at the labels that are mature by now."""
@@ -126,6 +141,10 @@ class Player:
             window = self.unripe.popleft()
             if window.model is self.model and window.said.rows:
                 self.mature.append(window.said)
+                if not self.alarmed:
+                    self.worse_since_us = None
+                elif self.worse_since_us is None:
+                    self.worse_since_us = window.begun_us
 
     def train(self, model: StandIn, now_us: int, reason: str, learnt_us: int) -> None:
         """Answer with this model from now on."""
@@ -134,6 +153,7 @@ class Player:
         self.learnt_until_us.append(learnt_us)
         self.labels = 0
         self.mature.clear()
+        self.worse_since_us = None
 
     def quality(self) -> float | None:
         """Of the present model over the newest windows whose labels are mature."""

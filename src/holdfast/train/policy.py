@@ -25,8 +25,6 @@ class State:
     """When the champion was made: the schedule counts from there until the first training."""
     alarm: bool = False
     """Whether an alarm stands."""
-    alarm_since_us: int | None = None
-    """When the standing alarm was raised; one that is older than the last training started it, or did not."""
     quality: float | None = None
     """Of the newest mature rows, in the monitor's metric; None: not known."""
     higher_is_better: bool = True
@@ -34,8 +32,13 @@ class State:
     """Since the last training."""
     fault: bool = False
     """Whether the standing alarm is of a broken pipe, from whose rows nothing should learn."""
+    change_us: int | None = None
+    """When the change began that the standing alarm tells of; where none stands, that of the newest training
+    which an alarm started."""
     learnable_rows: int | None = None
     """Labelled rows since the change that a training now would learn from; None: not known since when."""
+    taught_rows: int | None = None
+    """As many of them the newest training could learn from; None: no alarm has started one yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,8 @@ class Plan:
     trigger: Why | None
     reason: str
     """In words, for people and for the audit."""
+    change_us: int | None = None
+    """Beginning of the change that it is to learn, where an alarm told of one."""
 
 
 def decide(state: State, settings: Training, triggers: tuple[str, ...] | None = None) -> Plan:
@@ -78,7 +83,9 @@ def decide(state: State, settings: Training, triggers: tuple[str, ...] | None = 
 def _holds(name: str, state: State, settings: Training) -> Plan | None:
     last = state.trained_us[-1] if state.trained_us else state.made_us
     if name == "alarm" and state.alarm and _why_not_yet(state, settings) is None:
-        return Plan(train=True, trigger="alarm", reason="an alarm stands")
+        return Plan(train=True, trigger="alarm", reason="an alarm stands", change_us=state.change_us)
+    if name == "alarm" and not state.alarm and (words := _follows_up(state, settings)) is not None:
+        return Plan(train=True, trigger="alarm", reason=words, change_us=state.change_us)
     if name == "schedule" and (last is None or state.now_us - last >= settings.schedule.microseconds):
         return Plan(train=True, trigger="schedule", reason=f"{settings.schedule} have passed")
     if name == "quality" and state.quality is not None and settings.least_quality is not None:
@@ -108,6 +115,20 @@ def _why_not_yet(state: State, settings: Training) -> str | None:
             f"for {settings.min_rows} ([training] min_rows)"
         )
     return None
+
+
+def _follows_up(state: State, settings: Training) -> str | None:
+    """Why the training that an alarm started is not enough: what it had of the change has doubled since.
+
+    Its model answers by then, mostly, so that no alarm stands; yet each doubling narrows what is known of the
+    new world by the same factor, and the first ones have the most to gain.
+    """
+    rows, taught = state.learnable_rows, state.taught_rows
+    if rows is None or taught is None or taught >= settings.follow_up_rows:
+        return None
+    if rows < max(2 * taught, settings.min_rows):
+        return None
+    return f"{rows} labelled rows since the change; the newest training had {taught} of them"
 
 
 def _quiet(asked: tuple[str, ...], state: State, settings: Training) -> str:

@@ -151,9 +151,14 @@ class _Seen:
     learnt_us: int
     """Time of the newest row that can be learnt from."""
     history: tuple[Numbers, Numbers]
-    alarm: bool
-    rows_since: int | None
-    """That can be learnt from, since the window that raised the standing alarm."""
+    alarm_us: int | None
+    """Beginning of the window that raised the monitor's standing alarm."""
+    learnt: list[tuple[int, int]]
+    """Time of the newest row, and rows, of each part that can be learnt from."""
+
+    def rows_since(self, change_us: int) -> int:
+        """That can be learnt from, since a change."""
+        return sum(rows for at_us, rows in self.learnt if at_us >= change_us)
 
 
 def _begun(events: tuple[tuple[int, bool], ...], now_us: int) -> int | None:
@@ -238,7 +243,9 @@ class _Run:
             in_time = observed <= times[known] + delay_us
             inputs, base, truth = inputs[known], base[known], truth[known]
             for player in players:
-                player.answer(base, inputs, truth, in_time, last_us + delay_us)
+                player.answer(
+                    base, inputs, truth, in_time, begun_us=int(times[0]), ripe_us=last_us + delay_us
+                )
             if in_time.any():
                 ready_us = last_us + delay_us
                 heapq.heappush(waiting, (ready_us, windows, last_us, inputs[in_time], truth[in_time]))
@@ -260,13 +267,7 @@ class _Run:
                 player.ripen(end_us)
                 raised_us = monitor.since(end_us)
                 since_us = None if raised_us is None else raised_us - self._window_us
-                seen = _Seen(
-                    first_us,
-                    learnt_us,
-                    history,
-                    alarm=raised_us is not None,
-                    rows_since=None if since_us is None else sum(n for at, n in learnt if at >= since_us),
-                )
+                seen = _Seen(first_us, learnt_us, history, since_us, learnt)
                 self._decide(player, end_us, seen, training)
         if first_us is None or last_us is None or not labelled:
             raise TrainError("no prediction of the log has a label", where=str(self.deployment.log_folder))
@@ -286,32 +287,39 @@ class _Run:
 
     def _decide(self, player: Player, now_us: int, seen: _Seen, training: Training) -> None:
         trained = tuple(at for at, _ in player.trained)
-        reason = None
+        reason = change_us = None
         if player.name == "always":
             reason = "every window"
         elif player.name == "monthly":
             if now_us - (trained[-1] if trained else seen.began_us) >= 30 * DAY_US:
                 reason = "a month has passed"
         elif player.name == "checklist":
+            # The monitor judged the first model; of later ones the replay must tell by their loss.
+            alarm_us = seen.alarm_us if player.model is None else player.worse_since_us
+            change_us = player.change_us if alarm_us is None else alarm_us
             state = State(
                 now_us=now_us,
                 trained_us=trained,
                 made_us=seen.began_us,
-                # The monitor judged the first model; of later ones the replay must tell by their loss.
-                alarm=seen.alarm if player.model is None else player.alarmed,
-                learnable_rows=seen.rows_since if player.model is None else None,
+                alarm=alarm_us is not None,
+                change_us=change_us,
+                learnable_rows=None if change_us is None else seen.rows_since(change_us),
+                taught_rows=player.taught_rows if alarm_us is None else None,
                 quality=player.quality(),
                 higher_is_better=player.classes,
                 new_labels=player.labels,
             )
             plan = decide(state, training)
-            reason = plan.reason if plan.train else None
+            reason, change_us = (plan.reason if plan.train else None), plan.change_us
         if reason is None:
             return
         judged = player.name == "checklist" and "alarm" in training.triggers
         model = fit(seen.history, classes=player.classes, seed=training.seed, judged=judged)
         if model is not None:
             player.train(model, now_us, reason, seen.learnt_us)
+            player.change_us = player.change_us if change_us is None else change_us
+            if player.change_us is not None:
+                player.taught_rows = seen.rows_since(player.change_us)
 
     def _diagnosis(self, version: str) -> tuple[dict[str, Any], list[str]]:
         found = self.registry.evidence(version, DIAGNOSIS, limit=1)

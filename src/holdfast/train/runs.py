@@ -40,6 +40,10 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     comparison: dict[str, Any] | None = None
     data_until_us: int | None = None
     """Time of the newest row at the start: what triggers count from where rows carry their own time."""
+    change_us: int | None = None
+    """Beginning of the change that an alarm told of last, microseconds since the epoch."""
+    change_rows: int | None = None
+    """Labelled rows since then that could teach at the start."""
 
 
 @contextlib.contextmanager
@@ -90,8 +94,18 @@ def start_run(
     clock: Clock,
     *,
     data_until_us: int | None = None,
+    change: tuple[int, int] | None = None,
 ) -> tuple[Run, Path]:
-    """A new folder, which only this user can enter; the oldest ones beyond 50 are removed."""
+    """A new folder, which only this user can enter; the oldest ones beyond 50 are removed.
+
+    Args:
+        deployment: whose.
+        trigger: what started it, in words.
+        from_diagnosis: number of the evidence that says how.
+        clock: of the start.
+        data_until_us: time of the newest row.
+        change: beginning of the change that an alarm told of last, and the rows since then that can teach.
+    """
     root = deployment.training_folder
     root.mkdir(parents=True, exist_ok=True)
     now_us = clock.now_us()
@@ -102,6 +116,8 @@ def start_run(
         trigger=trigger,
         from_diagnosis=from_diagnosis,
         data_until_us=data_until_us,
+        change_us=None if change is None else change[0],
+        change_rows=None if change is None else change[1],
     )
     folder = root / run.id
     folder.mkdir(mode=0o700)

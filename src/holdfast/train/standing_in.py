@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.stats.domain import fitted, least_leaf
+from holdfast.train.tabular import telling_rows
 
 Numbers = NDArray[np.float64]
 
@@ -61,7 +62,8 @@ def fit(history: tuple[Numbers, Numbers], *, classes: bool, seed: int, judged: b
     maker = HistGradientBoostingClassifier if classes else HistGradientBoostingRegressor
 
     def grown(rows: int) -> Any:
-        trees = maker(**_TREES, early_stopping=False, min_samples_leaf=least_leaf(rows), random_state=seed)
+        told = telling_rows(truth[:rows].astype(np.int64) if classes else truth[:rows])
+        trees = maker(**_TREES, early_stopping=False, min_samples_leaf=least_leaf(told), random_state=seed)
         return fitted(trees, inputs[:rows], truth[:rows])
 
     if not judged:

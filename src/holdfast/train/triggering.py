@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from holdfast.clock import Clock
 from holdfast.prediction_log import PredictionLog
 from holdfast.registry import Registry
@@ -11,7 +9,7 @@ from holdfast.spec import Deployment
 from holdfast.train.diagnosed import DIAGNOSIS, onset_of
 from holdfast.train.log_source import now_of
 from holdfast.train.policy import Plan, State, decide
-from holdfast.train.runs import past_runs
+from holdfast.train.runs import Run, past_runs
 
 
 def due(
@@ -33,13 +31,16 @@ def state_of(deployment: Deployment, registry: Registry, clock: Clock) -> State:
     log = PredictionLog(deployment)
     now_us = now_of(deployment, log, clock)
     timed = bool(deployment.checklist.predictions.time_field)
+    runs = list(past_runs(deployment))
     trained = sorted(
-        one.data_until_us if timed and one.data_until_us is not None else one.started_at_us
-        for one in past_runs(deployment)
+        one.data_until_us if timed and one.data_until_us is not None else one.started_at_us for one in runs
     )
     champion = registry.route().champion
     found = [] if champion is None else registry.evidence(champion, DIAGNOSIS, limit=1)
     payload = found[0].payload if found else {}
+    change_us, taught = onset_of(payload) if payload.get("alarm") else None, None
+    if not payload.get("alarm") and (told := told_of(runs)) is not None:
+        change_us, taught = told
     quality = payload.get("quality") or {}
     newest = quality.get("after") or quality.get("before") or {}
     metric = str(quality.get("metric") or "")
@@ -53,17 +54,30 @@ def state_of(deployment: Deployment, registry: Registry, clock: Clock) -> State:
         higher_is_better="error" not in metric,
         new_labels=_labels_since(log, since_us),
         fault=bool(payload.get("alarm")) and payload.get("verdict") == "data fault",
-        learnable_rows=_learnable(deployment, log, payload, now_us) if payload.get("alarm") else None,
+        change_us=change_us,
+        learnable_rows=None if change_us is None else learnable_rows(deployment, log, change_us, now_us),
+        taught_rows=taught,
     )
 
 
-def _learnable(
-    deployment: Deployment, log: PredictionLog, payload: dict[str, Any], now_us: int
-) -> int | None:
-    """Rows of the log since the change that would teach now; None: it has no known beginning."""
-    onset_us = onset_of(payload)
-    if onset_us is None:
+def told_of(runs: list[Run]) -> tuple[int, int] | None:
+    """Beginning of the change that an alarm told of last, and the rows since then that were learnt from.
+
+    Args:
+        runs: oldest first.
+
+    Returns:
+        None where no alarm has started a training.
+    """
+    change_us = next((one.change_us for one in reversed(runs) if one.change_us is not None), None)
+    if change_us is None:
         return None
+    taught = (one.change_rows or 0 for one in runs if one.change_us == change_us and one.state != "failed")
+    return change_us, max(taught, default=0)
+
+
+def learnable_rows(deployment: Deployment, log: PredictionLog, since_us: int, now_us: int) -> int:
+    """Rows of the log since a change that would teach now."""
     training, delay_us = (
         deployment.checklist.training,
         deployment.checklist.monitoring.label_delay.microseconds,
@@ -74,7 +88,7 @@ def _learnable(
         end_us -= training.test.microseconds + gap_us
     labelled = "" if training.unlabelled == "negative" else " AND y IS NOT NULL"
     query = (
-        f"SELECT count(*) AS n FROM joined WHERE time >= make_timestamptz({int(onset_us)}) "  # noqa: S608 - numbers
+        f"SELECT count(*) AS n FROM joined WHERE time >= make_timestamptz({int(since_us)}) "  # noqa: S608 - numbers
         f"AND time < make_timestamptz({int(end_us)}) AND coalesce(arm, '') <> 'shadow'{labelled}"
     )
     return int(log.query(query).read_all().column("n").to_pylist()[0])

@@ -144,10 +144,16 @@ class Play:
         ):
             traffic = Traffic(service.host, service.port, CONNECTIONS)
             while self.day < self.stream.days and time.monotonic() < self.until_s:
-                end = min(self.day + self.stream.chunk_days, self.stream.days)
-                self.play(runner, traffic, self.day, end)
-                self.day = float(end)
-                settle(deployment, SystemClock())
+                end = float(min(self.day + self.stream.chunk_days, self.stream.days))
+                while self.day < end:
+                    # An open rollout is looked at as labels come: its bounds hold however often one looks.
+                    step = self.stream.chunk_days if self.rollout is None else self.stream.label_days
+                    now = min(self.day + step, end)
+                    self.play(runner, traffic, self.day, now)
+                    self.day = now
+                    settle(deployment, SystemClock())
+                    if self.rollout is not None and now < end:
+                        self.follow(registry)
                 if not self.replays:
                     self.look(registry)
             for kind, count in traffic.errors.items():

@@ -29,6 +29,8 @@ class Stream:
     """Where something is known to change."""
     chunk_days: int
     """Between two looks of the monitor."""
+    label_days: float
+    """Between two looks of an open rollout: labels come this often."""
     wrong_day: int
     """From here on nothing is learnt any more: a challenger of shuffled labels is tried."""
     checklist: str
@@ -87,6 +89,7 @@ def elec2(data: Path, *, quick: bool) -> Stream:
         live_day=270 if quick else 181,
         change_day=17424 // 48,
         chunk_days=14,
+        label_days=2,
         wrong_day=520 if quick else 870,
         checklist='[model]\nname = "elec2"\n'
         + COMMON
@@ -152,6 +155,7 @@ def fraud_handbook(data: Path, *, quick: bool) -> Stream:
         live_day=31,
         change_day=change_day,
         chunk_days=1,
+        label_days=0.5,
         wrong_day=75,
         checklist='[model]\nname = "fraud"\nthreshold = 0.1  # one over one plus the cost of a missed fraud\n'
         + COMMON

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import beside_serve  # noqa: F401 - finds the next two
+import msgspec
 import numpy as np
 import pytest
 from live_service import linear_model
@@ -27,6 +28,7 @@ from holdfast.rollout import (
     replay_rollout,
     start_rollout,
 )
+from holdfast.rollout.health import count, exposed
 from holdfast.spec import Deployment
 from holdfast.telemetry import ServiceCounts, write_snapshot
 
@@ -75,8 +77,9 @@ class World:
                 [Label(one, str(2.0 * value), now_us) for one, value in zip(ids, a.tolist(), strict=True)]
             )
         counts = ServiceCounts()
-        for version in ("1", "2"):
-            counts.batch(version, self.rows, 0.001)
+        counts.batch("1", self.rows, 0.001)
+        counts.copy("2").answered = self.rows
+        counts.copy("2").run_s.observe(0.001)
         write_snapshot(self.deployment.run_folder, "worker", counts)
         Keeper(self.deployment, self.clock).run_once()
 
@@ -120,6 +123,33 @@ def test_equal_versions_go_from_shadow_over_the_ramp_to_promotion(world: World) 
     assert world.registry.route().champion == "2"
     assert world.registry.rollouts.steps(rollout.number)[-1].reason == promoted.plan.reason
     assert world.registry.evidence("2", "rollout", limit=1)[0].payload["act"] == "promote"
+
+
+def test_the_fast_clock_hears_those_whom_the_rollout_assigned_and_nobody_who_named_a_version(
+    world: World,
+) -> None:
+    rollout = world.start()
+    counts = ServiceCounts()
+    # In shadow somebody names the challenger, which fails; on copies it does not.
+    counts.batch("1", 5000, 0.001)
+    counts.batch("2", 5000, 30.0)
+    counts.version("2").failures = 4000
+    counts.copy("2").answered = 300
+    counts.copy("2").run_s.observe(0.001)
+    shadow = count(counts, rollout)
+    assert (shadow.challenger.requests, shadow.challenger.errors) == (300, 0)
+    assert sum(shadow.challenger.latency) == 1
+    assert (shadow.champion.requests, shadow.champion.errors) == (5000, 0)
+    # With a share of the traffic the same caller goes on naming it; so does another one the champion.
+    canary = msgspec.structs.replace(rollout, phase="canary", share=0.1)
+    for version, status in (("1", 200), ("2", 500)):
+        counts.route("/predict", version).observe(200, 0.001)
+        for _ in range(700):
+            counts.route("/v2/models/demo/infer", version, named=True).observe(status, 9.0)
+    assigned = count(counts, canary)
+    for arm in (assigned.champion, assigned.challenger):
+        assert (arm.requests, arm.errors, sum(arm.latency)) == (1, 0, 1)
+    assert exposed(counts, canary) == 1
 
 
 @pytest.mark.parametrize("world", [(2.0, 2.5)], indirect=True)

@@ -191,6 +191,25 @@ def test_who_names_a_version_is_in_neither_arm_of_a_rollout_that_shares_the_traf
         "7 0.5 champion": 1,
         "7 0.5 challenger": 1,
     }
+    # A second caller names versions in other protocols, badly too: the arms' counts do not move.
+    assert server.ask("POST", "/v1/models/demo/versions/2:predict", {"instances": [[1, 1]]})[0] == 200
+    assert server.ask("POST", "/v2/models/demo/versions/2/infer", {"inputs": []})[0] == 422
+    counts, infer = service.counts, "/v2/models/{model}/infer"
+    assert [counts.route(infer, version).statuses for version in ("1", "2")] == [{200: 1}, {200: 1}]
+    assert {(one.route, one.version): one.statuses for one in counts.named.values()} == {
+        (infer, "1"): {200: 1},
+        (infer, "2"): {200: 1, 422: 1},
+        ("/v1/models/{model}:predict", "2"): {200: 1},
+    }
+    # Metrics are about all callers, one series each.
+    whole = {(one.route, one.version): one.statuses for one in counts.all_routes()}
+    assert whole[infer, "1"] == {200: 2}
+    text = server.ask("GET", "/metrics")[1].decode()
+    shown = [
+        line for line in text.splitlines() if line.startswith("holdfast_requests_total{") and infer in line
+    ]
+    assert sum(float(line.split()[1]) for line in shown if 'status="200"' in line) == 4
+    assert len(shown) == 3
 
 
 def test_two_versions_asked_at_once_are_never_mixed(start: Start) -> None:

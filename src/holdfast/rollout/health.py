@@ -9,7 +9,7 @@ import msgspec
 from holdfast.registry import Rollout
 from holdfast.rollout.values import Health, Shares, Terms
 from holdfast.stats import QuantileBounds, quantile_bounds_of_counts, sample_ratio_evidence, share_bounds
-from holdfast.telemetry import Histogram, ServiceCounts
+from holdfast.telemetry import CopyCounts, Histogram, ServiceCounts
 
 _QUANTILE: Final = 0.99
 _HOT: Final = ("/predict", "/infer", ":predict", "/invocations", "ModelInfer", "/score")
@@ -60,8 +60,8 @@ class Counted(msgspec.Struct, frozen=True, kw_only=True):
 def count(counts: ServiceCounts, rollout: Rollout) -> Counted:
     """What the service has counted for the arms of a rollout.
 
-    In shadow both arms are judged by their runs, since no caller waits for the challenger; with a share, by
-    the requests of their callers.
+    In shadow both arms are judged by their runs, since no caller waits for the challenger: its own by those
+    on copies. With a share, by the requests that were shared out: who names a version is in neither arm.
     """
     ours, theirs = rollout.challenger, rollout.champion or ""
     copies = counts.copies.get(ours)
@@ -69,7 +69,7 @@ def count(counts: ServiceCounts, rollout: Rollout) -> Counted:
         return Counted(challenger=_requests(counts, ours))
     return Counted(
         champion=_requests(counts, theirs) if rollout.phase == "canary" else _runs(counts, theirs),
-        challenger=_requests(counts, ours) if rollout.phase == "canary" else _runs(counts, ours),
+        challenger=_requests(counts, ours) if rollout.phase == "canary" else _copied(copies),
         deaths=0 if copies is None else copies.deaths,
         load_failures=0 if copies is None else copies.load_failures,
         dropped=0 if copies is None else copies.dropped,
@@ -104,7 +104,7 @@ def ratio_evidence(counts: ServiceCounts, rollout: Rollout) -> float:
 
 
 def exposed(counts: ServiceCounts, rollout: Rollout) -> int:
-    """Requests, or rows of tables, that the challenger has answered to callers by these counts."""
+    """Requests, or rows of tables, that were shared out to the challenger and answered by these counts."""
     return 0 if rollout.kind == "first" else _requests(counts, rollout.challenger).requests
 
 
@@ -124,12 +124,15 @@ def _requests(counts: ServiceCounts, version: str) -> ArmCounts:
 
 def _runs(counts: ServiceCounts, version: str) -> ArmCounts:
     found = counts.versions.get(version)
-    copies = counts.copies.get(version)
-    failed = 0 if copies is None else copies.failed
     if found is None:
-        return _arm(failed, failed, None)
-    failed = failed if copies is not None else found.failures
-    return _arm(found.rows + failed, failed, found.run_s)
+        return ArmCounts()
+    return _arm(found.rows + found.failures, found.failures, found.run_s)
+
+
+def _copied(copies: CopyCounts | None) -> ArmCounts:
+    if copies is None:
+        return ArmCounts()
+    return _arm(copies.answered + copies.failed, copies.failed, copies.run_s)
 
 
 def _arm(requests: int, errors: int, latency: Histogram | None) -> ArmCounts:

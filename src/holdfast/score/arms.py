@@ -234,7 +234,9 @@ class BothArms:
             copies.failed += block.rows
             return
         copies.answered += block.rows
-        self._counts.batch(challenger.version, block.rows, challenger.last_run_s / block.rows)
+        row_s = challenger.last_run_s / block.rows
+        copies.run_s.observe(row_s)
+        self._counts.batch(challenger.version, block.rows, row_s)
 
     def _count(self, model: LoadedModel, rows: int) -> None:
         """Each row as a request that took its part of the run, since blocks of the arms differ in size."""

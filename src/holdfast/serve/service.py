@@ -99,8 +99,10 @@ class Endpoint:
         self._counts = counts
         self._routes: dict[str, RouteCounts] = {}
 
-    def counts_of(self, route: str) -> RouteCounts:
-        """Of this version on one route."""
+    def counts_of(self, route: str, *, named: bool = False) -> RouteCounts:
+        """Of this version on one route; named: by a caller while a rollout shares out the others."""
+        if named:
+            return self._counts.route(route, self.lane.version, named=True)
         found = self._routes.get(route)
         if found is None:
             found = self._routes[route] = self._counts.route(route, self.lane.version)
@@ -374,7 +376,8 @@ class Service:
         counts: RouteCounts | None = None
         try:
             endpoint = version if isinstance(version, Endpoint) else self.endpoint(version, model)
-            counts = endpoint.counts_of(route)
+            named = version is not None and self.canary is not None
+            counts = endpoint.counts_of(route, named=named)
             lane = endpoint.lane
             self.batcher.check(lane, arrived_s, size_bytes)
             call = decode(endpoint)
@@ -395,7 +398,7 @@ class Service:
             job.service, job.endpoint, job.counts, job.sink, job.call = self, endpoint, counts, sink, call
             job.patience_s = sink.caller.patience_s
             job.size_bytes = size_bytes
-            job.assigned = version is None or self.canary is None
+            job.assigned = not named
             self.batcher.submit(lane, job)
         except Exception as error:  # noqa: BLE001 - a fault of ours is told, and ends nobody else's request
             champion = self.champion

@@ -82,6 +82,7 @@ def answer(data: bytes, model: LoadedModel, plane: DataPlane, counts: ServiceCou
         counts.failure(model.version)
         return
     copies.answered += batch.rows
+    copies.run_s.observe(model.last_run_s)
     counts.batch(model.version, batch.rows, model.last_run_s, batch.record_s)
 
 

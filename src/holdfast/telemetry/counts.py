@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -67,6 +67,20 @@ class RouteCounts(msgspec.Struct):
         latency_s.counts[bisect_left(LATENCY_EDGES_S, seconds)] += 1
         latency_s.total += seconds
 
+    def add(self, other: RouteCounts) -> None:
+        """Add another one's counts."""
+        for status, number in other.statuses.items():
+            self.statuses[status] = self.statuses.get(status, 0) + number
+        self.latency_s.add(other.latency_s)
+
+
+def _of_route(held: dict[str, RouteCounts], route: str, version: str) -> RouteCounts:
+    key = f"{route} {version}"
+    found = held.get(key)
+    if found is None:
+        found = held[key] = RouteCounts(route, version)
+    return found
+
 
 class VersionCounts(msgspec.Struct):
     """Runs of one model version."""
@@ -114,6 +128,8 @@ class CopyCounts(msgspec.Struct):
     """Of the challenger's own process, as counted by the life that follows."""
     load_failures: int = 0
     """Times that a worker could not load the challenger."""
+    run_s: Histogram = msgspec.field(default_factory=lambda: Histogram.of(STAGE_EDGES_S))
+    """Per run on copies: a caller who names the challenger has its own runs, elsewhere."""
 
     def add(self, other: CopyCounts) -> None:
         """Add another process's counts."""
@@ -123,12 +139,15 @@ class CopyCounts(msgspec.Struct):
         self.failed += other.failed
         self.deaths += other.deaths
         self.load_failures += other.load_failures
+        self.run_s.add(other.run_s)
 
 
 class ServiceCounts(msgspec.Struct):
     """Everything one worker counts. Numbers only ever grow, except the gauges."""
 
     routes: dict[str, RouteCounts] = msgspec.field(default_factory=dict)
+    named: dict[str, RouteCounts] = msgspec.field(default_factory=dict)
+    """Requests that named their version while a rollout shared out the others: they are in neither arm."""
     versions: dict[str, VersionCounts] = msgspec.field(default_factory=dict)
     refusals: dict[str, int] = msgspec.field(default_factory=dict)
     log: LogCounts = msgspec.field(default_factory=LogCounts)
@@ -148,13 +167,18 @@ class ServiceCounts(msgspec.Struct):
     memory_bytes: dict[str, int] = msgspec.field(default_factory=dict)
     """Gauge: by which loading each version made the process grow."""
 
-    def route(self, route: str, version: str = "") -> RouteCounts:
+    def route(self, route: str, version: str = "", *, named: bool = False) -> RouteCounts:
         """The counts of a route; keep it where the route is hot."""
-        key = f"{route} {version}"
-        found = self.routes.get(key)
-        if found is None:
-            found = self.routes[key] = RouteCounts(route, version)
-        return found
+        return _of_route(self.named if named else self.routes, route, version)
+
+    def all_routes(self) -> Iterable[RouteCounts]:
+        """Of every route and version, whoever chose the version."""
+        if not self.named:
+            return self.routes.values()
+        total: dict[str, RouteCounts] = {}
+        for counts in (*self.routes.values(), *self.named.values()):
+            _of_route(total, counts.route, counts.version).add(counts)
+        return total.values()
 
     def version(self, version: str) -> VersionCounts:
         """The counts of a model version."""
@@ -204,10 +228,9 @@ class ServiceCounts(msgspec.Struct):
     def add(self, other: ServiceCounts, *, alive: bool) -> None:
         """Add another worker's counts; gauges only of workers that live."""
         for counts in other.routes.values():
-            mine = self.route(counts.route, counts.version)
-            for status, number in counts.statuses.items():
-                mine.statuses[status] = mine.statuses.get(status, 0) + number
-            mine.latency_s.add(counts.latency_s)
+            self.route(counts.route, counts.version).add(counts)
+        for counts in other.named.values():
+            self.route(counts.route, counts.version, named=True).add(counts)
         for theirs in other.versions.values():
             ours = self.version(theirs.version)
             ours.rows += theirs.rows

@@ -129,7 +129,7 @@ class _Counts(Collector):
             "holdfast_refusals", "Requests refused to protect the others.", labels=["model", "reason"]
         )
         for one in self._shown:
-            for route in one.counts.routes.values():
+            for route in one.counts.all_routes():
                 for status, number in sorted(route.statuses.items()):
                     requests.add_metric([one.model, route.version, route.route, str(status)], number)
                 _add(latency, [one.model, route.version, route.route], route.latency_s)

@@ -94,7 +94,7 @@ def _grew(before: _Sample, now: _Sample) -> bool:
 def _sample(counts: ServiceCounts, at_s: float) -> _Sample:
     statuses: dict[int, int] = {}
     latency = [0] * (len(LATENCY_EDGES_S) + 1)
-    for route in counts.routes.values():
+    for route in counts.all_routes():
         if not route.version and route.route != _PREDICT:
             continue  # asked for no prediction
         for status, count in route.statuses.items():

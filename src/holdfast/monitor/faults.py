@@ -16,6 +16,8 @@ from holdfast.stats import NumericBins
 
 BURST: Final = 0.05
 """A cell that gains five rows in a hundred at once is a burst."""
+_USUAL: Final = 0.0005
+"""Share of rows with categories never met before from which it is said what is usual."""
 UNITS: Final[tuple[tuple[float, str], ...]] = (
     (1e6, "a factor of a million"),
     (3600.0, "a factor of 3600 (hours, seconds)"),
@@ -59,8 +61,9 @@ def find_fault(reference: ReferenceModel, name: str, windows: Sequence[WindowPro
         return f"missing in {after[missing]:.0%} of rows (reference {before[missing]:.1%})"
     if not feature.numeric:
         unseen = cells - 2
-        if after[unseen] >= BURST:
-            return f"{after[unseen]:.0%} of rows hold categories that the reference never had"
+        if after[unseen] - before[unseen] >= BURST:
+            usual = f" (usually {before[unseen]:.1%})" if before[unseen] >= _USUAL else ""
+            return f"{after[unseen]:.0%} of rows hold categories that the reference never had{usual}"
         return None
     if after[cells - 1] - before[cells - 1] >= BURST:
         return f"not finite in {after[cells - 1]:.0%} of rows"

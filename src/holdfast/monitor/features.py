@@ -7,7 +7,7 @@ missing, unseen, outside, or more frequent than it was?).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -55,7 +55,7 @@ class Feature:
                 bins = NumericBins.fit(values)
             return cls._numeric(name, bins, bins.count(values))
         categories = CategoryBins.fit(values)
-        return cls._categorical(name, categories, categories.count(values))
+        return cls._categorical(name, categories, categories.of_reference.count(values))
 
     @classmethod
     def _numeric(cls, name: str, bins: NumericBins, counts: Counts) -> Feature:
@@ -111,6 +111,13 @@ class Feature:
         names = [f"cell:{bins.top[position]}" for position in own]
         names += ["cell:other", "cell:unseen", "cell:missing"]
         return cls(name, bins, counts, np.eye(len(own) + 3)[coarse], tuple(names), coarse)
+
+    @property
+    def of_reference(self) -> Feature:
+        """The same for the reference's own rows: what only one of them holds was unseen to the others."""
+        if isinstance(self.bins, CategoryBins) and self.bins.once:
+            return replace(self, bins=self.bins.of_reference)
+        return self
 
     @property
     def rows(self) -> int:

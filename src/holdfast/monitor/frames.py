@@ -261,7 +261,8 @@ def _diagnose_streams(
         old_times = times = None
     old = WindowsOfRows.cut(reference, old_times, size, min_rows)
     new = WindowsOfRows.cut(current, times, size, min_rows)
-    model = fitted.counted(profile_stream(fitted.measures, reference, old), timed=old.timed)
+    own = profile_stream(fitted.measures, reference, old, fitted.of_sample)
+    model = fitted.counted(own, timed=old.timed)
     if len(model.windows) < 5:
         notes.add("The reference spans fewer than 5 windows: natural variation between windows is not known.")
     settings = Settings(
@@ -290,15 +291,25 @@ def _no_time(size: WindowSize) -> MonitorError:
 
 def _table(source: Any, role: str) -> pa.Table:
     try:
-        return Reference.read(source).table
+        table = Reference.read(source).table
     except ReferenceDataError as error:
         raise MonitorError(
-            error.what.replace("reference", role),
+            error.what.replace("reference", f"{role} data" if role == "current" else role),
             where=error.where or role,
             expected=error.expected,
             received=error.received,
             next_step=error.next_step,
         ) from error
+    names = table.column_names
+    if len(set(names)) < len(names):
+        raise MonitorError(
+            "several columns have the same name",
+            where=role,
+            expected="names that are there once",
+            received=", ".join(sorted({name for name in names if names.count(name) > 1})),
+            next_step="Rename them, or leave all but one out",
+        )
+    return table
 
 
 def _require(name: str | None, role: str, old: pa.Table, new: pa.Table) -> None:

@@ -76,8 +76,9 @@ class ReferenceModel:
             raise MonitorError("the reference is empty", expected="at least one column and one row")
         features = {name: Feature.fit(name, values) for name, values in rows.columns.items()}
         paired = paired_columns(features, outputs)
-        concept = ConceptModel.fit(task, rows, features, second_view=second_view)
-        measures = Measures(task, features, concept, paired)
+        among = {name: one.of_reference for name, one in features.items()}
+        concept = ConceptModel.fit(task, rows, among, second_view=second_view)
+        measures = Measures(task, among, concept, paired)
         own = profiles(measures, rows, stretches)
         whole = merged(own)
         step = max(1, len(rows) // PAIR_ROWS)

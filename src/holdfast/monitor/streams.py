@@ -145,6 +145,18 @@ class ParquetStream:
         parts = [np.arange(start, start + size) for _, start, size in self._sampled_groups()]
         return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
 
+    def by_sample(self, first: int, rows: int) -> Iterator[tuple[slice, bool]]:
+        """A batch that begins at a row, cut where the sample begins and ends; whether a part is of it."""
+        place = first
+        for _, start, size in self._sampled_groups():
+            for end, inside in ((start, False), (start + size, True)):
+                if place < end and place < first + rows:
+                    stop = min(end, first + rows)
+                    yield slice(place - first, stop - first), inside
+                    place = stop
+        if place < first + rows:
+            yield slice(place - first, rows), False
+
     def _sampled_groups(self) -> list[tuple[int, int, int]]:
         """Row groups, the number of each one's first row, and how many rows are taken."""
         import pyarrow as pa
@@ -286,6 +298,9 @@ def open_streams(reference: Any, current: Any) -> tuple[ParquetStream, ParquetSt
     except (OSError, ArrowException):
         # Whatever is wrong with a file is said by the reader of whole tables.
         return None
+    names = [one.file.schema_arrow.names for one in (old, new)]
+    if any(len(set(some)) < len(some) for some in names):
+        return None
     many = max(old.rows, new.rows) >= LARGE_ROWS
     return (old, new) if many or max(path.stat().st_size for path in paths) >= LARGE_BYTES else None
 
@@ -329,6 +344,14 @@ class SampledReference:
         """What is measured of a window's rows."""
         return Measures("none", self.features, None, self.paired)
 
+    @property
+    def of_sample(self) -> Measures | None:
+        """The same for rows of the sample; None where it is the same."""
+        among = {name: one.of_reference for name, one in self.features.items()}
+        if all(one is self.features[name] for name, one in among.items()):
+            return None
+        return Measures("none", among, None, self.paired)
+
     def counted(self, own: Sequence[WindowProfile], *, timed: bool) -> ReferenceModel:
         """The reference, with the counts of every row of its file.
 
@@ -352,21 +375,36 @@ def _read_ahead(parts: Iterator[_Part]) -> Iterator[_Part]:
             yield part
 
 
-def profile_stream(measures: Measures, source: ParquetStream, windows: WindowsOfRows) -> list[WindowProfile]:
-    """The profiles of a file's windows, in one pass over it."""
+def profile_stream(
+    measures: Measures, source: ParquetStream, windows: WindowsOfRows, of_sample: Measures | None = None
+) -> list[WindowProfile]:
+    """The profiles of a file's windows, in one pass over it.
+
+    Args:
+        measures: what is measured of each row.
+        source: the file.
+        windows: of the file.
+        of_sample: of the reference: what is measured of the rows of its sample instead.
+    """
     bounds = [(start, end) for start, end, _ in windows.stretches]
     adder = ProfileAdder(measures, bounds)
+    apart = None if of_sample is None else ProfileAdder(of_sample, bounds)
 
-    def parts() -> Iterator[tuple[Rows, NDArray[np.intp]]]:
+    def parts() -> Iterator[tuple[ProfileAdder, Rows, NDArray[np.intp]]]:
         first = 0
         for batch in source.batches(list(measures.features)):
             rows = Rows({name: column_values(batch, name) for name in measures.features})
             window = windows.of(first, batch.num_rows)
+            cuts = [(slice(None), False)] if apart is None else source.by_sample(first, batch.num_rows)
+            for some, inside in cuts:
+                of_rows, at = (rows, window) if apart is None else (rows.take(some), window[some])
+                if windows.strays:
+                    of_rows, at = of_rows.take(at >= 0), at[at >= 0]
+                yield apart if apart is not None and inside else adder, of_rows, at
             first += batch.num_rows
-            if windows.strays:
-                rows, window = rows.take(window >= 0), window[window >= 0]
-            yield rows, window
 
-    for rows, window in _read_ahead(parts()):
-        adder.add(rows, window)
+    for counter, rows, window in _read_ahead(parts()):
+        counter.add(rows, window)
+    if apart is not None:
+        adder.include(apart)
     return list(adder.finish())

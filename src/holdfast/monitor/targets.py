@@ -70,7 +70,9 @@ def read_targets(
         raise MonitorError(
             "the target has one class only",
             where=f"reference.{target}",
+            expected="rows of two classes or more: of one, nothing tells right answers from wrong ones",
             received=", ".join(classes) or "no label",
+            next_step="Take a reference that holds others too, or leave the target out to judge P(x) alone",
         )
     old_text, new_text = _texts(old_y), _texts(new_y)
     if task == "binary":

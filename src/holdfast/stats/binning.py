@@ -135,6 +135,8 @@ class CategoryBins(msgspec.Struct, frozen=True):
     top: tuple[str, ...]
     others: frozenset[str]
     """Categories of the reference that are not in `top`."""
+    once: frozenset[str] = frozenset()
+    """Those of them that only one row of the reference has."""
 
     @classmethod
     def fit(cls, values: Sequence[Any] | Coded, top: int = TOP_CATEGORIES) -> CategoryBins:
@@ -142,7 +144,7 @@ class CategoryBins(msgspec.Struct, frozen=True):
 
         Example:
             >>> CategoryBins.fit(["b", "a", "b"], top=1)
-            CategoryBins(top=('b',), others=frozenset({'a'}))
+            CategoryBins(top=('b',), others=frozenset({'a'}), once=frozenset({'a'}))
         """
         if isinstance(values, Coded):
             counts = np.bincount(values.codes[values.codes >= 0], minlength=len(values.words))
@@ -154,7 +156,25 @@ class CategoryBins(msgspec.Struct, frozen=True):
             )
         order = np.lexsort((names, -counts))
         ranked = [str(name) for name in names[order]]
-        return cls(tuple(ranked[:top]), frozenset(ranked[top:]))
+        repeated = max(int((counts > 1).sum()), top)
+        return cls(tuple(ranked[:top]), frozenset(ranked[top:]), frozenset(ranked[repeated:]))
+
+    @property
+    def of_reference(self) -> CategoryBins:
+        """The cells for the reference's own rows, each seen from all the others.
+
+        A category that one row has was unseen to the rest. So counted, the share of unseen rows is Good's
+        estimate of what further rows of the same law will show (Good, The population frequencies of species
+        and the estimation of population parameters, Biometrika 40, 1953); counted by `self` it would be none.
+
+        Example:
+            >>> bins = CategoryBins.fit(["a", "a", "b", "b", "c"], top=1)
+            >>> bins.of_reference.count(["a", "a", "b", "b", "c"]).tolist()
+            [2, 2, 1, 0]
+            >>> bins.count(["a", "b", "c", "d"]).tolist()
+            [1, 2, 1, 0]
+        """
+        return CategoryBins(self.top, self.others - self.once) if self.once else self
 
     @property
     def cells(self) -> int:

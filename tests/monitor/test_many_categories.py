@@ -1,0 +1,67 @@
+"""A column of many categories always shows some that the reference had not met; that alone is no change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyarrow import parquet
+
+from holdfast.monitor import diagnose
+from holdfast.stats import CategoryBins
+
+
+def drawn(seed: int, rows: int, law: str) -> dict[str, Any]:
+    random = np.random.default_rng([seed, rows])
+    numbers = (
+        random.integers(0, 10_000, rows) if law == "uniform" else np.minimum(random.zipf(1.3, rows), 10**9)
+    )
+    return {"shop": [f"shop {number}" for number in numbers], "x": random.normal(size=rows)}
+
+
+@pytest.mark.parametrize("law", ["uniform", "long tail"])
+def test_categories_that_were_always_new_at_that_rate_raise_no_alarm(law: str) -> None:
+    found = diagnose(drawn(1, 20_000, law), drawn(2, 30_000, law), window="1000 rows")
+    assert found.verdict == "healthy"
+
+
+def test_more_of_them_than_usual_are_a_fault_and_the_usual_share_is_said() -> None:
+    current = drawn(2, 30_000, "long tail")
+    replaced = np.random.default_rng(3).random(30_000) < 0.1 * (np.arange(30_000) >= 15_000)
+    current["shop"] = np.where(replaced, "SHOP 1", current["shop"]).tolist()
+    found = diagnose(drawn(1, 20_000, "long tail"), current, window="1000 rows")
+    assert found.verdict == "data fault"
+    assert [one.name for one in found.features] == ["shop"]
+    assert "(usually 1" in found.features[0].description
+    assert found.since is not None
+    assert 14_000 <= int(found.since.estimate) <= 16_000
+
+
+@pytest.mark.slow
+def test_a_large_file_counts_its_unseen_categories_as_a_table_in_memory_does(tmp_path: Path) -> None:
+    paths = []
+    for seed in (1, 2):
+        random = np.random.default_rng(seed)
+        shops = pa.array(random.integers(0, 100_000, 250_000).astype(str))
+        paths.append(tmp_path / f"{seed}.parquet")
+        table = pa.table({"shop": shops, "x": random.normal(size=250_000)})
+        parquet.write_table(table, paths[-1], row_group_size=50_000)
+    found = diagnose(*paths, window="10000 rows")
+    assert found.verdict == "healthy"
+
+
+@given(st.lists(st.sampled_from([*"abcdefghijklmnopqrstuvwxyz", None]), max_size=60), st.integers(1, 5))
+def test_the_reference_has_one_unseen_row_for_each_category_met_once(
+    values: list[str | None], top: int
+) -> None:
+    bins = CategoryBins.fit(values, top=top)
+    counts = bins.of_reference.count(values)
+    once = [name for name in set(values) - {None} - set(bins.top) if values.count(name) == 1]
+    assert counts[-2] == len(once)
+    assert counts.sum() == len(values)
+    assert bins.count(values)[-2] == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -58,6 +59,7 @@ SHAPE_TOLERANCES: Final = 2.0
 """The same for skew and tails: with the default, an excess kurtosis of half."""
 LEAST_CORRELATION: Final = 0.1
 """A correlation that moved by less is immaterial: it explains one hundredth of the variance at most."""
+_GROUPS_AT_A_TIME: Final = 2
 LARGEST_MATRIX: Final = 1 << 20
 """Windows times tests that are judged at a time, about: ten matrices of 8 MB."""
 _LEAST_GROUP: Final = 8
@@ -162,9 +164,16 @@ def data_tests(
     }
     found: dict[Family, list[Tests]] = {}
     groups = list(_groups(reference, len(windows)))
-    for some in groups:
-        for tests in _of_columns(reference, windows, some, total, budget=budget, calendar=calendar):
-            found.setdefault(tests.family, []).append(tests if len(groups) == 1 else tests.loud)
+
+    def judged(some: Sequence[str]) -> list[Tests]:
+        tests = _of_columns(reference, windows, some, total, budget=budget, calendar=calendar)
+        return [one if len(groups) == 1 else one.loud for one in tests]
+
+    # Long columns of numbers: two groups at a time keep two cores busy, in memory for two.
+    with ThreadPoolExecutor(_GROUPS_AT_A_TIME) as threads:
+        for tests in threads.map(judged, groups):
+            for one in tests:
+                found.setdefault(one.family, []).append(one)
     result = [_together(parts) for parts in found.values()]
     pairs = _pairs(reference, windows, budget)
     return result if pairs is None else [*result, pairs]

@@ -165,6 +165,23 @@ def test_one_wild_value_changes_nothing() -> None:
     assert judged(age=age).verdict == "healthy"
 
 
+def test_one_row_of_a_million_in_every_5000_moves_no_score_by_one_per_cent() -> None:
+    random = np.random.default_rng(6)
+    old, new = ({"x": random.normal(size=rows), "y": random.normal(size=rows)} for rows in (40_000, 60_000))
+    new["x"][20_000:] += 0.5
+    wild = new["x"].copy()
+    wild[2500::5000] = 1e6
+    with_it, without = (diagnose(old, new | {"x": x}, window="5000 rows") for x in (wild, new["x"]))
+    assert with_it.kinds == without.kinds == ("data drift",)
+    assert with_it.since == without.since
+    (one,), (other,) = with_it.features, without.features
+    assert one.log_e == pytest.approx(other.log_e, rel=0.01)
+    assert one.shift_sd == pytest.approx(other.shift_sd, rel=0.01)
+    assert one.psi == pytest.approx(other.psi, rel=0.01)
+    scores = [[window.log_e_data for window in found.windows[4:]] for found in (with_it, without)]
+    np.testing.assert_allclose(scores[0], scores[1], rtol=0.01)
+
+
 def test_one_wild_truth_of_a_regression_changes_nothing() -> None:
     random = np.random.default_rng(4)
 

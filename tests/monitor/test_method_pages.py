@@ -1,4 +1,4 @@
-"""The Python blocks of the pages on methods run, and every page says when its method is wrong."""
+"""The Python blocks of the pages on methods run; every page says what is assumed and when it is wrong."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ def test_the_examples_of_a_page_run(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", METHODS, ids=lambda page: page.stem)
-def test_a_method_page_says_when_it_is_wrong(page: Path) -> None:
-    assert re.search(r"^## .*when it is wrong", page.read_text(), re.IGNORECASE | re.MULTILINE)
+def test_a_method_page_says_what_it_assumes_and_when_it_is_wrong(page: Path) -> None:
+    assert re.search(r"^## Assumptions, and when it is wrong$", page.read_text(), re.MULTILINE)

@@ -10,6 +10,7 @@ from scipy.integrate import quad
 
 from holdfast.stats import (
     NumericBins,
+    chi_square,
     hellinger_distance,
     jensen_shannon_distance,
     kolmogorov_smirnov,
@@ -91,3 +92,39 @@ def test_population_stability_index_of_raw_rows_on_ten_cells_is_that_of_the_prob
     p, q = (np.diff(scipy_stats.norm.cdf([-np.inf, *starts], mean)) for mean in (0.0, 0.5))
     expected = float(((q - p) * np.log(q / p)).sum())
     assert population_stability_index(before, after) == pytest.approx(expected, rel=0.02)
+
+
+@pytest.mark.parametrize("law", ["normal", "long tail", "heavy tail"])
+def test_one_row_of_a_million_among_5000_moves_no_distance_of_shares_by_one_per_cent(law: str) -> None:
+    random = np.random.default_rng(11)
+    draw = {"normal": random.normal, "long tail": random.lognormal, "heavy tail": random.standard_cauchy}[law]
+    reference, rows = draw(size=20_000), 0.3 + 1.1 * draw(size=5000)
+    wild = rows.copy()
+    wild[2500] = 1e6
+    bins = NumericBins.fit(reference)
+    inner = np.append(np.array(bins.edges), bins.maximum)
+    positions = np.concatenate([inner[:1], (inner[:-1] + inner[1:]) / 2, inner[-1:]])
+    usual = bins.count(reference)
+    # Of stability indices the outer cells are open.
+    tenths = np.concatenate([[0], np.arange(len(inner) - 1) * 10 // (len(inner) - 1), [9, 10, 11]])
+
+    def coarse_psi(p: NDArray[np.int64], q: NDArray[np.int64]) -> float:
+        return population_stability_index(np.bincount(tenths, p), np.bincount(tenths, q))
+
+    for found in (
+        coarse_psi,
+        jensen_shannon_distance,
+        hellinger_distance,
+        total_variation,
+        kolmogorov_smirnov,
+        lambda p, q: chi_square(p, q)[0],
+    ):
+        before, after = (found(usual, bins.count(some)) for some in (rows, wild))
+        assert before > 0
+        assert abs(after / before - 1) < 0.01
+    # In the column's unit one row counts by its way to the end of the reference's range, and no farther.
+    before, after = (
+        wasserstein_distance(usual[:-2], bins.count(some)[:-2], positions) for some in (rows, wild)
+    )
+    assert abs(after - before) <= (positions[-1] - positions[0]) / len(rows)
+    assert law != "normal" or abs(after / before - 1) < 0.01

@@ -181,6 +181,19 @@ class Feature:
         centred = self.functionals - mean
         return mean, share @ centred**2, share @ centred**3
 
+    @property
+    def broad(self) -> NDArray[np.intp]:
+        """`[cells]`, coarse cells whose outer ones are open, as population stability indices take them.
+
+        A single row far outside is then one of an eighth of the rows, not the only one of its cell.
+        """
+        if not isinstance(self.bins, NumericBins):
+            return self.coarse
+        inner = len(self.bins.edges)
+        result = self.coarse.copy()
+        result[0], result[inner + 1] = self.coarse[1], self.coarse[inner]
+        return result
+
     def sums(self, counts: NDArray[np.int64]) -> Sums:
         """What windows contribute, from their counts `[W, cells]`."""
         mean, variance, third = self.moments()

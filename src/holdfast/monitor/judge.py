@@ -404,7 +404,7 @@ def _findings(
             after = windows[int(raised[0]) :] or windows[-1:]
             counts = np.sum([window.counts[name] for window in after], axis=0)
             feature = reference.features[name]
-            old, new = np.bincount(feature.coarse, feature.counts), np.bincount(feature.coarse, counts)
+            old, new = (np.bincount(feature.broad, some) for some in (feature.counts, counts))
             psi[name] = round(population_stability_index(old, new), 4)
             shift[name] = _location_shift(feature, counts)
             kinds[name] = ["data fault" if name in faults else "data drift"]

@@ -5,7 +5,9 @@
 20 000 reference and 20 000 current rows of `drift_streams.py`'s columns with the model's score. The truth is
 the mean over two million other rows, whose densities and chances are known. `error` is the mean absolute
 error of the part that the changed mapping has in the error rate, `within_0.01` how often it is at most one
-point, `covered` how often the 95 % interval of each part holds the truth.
+point, `covered` how often the 95 % interval of each part holds the truth. `floor` and `floor_within_0.01` are
+those of the same estimator on the same rows when it is told the true densities and chances: what is left is
+the labels' noise.
 """
 
 from __future__ import annotations
@@ -105,15 +107,34 @@ def truth(world: World) -> dict[str, float]:
     }
 
 
+def knowing(world: World, sides: list[tuple[Numbers, Codes, Numbers]]) -> float:
+    """The changed mapping's part by one who knows densities and chances, and has the labels of these rows."""
+    means = []
+    for effect, (_, _, loss), own in zip((1.0, world.effect), sides, (0, 1), strict=True):
+        known, weight, missed, total = 0.0, 0.0, 0.0, 0.0
+        for side, (x, c, _) in enumerate(sides):
+            at = ratio(world, x, c)
+            now = at / (1 + at)
+            shared = now**2 if side == 0 else (1 - now) ** 2
+            expected = wrong(x, c, effect)
+            known, weight = known + float((shared * expected).sum()), weight + float(shared.sum())
+            if side == own:
+                overlap = now if side == 0 else 1 - now
+                missed, total = float((overlap * (loss - expected)).sum()), float(overlap.sum())
+        means.append(known / weight + missed / total)
+    return means[1] - means[0]
+
+
 def measured(world: World, seed: int) -> dict[str, float]:
     random = np.random.default_rng([seed, len(world.name)])
-    sides = []
+    sides, drawn = [], []
     for (x, c), effect in (
         (inputs(random, ROWS), 1.0),
         (current(world, random, ROWS), world.effect),
     ):
         loss = (random.random(ROWS) < wrong(x, c, effect)).astype(np.float64)
         sides.append((np.column_stack([x, c, chance(x, c, 1.0)]), loss))
+        drawn.append((x, c, loss))
     started = time.process_time()
     with threadpool_limits(1):
         found = decompose(*sides[0], *sides[1])
@@ -121,6 +142,7 @@ def measured(world: World, seed: int) -> dict[str, float]:
     right = truth(world)
     parts = {name: getattr(found, name) for name in PARTS}
     answer = {"cpu_s": spent, "overlap": found.overlap}
+    answer["floor"] = knowing(world, drawn) - right["changed_mapping"]
     for name, part in parts.items():
         answer[f"{name} error"] = part.value - right[name]
         answer[f"{name} covered"] = float(part.low <= right[name] <= part.high)
@@ -144,10 +166,13 @@ def main() -> None:
         for world, runs in waiting:
             found = [run.result() for run in runs]
             error = np.array([one["changed_mapping error"] for one in found])
+            floor = np.array([one["floor"] for one in found])
             results[world.name] = {
                 "truth": {name: round(value, 4) for name, value in truth(world).items()},
                 "error": round(float(np.abs(error).mean()), 5),
                 "bias": round(float(error.mean()), 5),
+                "floor": round(float(np.abs(floor).mean()), 5),
+                "floor_within_0.01": float((np.abs(floor) <= 0.01).mean()),
                 "largest_error": round(float(np.abs(error).max()), 5),
                 "within_0.01": float((np.abs(error) <= 0.01).mean()),
                 "covered": {

@@ -87,3 +87,13 @@ def test_a_correlation_that_turns_is_seen_though_no_margin_changes() -> None:
 def test_too_few_rows_are_refused() -> None:
     with pytest.raises(StatisticsError, match="too few rows"):
         tell_apart(np.zeros((49, 1)), np.zeros((500, 1)))
+
+
+def test_samples_of_different_columns_and_losses_of_other_rows_are_refused() -> None:
+    x = np.random.default_rng(6).normal(size=(100, 2))
+    with pytest.raises(StatisticsError, match="different columns"):
+        tell_apart(x, x[:, :1])
+    with pytest.raises(StatisticsError, match="no column"):
+        tell_apart(x[:, :0], x[:, :0])
+    with pytest.raises(StatisticsError, match="not those of the current rows"):
+        decompose(x, np.ones(100), x, np.ones(99))

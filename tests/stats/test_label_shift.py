@@ -76,6 +76,19 @@ def test_a_raised_level_is_told_from_label_shift() -> None:
     assert right >= 97
 
 
+def test_rows_where_no_class_ever_had_one_speak_against_label_shift() -> None:
+    reference = np.array([[800, 200, 0], [200, 800, 0]])
+    assert explain_by_shares(reference, np.array([500, 500, 0])).chance > 0.9
+    assert explain_by_shares(reference, np.array([500, 500, 1])).chance > 0.1
+    assert explain_by_shares(reference, np.array([500, 500, 100])).chance < 1e-6
+    assert explain_by_shares(reference, np.array([0, 0, 1000])).chance < 1e-6
+
+
+def test_a_missing_chance_is_refused() -> None:
+    with pytest.raises(StatisticsError, match=r"1 of 2 rows"):
+        shares_by_likelihood(np.array([[0.5, 0.5], [np.nan, 0.5]]), np.array([0.5, 0.5]))
+
+
 def test_what_cannot_be_told_apart_is_refused() -> None:
     with pytest.raises(StatisticsError, match="absent"):
         shares_by_confusion(np.array([[1, 0], [0, 0]]), np.array([1, 1]))

@@ -54,3 +54,13 @@ def test_one_row_has_an_endless_interval() -> None:
 def test_a_mean_of_nothing_is_refused() -> None:
     with pytest.raises(StatisticsError, match="no labelled row"):
         mean_estimate(np.array([]))
+
+
+def test_a_missing_score_has_no_order() -> None:
+    with pytest.raises(StatisticsError, match="1 of 3 missing"):
+        area_under_curve(np.array([True, False, True]), np.array([0.1, np.nan, 0.2]))
+
+
+def test_truths_may_be_numbers() -> None:
+    scores = np.array([0.2, 0.1, 0.9])
+    assert area_under_curve(np.array([0.0, 0.0, 1.0]), scores).value == 1.0

@@ -78,7 +78,7 @@ def decompose(
         seed: of the folds.
 
     Raises:
-        StatisticsError: too few rows, or a loss is not finite.
+        StatisticsError: too few rows, a loss for another number of rows, or one that is not finite.
 
     Example:
         The same inputs, twice the loss: all of it is the mapping.
@@ -93,6 +93,16 @@ def decompose(
         >>> bool(np.isclose(parts, found.total.value))
         True
     """
+    for name, rows_of, losses in (
+        ("reference", reference, reference_loss),
+        ("current", current, current_loss),
+    ):
+        if np.shape(losses) != (len(rows_of),):
+            raise StatisticsError(
+                f"the losses are not those of the {name} rows",
+                expected=f"one for each of {len(rows_of)} rows",
+                received=f"shape {np.shape(losses)}",
+            )
     if not (np.isfinite(reference_loss).all() and np.isfinite(current_loss).all()):
         raise StatisticsError("a loss is not finite", expected="one finite loss for each row")
     shift = tell_apart(reference, current, attribute=attribute, folds=folds, seed=seed)

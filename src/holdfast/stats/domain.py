@@ -59,7 +59,7 @@ def tell_apart(
         seed: of the folds and shuffles.
 
     Raises:
-        StatisticsError: a side has fewer than `LEAST_ROWS` rows.
+        StatisticsError: a side has fewer than `LEAST_ROWS` rows, or the columns are not the same or none.
 
     Example:
         The area for two normal laws at a distance of 1 is the normal distribution at 1 / sqrt(2), 0.760.
@@ -72,6 +72,15 @@ def tell_apart(
         >>> int(np.argmax(found.attributions))
         0
     """
+    shapes = f"{reference.shape} and {current.shape}"
+    if reference.ndim != 2 or current.ndim != 2 or reference.shape[1] != current.shape[1]:
+        raise StatisticsError(
+            "two samples of different columns", expected="[n, D] and [m, D]", received=f"shapes {shapes}"
+        )
+    if not reference.shape[1]:
+        raise StatisticsError(
+            "no column to tell two samples apart by", expected="at least one", received=shapes
+        )
     if min(len(reference), len(current)) < LEAST_ROWS:
         raise StatisticsError(
             "too few rows to tell two samples apart",

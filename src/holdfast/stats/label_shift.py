@@ -72,7 +72,7 @@ def shares_by_likelihood(chances: Numbers, old_shares: Numbers) -> Numbers:
         old_shares: `[K]` of the reference.
 
     Raises:
-        StatisticsError: there is no row.
+        StatisticsError: there is no row, or a chance is missing.
 
     Example:
         A score that tells the classes apart for certain gives their shares.
@@ -83,6 +83,13 @@ def shares_by_likelihood(chances: Numbers, old_shares: Numbers) -> Numbers:
     """
     if not len(chances):
         raise StatisticsError("no row to find the shares of the classes from")
+    if not np.isfinite(chances).all():
+        raise StatisticsError(
+            "a chance is missing",
+            expected="finite chances of every class in every row",
+            received=f"{int((~np.isfinite(chances)).any(axis=1).sum())} of {len(chances)} rows without",
+            next_step="Leave those rows out",
+        )
     ratio = np.asarray(chances, dtype=np.float64) / np.maximum(old_shares, 1e-12)
     return _most_likely(ratio, np.ones(len(chances)), np.asarray(old_shares, dtype=np.float64))
 
@@ -90,8 +97,9 @@ def shares_by_likelihood(chances: Numbers, old_shares: Numbers) -> Numbers:
 def explain_by_shares(reference: NDArray[Any], current: NDArray[Any]) -> LabelShift:
     """The mixture of the reference's classes that is nearest to the current rows, and whether it is near.
 
-    Needs no current label. The shares are found by maximum likelihood on the cells; the squared differences
-    are weighed by what chance gives both the window and the finite reference.
+    Needs no current label. Rows in cells where the reference has none count against it. The shares are found
+    by maximum likelihood on the cells; the squared differences are weighed by what chance gives both the
+    window and the finite reference.
 
     Args:
         reference: `[K, cells]` rows by class and cell of the score (or of any column).
@@ -114,7 +122,12 @@ def explain_by_shares(reference: NDArray[Any], current: NDArray[Any]) -> LabelSh
     from scipy.special import chdtrc
 
     filled = table.sum(axis=0) > 0
+    # No mixture of the classes has rows where none of them has: they speak against it, as if each had half a
+    # row there.
+    beyond = float(rows[~filled].sum())
     table, rows = table[:, filled], rows[filled]
+    if beyond:
+        table, rows = np.c_[table, np.full(len(table), 0.5)], np.append(rows, beyond)
     size = table.sum(axis=1)
     by_class = table / size[:, None]
     shares = _most_likely(by_class.T, rows, size / size.sum())

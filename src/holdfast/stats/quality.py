@@ -48,14 +48,21 @@ def area_under_curve(labels: NDArray[np.bool_], scores: NDArray[Any]) -> Estimat
         scores: `[N]`.
 
     Raises:
-        StatisticsError: one class is absent.
+        StatisticsError: one class is absent, or a score is missing.
 
     Example:
         >>> import numpy as np
         >>> area_under_curve(np.array([True, False, True, False]), np.array([0.9, 0.1, 0.4, 0.6])).value
         0.75
     """
-    positive, negative = np.asarray(scores)[labels], np.asarray(scores)[~labels]
+    of_positives, numbers = np.asarray(labels, dtype=bool), np.asarray(scores)
+    if np.isnan(numbers).any():
+        raise StatisticsError(
+            "a score is missing, so rows have no order",
+            received=f"{int(np.isnan(numbers).sum())} of {numbers.size} missing",
+            next_step="Leave those rows out",
+        )
+    positive, negative = numbers[of_positives], numbers[~of_positives]
     if positive.size == 0 or negative.size == 0:
         raise StatisticsError("the AUC needs both classes among the labels")
     positive, negative = np.sort(positive), np.sort(negative)
@@ -73,4 +80,4 @@ def area_under_curve(labels: NDArray[np.bool_], scores: NDArray[Any]) -> Estimat
     for part in (of_positive, of_negative):
         variance += float(part.var(ddof=1)) / part.size if part.size > 1 else 0.25
     error = float(np.sqrt(variance))
-    return Estimate(area, max(0.0, area - Z95 * error), min(1.0, area + Z95 * error), int(labels.size))
+    return Estimate(area, max(0.0, area - Z95 * error), min(1.0, area + Z95 * error), int(numbers.size))

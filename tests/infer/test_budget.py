@@ -11,7 +11,7 @@ from arithmetic import DEMO, Arithmetic, model_of
 from holdfast.clock import SystemClock
 from holdfast.errors import HoldfastError
 from holdfast.infer import AnsweredBatch, DataPlane, Job, Lane, OverloadedError, TurnBatcher
-from holdfast.infer.budget import MOST_ROWS, measure, rows_in_memory, rows_worth_a_run
+from holdfast.infer.budget import MOST_ROWS, measure, rows_in_memory, rows_that_pay, rows_worth_a_run
 from holdfast.infer.cost import RunCost
 from holdfast.telemetry import ServiceCounts
 
@@ -153,6 +153,49 @@ def test_a_batch_is_no_longer_than_the_latency_target_allows_nor_than_memory_doe
     assert max(asyncio.run(test(MOST_ROWS, 0.010))) == 40, "four tenths of the target"
     assert max(asyncio.run(test(7, 0.010))) == 7
     assert max(asyncio.run(test(MOST_ROWS, 1.0))) == 60
+
+
+@pytest.mark.parametrize(
+    ("fixed_s", "paying_rows", "largest"),
+    [
+        pytest.param(0.0, 1, 10, id="each row costs the same: ten milliseconds"),
+        pytest.param(0.0006, 1, 19, id="a small fixed part is a small part of the run"),
+        pytest.param(0.02, 1, 60, id="a large fixed part is shared by all that wait"),
+        pytest.param(0.0, 32, 32, id="the warm-up saw that fewer waste what a run costs"),
+    ],
+)
+def test_a_run_that_is_long_enough_leaves_the_rest_for_the_next_one(
+    fixed_s: float, paying_rows: int, largest: int
+) -> None:
+    async def test() -> list[int]:
+        batcher = TurnBatcher(DataPlane(None, None, SystemClock()), ServiceCounts(), 5.0, 1.0)
+        runtime = Arithmetic()
+        lane = Lane(model_of(runtime), DEMO)
+        lane.model.cost = Settled()
+        lane.model.cost.per_row_s, lane.model.cost.fixed_s = 0.001, fixed_s
+        lane.model.paying_rows = paying_rows
+        batcher.open_lane(lane)
+        for _ in range(60):
+            batcher.submit(lane, job_of(lane))
+        await batcher.drained()
+        batcher.close()
+        return runtime.batches
+
+    assert asyncio.run(test())[0] == largest
+
+
+@pytest.mark.parametrize(
+    ("curve", "rows"),
+    [
+        pytest.param([(1, 0.001), (8, 0.004), (64, 0.02), (128, 0.039), (256, 0.078)], 64, id="gains end"),
+        pytest.param([(1, 0.01), (2, 0.011), (4, 0.013)], 4, id="gains go on"),
+        pytest.param([(1, 0.05), (2, 0.1)], 1, id="none"),
+    ],
+)
+def test_the_fewest_rows_that_pay_are_those_near_the_best_rate(
+    curve: list[tuple[int, float]], rows: int
+) -> None:
+    assert rows_that_pay(curve) == rows
 
 
 def test_while_the_queue_stands_refusals_cost_nothing_and_end_when_it_moves() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -154,6 +155,31 @@ def test_while_a_heavy_run_is_under_way_the_next_batch_gathers_and_the_loop_stay
         assert turns > 5
         await asyncio.gather(*later)
         assert runtime.batches == [1, 20]
+        batcher.close()
+
+    in_loop(test)
+
+
+def test_the_next_long_run_begins_before_the_answers_of_the_last_are_written() -> None:
+    async def test() -> None:
+        batcher, runtime = batcher_of(), Arithmetic(1.0, pause_s=0.02)
+        lane = open_lane(batcher, runtime)
+        order: list[str] = []
+
+        class Seen(Waiting):
+            def answered(self, batch: AnsweredBatch, start: int) -> None:
+                time.sleep(0.005)  # the next run's thread is at work by then, if it was started
+                order.append(f"answered after {len(runtime.batches)} runs")
+                super().answered(batch, start)
+
+        first = Seen(lane, [(1.0, 0)])
+        batcher.submit(lane, first)
+        await asyncio.sleep(0.005)
+        second = Seen(lane, [(2.0, 0)])
+        batcher.submit(lane, second)
+        assert await asyncio.gather(first.future, second.future) == [[1.0], [2.0]]
+        assert order == ["answered after 2 runs", "answered after 2 runs"]
+        await batcher.drained()
         batcher.close()
 
     in_loop(test)

@@ -20,6 +20,8 @@ LONG_RUN_S: Final = 0.005
 """From which what a batch costs beside its run no longer counts."""
 _NEARLY: Final = 0.95
 """Of the best rows per second: more rows in a run gain next to nothing, and each waits for all of them."""
+_PAYS: Final = 0.9
+"""Of the best rows per second: more rows in a run may wait for the next one."""
 _BEST_OF: Final = 3
 _NOISE_BYTES: Final = 8 * 1024 * 1024
 """Growth of a process below it says nothing of the model."""
@@ -86,6 +88,12 @@ def rows_worth_a_run(curve: Sequence[tuple[int, float]]) -> int:
         rows for rows, seconds in curve[:-2] if seconds >= LONG_RUN_S and rows / seconds >= _NEARLY * best
     ]
     return min(enough, default=MOST_ROWS)
+
+
+def rows_that_pay(curve: Sequence[tuple[int, float]]) -> int:
+    """Rows of a run with which throughput is not far from its best: fewer would waste what a run costs."""
+    best = max(rows / seconds for rows, seconds in curve)
+    return min(rows for rows, seconds in curve if rows / seconds >= _PAYS * best)
 
 
 def resident_bytes() -> int:

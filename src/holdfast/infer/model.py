@@ -18,6 +18,7 @@ from holdfast.infer.budget import (
     Measured,
     measure,
     rows_in_memory,
+    rows_that_pay,
     rows_worth_a_run,
 )
 from holdfast.infer.cost import RunCost
@@ -67,6 +68,8 @@ class LoadedModel:
         """Of one run; more are run in pieces."""
         self.worthwhile_rows = MOST_ROWS
         """Of requests that share a run: more gain nothing."""
+        self.paying_rows = 1
+        """Of requests that share a run, where so many wait: fewer waste what a run costs."""
         self.large_kinds: dict[str, Kind] = {
             column.name: column.kind
             for column in signature.columns
@@ -182,6 +185,7 @@ class LoadedModel:
             for count, seconds in measured.curve:
                 self.cost.observe(count, seconds)
         self.worthwhile_rows = rows_worth_a_run(measured.curve)
+        self.paying_rows = rows_that_pay(measured.curve)
         if memory_bytes is not None:
             self.most_rows = rows_in_memory(measured.bytes_per_row, memory_bytes)
 

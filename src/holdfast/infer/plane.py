@@ -40,6 +40,7 @@ class AnsweredBatch:
 
     __slots__ = (
         "_outputs", "_predictions", "_probabilities", "answer", "block", "ids", "model", "record_s", "rows",
+        "run_s",
     )  # fmt: skip
 
     def __init__(self, model: LoadedModel, answer: Answer, ids: Sequence[str], rows: int) -> None:
@@ -49,6 +50,8 @@ class AnsweredBatch:
         self.rows = rows
         self.block: Block | None = None
         """What was asked."""
+        self.run_s = model.last_run_s
+        """What the model took."""
         self.record_s = 0.0
         """What writing the rows to the log took."""
         self._predictions: list[Any] | None = None

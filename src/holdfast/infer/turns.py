@@ -40,6 +40,10 @@ _BATCH_SHARE: Final = 0.4
 """Of the latency target, for one run: a request waits for the run under way, and then has its own."""
 _FIXED_PARTS: Final = 3.0
 """A run may always last so many times its fixed part, or batching would gain nothing."""
+ENOUGH_S: Final = 0.010
+"""A run that lasts longer gains nothing more from sharing, if its fixed part is small beside it."""
+_SMALL_PART: Final = 0.03
+"""Of a run that lasts long enough, for what does not depend on its rows."""
 _LATE_FRACTION: Final = 0.01
 """A 99th percentile leaves one in a hundred."""
 _MOST_LATE: Final = 100.0
@@ -269,8 +273,13 @@ class TurnBatcher:
                 self.queued_rows -= job.rows
                 return [job], job.rows
         cost = lane.model.cost
+        model = lane.model
+        # Whoever takes all that waits has nothing to run while its answers are written and the next questions
+        # are read: what is long enough leaves the rest for then.
+        enough_s = max(ENOUGH_S, max(cost.fixed_s, lane.cost.fixed_s) / _SMALL_PART)
+        enough = max(cost.rows_within(enough_s), model.paying_rows)
         longest_s = max(self._batch_s, _FIXED_PARTS * cost.fixed_s)
-        limit = min(cost.rows_within(longest_s), lane.model.most_rows, lane.model.worthwhile_rows)
+        limit = min(cost.rows_within(longest_s), enough, model.most_rows, model.worthwhile_rows)
         jobs: list[Job] = []
         rows = 0
         while pending:
@@ -307,9 +316,21 @@ class TurnBatcher:
 
     def _end_in_thread(self, lane: Lane, outcomes: list[_Outcome], began_s: float) -> None:
         self._running = None
+        self._follow()
         self._settle(lane, outcomes, began_s, *self._hand_over(outcomes))
-        self._idle.set()
-        self._reschedule()
+        if self._running is None:
+            self._idle.set()
+            self._reschedule()
+
+    def _follow(self) -> None:
+        """Start the next long run before the answers of the last are written: it need not wait for them."""
+        now_s = time.monotonic()
+        for lane in self._lanes:
+            while lane.pending and (self._plane.syncs or lane.model.cost.seconds(lane.rows) > INLINE_RUN_S):
+                jobs, rows = self._take(lane, now_s)
+                if jobs:
+                    self._start_in_thread(lane, jobs, lane.seconds(rows))
+                    return
 
     def _attempt(self, lane: Lane, jobs: list[Job]) -> list[_Outcome]:
         """Run and record; where that fails, halve until only the jobs that fail by themselves remain."""
@@ -379,7 +400,7 @@ class TurnBatcher:
             if isinstance(outcome, AnsweredBatch):
                 rows += outcome.rows
                 of_version = counts.batch(
-                    lane.version, outcome.rows, lane.model.last_run_s, outcome.record_s, encode_s
+                    lane.version, outcome.rows, outcome.run_s, outcome.record_s, encode_s
                 )
                 if jobs[0].copier is not None:
                     jobs[0].copier.offer(outcome)

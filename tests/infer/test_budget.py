@@ -261,6 +261,40 @@ def test_answers_later_than_predicted_let_fewer_in_until_they_are_in_time_again(
     asyncio.run(test())
 
 
+@pytest.mark.interpreted
+def test_a_queue_takes_a_burst_in_and_stands_no_longer_than_half_the_target() -> None:
+    async def filled(batcher: TurnBatcher, lane: Lane, later_s: float) -> int:
+        """Rows that wait when a request is refused that came so much later."""
+        refused = False
+        while not refused:
+            job = job_of(lane)
+            job.arrived_s += later_s
+            try:
+                batcher.submit(lane, job)
+            except OverloadedError:
+                refused = True
+        return batcher.queued_rows
+
+    async def test() -> None:
+        batcher = TurnBatcher(DataPlane(None, None, SystemClock()), ServiceCounts(), 5.0, 0.1)
+        lane = Lane(model_of(Arithmetic()), DEMO)
+        lane.model.cost = lane.cost = Settled()
+        lane.model.cost.per_row_s = 0.001
+        batcher.open_lane(lane)
+        for _ in range(40):
+            batcher.submit(lane, job_of(lane))
+        assert await filled(batcher, lane, 0.3) in {50, 51}, (
+            "a queue that has stood for three times the target"
+        )
+        assert await filled(batcher, lane, 0.1) in {80, 81}, "a burst"
+        await batcher.drained()
+        assert await filled(batcher, lane, 0.4) in {80, 81}, "the next burst, after it was empty"
+        await batcher.drained()
+        batcher.close()
+
+    asyncio.run(test())
+
+
 def test_a_refusal_of_many_rows_stands_for_bodies_as_large_and_for_no_smaller_one() -> None:
     async def test() -> None:
         batcher = TurnBatcher(DataPlane(None, None, SystemClock()), ServiceCounts(), 0.1, 0.1)

@@ -32,6 +32,13 @@ _TARGET_SHARE: Final = 0.8
 """Of the latency target, for what is predicted: the rest is for what is not."""
 _LEAST_SHARE: Final = 0.2
 """To which that share falls while answers come later than was predicted: other work has the cores."""
+_STANDING_SHARE: Final = 0.5
+"""Of the latency target, for what is predicted while a queue stands: it is there to take bursts in, and one
+that never empties answers no more, only later, with nothing left for a core that is away for a moment."""
+_CALM_SHARE: Final = 0.25
+"""Of the latency target, below which nobody calls the queue one."""
+_BURST: Final = 2.0
+"""Times the latency target that a queue may take to empty before it is one that stands."""
 _LATER: Final = 0.9
 _EARLIER: Final = 1.001
 """Its change after a batch that came too late, or in time: it stays where one in a hundred comes too late,
@@ -108,6 +115,11 @@ class TurnBatcher:
         target_s = deadline_s if target_s is None else target_s
         self._promised_s = target_s
         self._target_s = target_s * _TARGET_SHARE
+        self._standing_target_s = target_s * _STANDING_SHARE
+        self._calm_wait_s = target_s * _CALM_SHARE
+        self._burst_s = target_s * _BURST
+        self._calm_at_s = time.monotonic()
+        """When the queue was last short."""
         self._batch_s = target_s * _BATCH_SHARE
         self._late_left = _MOST_LATE * _LATE_FRACTION
         self._loop = asyncio.get_running_loop()
@@ -179,18 +191,23 @@ class TurnBatcher:
             expected_s += sum(one.seconds(one.rows) for one in self._lanes if one.rows)
         if self._running is not None:
             expected_s += max(self._running_until_s - job.arrived_s, 0.0)
+        target_s = self._target_s
+        if queued == 0 or expected_s <= self._calm_wait_s:
+            self._calm_at_s = job.arrived_s
+        elif job.arrived_s - self._calm_at_s > self._burst_s and target_s > self._standing_target_s:
+            target_s = self._standing_target_s
         deadline_s = self._deadline_s
         if job.patience_s is not None and job.patience_s < deadline_s:
             deadline_s = job.patience_s
         if expected_s > deadline_s or queued + job.rows > MAX_QUEUED_ROWS:
             idle = queued == 0 and self._running is None
             self._refuse_unless_probe(lane, job, expected_s, deadline_s, idle=idle)
-        elif expected_s <= self._target_s:
+        elif expected_s <= target_s:
             if self._late_left < _MOST_LATE:
                 self._late_left += _LATE_FRACTION
         elif expected_s > 2 * alone_s:  # it is the queue that makes it late, not the job itself
             if self._late_left < 1.0:
-                self._refuse_late(lane, job, expected_s)
+                self._refuse_late(lane, job, expected_s, target_s)
             self._late_left -= 1.0
         job.arm = lane.arm if job.assigned else PINNED_ARM
         job.copier = lane.copier
@@ -201,14 +218,14 @@ class TurnBatcher:
             self._scheduled = True
             self._loop.call_soon(self._turn)
 
-    def _refuse_late(self, lane: Lane, job: Job, expected_s: float) -> None:
+    def _refuse_late(self, lane: Lane, job: Job, expected_s: float, target_s: float) -> None:
         error = OverloadedError(
-            f"the answer would take about {expected_s * 1000:.0f} ms, more than the "
-            f"{self._promised_s * 1000:.0f} ms that are promised, and too many have been late",
-            retry_after_s=expected_s - self._target_s,
+            f"the answer would take about {expected_s * 1000:.0f} ms, and up to {target_s * 1000:.0f} ms "
+            f"are let in now, so that 99 in 100 come within {self._promised_s * 1000:.0f} ms",
+            retry_after_s=expected_s - target_s,
             reason="latency",
         )
-        self._crowd(lane, job, error, expected_s - self._target_s)
+        self._crowd(lane, job, error, expected_s - target_s)
         raise error
 
     def _refuse_unless_probe(
@@ -412,7 +429,7 @@ class TurnBatcher:
                 rows += sum(job.rows for job in jobs)
                 counts.failure(lane.version)
         lane.cost.observe(rows, ended_s - began_s)
-        if ended_s - outcomes[0][0][0].arrived_s > self._promised_s:
+        if ended_s - outcomes[0][0][0].arrived_s > self._promised_s * _TARGET_SHARE:
             self._target_s = max(self._target_s * _LATER, self._promised_s * _LEAST_SHARE)
         elif self._target_s < self._promised_s * _TARGET_SHARE:
             self._target_s = min(self._target_s * _EARLIER, self._promised_s * _TARGET_SHARE)

@@ -335,7 +335,9 @@ def fitted(model: str, inputs: Any, labels: Any) -> Any:
     return make_pipeline(StandardScaler(), mlp).fit(inputs, labels)
 
 
-def make_deployment(folder: Path, workers: int, *, logging: bool, model: str = "A", extra: str = "") -> Path:
+def make_deployment(
+    folder: Path, workers: int, *, logging: bool, model: str = "A", extra: str = "", logging_extra: str = ""
+) -> Path:
     """A deployment with a fitted and registered pipeline; the path of its ONNX file."""
     import warnings
 
@@ -349,7 +351,7 @@ def make_deployment(folder: Path, workers: int, *, logging: bool, model: str = "
     folder.mkdir()
     (folder / "holdfast.toml").write_text(
         f'[model]\nname = "bench"\n[compute]\ncores = {workers}\n[target]\nport = 0\n'
-        f"[logging]\nenabled = {str(logging).lower()}\n{extra}"
+        f"[logging]\nenabled = {str(logging).lower()}\n{logging_extra}{extra}"
     )
     random = np.random.default_rng(0)
     inputs = random.normal(size=(2000, FEATURES)).astype(np.float32)

@@ -1,0 +1,181 @@
+"""What being watched costs: metrics, access log, request ids and traces together, against none of them.
+
+    uv run python bench/observability.py --json    about a minute; needs wrk (`apt-get install wrk`)
+
+One worker, model A, single rows as JSON, 64 connections, the prediction log on. What a round reaches changes
+with what else the machine does, so the services are asked in pairs of short rounds, each pair the other way
+round; the median of the pairs' ratios counts, with an interval of 95 % by their order. Beside the throughput
+stands the worker's processor time per request, which hardly depends on what else the machine does.
+
+- `off`: no access log, no traces, and the methods that count are put out of action (no setting does that).
+- `metrics`: as by default: the counts of `/metrics`.
+- `on`: metrics; the access log, into a file; traces of one request in a hundred
+  (`[logging] trace_fraction`, its default), sent to a collector that takes them.
+- `on, with ids`: the same service, asked with an `x-request-id` and a `traceparent` that is not sampled in
+  each request; `off` is asked with neither.
+
+Traces need the extra `opentelemetry`; without it the service that asks for them does not start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import http.server
+import itertools
+import json
+import os
+import platform
+import shutil
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from log_overhead import CONNECTIONS, interval_of_median, worker_cpu_s
+from peers import Question, records
+from serving import System, holdfast, load, lua, make_deployment
+
+WATCHED = "access_log = true\ntraces = true\n"
+UNCOUNTED = """
+import sys
+
+if any("holdfast.serve.worker" in one for one in sys.orig_argv):
+    from holdfast.telemetry.counts import Histogram, RouteCounts, ServiceCounts
+
+    counts = ServiceCounts().version("1")
+    RouteCounts.observe = Histogram.observe = Histogram.observe_all = lambda *_: None
+    ServiceCounts.batch = lambda *_: counts
+"""
+IDS = (
+    ("x-request-id", "5f0c1f2e-7a51-4b53-9d3c-3f6b1d2a9c10"),
+    ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"),
+)
+
+
+class Collector(http.server.BaseHTTPRequestHandler):
+    """Takes spans."""
+
+    taken_bytes = 0
+
+    def do_POST(self) -> None:
+        Collector.taken_bytes += len(self.rfile.read(int(self.headers["content-length"])))
+        self.send_response(200)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def environment(**values: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    parser.add_argument("--pairs", type=int, default=12, help="rounds of each")
+    parser.add_argument("--seconds", type=float, default=1.0, help="length of one round")
+    arguments = parser.parse_args()
+    if shutil.which("wrk") is None:
+        sys.exit("wrk is needed: apt-get install wrk")
+    with tempfile.TemporaryDirectory() as folder:
+        document = run(Path(folder), arguments.pairs, arguments.seconds)
+    print(json.dumps(document, indent=2) if arguments.json else as_text(document))
+
+
+def run(folder: Path, pairs: int, seconds: float) -> dict[str, Any]:
+    question = records("json", 1)
+    if not isinstance(question, Question):
+        raise TypeError("one record in JSON is always spoken")
+    script = folder / "post.lua"
+    for name in ("off", "metrics", "on"):
+        make_deployment(folder / name, 1, logging=True, logging_extra=WATCHED if name == "on" else "")
+    (folder / "uncounted").mkdir()
+    (folder / "uncounted" / "sitecustomize.py").write_text(UNCOUNTED)
+    path = os.pathsep.join(filter(None, [str(folder / "uncounted"), os.environ.get("PYTHONPATH")]))
+    collector = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Collector)
+    threading.Thread(target=collector.serve_forever, daemon=True).start()
+    endpoint = f"http://127.0.0.1:{collector.server_port}"
+    with contextlib.ExitStack() as stack:
+        with environment(PYTHONPATH=path):
+            off = stack.enter_context(holdfast(folder / "off"))
+        metrics = stack.enter_context(holdfast(folder / "metrics"))
+        with environment(OTEL_EXPORTER_OTLP_ENDPOINT=endpoint):
+            on = stack.enter_context(holdfast(folder / "on"))
+        services = {"off": ("off", off), "metrics": ("metrics", metrics), "on": ("on", on)}
+        services["on, with ids"] = ("on", on)
+        questions = dict.fromkeys(services, question)
+        questions["on, with ids"] = replace(question, headers=(*question.headers, *IDS))
+        rates: dict[str, list[float]] = {name: [] for name in services}
+        costs: dict[str, list[float]] = {name: [] for name in services}
+        order = list(services)
+        turns = [order, order[::-1]] * (pairs // 2 + pairs % 2)
+        for turn, name in itertools.chain(
+            ((-1, name) for name in services),
+            ((turn, name) for turn, names in enumerate(turns) for name in names),
+        ):
+            place, one = services[name]
+            script.write_text(lua(questions[name]))
+            before_s = worker_cpu_s(folder / place)
+            rate = load(System(*one, records), questions[name], script, CONNECTIONS, seconds).requests_per_s
+            if turn >= 0:
+                rates[name].append(rate)
+                costs[name].append((worker_cpu_s(folder / place) - before_s) / (rate * seconds) * 1e6)
+        lines = sum(b'"route":"POST /predict"' in line for line in (folder / "on" / "serve.log").open("rb"))
+    collector.shutdown()
+    found = {}
+    for name in order:
+        by_rate = sorted(one / base for one, base in zip(rates[name], rates["off"], strict=True))
+        by_cpu = sorted(base / one for one, base in zip(costs[name], costs["off"], strict=True))
+        found[name] = {
+            "requests_per_s": round(statistics.median(rates[name])),
+            "worker_us_per_request": round(statistics.median(costs[name]), 2),
+            "to_off": round(statistics.median(by_rate), 3),
+            "to_off_interval": interval_of_median(by_rate),
+            "to_off_by_cpu": round(statistics.median(by_cpu), 3),
+            "to_off_by_cpu_interval": interval_of_median(by_cpu),
+        }
+    return {
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "load_average": os.getloadavg()[0],
+        "access_log_lines": lines,
+        "spans_bytes": Collector.taken_bytes,
+        "services": found,
+    }
+
+
+def as_text(document: dict[str, Any]) -> str:
+    lines = [f"{document['machine']}; {document['date']}; load {document['load_average']:.1f}"]
+    for name, one in document["services"].items():
+        lines.append(
+            f"  {name:<13} {one['requests_per_s']:>8,}/s  {one['worker_us_per_request']:6.2f} us"
+            f" of the worker   {one['to_off']:.3f} of off {one['to_off_interval']}, "
+            f"{one['to_off_by_cpu']:.3f} {one['to_off_by_cpu_interval']} by the worker's processor time"
+        )
+    lines.append(
+        f"  {document['access_log_lines']:,} lines in the access log, "
+        f"{document['spans_bytes']:,} bytes of spans"
+    )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

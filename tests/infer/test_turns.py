@@ -177,7 +177,7 @@ def test_the_next_long_run_begins_before_the_answers_of_the_last_are_written() -
         await asyncio.sleep(0.005)
         second = Seen(lane, [(2.0, 0)])
         batcher.submit(lane, second)
-        assert await asyncio.gather(first.future, second.future) == [[1.0], [2.0]]
+        assert await asyncio.gather(*(one.future for one in (first, second))) == [[1.0], [2.0]]
         assert order == ["answered after 2 runs", "answered after 2 runs"]
         await batcher.drained()
         batcher.close()

@@ -51,6 +51,13 @@ class Gathered:
     def ask(self, name: str, a: float) -> httpx.Response:
         return httpx.post(f"{self.url}/deployments/{name}/predict", json={"a": a, "b": 0}, timeout=30)
 
+    def wait_until_refused(self, name: str, rows: int, longest_s: float = 60.0) -> None:
+        deadline_s = time.monotonic() + longest_s
+        body = [{"a": 1, "b": 0}] * rows
+        while httpx.post(f"{self.url}/deployments/{name}/predict", json=body).status_code != 413:
+            assert time.monotonic() < deadline_s, self.said.read_text()
+            time.sleep(0.05)
+
     def stop(self) -> None:
         self.process.terminate()
         try:
@@ -113,7 +120,7 @@ class Load:
 
 
 @pytest.mark.slow
-def test_one_comes_and_goes_under_load_and_the_other_notices_nothing(
+def test_one_comes_changes_and_goes_under_load_and_neither_loses_a_request(
     tmp_path: Path, service: Gathered
 ) -> None:
     load = Load(service, "one", 2.0)
@@ -126,6 +133,10 @@ def test_one_comes_and_goes_under_load_and_the_other_notices_nothing(
         "two",
     }
     other = Load(service, "two", 5.0)
+    with (service.folder / "two" / "holdfast.toml").open("a") as checklist:
+        checklist.write("[predictions]\nmax_rows_per_request = 2\n")
+    service.process.send_signal(signal.SIGHUP)
+    service.wait_until_refused("two", rows=3)
     time.sleep(0.5)
     other.stop()
     (service.folder / "two" / "holdfast.toml").rename(service.folder / "two" / "holdfast.toml.off")

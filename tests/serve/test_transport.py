@@ -107,6 +107,46 @@ def test_a_head_seen_before_means_the_same_again_and_nothing_more(server: Server
     assert junk.closed(), "after an error a connection answers nothing, known or not"
 
 
+def test_of_heads_with_ids_the_rest_is_known_and_each_answer_has_its_own(server: Server) -> None:
+    client = server.client()
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e473%d-00f067aa0ba902b7-00"
+    for i in range(8):
+        extra = f"x-request-id: id-{i}\r\ntraceparent: {trace % i}\r\nx-request-timeout-ms: 5000\r\n"
+        client.socket.sendall(request(i, extra=extra))
+        status, headers, body = client.response()
+        assert (status, headers["x-request-id"]) == (200, f"id-{i}")
+        assert json.loads(body)["prediction"] == 2.0 * i
+    assert len(server.state.known_heads) == 1
+    assert server.service.counts.refusals == {}
+    client.socket.sendall(request(1, extra=extra.replace("5000", "0")))
+    assert client.response()[0] == 503, "whose patience is another has another head"
+
+
+@pytest.mark.parametrize(
+    ("lines", "kept"),
+    [
+        pytest.param("x-request-id: a b\r\n", None, id="not readable"),
+        pytest.param("x-request-id: a\r\nx-request-id: b\r\n", "b", id="given twice"),
+        pytest.param("x-request-id: a\r\nx-request-id: b c\r\n", None, id="given twice, not readable"),
+        pytest.param("X-Request-ID:tight\r\n", "tight", id="without a space"),
+        pytest.param("X-REQUEST-ID: loud\r\n", "loud", id="in capitals"),
+        pytest.param("x-request-id: wide  \r\n", "wide", id="spaces behind it"),
+        pytest.param("x-request-id: " + "a" * 201 + "\r\n", None, id="too long"),
+        pytest.param("x-request-id: a\r\ntraceparent: none\r\n", "a", id="beside a malformed trace"),
+    ],
+)
+def test_ids_are_read_the_same_way_whether_the_head_is_known_or_not(
+    server: Server, lines: str, kept: str | None
+) -> None:
+    client = server.client()
+    for before in ("", "x-request-id: first\r\n", "x-request-id: 1\r\nx-request-id: 2\r\n"):
+        for extra in (before, lines, lines):
+            client.socket.sendall(request(3, extra=extra))
+            status, headers, _ = client.response()
+            assert status == 200
+        assert headers.get("x-request-id") == kept
+
+
 def test_heads_that_never_repeat_do_not_fill_the_memory(client: Client, server: Server) -> None:
     for i in range(1500):
         client.socket.sendall(request(i, extra=f"x-nonce: {i}\r\n"))

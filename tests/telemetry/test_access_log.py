@@ -21,6 +21,9 @@ def written(log: AccessLog, file: Any) -> list[dict[str, Any]]:
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 
 
+ids = st.sampled_from([b"", b"5f0c-1", b"%d%%", b"4bf92f3577b34da6"])
+
+
 @given(
     st.lists(
         st.tuples(
@@ -31,19 +34,21 @@ names = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
             st.floats(0, 1000),
             st.integers(0, 100_000),
             names,
+            ids,
+            ids,
         ),
         max_size=70,
     ),
     names,
 )
 def test_a_plain_note_gives_the_line_of_a_full_one(
-    noted: list[tuple[int, str, str, int, float, int, str]], model: str
+    noted: list[tuple[int, str, str, int, float, int, str, bytes, bytes]], model: str
 ) -> None:
     with tempfile.TemporaryFile() as one, tempfile.TemporaryFile() as other:
         plain, full = AccessLog(one.fileno(), model), AccessLog(other.fileno(), model)
         for note in noted:
             plain.add_plain(note)
-            full.add(Access(*note))
+            full.add(Access(*note[:-1], note[-1].decode()))
         found, wanted = written(plain, one), written(full, other)
     assert len(found) == len(noted)
     for mine, theirs in zip(found, wanted, strict=True):

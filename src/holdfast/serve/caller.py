@@ -54,7 +54,8 @@ def read_caller(headers: Iterable[tuple[bytes, bytes]]) -> Caller:
     """
     patience_s: float | None = None
     request_id = traceparent = b""
-    for name, value in headers:
+    for name, given in headers:
+        value = given.rstrip(b" \t")  # no part of it, and the parser leaves it there
         if name == REQUEST_ID:
             request_id = value if _READABLE_ID(value) else b""
         elif name == TRACEPARENT:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from email.utils import formatdate
 from typing import Final
@@ -10,11 +11,15 @@ from uvicorn.server import ServerState
 
 from holdfast.errors import HoldfastError
 from holdfast.serve.admission import Grant
-from holdfast.serve.caller import Caller
+from holdfast.serve.caller import Caller, read_caller
 from holdfast.serve.hot import Take
 
 _MOST_KNOWN_HEADS: Final = 1024
 _LARGEST_KNOWN_HEAD_BYTES: Final = 2048
+_IDS: Final = re.compile(
+    rb"\r\n(x-request-id|X-Request-ID|X-Request-Id|traceparent|Traceparent): ([!-~]{1,200})(?=\r\n)"
+)
+"""Lines that differ from request to request of one client."""
 
 
 class KnownHead:
@@ -37,15 +42,45 @@ class KnownHeads(dict[bytes, KnownHead]):
 
     Clients repeat their heads byte for byte, so most requests need no parser at all. A head is learned only
     as a whole request in one read, with a declared length, on a connection that stays open. Each carries the
-    grant of its caller, which is asked per request; when keys change, all are forgotten.
+    grant of its caller, which is asked per request; when keys change, all are forgotten. Of a head with a
+    request id or a traceparent all the rest is known, and the ids are read.
     """
 
+    with_ids = False
+    """Whether there may be such heads."""
+
     def learn(self, head: bytes, known: KnownHead) -> None:
-        """Remember a head; when there are too many (ids in headers), begin anew."""
-        if len(head) <= _LARGEST_KNOWN_HEAD_BYTES:
-            if len(self) >= _MOST_KNOWN_HEADS:
-                self.clear()
-            self[head] = known
+        """Remember a head; when there are too many, begin anew."""
+        if len(head) > _LARGEST_KNOWN_HEAD_BYTES:
+            return
+        if known.caller.request_id or known.caller.traceparent:
+            head, given = _cut_ids(head)
+            if _caller_with(known.caller, given) != known.caller:
+                return  # written in a way that only the parser reads
+            self.with_ids = True
+        if len(self) >= _MOST_KNOWN_HEADS:
+            self.clear()
+        self[head] = known
+
+    def find_with_ids(self, head: bytes) -> tuple[KnownHead, Caller] | None:
+        """A head all of which is known but for the ids in it, and its caller."""
+        rest, given = _cut_ids(head)
+        known = self.get(rest) if given else None
+        return None if known is None else (known, _caller_with(known.caller, given))
+
+
+def _cut_ids(head: bytes) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+    """A head without its ids, as none is sent, and names and values of the lines that they stood in."""
+    parts = _IDS.split(head)
+    names = parts[1::3]
+    rest = b"\0".join((*parts[::3], b"", *names))
+    return rest, [(name.lower(), value) for name, value in zip(names, parts[2::3], strict=True)]
+
+
+def _caller_with(caller: Caller, given: list[tuple[bytes, bytes]]) -> Caller:
+    """The caller with the ids of these lines in the place of its own."""
+    own = read_caller(given)
+    return Caller(caller.patience_s, own.request_id, own.traceparent)
 
 
 class WorkerState(ServerState):

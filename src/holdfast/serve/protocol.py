@@ -126,12 +126,17 @@ class HotProtocol(HttpToolsProtocol):
         if self._between and not self._close_after and not self._app_busy:
             end = data.find(_HEAD_END) + len(_HEAD_END)
             known = self._known.get(data[:end])
+            caller = ANYONE if known is None else known.caller
+            if known is None and self._known.with_ids:
+                found = self._known.find_with_ids(data[:end])
+                if found is not None:
+                    known, caller = found
             if (
                 known is not None
                 and len(data) == end + known.body_bytes
                 and (known.grant is None or known.grant.admit())  # if not, the parser's way says why
             ):
-                slot = Slot(self, known.caller, close=False, echo_keep_alive=known.echo_keep_alive)
+                slot = Slot(self, caller, close=False, echo_keep_alive=known.echo_keep_alive)
                 self._take(slot, known.take, data[end:])
                 return
             self._read = data
@@ -312,9 +317,8 @@ class HotProtocol(HttpToolsProtocol):
         if isinstance(body, list):
             body = b"".join(body)
         read = self._read
-        unique = bool(caller.request_id or caller.traceparent)  # would not be seen again
         whole = read is not None and self._declared == len(body) and read.endswith(body)
-        if read is not None and whole and not close and not unique:
+        if read is not None and whole and not close:
             end = len(read) - len(body)
             if read.find(_HEAD_END) + len(_HEAD_END) == end:
                 known = KnownHead(hot, len(body), caller, self._grant, echo_keep_alive=self._echo_keep_alive)

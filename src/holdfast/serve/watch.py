@@ -6,8 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from holdfast.clock import Clock
-from holdfast.serve.caller import ANYONE
-from holdfast.telemetry import Access, AccessLog, RouteCounts, ServiceCounts, Traces
+from holdfast.telemetry import Access, AccessLog, PlainAccess, RouteCounts, ServiceCounts, Traces
 
 if TYPE_CHECKING:
     from holdfast.serve.service import Sink
@@ -31,8 +30,7 @@ class Watch:
     ) -> None:
         self._access = access
         self._traces = traces
-        self._note = access.add_plain if access is not None and traces is None else None
-        """Where a request goes of which there is nothing to say but what is counted."""
+        self._note = None if access is None else access.add_plain
         self._counts = counts
         self._clock = clock
 
@@ -60,33 +58,44 @@ class Watch:
         """
         now_us = self._clock.now_us()
         caller = sink.caller
-        if caller is ANYONE and self._note is not None:  # the usual case
-            self._note((now_us, method, route.route, status, seconds, rows, route.version))
+        traces, note = self._traces, self._note
+        traceparent = caller.traceparent
+        if traces is None or not traces.wanted(traceparent):  # the usual case
+            if note is not None:
+                request_id = caller.request_id
+                name, version, trace_id = route.route, route.version, traceparent[3:35]
+                noted = (now_us, method, name, status, seconds, rows, version, request_id, trace_id)
+                if request_id and (b'"' in request_id or b"\\" in request_id):
+                    self._note_in_full(noted)
+                else:
+                    note(noted)
             return
-        trace_id = caller.traceparent[3:35].decode() if caller.traceparent else ""
-        if self._traces is not None and self._traces.wanted(caller.traceparent):
-            attributes: dict[str, str | int | float] = {
-                "holdfast.rows": rows,
-                "holdfast.model_version": route.version,
-            }
-            if batch_rows:
-                attributes["holdfast.batch_rows"] = batch_rows
-            if caller.request_id:
-                attributes["http.request.header.x-request-id"] = caller.request_id.decode()
-            made = self._traces.request(
-                f"{method} {route.route}",
-                caller.traceparent,
-                ended_ns=now_us * 1000,
-                seconds=seconds,
-                status=status,
-                attributes=attributes,
-            )
-            trace_id = made[3:35].decode()
-            sink.add_header(b"traceparent: %b\r\n" % made)
+        attributes: dict[str, str | int | float] = {
+            "holdfast.rows": rows,
+            "holdfast.model_version": route.version,
+        }
+        if batch_rows:
+            attributes["holdfast.batch_rows"] = batch_rows
+        if caller.request_id:
+            attributes["http.request.header.x-request-id"] = caller.request_id.decode()
+        made = traces.request(
+            f"{method} {route.route}",
+            traceparent,
+            ended_ns=now_us * 1000,
+            seconds=seconds,
+            status=status,
+            attributes=attributes,
+        )
+        sink.add_header(b"traceparent: %b\r\n" % made)
+        name, version, request_id, trace_id = route.route, route.version, caller.request_id, made[3:35]
+        self._note_in_full((now_us, method, name, status, seconds, rows, version, request_id, trace_id))
+
+    def _note_in_full(self, noted: PlainAccess) -> None:
         if self._access is not None:
-            version, request_id = route.version, caller.request_id
+            answered_us, method, route, status, seconds, rows, version, request_id, trace_id = noted
+            trace = trace_id.decode()
             self._access.add(
-                Access(now_us, method, route.route, status, seconds, rows, version, request_id, trace_id)
+                Access(answered_us, method, route, status, seconds, rows, version, request_id, trace)
             )
 
     async def follow(self) -> None:

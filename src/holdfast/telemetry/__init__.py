@@ -1,6 +1,7 @@
 """The service's own metrics: counted in the worker, summed over workers off the path of a request."""
 
-from holdfast.telemetry.access import Access, AccessLog
+from holdfast.telemetry.access import AccessLog
+from holdfast.telemetry.access_lines import Access, PlainAccess
 from holdfast.telemetry.counts import LATENCY_EDGES_S, CopyCounts, Histogram, RouteCounts, ServiceCounts
 from holdfast.telemetry.snapshots import read_all, retire, write_snapshot
 from holdfast.telemetry.traces import Traces
@@ -11,6 +12,7 @@ __all__ = [
     "AccessLog",
     "CopyCounts",
     "Histogram",
+    "PlainAccess",
     "RouteCounts",
     "ServiceCounts",
     "Traces",

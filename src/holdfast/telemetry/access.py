@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from holdfast.clock import iso_utc
+from holdfast.telemetry.access_lines import Access, AccessLine, PlainAccess
 
 MOST_WAITING: Final = 100_000
 """Requests that wait to be written, about 30 MB; what comes then is counted and not written."""
@@ -22,39 +23,10 @@ _PIECE_BYTES: Final = 4096
 _LINES_AT_ONCE: Final = 64
 """Encoded together; between two such groups, others may run."""
 _MOST_NAMES: Final = 1000
+_PLACES: Final = 6
+"""In the format of a line."""
 _NUMBERS: Final = b'"duration_ms":%.3f,"rows":%d,'
-
-
-class Access(msgspec.Struct, frozen=True, gc=False):
-    """One answered request, as it is noted: what can be worked out later is."""
-
-    answered_us: int
-    """Microseconds since the epoch."""
-    method: str
-    route: str
-    status: int
-    seconds: float
-    """From the last byte of the request to its answer being ready."""
-    rows: int
-    model_version: str
-    request_id: bytes = b""
-    trace_id: str = ""
-
-
-PlainAccess = tuple[int, str, str, int, float, int, str]
-"""The first fields of an `Access`, up to the model's version."""
-
-
-class _Line(msgspec.Struct, gc=False):
-    time: str
-    model: str
-    route: str
-    status: int
-    duration_ms: float
-    rows: int
-    model_version: str
-    request_id: str
-    trace_id: str
+_IDS: Final = b'"request_id":"%b","trace_id":"%b"}'
 
 
 class AccessLog:
@@ -88,7 +60,7 @@ class AccessLog:
             self.lost += 1
 
     def add_plain(self, noted: PlainAccess) -> None:
-        """The same for a request that has neither an id of its caller's nor a trace, as most have."""
+        """The same for a request whose ids stand in a line as they are, as nearly all do."""
         if len(self._waiting) < self._most_waiting:
             self._waiting.append(noted)
         else:
@@ -101,32 +73,51 @@ class AccessLog:
         while left:
             count = min(left, _LINES_AT_ONCE)
             left -= count
-            group = [waiting.popleft() for _ in range(count)]
-            self._write(
-                b"".join(
-                    [self._encoded(one) if isinstance(one, Access) else self._plain(one) for one in group]
-                )
-            )
+            self._write(self._encoded([waiting.popleft() for _ in range(count)]))
 
-    def _plain(self, noted: PlainAccess) -> bytes:
-        answered_us, method, route, status, seconds, rows, version = noted
-        form = self._forms.get((method, route, status, version))
-        if form is None:
-            form = self._form(method, route, status, version)
-        second, fraction_us = divmod(answered_us, 1_000_000)
-        if second != self._second:
-            self._begin_second(second)
-        return form % (self._second_bytes, fraction_us, seconds * 1000, rows)
+    def _encoded(self, group: list[Access | PlainAccess]) -> bytes:
+        """The lines of a group; those that differ in numbers and ids alone are written by one format."""
+        parts: list[bytes] = []
+        form = b""
+        form_of: tuple[str, str, int, str] | None = None
+        values: list[Any] = []
+        second_us = self._second * 1_000_000
+        second_text = self._second_bytes
+        for noted in group:
+            if isinstance(noted, Access):
+                if values:
+                    parts.append(form * (len(values) // _PLACES) % tuple(values))
+                    values = []
+                parts.append(self._encode(self._line(noted)) + b"\n")
+                second_us, second_text = self._second * 1_000_000, self._second_bytes
+                continue
+            answered_us, method, route, status, seconds, rows, version, request_id, trace_id = noted
+            same = (method, route, status, version)
+            if same != form_of:
+                if values:
+                    parts.append(form * (len(values) // _PLACES) % tuple(values))
+                    values = []
+                form_of = same
+                form = self._forms.get(same) or self._form(method, route, status, version)
+            fraction_us = answered_us - second_us
+            if not 0 <= fraction_us < 1_000_000:
+                self._begin_second(answered_us // 1_000_000)
+                second_us, second_text = self._second * 1_000_000, self._second_bytes
+                fraction_us = answered_us - second_us
+            values += (second_text, fraction_us, seconds * 1000.0, rows, request_id, trace_id)
+        if values:
+            parts.append(form * (len(values) // _PLACES) % tuple(values))
+        return b"".join(parts)
 
     def _form(self, method: str, route: str, status: int, version: str) -> bytes:
         """The line of such requests, with the places of what differs between them."""
         line = self._encode(
-            _Line(
+            AccessLine(
                 "TIME", self._model, f"{method} {route}", status, 0.0, 0, version, request_id="", trace_id=""
             )
         ).replace(b"%", b"%%")
         line = line.replace(b'"TIME"', b'"%b.%06dZ"', 1).replace(b'"duration_ms":0.0,"rows":0,', _NUMBERS, 1)
-        form = line + b"\n"
+        form = line.removesuffix(b'"request_id":"","trace_id":""}') + _IDS + b"\n"
         if len(self._forms) < _MOST_NAMES:
             self._forms[method, route, status, version] = form
         return form
@@ -135,10 +126,7 @@ class AccessLog:
         self._second, self._second_text = second, iso_utc(second * 1_000_000)[:19]
         self._second_bytes = self._second_text.encode()
 
-    def _encoded(self, one: Access) -> bytes:
-        return self._encode(self._line(one)) + b"\n"
-
-    def _line(self, one: Access) -> _Line:
+    def _line(self, one: Access) -> AccessLine:
         second, fraction_us = divmod(one.answered_us, 1_000_000)
         if second != self._second:
             self._begin_second(second)
@@ -148,7 +136,7 @@ class AccessLog:
             name = f"{method} {route}"
             if len(self._names) < _MOST_NAMES:
                 self._names[method, route] = name
-        return _Line(
+        return AccessLine(
             f"{self._second_text}.{fraction_us:06d}Z",
             self._model,
             name,

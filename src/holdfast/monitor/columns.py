@@ -39,12 +39,17 @@ def array_values(held: pa.ChunkedArray | pa.Array) -> ColumnValues:
 
 
 def distinct_values(held: pa.ChunkedArray) -> int:
-    """How many; of text in codes at most so many."""
+    """How many; of text in codes of few words at most so many."""
     import pyarrow as pa
 
-    if pa.types.is_dictionary(held.type):
-        return sum(len(chunk.dictionary) for chunk in held.chunks)
-    return len(held.unique())
+    if not pa.types.is_dictionary(held.type):
+        return len(held.unique())
+    # A part of a file brings the words of all its rows along, and each part its own.
+    most = sum(len(chunk.dictionary) for chunk in held.chunks)
+    if 2 * most <= len(held):
+        return most
+    codes = [chunk.indices.drop_null() for chunk in held.unify_dictionaries().chunks]
+    return len(pa.chunked_array(codes).unique()) if codes else 0
 
 
 def flat_array(held: pa.ChunkedArray | pa.Array, kind: type[np.generic]) -> NDArray[Any]:

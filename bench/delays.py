@@ -18,7 +18,8 @@ import math
 
 import numpy as np
 
-from holdfast.monitor.evidence import DATA_FAMILIES, LEAST_REFERENCE_WINDOWS, SCALE_SHARES, SHARES, _unseen
+from holdfast.monitor.evidence import DATA_FAMILIES, SCALE_SHARES, SHARES
+from holdfast.monitor.variation import LEAST_REFERENCE_WINDOWS, unseen
 from holdfast.stats import SCALES, Sums, scan, threshold
 
 COLUMNS, RUN_LENGTH, TOLERANCE_SD, BEFORE = 16, 1000.0, 0.05, 40
@@ -37,7 +38,7 @@ def delays(rows: int, shift: float, reference: int, streams: int, seed: int) -> 
     wrong = random.normal(size=streams) / math.sqrt(rows * reference)
     observed = rows * (moved - wrong) + math.sqrt(rows) * random.normal(size=(windows, streams))
     weight = np.full(observed.shape, float(rows))
-    spread = np.ones((len(SCALES), streams)) * _unseen(reference)[:, None]
+    spread = np.ones((len(SCALES), streams)) * unseen(reference)[:, None]
     error = np.full(streams, 1 / (rows * reference))
     z = scan(
         Sums(observed, 0 * weight, weight, 0 * weight, weight),

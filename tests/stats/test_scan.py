@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import stats as scipy_stats
+from scipy.signal import lfilter
 
-from holdfast.stats import SCALES, Sums, natural_spread, pooled, scan, threshold
+from holdfast.stats import SCALES, Sums, doubt_of_variance, natural_spread, pooled, scan, threshold
 
 ROWS, REFERENCE_ROWS = 1000, 20_000
 
@@ -199,3 +200,51 @@ def test_what_takes_turns_is_not_taken_to_last() -> None:
     spread = natural_spread(Sums(turns, 0 * one, one, 0 * one, one))
     assert spread[0, 0] > 9
     assert spread[1, 0] == pytest.approx(1.0)
+
+
+def remembering(random: np.random.Generator, rows: int, memory: float) -> np.ndarray:
+    """Standard normal rows, each correlated with the one before."""
+    steps = random.normal(size=rows + 200) * np.sqrt(1 - memory**2)
+    return lfilter([1.0], [1.0, -memory], steps)[200:, None]
+
+
+def parts_of(rows: np.ndarray, length: int) -> Sums:
+    sums = rows.reshape(-1, length, 1).sum(axis=1)
+    one = np.ones_like(sums)
+    return Sums(sums, 0 * one, length * one, 0 * one, length * one)
+
+
+@pytest.mark.parametrize("memory", [0.5, 0.8])
+def test_ten_windows_show_by_their_parts_that_rows_follow_on_each_other(memory: float) -> None:
+    random = np.random.default_rng(21)
+    truth = (1 + memory) / (1 - memory)
+    with_parts, without = [], []
+    for _ in range(200):
+        rows = remembering(random, 10 * 200, memory)
+        own = parts_of(rows, 200)
+        with_parts.append(natural_spread(own, alone=True, parts=parts_of(rows, 25))[0, 0])
+        without.append(natural_spread(own, alone=True)[0, 0])
+    # Half of the truth lets through three times what it should at four standard deviations.
+    assert np.mean(np.array(with_parts) < truth / 2) <= 0.02
+    assert np.std(np.log(with_parts)) < np.std(np.log(without)) / 1.4
+    assert np.median(with_parts) < 3 * truth
+
+
+def test_a_course_within_each_window_is_no_variation_between_windows() -> None:
+    random = np.random.default_rng(22)
+    calm = []
+    for _ in range(50):
+        rows = (
+            random.normal(size=(20 * 80, 1))
+            + np.tile(3 * np.sin(np.arange(80) / 80 * 2 * np.pi), 20)[:, None]
+        )
+        spread = natural_spread(parts_of(rows, 80), parts=parts_of(rows, 10))
+        calm.append((spread == 1).all())
+    assert np.mean(calm) > 0.7
+
+
+def test_the_doubt_of_a_variance_is_student_s_t_against_the_normal() -> None:
+    assert doubt_of_variance(10.0) == pytest.approx(
+        (scipy_stats.t.isf(scipy_stats.norm.sf(4.3), 10) / 4.3) ** 2
+    )
+    assert doubt_of_variance(10.0) > doubt_of_variance(40.0) > 1

@@ -71,3 +71,26 @@ def test_periods_are_those_that_windows_resolve_and_the_reference_reaches() -> N
 def test_a_short_reference_has_no_season() -> None:
     rate = np.sin(2 * np.pi * np.arange(10.0) / 7)[:, None]
     assert fit_season(rate, np.full_like(rate, 1e-9), np.ones(10), np.arange(10.0), WEEK) is None
+
+
+def test_windows_of_seventeen_hours_show_the_day_as_a_slower_wave() -> None:
+    hour = DAY_US // 24
+    start = np.arange(24) * 17 * hour
+    periods = calendar_periods(start, start + 17 * hour)
+    assert periods[0] == Period(float(DAY_US), 2)
+    # The mean over 17 hours of a wave of 24, by its integral.
+    end = start + 17 * hour
+    angle = 2 * np.pi / DAY_US
+    mean = (np.cos(angle * start) - np.cos(angle * end)) / (angle * 17 * hour)
+    rate = mean[:, None] + np.random.default_rng(3).normal(0, 0.02, (24, 1))
+    season = fit_season(rate, np.full_like(rate, 0.02**2), np.ones(24), (start + end) / 2, periods[:1])
+    assert season is not None
+    left = rate - season.expected((start + end) / 2)
+    assert (left - left.mean()).std() < 0.03 < rate.std() / 5
+
+
+@pytest.mark.parametrize("hours", [12, 24, 48])
+def test_whole_and_half_days_show_no_day(hours: int) -> None:
+    hour = DAY_US // 24
+    start = np.arange(30) * hours * hour
+    assert all(period.length != DAY_US for period in calendar_periods(start, start + hours * hour))

@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.monitor.concept import LEAST_CELL_ROWS, ConceptModel
+from holdfast.monitor.parts import Parts
 from holdfast.monitor.profiling import WindowProfile
 from holdfast.monitor.reference import ReferenceModel
 from holdfast.monitor.seasons import Calendar
+from holdfast.monitor.variation import LEAST_REFERENCE_WINDOWS, tail_clumps, unseen
 from holdfast.stats import (
     SCALES,
     PairMoments,
@@ -57,6 +59,8 @@ CELL_TOLERANCES: Final = 2.0
 """Tolerances by which a cell's share must move: with the default, one that held an eighth by 3.3 points."""
 SHAPE_TOLERANCES: Final = 2.0
 """The same for skew and tails: with the default, an excess kurtosis of half."""
+LEAST_SHAPE_ROWS: Final = 15.0
+"""Rows, less those that follow on others, below which three cumulants do not tell a fourth power's tail."""
 LEAST_CORRELATION: Final = 0.1
 """A correlation that moved by less is immaterial: it explains one hundredth of the variance at most."""
 _GROUPS_AT_A_TIME: Final = 2
@@ -64,12 +68,6 @@ LARGEST_MATRIX: Final = 1 << 20
 """Windows times tests that are judged at a time, about: ten matrices of 8 MB."""
 _LEAST_GROUP: Final = 8
 """Columns judged at a time at least, so that what they have in common shows."""
-LEAST_REFERENCE_WINDOWS: Final = 5
-"""With fewer, the reference says nothing about variation between windows."""
-_PERSISTENCE: Final = 0.25
-"""Growth of the variance with the scale that a short reference cannot rule out: by 19 % for each doubling."""
-BELOW: Final = "cell:below the reference's range"
-ABOVE: Final = "cell:above the reference's range"
 PAIR_MARK: Final = " ~ "
 
 
@@ -93,6 +91,8 @@ class _Plan:
     names: list[tuple[str, str]]
     error: NDArray[np.float64] = field(repr=False)
     step: NDArray[np.float64] = field(repr=False)
+    clumps: Mapping[int, float] = field(default_factory=dict)
+    """How many rows come together, by the number of a test that the reference shows nothing of."""
     total: int = 0
     """Tests of the whole family, where these are some of them."""
 
@@ -225,6 +225,7 @@ def _of_columns(
     names: list[tuple[str, str]] = []
     parts: list[Sums] = []
     own: list[Sums] = []
+    within: list[Sums] = []
     error: list[NDArray[np.float64]] = []
     for name in some:
         feature = reference.features[name]
@@ -232,20 +233,35 @@ def _of_columns(
         parts.append(feature.sums(np.stack([window.counts[name] for window in windows])))
         if len(reference.windows) >= LEAST_REFERENCE_WINDOWS:
             own.append(feature.sums(np.stack([window.counts[name] for window in reference.windows])))
+            if reference.parts is not None:
+                within.append(reference.parts.sums[name])
         error.append(feature.moments()[1] / feature.rows)
+    clumped = {}
+    if own:
+        alone = len(some) < _LEAST_GROUP
+        clumped = {
+            name: tail_clumps(reference.features[name], reference.windows, alone=alone) for name in some
+        }
     all_error = np.concatenate(error)
     sums, own_sums = _joined(parts), _joined(own) if own else None
+    finer = _joined(within) if within else None
     for family in DATA_FAMILIES:
         chosen = np.array([_family_of(test) == family for _, test in names])
         if chosen.any():
             picked = [name for name, keep in zip(names, chosen, strict=True) if keep]
             step = np.full(len(picked), float(family == "cells"))
+            clumps = {
+                number: clumped[feature][test]
+                for number, (feature, test) in enumerate(picked)
+                if test in clumped.get(feature, {})
+            }
             yield _family(
-                _Plan(family, picked, all_error[chosen], step, total[family]),
+                _Plan(family, picked, all_error[chosen], step, clumps, total[family]),
                 _choose(sums, chosen),
                 None if own_sums is None else _choose(own_sums, chosen),
                 budget=budget,
                 calendar=calendar,
+                parts=_choose_parts(reference.parts, finer, chosen),
             )
 
 
@@ -326,6 +342,7 @@ def _family(
     budget: Budget,
     calendar: Calendar,
     doubt: NDArray[np.float64] | None = None,
+    parts: tuple[Parts, Sums] | None = None,
 ) -> Tests:
     spread = usual = season_error = None
     if own is not None:
@@ -334,17 +351,23 @@ def _family(
         rate = np.where(own.weight > 0, (own.observed - own.expected) / weight, 0.0)
         season = fit_season(rate, own.variance / weight**2, calendar.own_rows, calendar.own, calendar.periods)
         fitted = np.ones(len(plan.names))
+        within = None if parts is None else parts[1]
         if season is not None:
             counting = plan.step if plan.family == "cells" else np.zeros(len(plan.names))
             own = _shifted(own, season.expected(calendar.own), counting)
             sums = _shifted(sums, season.expected(calendar.current), counting)
+            if parts is not None:
+                moment = calendar.within(parts[0].window, parts[0].place)
+                within = _shifted(parts[1], season.expected(moment), counting)
             season_error = season.error(calendar.current)
             fitted = fitted + season.fitted
         # Cells of one column say the same thing twice.
         alone = plan.family in DATA_FAMILIES and len({feature for feature, _ in plan.names}) < _LEAST_GROUP
-        spread = _as_beside(natural_spread(own, fitted, alone=alone), plan.names)
+        spread = natural_spread(own, fitted, alone=alone, parts=within)
+        for number, clump in plan.clumps.items():
+            spread[:, number] = np.maximum(clump, 1.0)
         if plan.family in DATA_FAMILIES:
-            spread = spread * _unseen(len(own.weight))[:, None]
+            spread = spread * unseen(len(own.weight))[:, None]
     limits = _limits(plan.family, plan.total or len(plan.names), budget)
     strength = np.zeros(sums.observed.shape)
     single = strength
@@ -364,6 +387,8 @@ def _family(
         material = change >= budget.tolerance_sd * deviation
         if plan.family == "shape":
             material &= change >= SHAPE_TOLERANCES * budget.tolerance_sd * deviation
+            if spread is not None:
+                material &= weight >= LEAST_SHAPE_ROWS * spread[position]
         if plan.family == "cells":
             material &= change >= np.maximum(CELL_TOLERANCES * budget.tolerance_sd * deviation, LEAST_SHARE)
         strength = np.maximum(strength, np.where(material, np.abs(values) / limits[position], 0.0))
@@ -378,30 +403,6 @@ def _family(
         strength,
         (sums.observed - sums.expected) / weight / deviation,
     )
-
-
-def _as_beside(spread: NDArray[np.float64], names: Sequence[tuple[str, str]]) -> NDArray[np.float64]:
-    """Rows outside the range, of which the reference has none, come in clusters as those at its ends do."""
-    result = spread.copy()
-    first: dict[str, int] = {}
-    for number, (feature, test) in enumerate(names):
-        first.setdefault(feature, number)
-        if test == BELOW:
-            result[:, number] = np.maximum(spread[:, number], spread[:, first[feature]])
-        elif test == ABOVE:
-            # Between the last cell and this one stands the other side's.
-            result[:, number] = np.maximum(spread[:, number], spread[:, number - 2])
-    return result
-
-
-def _unseen(windows: int) -> NDArray[np.float64]:
-    """`[S]`, variance granted to scales of which the reference holds fewer than five blocks.
-
-    Customers come back, batches last: what persists shows only over many windows, and a short reference has
-    not seen it.
-    """
-    seen = max((scale for scale in SCALES if windows >= LEAST_REFERENCE_WINDOWS * scale), default=1)
-    return np.array([max(1.0, scale / seen) ** _PERSISTENCE for scale in SCALES])
 
 
 def _limits(family: Family, tests: int, budget: Budget) -> NDArray[np.float64]:
@@ -468,6 +469,12 @@ def _endless(moments: PairMoments) -> PairMoments:
 
 def _concepts(windows: Sequence[WindowProfile]) -> NDArray[np.float64]:
     return np.stack([window.concept for window in windows if window.concept is not None])
+
+
+def _choose_parts(
+    parts: Parts | None, sums: Sums | None, chosen: NDArray[np.bool_]
+) -> tuple[Parts, Sums] | None:
+    return None if parts is None or sums is None else (parts, _choose(sums, chosen))
 
 
 def _joined(parts: Sequence[Sums]) -> Sums:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from holdfast.monitor.concept import ConceptModel
 from holdfast.monitor.errors import MonitorError
 from holdfast.monitor.features import Feature
+from holdfast.monitor.parts import Parts
 from holdfast.monitor.profiling import QUALITY_CELLS, Measures, WindowProfile, profiles
 from holdfast.monitor.rows import Rows, Task
 from holdfast.stats import Z95, Counts, Estimate, StatisticsError, area_under_curve, fisher_variance
@@ -49,6 +50,8 @@ class ReferenceModel:
     """Whether the bounds of its windows are times, rather than row numbers."""
     outputs: frozenset[str] = frozenset()
     """Columns that the model answered."""
+    parts: Parts | None = field(default=None, repr=False)
+    """Of its windows; None where there is no need, or where its rows are read once."""
 
     @classmethod
     def fit(
@@ -87,7 +90,8 @@ class ReferenceModel:
         ]
         variance = fisher_variance(np.stack(scores, axis=1)) if len(paired) > 1 else None
         timed = rows.time_us is not None
-        return cls(task, features, concept, own, whole, paired, variance, timed, frozenset(outputs))
+        parts = Parts.of(features, rows, stretches)
+        return cls(task, features, concept, own, whole, paired, variance, timed, frozenset(outputs), parts)
 
     @property
     def measures(self) -> Measures:

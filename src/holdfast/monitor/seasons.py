@@ -20,6 +20,8 @@ class Calendar:
     own: NDArray[np.float64] = field(repr=False)
     own_rows: NDArray[np.float64] = field(repr=False)
     current: NDArray[np.float64] = field(repr=False)
+    half: NDArray[np.float64] = field(repr=False)
+    """Half the length of each of the reference's windows."""
 
     @classmethod
     def of(cls, own: Sequence[WindowProfile], current: Sequence[WindowProfile], *, timed: bool) -> Calendar:
@@ -33,12 +35,18 @@ class Calendar:
         rows = np.array([float(max(window.rows, 1)) for window in own])
         if not timed:
             place = np.arange(len(own) + len(current), dtype=np.float64)
-            return cls(counted_periods(len(own)), place[: len(own)], rows, place[len(own) :])
+            half = np.full(len(own), 0.5)
+            return cls(counted_periods(len(own)), place[: len(own)], rows, place[len(own) :], half)
         start = np.array([window.start for window in own], dtype=np.int64)
         end = np.array([window.end for window in own], dtype=np.int64)
         middle = np.array([(window.start + window.end) / 2 for window in current], dtype=np.float64)
-        return cls(calendar_periods(start, end), (start + end) / 2, rows, middle)
+        return cls(calendar_periods(start, end), (start + end) / 2, rows, middle, (end - start) / 2)
 
     def at(self, chosen: Sequence[int]) -> Calendar:
         """For some of the current windows only."""
-        return Calendar(self.periods, self.own, self.own_rows, self.current[list(chosen)])
+        return Calendar(self.periods, self.own, self.own_rows, self.current[list(chosen)], self.half)
+
+    def within(self, window: NDArray[np.intp], place: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Times within the reference's windows, from their numbers and places between 0 and 1."""
+        result: NDArray[np.float64] = self.own[window] + (2 * place - 1) * self.half[window]
+        return result

@@ -74,6 +74,7 @@ from holdfast.stats.scaling import Scaling, log_odds, scale_log_odds, scale_numb
 from holdfast.stats.scan import (
     SCALES,
     Sums,
+    doubt_of_variance,
     natural_spread,
     pooled,
     scan,
@@ -149,6 +150,7 @@ __all__ = [
     "count_boundaries",
     "counted_periods",
     "decompose",
+    "doubt_of_variance",
     "embedding_features",
     "estimate_area",
     "estimate_class_accuracy",

@@ -8,8 +8,8 @@ own windows, and gives one standard normal value for each window, test and scale
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -29,8 +29,14 @@ _CHANCE_OF_FEW: Final = 0.05
 """Levels of the chi-square test that a single test's own variance must pass; few tests have no median."""
 _CHANCE_ALONE: Final = 0.2
 """Of few columns, where a short reference shows little and no others tell what is common."""
-_TURNS: Final = 0.05
+_CHANCE_OF_PARTS: Final = 0.02
+"""Parts of windows are many: what they show is hardly chance, and they are looked at in several lengths."""
+_TURNS: Final = 0.002
 """Level at which a variance over several windows must be smaller than that over fewer to be believed so."""
+_JUDGED_AT: Final = 4.3
+"""Standard deviations at which alarms are raised, about: there the normal tail and Student's differ."""
+_LENT: Final = 10.0
+"""Degrees of freedom that shorter blocks lend to longer ones."""
 _MEDIAN_ERRORS: Final = 2.5
 """Standard errors of the median (1.25 of those of a mean, twice) beyond which it is no chance."""
 
@@ -166,7 +172,9 @@ def scan_by_scale(
         yield z, whole
 
 
-def natural_spread(sums: Sums, fitted: NDArray[np.float64] | float = 1.0, *, alone: bool = False) -> Matrix:
+def natural_spread(
+    sums: Sums, fitted: NDArray[np.float64] | float = 1.0, *, alone: bool = False, parts: Sums | None = None
+) -> Matrix:
     """How much more than by sampling the reference's own windows vary, `[S, K]`, at least 1.
 
     For each scale the mean square of the reference's own standard normal values over all its blocks. It
@@ -181,6 +189,8 @@ def natural_spread(sums: Sums, fitted: NDArray[np.float64] | float = 1.0, *, alo
         fitted: parameters, the mean included, that the expectations took from those windows; `[K]` or one.
         alone: the tests are of one column or few: what they have in common says no more, and each is believed
             sooner.
+        parts: of the windows' own parts, such as eighths, in order of time. Rows that follow on each other
+            within a part do so in the whole window, and there are more of them to tell it by.
 
     Example:
         >>> import numpy as np
@@ -189,7 +199,8 @@ def natural_spread(sums: Sums, fitted: NDArray[np.float64] | float = 1.0, *, alo
         >>> natural_spread(calm).ravel().tolist()
         [1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
     """
-    spread = spread_of(scan(sums, np.zeros(sums.observed.shape[1])), fitted, alone=alone)
+    within = () if parts is None else _within(parts, len(sums.observed))
+    spread = spread_of(scan(sums, np.zeros(sums.observed.shape[1])), fitted, alone=alone, within=within)
     windows = len(sums.observed)
     raised = np.ones(sums.observed.shape[1])
     for position, scale in enumerate(SCALES):
@@ -197,19 +208,54 @@ def natural_spread(sums: Sums, fitted: NDArray[np.float64] | float = 1.0, *, alo
         if blocks >= _LEAST_BLOCKS:
             # Whether it is beyond chance is told by normal values, how much by squares: those of the skewed
             # are drawn in.
-            apart = pooled(sums.observed - sums.expected, scale)[scale - 1 :]
-            variance = np.maximum(pooled(sums.variance, scale)[scale - 1 :], 1e-300)
             left = blocks - 1 if scale > 1 else np.maximum(windows - np.asarray(fitted, dtype=float), 1.0)
-            square = (apart**2 / variance).mean(axis=0) * blocks / left
+            square = _mean_square(sums, scale) * blocks / left
             raised = np.where(spread[position] > 1, np.maximum(square / spread[position], 1.0), 1.0)
         spread[position] *= raised
     return spread
 
 
+def _mean_square(sums: Sums, scale: int) -> NDArray[np.float64]:
+    """`[K]`, over all blocks of so many windows, of how far they are from what is expected."""
+    apart = pooled(sums.observed - sums.expected, scale)[scale - 1 :]
+    variance = np.maximum(pooled(sums.variance, scale)[scale - 1 :], 1e-300)
+    result: NDArray[np.float64] = (apart**2 / variance).mean(axis=0)
+    return result
+
+
+def _within(parts: Sums, windows: int) -> list[tuple[float, NDArray[np.float64]]]:
+    """Blocks of parts, shorter than a window: how many there are and their mean squares `[K]`."""
+    count = len(parts.observed)
+    each = count // windows
+    apart = parts.observed - parts.expected
+    if each * windows == count and windows > 1:
+        # A day's course within each window is no variation between windows.
+        course = apart.reshape(windows, each, -1)
+        apart = ((course - course.mean(axis=0)) * np.sqrt(windows / (windows - 1))).reshape(count, -1)
+    found = []
+    size = 1
+    while count / size >= 1.5 * windows:
+        blocks = count / size
+        square = _mean_square(replace(parts, observed=parts.expected + apart), size)
+        found.append((blocks, square * blocks / (blocks - 1)))
+        size *= 2
+    return found
+
+
 def spread_of(
-    own: NDArray[np.float64], fitted: NDArray[np.float64] | float = 1.0, *, alone: bool = False
+    own: NDArray[np.float64],
+    fitted: NDArray[np.float64] | float = 1.0,
+    *,
+    alone: bool = False,
+    within: Sequence[tuple[float, NDArray[np.float64]]] = (),
 ) -> Matrix:
     """`natural_spread` from the standard normal values `[W, K, S]` of the reference's own windows.
+
+    Args:
+        own: those values.
+        fitted: as for `natural_spread`; alone alike.
+        alone: as there.
+        within: for blocks shorter than a window, shortest first, how many there are and `[K]` mean squares.
 
     Example:
         >>> import numpy as np
@@ -222,6 +268,9 @@ def spread_of(
     chance = _CHANCE_ALONE if alone else _CHANCE_OF_MANY if tests >= _MANY else _CHANCE_OF_FEW
     spread = np.ones((len(SCALES), tests))
     growth = np.ones(tests)
+    known = _Known.nothing(tests)
+    for blocks, square in within:
+        known = known.with_blocks(square, blocks, min(chance, _CHANCE_OF_PARTS))
     for position, scale in enumerate(SCALES):
         blocks = windows / scale
         if blocks < _LEAST_BLOCKS:
@@ -235,22 +284,73 @@ def spread_of(
         used = blocks / (blocks - 1) if scale > 1 else windows / np.maximum(left, 1.0)
         square = np.mean(z**2, axis=0) * used
         noise = np.sqrt(2.0 / (blocks - 1))
-        believed = square > float(chdtri(blocks - 1, chance)) / (blocks - 1)
-        spread[position] = np.where(believed, square * (1 + noise), 1.0)
+        before, known = known, known.with_blocks(square, blocks, chance)
+        spread[position] = known.raised
         if tests >= _MANY and not alone:
             # What all have in common shows in their median long before any of them shows it alone.
             middle = float(np.median(square)) * (blocks - 1) / float(chdtri(blocks - 1, 0.5))
             if middle > 1 + noise / np.sqrt(tests) * _MEDIAN_ERRORS:
                 spread[position] = np.maximum(spread[position], middle)
-                believed[:] = True
+                known = known.at_least(middle, blocks * tests)
         if position:
-            # Rows that come together do so over two windows as over one. Only what takes turns, as a season
-            # does, is less over several.
-            before = spread[position - 1]
-            turns = square < before * float(chdtri(blocks - 1, 1 - _TURNS)) / (blocks - 1)
-            spread[position] = np.maximum(spread[position], np.where(turns, square * (1 + noise), before))
-            growth = np.clip(spread[position] / before, 1.0, 2.0)
+            growth = np.clip(known.square / before.square, 1.0, 2.0)
     return spread
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What blocks of some length and of all shorter ones say of a variance, `[K]` each."""
+
+    square: NDArray[np.float64]
+    """1 where it may be chance."""
+    freedom: NDArray[np.float64]
+
+    @classmethod
+    def nothing(cls, tests: int) -> _Known:
+        return cls(np.ones(tests), np.zeros(tests))
+
+    def with_blocks(self, square: NDArray[np.float64], blocks: float, chance: float) -> _Known:
+        """With those of the next length.
+
+        Rows that come together do so in a long block as in a short one, so what short ones show is the least
+        that is expected of long ones, and some of what is known of them. Only what takes turns, as a season
+        does, is less over several.
+        """
+        from scipy.special import chdtri
+
+        free = blocks - 1
+        turns = square < self.square * float(chdtri(free, 1 - _TURNS)) / free
+        fresh = turns | (self.square <= 1)
+        alone = np.where(square > float(chdtri(free, chance)) / free, square, 1.0)
+        lent = np.minimum(self.freedom, _LENT)
+        both = np.maximum(self.square, (lent * self.square + free * square) / (lent + free))
+        # What lasts for ever doubles.
+        both = np.minimum(both, 2 * self.square)
+        return _Known(np.where(fresh, alone, both), np.where(fresh, free, lent + free))
+
+    def at_least(self, square: float, freedom: float) -> _Known:
+        more = square > self.square
+        return _Known(np.where(more, square, self.square), np.where(more, freedom, self.freedom))
+
+    @property
+    def raised(self) -> NDArray[np.float64]:
+        """Raised by their uncertainty."""
+        doubt = np.array([doubt_of_variance(max(each, 1.0)) for each in self.freedom])
+        return np.where(self.square > 1, self.square * doubt, 1.0)
+
+
+def doubt_of_variance(freedom: float) -> float:
+    """By how much a variance that is known with so many degrees of freedom must be raised.
+
+    So that a normal tail holds where alarms are raised: Student's t against the normal distribution.
+
+    Example:
+        >>> round(doubt_of_variance(20), 2), round(doubt_of_variance(1e6), 2)
+        (1.7, 1.0)
+    """
+    from scipy.special import ndtr, stdtrit
+
+    return float((stdtrit(freedom, ndtr(-_JUDGED_AT)) / _JUDGED_AT) ** 2)
 
 
 def threshold(tests: int, average_run_length_windows: float, share: float = 1.0) -> float:

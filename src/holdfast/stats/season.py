@@ -22,6 +22,11 @@ CHANCE: Final = 1e-3
 _REACH: Final = 2.0
 """A period must pass so many times within the reference; a year almost once."""
 _REACH_YEAR: Final = 0.9
+_MOST_FOLDED: Final = 2
+_FOLDED_CYCLES: Final = 1.5
+"""Cycles within the reference by which folded waves must differ from each other, and from none."""
+_LEAST_LEFT_OF_WAVE: Final = 0.1
+"""Share of a wave's height that the mean over a window must leave."""
 DAY_US: Final = 86_400 * 1_000_000
 YEAR_US: Final = int(365.2425 * DAY_US)
 
@@ -93,9 +98,32 @@ def calendar_periods(start_us: NDArray[np.int64], end_us: NDArray[np.int64]) -> 
     found = []
     for length, most, reach in ((DAY_US, 4, _REACH), (7 * DAY_US, 3, _REACH), (YEAR_US, 2, _REACH_YEAR)):
         harmonics = min(most, int((length - 1) / (2 * window)))
+        if harmonics == 0 and length == DAY_US:
+            harmonics = _folded_harmonics(window / length, len(start_us))
         if harmonics >= 1 and span >= reach * length:
             found.append(Period(float(length), harmonics))
     return tuple(found)
+
+
+def _folded_harmonics(windows_last: float, windows: int) -> int:
+    """Harmonics of a day that windows of more than half a day show as slower waves.
+
+    Windows of 17 hours begin at another hour each; their means go up and down with it, in a rhythm of their
+    own. Whole days show nothing.
+
+    Args:
+        windows_last: length of a window, in periods.
+        windows: how many there are.
+    """
+    apart = _FOLDED_CYCLES / windows
+    seen = [0.0, 0.5]
+    for harmonic in range(1, _MOST_FOLDED + 1):
+        turns = harmonic * windows_last
+        folded = abs(turns - round(turns))
+        if abs(np.sinc(turns)) < _LEAST_LEFT_OF_WAVE or min(abs(folded - each) for each in seen) < apart:
+            return harmonic - 1
+        seen.append(folded)
+    return _MOST_FOLDED
 
 
 def counted_periods(windows: int) -> tuple[Period, ...]:

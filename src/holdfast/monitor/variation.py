@@ -1,0 +1,71 @@
+"""What calm windows vary by where the reference itself shows little of it: its ends, and what lasts long."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.monitor.features import Feature
+from holdfast.monitor.profiling import WindowProfile
+from holdfast.stats import SCALES, NumericBins
+
+LEAST_REFERENCE_WINDOWS: Final = 5
+"""With fewer, the reference says nothing about variation between windows."""
+_PERSISTENCE: Final = 0.25
+"""Growth of the variance with the scale that a short reference cannot rule out: by 19 % for each doubling."""
+BELOW: Final = "cell:below the reference's range"
+ABOVE: Final = "cell:above the reference's range"
+_TAIL_SHARE: Final = 0.02
+_TAIL_ROWS: Final = 20.0
+"""Rows at either end of the reference's range that show whether such rows come in clusters."""
+_CHANCE_ALONE: Final = 0.2
+_CHANCE_OF_MANY: Final = 0.01
+"""Levels of the chi-square test that they must pass, for few columns and for many."""
+
+
+def tail_clumps(feature: Feature, windows: Sequence[WindowProfile], *, alone: bool) -> Mapping[str, float]:
+    """How many rows come together beyond either end of the reference's range, as far as its ends tell.
+
+    The reference has no row out there. Its outermost rows come in clusters as those beyond them would.
+
+    Args:
+        feature: of a numeric column; others have no ends.
+        windows: of the reference, at least two.
+        alone: the columns are few, so that each is believed sooner.
+    """
+    from scipy.special import chdtri
+
+    if not isinstance(feature.bins, NumericBins):
+        return {}
+    inner = slice(1, len(feature.bins.edges) + 1)
+    total = feature.counts[inner].astype(np.float64)
+    wanted = max(_TAIL_ROWS, _TAIL_SHARE * float(total.sum()))
+    counts = np.stack([window.counts[feature.name][inner] for window in windows]).astype(np.float64)
+    free = len(windows) - 1
+    least = float(chdtri(free, _CHANCE_ALONE if alone else _CHANCE_OF_MANY)) / free
+    found = {}
+    for side, order in ((BELOW, slice(None)), (ABOVE, slice(None, None, -1))):
+        outer = int(np.searchsorted(np.cumsum(total[order]), wanted)) + 1
+        share = float(total[order][:outer].sum()) / max(float(total.sum()), 1.0)
+        expected = np.maximum(counts.sum(axis=1) * share, 1e-9)
+        apart = counts[:, order][:, :outer].sum(axis=1) - expected
+        variance = float(expected.sum()) * max(1 - share, 0.5)
+        square = float((apart**2).sum()) / variance * len(windows) / free
+        found[side] = square * (1 + float(np.sqrt(2 / free))) if square > least else 1.0
+    return found
+
+
+def unseen(windows: int) -> NDArray[np.float64]:
+    """`[S]`, variance granted to scales of which the reference holds fewer than five blocks.
+
+    Customers come back, batches last: what persists shows only over many windows, and a short reference has
+    not seen it.
+
+    Args:
+        windows: of the reference.
+    """
+    seen = max((scale for scale in SCALES if windows >= LEAST_REFERENCE_WINDOWS * scale), default=1)
+    return np.array([max(1.0, scale / seen) ** _PERSISTENCE for scale in SCALES])

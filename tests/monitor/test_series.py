@@ -16,7 +16,8 @@ WINDOW, REFERENCE, LATER = 100, 16, 60
 
 def remembering(random: np.random.Generator, rows: int, memory: float) -> np.ndarray:
     steps = random.normal(size=rows + 200) * np.sqrt(1 - memory**2)
-    return lfilter([1.0], [1.0, -memory], steps)[200:]
+    values: np.ndarray = lfilter([1.0], [1.0, -memory], steps)[200:]
+    return values
 
 
 def diagnosed(values: np.ndarray) -> np.ndarray:
@@ -51,7 +52,8 @@ def test_a_series_that_remembers_and_moves_is_still_found() -> None:
 
 def test_the_ends_of_the_reference_tell_whether_extreme_rows_come_together() -> None:
     random = np.random.default_rng(33)
-    alone, together = [], []
+    alone: list[float] = []
+    together: list[float] = []
     for _ in range(20):
         calm = random.normal(size=(24, 50))
         spiked = calm.copy()

@@ -205,7 +205,8 @@ def test_what_takes_turns_is_not_taken_to_last() -> None:
 def remembering(random: np.random.Generator, rows: int, memory: float) -> np.ndarray:
     """Standard normal rows, each correlated with the one before."""
     steps = random.normal(size=rows + 200) * np.sqrt(1 - memory**2)
-    return lfilter([1.0], [1.0, -memory], steps)[200:, None]
+    rows_in_turn: np.ndarray = lfilter([1.0], [1.0, -memory], steps)[200:, None]
+    return rows_in_turn
 
 
 def parts_of(rows: np.ndarray, length: int) -> Sums:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,10 +38,11 @@ from holdfast.privacy import (
     open_sealer,
     subject_pseudonym,
 )
-from holdfast.registry import Registry
+from holdfast.registry import Registry, file_sha256, reference_changes, reference_fault, rows_left
 from holdfast.spec import Deployment
 from holdfast.subject import (
     CertificateError,
+    DropError,
     SignedCertificate,
     consented,
     erase_subject,
@@ -225,6 +227,107 @@ def test_after_an_erasure_no_byte_of_the_subject_is_in_the_folder_and_all_of_the
     assert place.registry.audit.verify().ok
     again = place.erase(ANN).certificate
     assert (again.predictions, again.labels, again.complete) == (0, 0, True)
+
+
+def registered(place: Place) -> Place:
+    """Versions whose references stand in their record; of the second one no row names anybody."""
+    folder = place.deployment.references_folder
+    (folder / "4").mkdir()
+    parquet.write_table(pa.table({"dose": [1.0, 2.0]}), folder / "4" / "reference.parquet")
+    shutil.copytree(folder / "1", folder / "3")
+    for number, rows in ((3, 3), (4, 2)):
+        sha256 = file_sha256(folder / str(number) / "reference.parquet")
+        place.registry.add_version(
+            name="ward",
+            sha256=f"{number:064x}",
+            created_at_us=1,
+            created_by="ann",
+            metadata={"reference_sha256": sha256, "reference_rows": rows},
+        )
+    return place
+
+
+def test_the_record_of_a_version_says_which_erasure_changed_its_reference(place: Place) -> None:
+    folder, registry = registered(place).deployment.references_folder, place.registry
+    before = registry.version("3").metadata["reference_sha256"]
+    assert reference_fault(registry, registry.version("3"), folder) is None
+    certificate = place.erase(ANN).certificate
+    version = registry.version("3")
+    (change,) = reference_changes(registry, version.version)
+    assert (change.rows, change.sha256_before, change.certificate) == (2, before, certificate.request_id)
+    assert change.sha256_after == file_sha256(folder / "3" / "reference.parquet") != before
+    assert (rows_left(registry, version), version.metadata["reference_sha256"]) == (1, before)
+    assert reference_fault(registry, version, folder) is None
+    pseudonym = subject_pseudonym(PSEUDONYM_KEY, ANN)
+    assert all(text not in repr(registry.evidence("3")) for text in (ANN, pseudonym))
+    place.erase(BOB)
+    assert [one.rows for one in reference_changes(registry, "3")] == [2, 1]
+    assert reference_fault(registry, registry.version("3"), folder) is None
+    (folder / "3" / "reference.parquet").write_bytes(b"somebody's own")
+    assert reference_fault(registry, registry.version("3"), folder) == "it is not what was registered"
+    (folder / "3" / "reference.parquet").unlink()
+    assert reference_fault(registry, registry.version("3"), folder) == "it is missing"
+
+
+def test_a_reference_that_somebody_changed_stays_at_fault_after_an_erasure(place: Place) -> None:
+    folder, registry = registered(place).deployment.references_folder, place.registry
+    table = pa.table({"patient": [ANN, BOB], "dose": [9.0, 9.0]})
+    parquet.write_table(table, folder / "3" / "reference.parquet")
+    place.erase(ANN)
+    assert "by nobody on record" in str(reference_fault(registry, registry.version("3"), folder))
+
+
+def test_an_erasure_that_died_beside_a_reference_is_one_change_once_it_is_repeated(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, registry = registered(place).deployment.references_folder, place.registry
+    replace = Path.replace
+
+    def die(path: Path, target: Path) -> Path:
+        if "references/3" in str(path):
+            raise OSError("power is gone")
+        return replace(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", die)
+        with pytest.raises(OSError, match="power"):
+            place.erase(ANN)
+    assert reference_fault(registry, registry.version("3"), folder) == "an erasure was interrupted: repeat it"
+    certificate = place.erase(ANN).certificate
+    (change,) = reference_changes(registry, "3")
+    assert (change.rows, change.certificate) == (2, certificate.request_id)
+    assert reference_fault(registry, registry.version("3"), folder) is None
+
+
+def test_tables_that_name_nobody_stand_in_the_certificate_and_a_reference_can_be_dropped(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry, path = place.registry, registered(place).deployment.references_folder / "4/reference.parquet"
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    at = ["-C", str(place.deployment.folder)]
+
+    def run(*arguments: str) -> Any:
+        return CliRunner().invoke(root, arguments, standalone_mode=False, catch_exceptions=False)
+
+    said = run("erase", "--subject", ANN, *at)
+    assert "Names nobody, so no row of it could be found: references/4/reference.parquet" in said.output
+    assert "holdfast subject drop-reference VERSION" in said.output
+    assert place.erase(BOB).certificate.naming_nobody == ("references/4/reference.parquet",)
+    registry.promote("4", reason="first", actor="ann")
+    with pytest.raises(DropError, match="the monitor is blind"):
+        run("subject", "drop-reference", "4", "--reason", "asked to", *at)
+    assert path.exists()
+    said = run("subject", "drop-reference", "4", "--reason", "asked to", "--champion", *at)
+    assert said.output == "Dropped the reference of version 4: 2 rows.\n"
+    assert not path.exists()
+    version = registry.version("4")
+    (change,) = reference_changes(registry, version.version)
+    assert (change.reason, change.sha256_after, rows_left(registry, version)) == ("asked to", "", 0)
+    assert reference_fault(registry, version, path.parents[1]) is None
+    assert registry.audit.entries()[-1].action == "reference.drop"
+    with pytest.raises(DropError, match="has no reference"):
+        run("subject", "drop-reference", "4", "--reason", "again", *at)
 
 
 def test_a_copy_of_a_sealed_content_cannot_be_opened_once_its_subject_is_erased(place: Place) -> None:

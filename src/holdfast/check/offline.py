@@ -13,7 +13,7 @@ from typing import Any, Final
 from holdfast.artifact import Artifact
 from holdfast.check.conflicts import Facts, find_conflicts
 from holdfast.check.lines import Line
-from holdfast.registry import ModelVersion, Registry
+from holdfast.registry import ModelVersion, Registry, reference_fault, rows_left
 from holdfast.spec import Deployment
 
 _DAY_S: Final = 86_400.0
@@ -30,7 +30,7 @@ def offline_lines(
     yield from _target(deployment, artifact)
     yield from _certificate(deployment)
     yield from _sensitivity(deployment)
-    yield from _monitoring(deployment, version)
+    yield from _monitoring(deployment, registry, version)
     yield from _trainer(deployment)
 
 
@@ -155,12 +155,22 @@ def _sensitivity(deployment: Deployment) -> Iterator[Line]:
     )
 
 
-def _monitoring(deployment: Deployment, version: ModelVersion) -> Iterator[Line]:
+def _monitoring(deployment: Deployment, registry: Registry, version: ModelVersion) -> Iterator[Line]:
     """A monitor compares with the reference; without one it has nothing to say."""
     if not deployment.checklist.logging.enabled:
         return
-    rows = int(version.metadata.get("reference_rows", 0))
+    rows = rows_left(registry, version)
     asked = deployment.checklist.monitoring.min_rows
+    fault = reference_fault(registry, version, deployment.references_folder) if rows else None
+    if fault is not None:
+        yield Line(
+            line="monitoring.min_rows",
+            asked=asked,
+            measured=f"the reference cannot be trusted: {fault}",
+            verdict="fail",
+            advice="Register the model again with its reference, unless an erasure is to be repeated.",
+        )
+        return
     yield Line(
         line="monitoring.min_rows",
         asked=asked,

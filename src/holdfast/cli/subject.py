@@ -23,7 +23,13 @@ from holdfast.privacy import (
 )
 from holdfast.registry import Registry
 from holdfast.spec import Deployment
-from holdfast.subject import erase_subject, export_subject, read_signing_key, verify_certificate
+from holdfast.subject import (
+    drop_reference,
+    erase_subject,
+    export_subject,
+    read_signing_key,
+    verify_certificate,
+)
 
 _NEW_MASTER_KEY_VARIABLE: Final = "HOLDFAST_NEW_MASTER_KEY"
 
@@ -73,6 +79,13 @@ def erase_command(subject: str, folder: Path, *, as_json: bool) -> int:
         ):
             if versions:
                 click.echo(f"Versions {words}: {', '.join(versions)}.")
+        for path in done.naming_nobody:
+            click.echo(f"Names nobody, so no row of it could be found: {path}")
+        if any(path.startswith("references/") for path in done.naming_nobody):
+            click.echo(
+                "If these rows may be about the subject: register the version again with a reference that "
+                "has the subject field, or drop its reference: holdfast subject drop-reference VERSION"
+            )
         for path in done.still_found:
             click.echo(f"STILL FOUND in {path}")
         for name in done.unreadable:
@@ -150,6 +163,29 @@ def export(subject: str, folder: Path) -> None:
             clock=clock,
         )
     print_json(held)
+
+
+@subject_command.command("drop-reference")
+@click.argument("version")
+@click.option("--reason", required=True, help="For the record of the version and the audit.")
+@click.option("--champion", is_flag=True, help="Also if it answers: its monitor is blind then.")
+@folder_option
+@json_option
+def drop(version: str, reason: str, folder: Path, *, champion: bool, as_json: bool) -> None:
+    """Remove the reference of VERSION, whose rows name nobody and so cannot be erased one by one.
+
+    The version, its evidence and its artifact stay. For monitoring, register the model again with a reference
+    that has the subject field.
+    """
+    deployment = open_deployment(folder)
+    with Registry.open(deployment.registry_url, SystemClock()) as registry:
+        rows = drop_reference(
+            deployment, registry, version, reason=reason, actor=actor(), even_champion=champion
+        )
+    if as_json:
+        print_json({"version": version, "rows": rows})
+    else:
+        click.echo(f"Dropped the reference of version {version}: {rows} rows.")
 
 
 @subject_command.command("rotate-key")

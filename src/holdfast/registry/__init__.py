@@ -27,6 +27,17 @@ if TYPE_CHECKING:
     from holdfast.registry.deciding import DecidingLoss, deciding_loss, deciding_loss_of
     from holdfast.registry.log_reading import log, without_values
     from holdfast.registry.outbox import Alarm, Change, Delivery, DeliveryState
+    from holdfast.registry.references import (
+        REFERENCE_FILE,
+        ReferenceChange,
+        file_sha256,
+        note_certificate,
+        note_dropped,
+        note_erasure,
+        reference_changes,
+        reference_fault,
+        rows_left,
+    )
     from holdfast.registry.registration import Judgement, register_model
     from holdfast.registry.registry import Registry
     from holdfast.registry.variants import prepare_variant, register_variant, stored_reference
@@ -40,10 +51,19 @@ _LAZY = {
     "Delivery": "outbox",
     "DeliveryState": "outbox",
     "Judgement": "registration",
+    "REFERENCE_FILE": "references",
+    "ReferenceChange": "references",
     "Registry": "registry",
     "DecidingLoss": "deciding",
     "deciding_loss": "deciding",
     "deciding_loss_of": "deciding",
+    "file_sha256": "references",
+    "note_certificate": "references",
+    "note_dropped": "references",
+    "note_erasure": "references",
+    "reference_changes": "references",
+    "reference_fault": "references",
+    "rows_left": "references",
     "log": "log_reading",
     "prepare_variant": "variants",
     "register_model": "registration",
@@ -61,6 +81,7 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "REFERENCE_FILE",
     "SCOPES",
     "Alarm",
     "ApiKey",
@@ -78,6 +99,7 @@ __all__ = [
     "ModelVersion",
     "NewKey",
     "Phase",
+    "ReferenceChange",
     "Registry",
     "RegistryError",
     "Rollout",
@@ -90,14 +112,21 @@ __all__ = [
     "WentBack",
     "deciding_loss",
     "deciding_loss_of",
+    "file_sha256",
     "key_hash",
     "log",
     "new_secret",
+    "note_certificate",
+    "note_dropped",
+    "note_erasure",
     "prepare_variant",
+    "reference_changes",
+    "reference_fault",
     "register_model",
     "register_variant",
     "revoke_key",
     "roll_back",
+    "rows_left",
     "stored_reference",
     "without_values",
 ]

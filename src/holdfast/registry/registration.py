@@ -32,6 +32,7 @@ from holdfast.registry.actor import user_of_this_process
 from holdfast.registry.candidate import Candidate, prepare
 from holdfast.registry.quality import label_notes, measure_quality
 from holdfast.registry.reference_table import reference_table
+from holdfast.registry.references import is_dropped
 from holdfast.registry.registry import Registry
 from holdfast.registry.values import ModelVersion
 from holdfast.spec import Deployment
@@ -197,7 +198,10 @@ def add_candidate(
             created_by=actor,
             metadata=metadata,
             evidence=lambda number: {**evidence, **judgement.evidence(number)},
-            same=lambda old: old.metadata.get("reference_sha256") == reference_hash,
+            same=lambda old: (
+                old.metadata.get("reference_sha256") == reference_hash
+                and not is_dropped(registry, old.version)
+            ),
             before_commit=lambda number: _publish(building, deployment.references_folder / number),
         )
     finally:

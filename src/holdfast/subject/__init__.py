@@ -10,12 +10,15 @@ from holdfast.subject.certificate import (
 )
 from holdfast.subject.erasing import erase_subject
 from holdfast.subject.exporting import export_subject
+from holdfast.subject.references import DropError, drop_reference
 
 __all__ = [
     "Certificate",
     "CertificateError",
+    "DropError",
     "SignedCertificate",
     "consented",
+    "drop_reference",
     "erase_subject",
     "export_subject",
     "read_signing_key",

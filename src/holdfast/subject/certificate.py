@@ -57,6 +57,9 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
     """Model versions whose training data held rows of the subject: retrain them if that must not stay."""
     judged_on: tuple[str, ...]
     """Model versions whose reference held rows of the subject."""
+    naming_nobody: tuple[str, ...] = ()
+    """Tables without a column by which a row's subject could be told: rows about the subject, if there are
+    any, stayed. Register a version again with the subject field, or drop its reference."""
     texts_searched: int
     """Pseudonym, prediction ids and, if long enough not to be found by chance, the identifier itself."""
     still_found: tuple[str, ...]

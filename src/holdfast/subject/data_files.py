@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -70,12 +70,21 @@ def rows_of(path: Path, wanted: Wanted) -> pa.Table | None:
     return table.filter(pc.invert(keep))
 
 
-def remove_rows(path: Path, wanted: Wanted) -> int:
-    """Write the file anew without the rows that are meant, whole or not at all; returns how many."""
+def remove_rows(path: Path, wanted: Wanted, written: Callable[[Path, int], None] | None = None) -> int | None:
+    """Write the file anew without the rows that are meant, whole or not at all.
+
+    Args:
+        path: of the table.
+        wanted: whose rows.
+        written: called with the new file and the rows that are left out, before it takes the old one's place.
+
+    Returns:
+        How many rows; None: no column could tell whom a row is about.
+    """
     table = _read(path)
     keep = wanted.keep(table)
     if keep is None:
-        return 0
+        return None
     kept = table.filter(keep)
     removed = table.num_rows - kept.num_rows
     if removed:
@@ -84,6 +93,8 @@ def remove_rows(path: Path, wanted: Wanted) -> int:
         fd = os.open(partial, os.O_RDONLY)
         os.fsync(fd)
         os.close(fd)
+        if written is not None:
+            written(partial, int(removed))
         partial.replace(path)
     return int(removed)
 

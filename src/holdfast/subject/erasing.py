@@ -20,6 +20,7 @@ from holdfast.registry import Registry
 from holdfast.spec import Deployment
 from holdfast.subject.certificate import Certificate, SignedCertificate, sign, subject_proof
 from holdfast.subject.data_files import Wanted, data_files, note_in_manifests, remove_rows
+from holdfast.subject.references import Noting
 
 CERTIFICATES_FOLDER: Final = "certificates"
 _SHORTEST_SEARCHED_BYTES: Final = 8
@@ -66,11 +67,19 @@ def erase_subject(
     if (deployment.folder / SUBJECTS_FILE).exists():
         with SubjectStore(deployment.folder, synced=True) as store:
             keys, consents = store.erase([pseudonym], sorted(ids))
-    removed = {
-        path.relative_to(deployment.folder).as_posix(): rows
-        for path in data_files(deployment)
-        if (rows := remove_rows(path, wanted))
-    }
+    identifier = canonical_text(subject)
+    noting = Noting(
+        deployment, registry, lambda sha256: subject_proof(pseudonym_key, f"reference {sha256}", identifier)
+    )
+    removed: dict[str, int] = {}
+    silent: list[str] = []
+    for path in data_files(deployment):
+        name = path.relative_to(deployment.folder).as_posix()
+        rows = remove_rows(path, wanted, noting.before_replacing(path))
+        if rows is None:
+            silent.append(name)
+        elif rows:
+            removed[name] = rows
     assignments = _forget_assignments(deployment, registry, subject)
     report = erase(deployment, clock, subjects=[pseudonym], prediction_ids=sorted(ids))
     # Again: a table that had promised its rows was published meanwhile, and had kept its units before.
@@ -78,7 +87,6 @@ def erase_subject(
     # What others' predictions name too stays, and so does its hash.
     gone = sorted(digests - log.large_inputs_of(None)) if digests else []
     texts = [pseudonym, *sorted(ids)[:_MOST_IDS_SEARCHED], *gone[:_MOST_IDS_SEARCHED]]
-    identifier = canonical_text(subject)
     if len(identifier.encode()) >= _SHORTEST_SEARCHED_BYTES:
         texts.append(identifier)
     texts = [text for text in texts if len(text.encode()) >= _SHORTEST_SEARCHED_BYTES]
@@ -114,6 +122,7 @@ def erase_subject(
         answered_by=report.model_versions,
         trained_with=trained,
         judged_on=judged,
+        naming_nobody=tuple(silent),
         texts_searched=len(texts),
         still_found=tuple(sorted(left)),
         unreadable=report.unreadable,
@@ -123,6 +132,7 @@ def erase_subject(
     folder.mkdir(exist_ok=True)
     path = folder / f"{report.request_id}.json"
     path.write_bytes(msgspec.json.format(msgspec.json.encode(signed), indent=2))
+    noting.certify(report.request_id)
     registry.audit.add(
         actor=actor,
         action="erase",

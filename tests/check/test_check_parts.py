@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -11,9 +12,12 @@ import pytest
 from holdfast.check import Facts, find_conflicts
 from holdfast.check.lines import Line, judge_at_most, overall
 from holdfast.check.live import latency_interval
+from holdfast.check.offline import monitoring_lines
 from holdfast.cli import main
+from holdfast.clock import SystemClock
 from holdfast.loadtest import Percentile
-from holdfast.spec import parse_checklist
+from holdfast.registry import Registry
+from holdfast.spec import Deployment, parse_checklist
 
 
 def judged(value: float | None, interval: tuple[float, float] | None, *, lower_only: bool = False) -> Line:
@@ -98,6 +102,28 @@ def test_a_safeguard_weakened_without_a_reason_is_a_line_that_fails(
     assert line["line"] == "privacy.actions.sensitive"
     assert line["verdict"] == "fail"
     assert "weakened_reason" in line["advice"]
+
+
+def test_a_reference_that_is_not_what_was_registered_is_a_line_that_fails(tmp_path: Path) -> None:
+    (tmp_path / "holdfast.toml").write_text('[model]\nname = "demo"\n')
+    deployment = Deployment.open(tmp_path, {})
+    path = deployment.references_folder / "1" / "reference.parquet"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"rows")
+    with Registry.open(deployment.registry_url, SystemClock()) as registry:
+        version = registry.add_version(
+            name="demo",
+            sha256="1" * 64,
+            created_at_us=1,
+            created_by="ann",
+            metadata={"reference_sha256": hashlib.sha256(b"rows").hexdigest(), "reference_rows": 1000},
+        )
+        (line,) = monitoring_lines(deployment, registry, version)
+        assert (line.measured, line.verdict) == (1000, "pass")
+        path.write_bytes(b"other rows")
+        (line,) = monitoring_lines(deployment, registry, version)
+        assert line.verdict == "fail"
+        assert "not what was registered" in line.measured
 
 
 def test_without_a_version_there_is_nothing_to_check(

@@ -30,7 +30,7 @@ def offline_lines(
     yield from _target(deployment, artifact)
     yield from _certificate(deployment)
     yield from _sensitivity(deployment)
-    yield from _monitoring(deployment, registry, version)
+    yield from monitoring_lines(deployment, registry, version)
     yield from _trainer(deployment)
 
 
@@ -155,7 +155,7 @@ def _sensitivity(deployment: Deployment) -> Iterator[Line]:
     )
 
 
-def _monitoring(deployment: Deployment, registry: Registry, version: ModelVersion) -> Iterator[Line]:
+def monitoring_lines(deployment: Deployment, registry: Registry, version: ModelVersion) -> Iterator[Line]:
     """A monitor compares with the reference; without one it has nothing to say."""
     if not deployment.checklist.logging.enabled:
         return

@@ -248,7 +248,7 @@ class Monitor:
         path = self._deployment.references_folder / version / "reference.parquet"
         if not path.exists():
             raise MonitorError(
-                f"version {version} was registered without a reference, so nothing can be compared with it",
+                f"version {version} has no reference to compare with: none was given, or it was dropped",
                 where=str(path),
                 next_step="Register it again with --reference FILE --labels COLUMN",
             )

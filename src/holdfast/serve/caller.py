@@ -40,6 +40,11 @@ class Caller(msgspec.Struct, frozen=True, gc=False):
         return b"x-request-id: %b\r\n" % self.request_id if self.request_id else b""
 
 
+def is_traceparent(value: bytes) -> bool:
+    """Whether it is one of version 00."""
+    return _TRACEPARENT(value) is not None
+
+
 ANYONE: Final = Caller()
 """Says nothing of itself."""
 
@@ -59,7 +64,7 @@ def read_caller(headers: Iterable[tuple[bytes, bytes]]) -> Caller:
         if name == REQUEST_ID:
             request_id = value if _READABLE_ID(value) else b""
         elif name == TRACEPARENT:
-            traceparent = value if _TRACEPARENT(value) else b""
+            traceparent = value if is_traceparent(value) else b""
         elif name in TIMEOUTS:
             if not _MILLISECONDS(value):
                 raise RequestError("not a timeout", where=name.decode(), expected="milliseconds, such as 250")

@@ -11,7 +11,7 @@ from uvicorn.server import ServerState
 
 from holdfast.errors import HoldfastError
 from holdfast.serve.admission import Grant
-from holdfast.serve.caller import Caller, read_caller
+from holdfast.serve.caller import REQUEST_ID, Caller, is_traceparent
 from holdfast.serve.hot import Take
 
 _MOST_KNOWN_HEADS: Final = 1024
@@ -73,14 +73,18 @@ def _cut_ids(head: bytes) -> tuple[bytes, list[tuple[bytes, bytes]]]:
     """A head without its ids, as none is sent, and names and values of the lines that they stood in."""
     parts = _IDS.split(head)
     names = parts[1::3]
-    rest = b"\0".join((*parts[::3], b"", *names))
-    return rest, [(name.lower(), value) for name, value in zip(names, parts[2::3], strict=True)]
+    return b"\0".join((*parts[::3], b"", *names)), list(zip(names, parts[2::3], strict=True))
 
 
 def _caller_with(caller: Caller, given: list[tuple[bytes, bytes]]) -> Caller:
     """The caller with the ids of these lines in the place of its own."""
-    own = read_caller(given)
-    return Caller(caller.patience_s, own.request_id, own.traceparent)
+    request_id = traceparent = b""
+    for name, value in given:
+        if len(name) == len(REQUEST_ID):
+            request_id = value  # readable, or it would not have been cut out
+        else:
+            traceparent = value if is_traceparent(value) else b""
+    return Caller(caller.patience_s, request_id, traceparent)
 
 
 class WorkerState(ServerState):

@@ -47,7 +47,6 @@ class Slot(Sink):
         protocol = self.protocol
         if (  # the usual case: one request at a time on a connection that stays
             json_bytes is None
-            and not self.headers
             and not self.close
             and not self.echo_keep_alive
             and not protocol.service.draining
@@ -55,7 +54,8 @@ class Slot(Sink):
             and not protocol.transport.is_closing()
         ):
             protocol.slots.clear()
-            protocol.transport.write(b"%b%d\r\n\r\n%b" % (protocol.server_state.ok_head, len(body), body))
+            head = protocol.server_state.ok_head
+            protocol.transport.write(b"%b%d\r\n%b\r\n%b" % (head, len(body), self.headers, body))
             protocol.settle()
             return
         ok = _OK % len(body) if json_bytes is None else _OK_BINARY % (json_bytes, len(body))

@@ -155,6 +155,7 @@ def test_a_batch_is_no_longer_than_the_latency_target_allows_nor_than_memory_doe
     assert max(asyncio.run(test(MOST_ROWS, 1.0))) == 60
 
 
+@pytest.mark.interpreted
 @pytest.mark.parametrize(
     ("fixed_s", "paying_rows", "largest"),
     [

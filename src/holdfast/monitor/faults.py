@@ -12,26 +12,13 @@ from numpy.typing import NDArray
 from holdfast.monitor.features import Feature
 from holdfast.monitor.profiling import WindowProfile
 from holdfast.monitor.reference import ReferenceModel
+from holdfast.monitor.units import unit_of
 from holdfast.stats import NumericBins
 
 BURST: Final = 0.05
 """A cell that gains five rows in a hundred at once is a burst."""
 _USUAL: Final = 0.0005
 """Share of rows with categories never met before from which it is said what is usual."""
-UNITS: Final[tuple[tuple[float, str], ...]] = (
-    (1e6, "a factor of a million"),
-    (3600.0, "a factor of 3600 (hours, seconds)"),
-    (1000.0, "a factor of 1000 (kilo)"),
-    (100.0, "a factor of 100 (cents, per cent)"),
-    (60.0, "a factor of 60 (minutes, seconds)"),
-    (2.54, "a factor of 2.54 (inches, centimetres)"),
-)
-_UNIT_RANKS: Final = 0.01
-"""Of the reference, by which each quartile may miss its own place after the conversion, besides chance."""
-_UNIT_DEVIATIONS: Final = 3.0
-"""Standard deviations of a quartile's rank that count as chance."""
-_TIED: Final = 0.1
-"""Share of the rows in one cell from which it says nothing of a unit: 0 stays 0 in any."""
 SWAP_TOLERANCE: Final = 0.15
 """Quartiles of one column are those of another if they agree within this share of their distance."""
 STUCK_SHARE: Final = 0.2
@@ -70,9 +57,13 @@ def find_fault(reference: ReferenceModel, name: str, windows: Sequence[WindowPro
     distinct = int((feature.counts[1:-3] > 0).sum())
     stuck = [window for window in windows if name in window.constant]
     # The first of the windows may hold rows from before.
+    still = {window.quartiles[name][1] for window in reference.windows if name in window.constant}
     if distinct >= _STUCK_DISTINCT and 2 * len(stuck) > len(windows):
+        if stuck[-1].quartiles[name][1] in still:
+            return None  # As at night, where the sun's power is nought.
         return f"stuck at {stuck[-1].quartiles[name][1]:.6g} in every row"
-    return _unit(reference, name, windows) or _partly_stuck(feature, before, after)
+    quartiles = np.median([_quartiles(reference, name, window) for window in windows], axis=0)
+    return unit_of(reference, name, windows, quartiles) or _partly_stuck(feature, before, after)
 
 
 def find_swaps(
@@ -127,35 +118,6 @@ def _partly_stuck(feature: Feature, before: NDArray[np.float64], after: NDArray[
     if gain[most] < STUCK_SHARE or beside > gain[most] / 4 or np.abs(np.delete(rest, most)).sum() > 0.5:
         return None
     return f"stuck near {feature.bins.edges[most]:.6g} in {after[inner][most]:.0%} of rows"
-
-
-def _unit(reference: ReferenceModel, name: str, windows: Sequence[WindowProfile]) -> str | None:
-    """Whether the values, converted back by a known factor, have the reference's quartiles.
-
-    Compared by rank, so that it counts how many rows there are and not how a column's zero lies.
-    """
-    feature = reference.features[name]
-    rows = sum(window.rows for window in windows)
-    if not isinstance(feature.bins, NumericBins) or len(feature.bins.edges) < _STUCK_DISTINCT or not rows:
-        return None
-    new = np.median([_quartiles(reference, name, window) for window in windows], axis=0)
-    within = feature.counts[: len(feature.bins.edges) + 2].astype(np.float64)
-    passed = np.cumsum(within) / max(within.sum(), 1.0)
-    shares = np.array([0.25, 0.5, 0.75])
-    # The median of a few windows' quartiles is as good as a quartile of two thirds of their rows.
-    chance = np.sqrt(shares * (1 - shares) * (1.5 / rows + 1 / max(within.sum(), 1.0)))
-    allowed = _UNIT_RANKS + _UNIT_DEVIATIONS * chance
-    found: tuple[float, str] | None = None
-    for factor, words in UNITS:
-        for wanted, direction in ((factor, "larger"), (1 / factor, "smaller")):
-            cell = feature.bins.index(new / wanted)
-            high = passed[cell]
-            low = high - within[cell] / max(within.sum(), 1.0)
-            telling = high - low < _TIED
-            miss = np.maximum(np.maximum(low - shares, shares - high), 0.0)
-            if telling.sum() >= 2 and (miss <= allowed).all() and (found is None or miss.max() < found[0]):
-                found = float(miss.max()), f"{direction} by {words}: another unit?"
-    return None if found is None else found[1]
 
 
 def _quartiles(reference: ReferenceModel, name: str, window: WindowProfile) -> NDArray[np.float64]:

@@ -1,0 +1,124 @@
+"""Whether a column came in another unit: all of its values times one known factor, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.monitor.profiling import WindowProfile
+from holdfast.monitor.reference import ReferenceModel
+from holdfast.stats import NumericBins
+
+UNITS: Final[tuple[tuple[float, str], ...]] = (
+    (1e6, "a factor of a million"),
+    (3600.0, "a factor of 3600 (hours, seconds)"),
+    (1000.0, "a factor of 1000 (kilo)"),
+    (100.0, "a factor of 100 (cents, per cent)"),
+    (60.0, "a factor of 60 (minutes, seconds)"),
+    (2.54, "a factor of 2.54 (inches, centimetres)"),
+)
+_RANKS: Final = 0.01
+"""Of the reference, by which a quartile may miss its own place after the conversion, besides chance."""
+_DEVIATIONS: Final = 3.0
+"""Standard deviations of a rank that count as chance."""
+_SUPREMUM: Final = 1.8
+"""Kolmogorov's distance, times the root of the rows, that chance passes three times in a thousand."""
+_TIED: Final = 0.1
+"""Share of the rows in one cell from which it says nothing of a unit: 0 stays 0 in any."""
+_LEAST_VALUES: Final = 10
+_BESIDE: Final = (0.75, 1.3)
+"""Powers of a factor that must not fit as well: otherwise the rows do not tell which factor it was."""
+_SMALL: Final = 10.0
+"""Factors below come about by themselves where a column swings about zero and remembers."""
+_REMEMBERS: Final = 1.5
+"""Variance between the reference's windows, against that of independent rows, from which it does."""
+_ONE_SIGN: Final = 0.05
+"""Share of rows of the rarer sign below which a column has one sign."""
+_LEAST_WINDOWS: Final = 5
+_MIDDLE: Final = 1.5
+"""The median of a few windows' ranks is as good as a rank of two thirds of their rows."""
+_SHARES: Final = np.array([0.25, 0.5, 0.75])
+
+
+def unit_of(
+    reference: ReferenceModel,
+    name: str,
+    windows: Sequence[WindowProfile],
+    quartiles: NDArray[np.float64],
+) -> str | None:
+    """The other unit in words; None if it is none.
+
+    Compared by rank, so that it counts how many rows there are and not how a column's zero lies.
+
+    Args:
+        reference: fitted.
+        name: of a numeric column.
+        windows: in which the change shows most.
+        quartiles: medians of theirs.
+    """
+    feature = reference.features[name]
+    rows = sum(window.rows for window in windows)
+    if not isinstance(feature.bins, NumericBins) or len(feature.bins.edges) < _LEAST_VALUES or not rows:
+        return None
+    bins = feature.bins
+    edges = np.array(bins.edges)
+    within = feature.counts[: len(edges) + 2].astype(np.float64)
+    total = max(float(within.sum()), 1.0)
+    passed = np.cumsum(within) / total
+    clusters = _clusters(reference, name, passed)
+    negative = float(np.interp(0.0, [*edges, bins.maximum], passed[:-1]))
+    swings = min(negative, 1 - negative) >= _ONE_SIGN
+    noise = clusters * (_MIDDLE / rows + 1 / total)
+    allowed = _RANKS + _DEVIATIONS * np.sqrt(_SHARES * (1 - _SHARES) * noise)
+
+    def miss(factor: float) -> NDArray[np.float64] | None:
+        """How far each quartile is from its rank; None where too few of them tell."""
+        cell = bins.index(quartiles / factor)
+        high = passed[cell]
+        low = high - within[cell] / total
+        told = (high - low < _TIED).sum() >= 2
+        return np.maximum(np.maximum(low - _SHARES, _SHARES - high), 0.0) if told else None
+
+    def fits(factor: float) -> bool:
+        missed = miss(factor)
+        return missed is not None and bool((missed <= allowed).all())
+
+    now = np.median([_passed(window.counts[name][: len(edges) + 2]) for window in windows], axis=0)
+    found: tuple[float, str] | None = None
+    for factor, words in UNITS:
+        if factor < _SMALL and swings and clusters >= _REMEMBERS:
+            continue
+        for wanted, direction in ((factor, "larger"), (1 / factor, "smaller")):
+            missed = miss(wanted)
+            if missed is None or (missed > allowed).any() or any(fits(wanted**power) for power in _BESIDE):
+                continue
+            if within.max() < _TIED * total:
+                # Every rank of the reference, not the quartiles alone; zero stays where it is.
+                expected = np.interp(edges / wanted, [*edges, bins.maximum], passed[:-1], left=0.0)
+                off = np.abs(now[: len(edges)] - expected).max()
+                if off > 2 * _RANKS + _SUPREMUM * np.sqrt(noise):
+                    continue
+            if found is None or missed.max() < found[0]:
+                found = float(missed.max()), f"{direction} by {words}: another unit?"
+    return None if found is None else found[1]
+
+
+def _passed(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    share: NDArray[np.float64] = np.cumsum(counts) / max(int(counts.sum()), 1)
+    return share
+
+
+def _clusters(reference: ReferenceModel, name: str, passed: NDArray[np.float64]) -> float:
+    """How many rows come together: variance of the quartiles' ranks between the reference's own windows."""
+    if len(reference.windows) < _LEAST_WINDOWS:
+        return 1.0
+    cells = np.searchsorted(passed, _SHARES)
+    counts = np.stack([window.counts[name][: len(passed)] for window in reference.windows]).astype(np.float64)
+    rows = counts.sum(axis=1, keepdims=True)
+    below = np.cumsum(counts, axis=1)[:, cells]
+    share = passed[cells]
+    apart = (below - rows * share) ** 2 / np.maximum(rows * share * (1 - share), 1.0)
+    return max(1.0, float(apart.mean()) * len(counts) / (len(counts) - 1))

@@ -91,6 +91,7 @@ def main() -> None:
                         "lorden": round(least, 2),
                         "of_lorden": round(float(some.mean()) / least, 2),
                         "knowing_less": None if less is None else round(less, 2),
+                        "of_knowing_less": None if less is None else round(float(some.mean()) / less, 2),
                     }
                 )
                 if not arguments.json:

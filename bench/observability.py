@@ -3,14 +3,17 @@
     uv run python bench/observability.py --json    about a minute; needs wrk (`apt-get install wrk`)
 
 One worker, model A, single rows as JSON, 64 connections, the prediction log on. What a round reaches changes
-with what else the machine does, so the services are asked in pairs of short rounds, each pair the other way
-round; the median of the pairs' ratios counts, with an interval of 95 % by their order. Beside the throughput
-stands the worker's processor time per request, which hardly depends on what else the machine does.
+with what else the machine does, so the services are asked in short rounds, with `off` between every two; the
+median of the ratios to the rounds of `off` before and after counts, with an interval of 95 % by their order.
+Beside the throughput stands the worker's processor time per request, which depends less on what else the
+machine does.
 
 - `off`: no access log, no traces, and the methods that count are put out of action (no setting does that).
 - `metrics`: as by default: the counts of `/metrics`.
-- `on`: metrics; the access log, into a file; traces of one request in a hundred
-  (`[logging] trace_fraction`, its default), sent to a collector that takes them.
+- `access log`: metrics, and the access log into a file.
+- `traces`: metrics, and traces of one request in a hundred (`[logging] trace_fraction`, its default), sent to
+  a collector that takes them.
+- `on`: all of it.
 - `on, with ids`: the same service, asked with an `x-request-id` and a `traceparent` that is not sampled in
   each request; `off` is asked with neither.
 
@@ -22,7 +25,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import http.server
-import itertools
 import json
 import os
 import platform
@@ -41,7 +43,13 @@ from log_overhead import CONNECTIONS, interval_of_median, worker_cpu_s
 from peers import Question, records
 from serving import System, holdfast, load, lua, make_deployment
 
-WATCHED = "access_log = true\ntraces = true\n"
+WATCHED = {
+    "off": "",
+    "metrics": "",
+    "access log": "access_log = true\n",
+    "traces": "traces = true\n",
+    "on": "access_log = true\ntraces = true\n",
+}
 UNCOUNTED = """
 import sys
 
@@ -105,8 +113,8 @@ def run(folder: Path, pairs: int, seconds: float) -> dict[str, Any]:
     if not isinstance(question, Question):
         raise TypeError("one record in JSON is always spoken")
     script = folder / "post.lua"
-    for name in ("off", "metrics", "on"):
-        make_deployment(folder / name, 1, logging=True, logging_extra=WATCHED if name == "on" else "")
+    for name, lines in WATCHED.items():
+        make_deployment(folder / name, 1, logging=True, logging_extra=lines)
     (folder / "uncounted").mkdir()
     (folder / "uncounted" / "sitecustomize.py").write_text(UNCOUNTED)
     path = os.pathsep.join(filter(None, [str(folder / "uncounted"), os.environ.get("PYTHONPATH")]))
@@ -114,44 +122,57 @@ def run(folder: Path, pairs: int, seconds: float) -> dict[str, Any]:
     threading.Thread(target=collector.serve_forever, daemon=True).start()
     endpoint = f"http://127.0.0.1:{collector.server_port}"
     with contextlib.ExitStack() as stack:
-        with environment(PYTHONPATH=path):
-            off = stack.enter_context(holdfast(folder / "off"))
-        metrics = stack.enter_context(holdfast(folder / "metrics"))
+        services: dict[str, tuple[str, Any]] = {}
         with environment(OTEL_EXPORTER_OTLP_ENDPOINT=endpoint):
-            on = stack.enter_context(holdfast(folder / "on"))
-        services = {"off": ("off", off), "metrics": ("metrics", metrics), "on": ("on", on)}
-        services["on, with ids"] = ("on", on)
+            for name in WATCHED:
+                with environment(**({"PYTHONPATH": path} if name == "off" else {})):
+                    services[name] = (name, stack.enter_context(holdfast(folder / name)))
+        services["on, with ids"] = services["on"]
         questions = dict.fromkeys(services, question)
         questions["on, with ids"] = replace(question, headers=(*question.headers, *IDS))
         rates: dict[str, list[float]] = {name: [] for name in services}
         costs: dict[str, list[float]] = {name: [] for name in services}
-        order = list(services)
-        turns = [order, order[::-1]] * (pairs // 2 + pairs % 2)
-        for turn, name in itertools.chain(
-            ((-1, name) for name in services),
-            ((turn, name) for turn, names in enumerate(turns) for name in names),
-        ):
+        by_rate: dict[str, list[float]] = {name: [] for name in services}
+        by_cpu: dict[str, list[float]] = {name: [] for name in services}
+
+        def ask(name: str) -> tuple[float, float]:
             place, one = services[name]
             script.write_text(lua(questions[name]))
             before_s = worker_cpu_s(folder / place)
             rate = load(System(*one, records), questions[name], script, CONNECTIONS, seconds).requests_per_s
-            if turn >= 0:
+            return rate, (worker_cpu_s(folder / place) - before_s) / (rate * seconds) * 1e6
+
+        order = [name for name in services if name != "off"]
+        for name in services:
+            ask(name)
+        last = ask("off")
+        for turn in range(pairs):
+            for name in order[:: 1 if turn % 2 == 0 else -1]:
+                rate, cost_us = ask(name)
+                following = ask("off")
+                base_rate, base_us = ((a + b) / 2 for a, b in zip(last, following, strict=True))
+                last = following
                 rates[name].append(rate)
-                costs[name].append((worker_cpu_s(folder / place) - before_s) / (rate * seconds) * 1e6)
+                costs[name].append(cost_us)
+                by_rate[name].append(rate / base_rate)
+                by_cpu[name].append(base_us / cost_us)
+                rates["off"].append(following[0])
+                costs["off"].append(following[1])
         lines = sum(b'"route":"POST /predict"' in line for line in (folder / "on" / "serve.log").open("rb"))
     collector.shutdown()
-    found = {}
-    for name in order:
-        by_rate = sorted(one / base for one, base in zip(rates[name], rates["off"], strict=True))
-        by_cpu = sorted(base / one for one, base in zip(costs[name], costs["off"], strict=True))
+    found: dict[str, Any] = {}
+    for name in services:
         found[name] = {
             "requests_per_s": round(statistics.median(rates[name])),
             "worker_us_per_request": round(statistics.median(costs[name]), 2),
-            "to_off": round(statistics.median(by_rate), 3),
-            "to_off_interval": interval_of_median(by_rate),
-            "to_off_by_cpu": round(statistics.median(by_cpu), 3),
-            "to_off_by_cpu_interval": interval_of_median(by_cpu),
         }
+        if name != "off":
+            found[name] |= {
+                "to_off": round(statistics.median(by_rate[name]), 3),
+                "to_off_interval": interval_of_median(sorted(by_rate[name])),
+                "to_off_by_cpu": round(statistics.median(by_cpu[name]), 3),
+                "to_off_by_cpu_interval": interval_of_median(sorted(by_cpu[name])),
+            }
     return {
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
@@ -165,11 +186,11 @@ def run(folder: Path, pairs: int, seconds: float) -> dict[str, Any]:
 def as_text(document: dict[str, Any]) -> str:
     lines = [f"{document['machine']}; {document['date']}; load {document['load_average']:.1f}"]
     for name, one in document["services"].items():
-        lines.append(
-            f"  {name:<13} {one['requests_per_s']:>8,}/s  {one['worker_us_per_request']:6.2f} us"
-            f" of the worker   {one['to_off']:.3f} of off {one['to_off_interval']}, "
-            f"{one['to_off_by_cpu']:.3f} {one['to_off_by_cpu_interval']} by the worker's processor time"
-        )
+        text = f"  {name:<13} {one['requests_per_s']:>8,}/s  {one['worker_us_per_request']:6.2f} us a request"
+        if name != "off":
+            text += f"   {one['to_off']:.3f} of off {one['to_off_interval']}, by processor time"
+            text += f" {one['to_off_by_cpu']:.3f} {one['to_off_by_cpu_interval']}"
+        lines.append(text)
     lines.append(
         f"  {document['access_log_lines']:,} lines in the access log, "
         f"{document['spans_bytes']:,} bytes of spans"

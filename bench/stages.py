@@ -136,8 +136,8 @@ async def stages(folder: Path, requests: int, body: bytes) -> dict[str, float]:
     found["the same without any metric"] = fastest_us(turn)
     endpoint.predict_counts, service.batcher._counts = counts, service.counts
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    access = AccessLog(nowhere)
-    service.watch = Watch(access, None, service.counts, clock)
+    access = AccessLog(nowhere, clock)
+    service.watch = Watch(access, None, service.counts)
 
     def turn_with_line() -> None:
         turn()
@@ -151,7 +151,7 @@ async def stages(folder: Path, requests: int, body: bytes) -> dict[str, float]:
     ):
         traces = open_traces(share)
         if traces is not None:
-            service.watch = Watch(None, traces, service.counts, clock)
+            service.watch = Watch(None, traces, service.counts)
             found[name] = fastest_us(turn)
             traces.close()
     service.watch = None
@@ -208,7 +208,8 @@ def open_traces(share: float) -> Traces | None:
         def export(self, spans: Any) -> SpanExportResult:  # noqa: ARG002 - of this shape
             return SpanExportResult.SUCCESS
 
-    return Traces("bench", "bench", fraction=share, chance=random.Random(1).random, exporter=Dropped())
+    chance = random.Random(1).random
+    return Traces("bench", "bench", fraction=share, per_s=1e9, chance=chance, exporter=Dropped())
 
 
 def system_calls(body: bytes) -> dict[str, float]:

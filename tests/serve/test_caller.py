@@ -31,11 +31,12 @@ def server(start: Start) -> Server:
 
 
 def watched(server: Server, access: AccessLog | None, traces: Traces | None) -> None:
-    server.service.watch = Watch(access, traces, ServiceCounts(), SystemClock())
+    server.service.watch = Watch(access, traces, ServiceCounts())
 
 
-def traces_of(exporter: InMemorySpanExporter, fraction: float) -> Traces:
-    return Traces("demo", "w", fraction=fraction, chance=random.Random(1).random, exporter=exporter)
+def traces_of(exporter: InMemorySpanExporter, fraction: float, per_s: float = 1e9) -> Traces:
+    chance = random.Random(1).random
+    return Traces("demo", "w", fraction=fraction, per_s=per_s, chance=chance, exporter=exporter)
 
 
 @pytest.mark.parametrize("name", [b"x-request-timeout-ms", b"x-envoy-expected-rq-timeout-ms"])
@@ -104,7 +105,7 @@ def test_a_caller_that_waits_for_less_than_a_run_takes_is_refused_at_once(server
 def test_the_access_log_has_one_line_per_request_and_no_value(server: Server, tmp_path: Path) -> None:
     path = tmp_path / "access"
     with path.open("wb") as file:
-        log = AccessLog(file.fileno())
+        log = AccessLog(file.fileno(), SystemClock())
         watched(server, log, None)
         server.ask(
             "POST", "/predict", [ROW, {"a": 123456, "b": 0}], {"x-request-id": "r", "traceparent": TRACE}
@@ -127,7 +128,7 @@ def test_the_access_log_has_one_line_per_request_and_no_value(server: Server, tm
 
 def test_the_queue_of_the_access_log_is_bounded_and_losses_are_counted(server: Server) -> None:
     read, write = os.pipe()
-    log = AccessLog(write, most_waiting=3)
+    log = AccessLog(write, SystemClock(), most_waiting=3)
     watched(server, log, None)
     for _ in range(5):
         server.ask("POST", "/predict", ROW)
@@ -142,7 +143,7 @@ def test_lines_for_a_pipe_are_written_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: Server
 ) -> None:
     pieces: list[bytes] = []
-    log = AccessLog(-1)
+    log = AccessLog(-1, SystemClock())
     watched(server, log, None)
     for _ in range(60):
         server.ask("POST", "/predict", ROW)
@@ -191,6 +192,18 @@ def test_a_share_of_requests_without_a_trace_begins_one(server: Server) -> None:
         server.ask("POST", "/predict", ROW)
     traces.close()
     assert 10 < len(exporter.get_finished_spans()) < 45
+
+
+def test_a_busy_service_begins_no_more_traces_than_it_may_in_a_second(server: Server) -> None:
+    exporter = InMemorySpanExporter()
+    traces = traces_of(exporter, fraction=1.0, per_s=0.001)
+    watched(server, None, traces)
+    for _ in range(20):
+        server.ask("POST", "/predict", ROW)
+    server.ask("POST", "/predict", ROW, {"traceparent": TRACE})
+    traces.close()
+    made = exporter.get_finished_spans()
+    assert [span.parent is None for span in made] == [True, False], "the caller's own is always followed"
 
 
 def test_metrics_tell_queue_run_log_and_encode_time_and_the_depth_of_the_spool(server: Server) -> None:

@@ -110,12 +110,13 @@ class Guard:
             except HoldfastError as error:
                 return error_response(error)
             response = await guarded(request)
-            seconds = time.monotonic() - began_s
+            answered_s = time.monotonic()
+            seconds = answered_s - began_s
             counts = self._service.counts.route(route)
             counts.observe(response.status_code, seconds)
             if self._service.watch is not None:
                 self._service.watch.request(
-                    counts, response.status_code, seconds, sink, method=request.method
+                    counts, response.status_code, answered_s, seconds, sink, request.method
                 )
             return with_headers(response, sink)
 

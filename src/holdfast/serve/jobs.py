@@ -26,8 +26,7 @@ class HttpJob(Job):
 
     def failed(self, error: HoldfastError) -> None:
         """See `Job.failed`."""
-        seconds = time.monotonic() - self.arrived_s
-        self.service.count_error(self.counts, error, seconds, self.sink, self.rows)
+        self.service.count_error(self.counts, error, self.arrived_s, self.sink, self.rows)
         if not self.cancelled:
             self.sink.refuse(error)
 
@@ -39,12 +38,12 @@ class HttpJob(Job):
 
     def count(self, batch: AnsweredBatch) -> None:
         """Count the answer, which is ready."""
-        seconds = time.monotonic() - self.arrived_s
+        answered_s = time.monotonic()
+        seconds = answered_s - self.arrived_s
         self.counts.observe(200, seconds)
-        if self.service.watch is not None:
-            self.service.watch.request(
-                self.counts, 200, seconds, self.sink, rows=self.rows, batch_rows=batch.rows
-            )
+        watch = self.service.watch
+        if watch is not None:
+            watch.request(self.counts, 200, answered_s, seconds, self.sink, "POST", self.rows, batch.rows)
 
     def encode(self, batch: AnsweredBatch, start: int) -> bytes:
         """The body for this job's rows, which begin at `start` of the batch."""

@@ -111,9 +111,10 @@ class Resident:
         name = self.deployment.name
         if settings.traces:
             chance = random.Random().random  # noqa: S311 - no secret
-            traces = Traces(name, self._start.replica, fraction=settings.trace_fraction, chance=chance)
-        access = AccessLog(sys.stdout.fileno(), name) if settings.access_log else None
-        return Watch(access, traces, self._counts, clock)
+            fraction, per_s = settings.trace_fraction, settings.traces_per_s
+            traces = Traces(name, self._start.replica, fraction=fraction, per_s=per_s, chance=chance)
+        access = AccessLog(sys.stdout.fileno(), clock, name) if settings.access_log else None
+        return Watch(access, traces, self._counts)
 
     def tasks(self) -> list[asyncio.Task[None]]:
         """What it does beside answering, begun; to be cancelled at the end."""

@@ -413,17 +413,18 @@ class Service:
         if not isinstance(error, HoldfastError):
             logger.error("a request could not be read", exc_info=error)
             error = ServeError("the request could not be read", received=type(error).__name__)
-        self.count_error(counts, error, time.monotonic() - arrived_s, sink)
+        self.count_error(counts, error, arrived_s, sink)
         sink.refuse(error)
 
     def count_error(
-        self, counts: RouteCounts, error: HoldfastError, seconds: float, sink: Sink, rows: int = 0
+        self, counts: RouteCounts, error: HoldfastError, arrived_s: float, sink: Sink, rows: int = 0
     ) -> None:
         """Count a request that ended in an error and is about to be told so through the sink."""
-        status = status_of(error)
+        status, answered_s = status_of(error), time.monotonic()
+        seconds = answered_s - arrived_s
         counts.observe(status, seconds)
         if self.watch is not None:
-            self.watch.request(counts, status, seconds, sink, rows=rows)
+            self.watch.request(counts, status, answered_s, seconds, sink, rows=rows)
         if isinstance(error, OverloadedError):
             self.counts.refuse(error.reason)
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import sys
+import time
+from typing import TYPE_CHECKING, Final
 
-from holdfast.clock import Clock
-from holdfast.telemetry import Access, AccessLog, PlainAccess, RouteCounts, ServiceCounts, Traces
+from holdfast.telemetry import AccessLog, RouteCounts, ServiceCounts, Traces
 
 if TYPE_CHECKING:
     from holdfast.serve.service import Sink
 
-WRITE_S = 0.25
-LAST_WRITE_S = 2.0
+WRITE_S: Final = 0.25
+LAST_WRITE_S: Final = 2.0
+_SAMPLED: Final = 1
+"""Of a traceparent's flags."""
 
 
 class Watch:
@@ -22,25 +25,22 @@ class Watch:
         access: None: no access log.
         traces: None: no traces.
         counts: of this worker; learns of lost lines.
-        clock: wall time of the entries.
     """
 
-    def __init__(
-        self, access: AccessLog | None, traces: Traces | None, counts: ServiceCounts, clock: Clock
-    ) -> None:
+    def __init__(self, access: AccessLog | None, traces: Traces | None, counts: ServiceCounts) -> None:
         self._access = access
         self._traces = traces
-        self._note = None if access is None else access.add_plain
         self._counts = counts
-        self._clock = clock
+        self._untraced = sys.maxsize if traces is None else traces.until_next()
+        """Requests without a traceparent until one is traced."""
 
-    def request(
+    def request(  # noqa: PLR0917 - by place, as every request comes here
         self,
         route: RouteCounts,
         status: int,
+        answered_s: float,
         seconds: float,
         sink: Sink,
-        *,
         method: str = "POST",
         rows: int = 0,
         batch_rows: int = 0,
@@ -50,26 +50,42 @@ class Watch:
         Args:
             route: where it was counted.
             status: of HTTP.
+            answered_s: monotonic time.
             seconds: since its last byte.
             sink: with its caller; learns the trace's header.
             method: of HTTP.
             rows: of the request.
             batch_rows: of the run that answered it; 0: none did.
         """
-        now_us = self._clock.now_us()
         caller = sink.caller
-        traces, note = self._traces, self._note
         traceparent = caller.traceparent
-        if traces is None or not traces.wanted(traceparent):  # the usual case
-            if note is not None:
-                request_id = caller.request_id
-                name, version, trace_id = route.route, route.version, traceparent[3:35]
-                noted = (now_us, method, name, status, seconds, rows, version, request_id, trace_id)
-                if request_id and (b'"' in request_id or b"\\" in request_id):
-                    self._note_in_full(noted)
-                else:
-                    note(noted)
-            return
+        trace_id = b""
+        if traceparent:
+            trace_id = traceparent[3:35]
+            if self._traces is not None and int(traceparent[-2:], 16) & _SAMPLED:
+                trace_id = self._trace(self._traces, route, status, seconds, sink, method, rows, batch_rows)
+        elif self._untraced:
+            self._untraced -= 1
+        elif self._traces is not None:
+            self._untraced = self._traces.until_next()
+            if self._traces.begins(answered_s):
+                trace_id = self._trace(self._traces, route, status, seconds, sink, method, rows, batch_rows)
+        if self._access is not None:
+            self._access.add((answered_s, seconds, rows, route, status, method, caller.request_id, trace_id))
+
+    @staticmethod
+    def _trace(  # noqa: PLR0917 - what `request` was told
+        traces: Traces,
+        route: RouteCounts,
+        status: int,
+        seconds: float,
+        sink: Sink,
+        method: str,
+        rows: int,
+        batch_rows: int,
+    ) -> bytes:
+        """Record a request; the id of its trace."""
+        caller = sink.caller
         attributes: dict[str, str | int | float] = {
             "holdfast.rows": rows,
             "holdfast.model_version": route.version,
@@ -80,23 +96,14 @@ class Watch:
             attributes["http.request.header.x-request-id"] = caller.request_id.decode()
         made = traces.request(
             f"{method} {route.route}",
-            traceparent,
-            ended_ns=now_us * 1000,
+            caller.traceparent,
+            ended_ns=time.time_ns(),
             seconds=seconds,
             status=status,
             attributes=attributes,
         )
         sink.add_header(b"traceparent: %b\r\n" % made)
-        name, version, request_id, trace_id = route.route, route.version, caller.request_id, made[3:35]
-        self._note_in_full((now_us, method, name, status, seconds, rows, version, request_id, trace_id))
-
-    def _note_in_full(self, noted: PlainAccess) -> None:
-        if self._access is not None:
-            answered_us, method, route, status, seconds, rows, version, request_id, trace_id = noted
-            trace = trace_id.decode()
-            self._access.add(
-                Access(answered_us, method, route, status, seconds, rows, version, request_id, trace)
-            )
+        return made[3:35]
 
     async def follow(self) -> None:
         """Write the access log, a few times a second, until cancelled."""

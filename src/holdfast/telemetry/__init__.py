@@ -1,18 +1,16 @@
 """The service's own metrics: counted in the worker, summed over workers off the path of a request."""
 
-from holdfast.telemetry.access import AccessLog
-from holdfast.telemetry.access_lines import Access, PlainAccess
+from holdfast.telemetry.access import AccessLog, Note
 from holdfast.telemetry.counts import LATENCY_EDGES_S, CopyCounts, Histogram, RouteCounts, ServiceCounts
 from holdfast.telemetry.snapshots import read_all, retire, write_snapshot
 from holdfast.telemetry.traces import Traces
 
 __all__ = [
     "LATENCY_EDGES_S",
-    "Access",
     "AccessLog",
     "CopyCounts",
     "Histogram",
-    "PlainAccess",
+    "Note",
     "RouteCounts",
     "ServiceCounts",
     "Traces",

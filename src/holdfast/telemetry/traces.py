@@ -1,12 +1,14 @@
 """OpenTelemetry spans of requests, when asked for; needs the extra `opentelemetry`.
 
-Which requests are traced is decided here, before the SDK is asked, so the others cost one comparison. Where
+Which requests are traced is decided before the SDK is asked, so the others cost one comparison. Where
 spans go is OpenTelemetry's own to say: `OTEL_EXPORTER_OTLP_ENDPOINT`, `OTEL_RESOURCE_ATTRIBUTES` and their
 like. Spans leave in the background, in batches, and are dropped by the SDK when nobody takes them.
 """
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -14,8 +16,6 @@ from holdfast.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
-
-_SAMPLED = 1
 
 
 class Traces:
@@ -25,6 +25,7 @@ class Traces:
         service: name of the deployment, `service.name`.
         instance: of the worker, `service.instance.id`.
         fraction: share of requests without a traceparent that begin a trace.
+        per_s: of those, at most so many in a second.
         chance: numbers from 0 up to 1, which decide that.
         exporter: takes the spans; None: OTLP over HTTP.
 
@@ -38,6 +39,7 @@ class Traces:
         instance: str,
         *,
         fraction: float,
+        per_s: float,
         chance: Callable[[], float],
         exporter: SpanExporter | None = None,
     ) -> None:
@@ -60,13 +62,31 @@ class Traces:
         self._tracer = self._provider.get_tracer("holdfast")
         self._kind = SpanKind.SERVER
         self._fraction = fraction
+        self._apart_s = 1.0 / per_s
+        self._last_s = -math.inf
         self._chance = chance
 
-    def wanted(self, traceparent: bytes) -> bool:
-        """Whether a request is traced: as its caller decided, or by chance where it did not."""
-        if traceparent:
-            return bool(int(traceparent[-2:], 16) & _SAMPLED)
-        return self._chance() < self._fraction
+    def until_next(self) -> int:
+        """How many requests without a traceparent pass until one begins a trace, drawn by chance.
+
+        One draw for each that is traced, in the place of one for each request: their number is geometric.
+        """
+        if self._fraction >= 1.0:
+            return 0
+        if self._fraction <= 0.0:
+            return sys.maxsize
+        return min(int(math.log(1.0 - self._chance()) / math.log1p(-self._fraction)), sys.maxsize)
+
+    def begins(self, answered_s: float) -> bool:
+        """Whether the request that chance has found begins a trace; not soon after another one.
+
+        Args:
+            answered_s: monotonic time.
+        """
+        if answered_s - self._last_s < self._apart_s:
+            return False
+        self._last_s = answered_s
+        return True
 
     def request(
         self,

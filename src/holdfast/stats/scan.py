@@ -31,6 +31,8 @@ _CHANCE_ALONE: Final = 0.2
 """Of few columns, where a short reference shows little and no others tell what is common."""
 _CHANCE_OF_PARTS: Final = 0.02
 """Parts of windows are many: what they show is hardly chance, and they are looked at in several lengths."""
+_CHANCE_OF_PARTS_OF_MANY: Final = 0.001
+"""Where columns are many, the median shows what they have in common."""
 _TURNS: Final = 0.002
 """Level at which a variance over several windows must be smaller than that over fewer to be believed so."""
 _JUDGED_AT: Final = 4.3
@@ -270,7 +272,7 @@ def spread_of(
     growth = np.ones(tests)
     known = _Known.nothing(tests)
     for blocks, square in within:
-        known = known.with_blocks(square, blocks, min(chance, _CHANCE_OF_PARTS))
+        known = known.with_blocks(square, blocks, _CHANCE_OF_PARTS if alone else _CHANCE_OF_PARTS_OF_MANY)
     for position, scale in enumerate(SCALES):
         blocks = windows / scale
         if blocks < _LEAST_BLOCKS:
@@ -285,7 +287,7 @@ def spread_of(
         square = np.mean(z**2, axis=0) * used
         noise = np.sqrt(2.0 / (blocks - 1))
         before, known = known, known.with_blocks(square, blocks, chance)
-        spread[position] = known.raised
+        spread[position] = known.raised(alone=alone)
         if tests >= _MANY and not alone:
             # What all have in common shows in their median long before any of them shows it alone.
             middle = float(np.median(square)) * (blocks - 1) / float(chdtri(blocks - 1, 0.5))
@@ -332,10 +334,12 @@ class _Known:
         more = square > self.square
         return _Known(np.where(more, square, self.square), np.where(more, freedom, self.freedom))
 
-    @property
-    def raised(self) -> NDArray[np.float64]:
-        """Raised by their uncertainty."""
-        doubt = np.array([doubt_of_variance(max(each, 1.0)) for each in self.freedom])
+    def raised(self, *, alone: bool) -> NDArray[np.float64]:
+        """Raised by their uncertainty: among many columns by a standard error, as few are believed there."""
+        freedom = np.maximum(self.freedom, 1.0)
+        doubt = 1 + np.sqrt(2 / freedom)
+        if alone:
+            doubt = np.array([doubt_of_variance(each) for each in freedom])
         return np.where(self.square > 1, self.square * doubt, 1.0)
 
 

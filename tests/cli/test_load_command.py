@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +50,15 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
 
 
 def load(
-    deployment: Deployment, capsys: pytest.CaptureFixture[str], *options: str, tries: int = 5
+    deployment: Deployment,
+    capsys: pytest.CaptureFixture[str],
+    *options: str,
+    tries: int = 5,
+    prepare: Callable[[int], None] = lambda _: None,
 ) -> dict[str, Any]:
     """What the command prints; again where this machine was too busy to send on time, as it says."""
-    for _ in range(tries):
+    for number in range(tries):
+        prepare(number)
         with pytest.raises(SystemExit) as ended:
             main(["loadtest", "-C", str(deployment.folder), *SHORT, *options])
         printed = capsys.readouterr()
@@ -82,19 +87,23 @@ def test_every_protocol_gives_the_answers_of_the_reference_run(
 def test_a_replay_asks_in_the_sizes_and_at_the_pace_of_the_log(
     deployment: Deployment, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = json.dumps([{"a": 0.5, "b": 0.25}] * 3).encode()
     url = running_service(deployment) + "/predict"
-    for _ in range(12):
-        asked = urllib.request.Request(url, rows, {"content-type": "application/json"})
-        urllib.request.urlopen(asked).read()
-        time.sleep(0.1)
-    deadline_s = time.monotonic() + 60
-    of_request: list[int] = []
-    while of_request[-12:] != [3] * 12:
-        assert time.monotonic() < deadline_s
-        time.sleep(0.3)
-        of_request = np.unique(log_times(deployment), return_counts=True)[1].tolist()
-    found = load(deployment, capsys, "--arrivals", "replay")
+
+    def ask(number: int) -> None:
+        size = 3 + number  # what a try before has sent is in the log too
+        rows = json.dumps([{"a": 0.5, "b": 0.25}] * size).encode()
+        for _ in range(12):
+            asked = urllib.request.Request(url, rows, {"content-type": "application/json"})
+            urllib.request.urlopen(asked).read()
+            time.sleep(0.1)
+        deadline_s = time.monotonic() + 60
+        of_request: list[int] = []
+        while of_request[-12:] != [size] * 12:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.3)
+            of_request = np.unique(log_times(deployment), return_counts=True)[1].tolist()
+
+    found = load(deployment, capsys, "--arrivals", "replay", prepare=ask)
     # Ten requests came in a second; what it took to answer them slowed them down.
     assert 2 < found["rate_per_s"] <= 12
     assert found["arrivals"] == "replay"

@@ -21,7 +21,7 @@ def must_be_sound(report: DemoReport) -> None:
     assert msgspec.json.decode(msgspec.json.encode(report))["agrees"] is report.agrees
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_it_finds_what_changed_and_when(seed: int) -> None:
     report = run_demo(seed=seed, fast=True, headless=True)
     must_be_sound(report)
@@ -30,7 +30,7 @@ def test_it_finds_what_changed_and_when(seed: int) -> None:
     assert report.diagnosis["features"][0]["name"] in report.truth.features
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_it_is_silent_when_nothing_changed(seed: int, tmp_path: Path) -> None:
     report = run_demo(seed=seed, change=False, fast=True, headless=True, folder=tmp_path / "kept")
     must_be_sound(report)

@@ -229,7 +229,7 @@ class Logging(Section, frozen=True):
                 "takes about 0.2 ms of a worker, so that all of them cost it less than a hundredth."
             ),
         ),
-    ] = 20
+    ] = 20.0
 
 
 class Security(Section, frozen=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from holdfast.artifact.packing import Table
 from holdfast.infer import AnsweredBatch, Block
 from holdfast.serve.challenger import make_pair
 from holdfast.serve.copying import RECEIVE_BYTES, Copies, copy_of, read_copy
-from holdfast.serve.shadow import Waiting
+from holdfast.serve.shadow import Waiting, receive
 from holdfast.telemetry import CopyCounts
 
 
@@ -91,6 +92,20 @@ def test_a_full_queue_drops_and_counts_and_never_waits() -> None:
     copies.offer(batch_of(table(10)))  # nobody reads any more
     assert counts.copied + counts.dropped == 50_010
     ours.close()
+
+
+def test_a_copy_for_the_next_challenger_that_finds_no_room_is_not_counted_as_one_for_this() -> None:
+    ours, theirs = make_pair()
+    counts = {version: CopyCounts(version) for version in ("2", "3")}
+    for version, rows in (("3", 10), ("2", 20)):
+        Copies(ours, version, counts[version]).offer(batch_of(table(rows)))
+    ours.close()
+    own = CopyCounts("2")
+    receive(theirs, Waiting(0), own, threading.Event())
+    theirs.close()
+    assert (own.copied, own.dropped) == (-20, 20)
+    own.add(counts["2"])
+    assert (own.copied, own.dropped) == (0, 20)
 
 
 def test_what_cannot_be_copied_is_dropped_and_harms_nobody() -> None:

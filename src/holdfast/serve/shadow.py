@@ -86,7 +86,8 @@ def answer(data: bytes, model: LoadedModel, plane: DataPlane, counts: ServiceCou
     counts.batch(model.version, batch.rows, model.last_run_s, batch.record_s)
 
 
-def _receive(connection: socket.socket, waiting: Waiting, copies: CopyCounts, stop: threading.Event) -> None:
+def receive(connection: socket.socket, waiting: Waiting, copies: CopyCounts, stop: threading.Event) -> None:
+    """Take copies off the workers' socket until told to stop or nobody sends any more."""
     connection.settimeout(SNAPSHOT_S)
     while not stop.is_set():
         try:
@@ -99,9 +100,10 @@ def _receive(connection: socket.socket, waiting: Waiting, copies: CopyCounts, st
             stop.set()
         elif not waiting.put(data):
             with contextlib.suppress(msgspec.MsgspecError, ValueError):
-                rows = read_copy(data)[0].rows
-                copies.dropped += rows
-                copies.copied -= rows
+                copy = read_copy(data)[0]
+                if copy.version == copies.version:  # else of another rollout, whose worker counted it there
+                    copies.dropped += copy.rows
+                    copies.copied -= copy.rows
 
 
 def main(arguments: list[str]) -> int:
@@ -127,7 +129,7 @@ def main(arguments: list[str]) -> int:
         print(f"holdfast shadow: {error}", file=sys.stderr, flush=True)  # noqa: T201 - its own last word
         return 2
     waiting = Waiting(deployment.checklist.rollout.shadow_queue_mb * 1024 * 1024)
-    reader = threading.Thread(target=_receive, args=(connection, waiting, copies, stop), daemon=True)
+    reader = threading.Thread(target=receive, args=(connection, waiting, copies, stop), daemon=True)
     reader.start()
     next_s = 0.0
     while not stop.is_set():

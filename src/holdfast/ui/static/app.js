@@ -126,10 +126,12 @@ function startSlider() {
   const slider = document.getElementById("window");
   if (!slider) return;
   slider.form.querySelector("button").hidden = true;
-  slider.addEventListener("input", () => {
+  const go = () => {
     const query = new URLSearchParams(new FormData(slider.form));
     follow(`${slider.form.getAttribute("action")}?${query}`);
-  });
+  };
+  slider.addEventListener("input", go);
+  if (slider.value !== slider.defaultValue) go(); // moved before this file had come
 }
 
 document.body.classList.add("scripted");

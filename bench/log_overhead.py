@@ -31,6 +31,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +59,20 @@ json.dump(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    print_pairs(__doc__ or "", run, as_text, pairs=20)
+
+
+def print_pairs(
+    description: str,
+    run: Callable[[Path, int, float], dict[str, Any]],
+    as_text: Callable[[dict[str, Any]], str],
+    *,
+    pairs: int,
+) -> None:
+    """Ask the command line for pairs of rounds and their length, run them, print what was found."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print one JSON document")
-    parser.add_argument("--pairs", type=int, default=20, help="of a round without the log and one with it")
+    parser.add_argument("--pairs", type=int, default=pairs, help="rounds with it, each beside one without")
     parser.add_argument("--seconds", type=float, default=1.0, help="length of one round")
     arguments = parser.parse_args()
     if shutil.which("wrk") is None:

@@ -22,16 +22,11 @@ Traces need the extra `opentelemetry`; without it the service that asks for them
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import http.server
-import json
 import os
 import platform
-import shutil
 import statistics
-import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -39,7 +34,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from log_overhead import CONNECTIONS, interval_of_median, worker_cpu_s
+from log_overhead import CONNECTIONS, interval_of_median, print_pairs, worker_cpu_s
 from peers import Question, records
 from serving import System, holdfast, load, lua, make_deployment
 
@@ -96,16 +91,7 @@ def environment(**values: str) -> Iterator[None]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
-    parser.add_argument("--pairs", type=int, default=12, help="rounds of each")
-    parser.add_argument("--seconds", type=float, default=1.0, help="length of one round")
-    arguments = parser.parse_args()
-    if shutil.which("wrk") is None:
-        sys.exit("wrk is needed: apt-get install wrk")
-    with tempfile.TemporaryDirectory() as folder:
-        document = run(Path(folder), arguments.pairs, arguments.seconds)
-    print(json.dumps(document, indent=2) if arguments.json else as_text(document))
+    print_pairs(__doc__ or "", run, as_text, pairs=12)
 
 
 def run(folder: Path, pairs: int, seconds: float) -> dict[str, Any]:

@@ -33,13 +33,12 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
+from ceiling import Ceiling
 from peers import FEATURES, PEERS, SESSION, Ask, Peer, Question, records, v2
 from processes import cpu_s
 
@@ -48,8 +47,6 @@ from holdfast.compiled import hot_path_is_compiled
 BODY = records("json", 1).body.decode()  # type: ignore[union-attr]  # spoken by all
 
 
-BATCHES = (32, 64, 128, 256)
-"""Rows of a run of ONNX Runtime alone."""
 PROMISES = {"C": "[speed]\np99_ms = 2000\ndeadline_ms = 5000\n"}
 """Peers promise nothing. 64 callers with 32 rows of model C each want half a second of work at once, most of
 which holdfast would refuse under its default promise of 100 ms: see `overload.py` for that."""
@@ -187,7 +184,9 @@ def compare(
                     ceiling.look()
             results.append(summary(model, case, seen))
             if ceiling is not None:
-                results[-1]["onnxruntime_in_process"] = ceiling.reached(seen["holdfast"], case.rows)
+                results[-1]["onnxruntime_in_process"] = ceiling.reached(
+                    [one.requests_per_s for one in seen["holdfast"]], case.rows
+                )
             print(as_text({"cases": results[-1:]}), file=sys.stderr, flush=True)
     return results
 
@@ -241,62 +240,6 @@ def as_text(document: dict[str, Any]) -> str:
             )
     lines += [f"not run: {name}: {why}" for name, why in document.get("not_run", {}).items()]
     return "\n".join(lines)
-
-
-class Ceiling:
-    """What ONNX Runtime itself keeps up in this moment on as many cores as there are workers.
-
-    A process for each, all at work at the same time, as cores share caches and memory.
-    """
-
-    def __init__(self, file: Path, workers: int) -> None:
-        self.rows_per_s: dict[int, list[float]] = {rows: [] for rows in BATCHES}
-        self._file = file
-        self._workers = workers
-        self._pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
-
-    def look(self, seconds: float = 0.7) -> None:
-        """Every batch once; to be repeated beside each round, since the machine changes."""
-        for rows, found in self.rows_per_s.items():
-            start_at = time.time() + (3.0 if not self.rows_per_s[BATCHES[0]] else 0.2)
-            each = [
-                self._pool.submit(rows_per_s, self._file, rows, start_at, seconds)
-                for _ in range(self._workers)
-            ]
-            found.append(sum(one.result() for one in each))
-
-    def reached(self, rounds: list[Round], rows: int) -> dict[str, Any]:
-        """Of these rounds, beside each of which it looked once, the share of the best batch's rows."""
-        seen = {batch: found[-len(rounds) :] for batch, found in self.rows_per_s.items()}
-        best = max(seen, key=lambda batch: statistics.median(seen[batch]))
-        shares = [one.requests_per_s * rows / most for one, most in zip(rounds, seen[best], strict=True)]
-        return {
-            "rows_per_s": {batch: round(statistics.median(found)) for batch, found in seen.items()},
-            "best_batch": best,
-            "reached": round(statistics.median(shares), 3),
-            "spread": [round(min(shares), 3), round(max(shares), 3)],
-        }
-
-    def close(self) -> None:
-        self._pool.shutdown()
-
-
-def rows_per_s(file: Path, rows: int, start_at: float, seconds: float) -> float:
-    """One process, one thread, the same rows again and again from a moment on."""
-    import numpy as np
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(file), options, ["CPUExecutionProvider"])
-    feed = {session.get_inputs()[0].name: np.ones((rows, FEATURES), dtype=np.float32)}
-    session.run(None, feed)
-    time.sleep(max(start_at - time.time(), 0.0))
-    runs, began = 0, time.perf_counter()
-    while (spent := time.perf_counter() - began) < seconds:
-        session.run(None, feed)
-        runs += 1
-    return runs * rows / spent
 
 
 def lua(question: Question) -> str:

@@ -64,6 +64,7 @@ LEAST_SHAPE_ROWS: Final = 15.0
 LEAST_CORRELATION: Final = 0.1
 """A correlation that moved by less is immaterial: it explains one hundredth of the variance at most."""
 _GROUPS_AT_A_TIME: Final = 2
+"""Each holds matrices of its own: more would cost memory, and two keep a small machine busy."""
 LARGEST_MATRIX: Final = 1 << 20
 """Windows times tests that are judged at a time, about: ten matrices of 8 MB."""
 _LEAST_GROUP: Final = 8

@@ -64,7 +64,8 @@ class Grid:
             room: to work in; the answer then is part of it, until it is used again.
             tame: what the method of that name says of them: they are then not cut to the grid first.
         """
-        room = room or Room(len(values))
+        if room is None:
+            room = Room(len(values))
         found = room.found[: len(values)]
         for start in range(0, len(values), _STRETCH):
             part = values[start : start + _STRETCH]
@@ -101,9 +102,6 @@ class Room:
         self.place, self.edge = np.empty(size), np.empty(size)
         self.cell, self.beyond = np.empty(size, dtype=np.intp), np.empty(size, dtype=np.bool_)
         self.passed = np.empty(size, dtype=np.int32)
-
-    def __len__(self) -> int:
-        return len(self.found)
 
 
 def _laid(edges: NDArray[np.float64], cut: float) -> tuple[float, float, NDArray[np.intp]]:

@@ -21,18 +21,16 @@ def must_be_sound(report: DemoReport) -> None:
     assert msgspec.json.decode(msgspec.json.encode(report))["agrees"] is report.agrees
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_it_finds_what_changed_and_when(seed: int) -> None:
-    report = run_demo(seed=seed, fast=True, headless=True)
+def test_it_finds_what_changed_and_when() -> None:
+    report = run_demo(seed=1, fast=True, headless=True)
     must_be_sound(report)
     assert report.disagreements == ()
     assert report.diagnosis["shape"] == "sudden"
     assert report.diagnosis["features"][0]["name"] in report.truth.features
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_it_is_silent_when_nothing_changed(seed: int, tmp_path: Path) -> None:
-    report = run_demo(seed=seed, change=False, fast=True, headless=True, folder=tmp_path / "kept")
+def test_it_is_silent_when_nothing_changed(tmp_path: Path) -> None:
+    report = run_demo(seed=2, change=False, fast=True, headless=True, folder=tmp_path / "kept")
     must_be_sound(report)
     assert report.truth.kinds == ()
     assert report.disagreements == ()

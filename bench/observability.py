@@ -52,7 +52,8 @@ if any("holdfast.serve.worker" in one for one in sys.orig_argv):
     from holdfast.telemetry.counts import Histogram, RouteCounts, ServiceCounts
 
     counts = ServiceCounts().version("1")
-    RouteCounts.observe = Histogram.observe = Histogram.observe_all = lambda *_: None
+    RouteCounts.observe = RouteCounts.observe_since = lambda *_: None
+    Histogram.observe = Histogram.observe_since = lambda *_: None
     ServiceCounts.batch = lambda *_: counts
 """
 IDS = (

@@ -30,7 +30,8 @@ from holdfast.infer.job import Job, assemble
 from holdfast.prediction_log import new_prediction_ids
 from holdfast.privacy import PredictionRecord, Redactor
 from holdfast.serve.opening import open_plane
-from holdfast.serve.service import Endpoint, Service, Sink
+from holdfast.serve.service import Endpoint, Service
+from holdfast.serve.sink import Sink
 from holdfast.serve.watch import Watch
 from holdfast.spec import Deployment
 from holdfast.telemetry import AccessLog, ServiceCounts, Traces
@@ -137,7 +138,7 @@ async def stages(folder: Path, requests: int, body: bytes) -> dict[str, float]:
     endpoint.predict_counts, service.batcher._counts = counts, service.counts
     nowhere = os.open(os.devnull, os.O_WRONLY)
     access = AccessLog(nowhere, clock)
-    service.watch = Watch(access, None, service.counts)
+    service.books.watch = Watch(access, None, service.counts)
 
     def turn_with_line() -> None:
         turn()
@@ -151,10 +152,10 @@ async def stages(folder: Path, requests: int, body: bytes) -> dict[str, float]:
     ):
         traces = open_traces(share)
         if traces is not None:
-            service.watch = Watch(None, traces, service.counts)
+            service.books.watch = Watch(None, traces, service.counts)
             found[name] = fastest_us(turn)
             traces.close()
-    service.watch = None
+    service.books.watch = None
     plane.close()
     return {name: value / requests for name, value in found.items()}
 

@@ -185,6 +185,55 @@ def test_the_next_long_run_begins_before_the_answers_of_the_last_are_written() -
     in_loop(test)
 
 
+class Books:
+    """An observer that keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, list[Job]]] = []
+
+    def answering(self, jobs: list[Job], batch: AnsweredBatch) -> None:
+        assert batch.rows == sum(job.rows for job in jobs)
+        self.heard.append(("before", list(jobs)))
+
+    def answered(
+        self, jobs: list[Job], batch: AnsweredBatch, arrived_s: list[float], answered_s: float
+    ) -> None:
+        assert batch.rows == sum(job.rows for job in jobs)
+        assert arrived_s == [job.arrived_s for job in jobs]
+        assert answered_s >= max(arrived_s)
+        self.heard.append(("after", [job for job in jobs if not job.cancelled]))
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_an_observer_hears_of_a_batch_before_it_is_answered_and_then_of_all_that_were(count: int) -> None:
+    class Broken(Waiting):
+        def answered(self, batch: AnsweredBatch, start: int) -> None:
+            raise ValueError("the answer cannot be encoded")
+
+    async def test() -> None:
+        books = Books()
+        plane = DataPlane(None, None, SystemClock())
+        batcher = TurnBatcher(plane, ServiceCounts(), 5.0, observer=books)
+        lane = open_lane(batcher, Arithmetic(2.0))
+        jobs: list[Job] = [Waiting(lane, [(i, 0)]) for i in range(count)]
+        for job in jobs:
+            batcher.submit(lane, job)
+        await asyncio.gather(*(job.future for job in jobs if isinstance(job, Waiting)))
+        await asyncio.sleep(0)
+        assert books.heard == [("before", jobs), ("after", jobs)]
+        books.heard.clear()
+        broken, fine = Broken(lane, [(1, 0)]), Waiting(lane, [(2, 0)])
+        for job in (broken, fine):
+            batcher.submit(lane, job)
+        assert await fine.future == [4.0]
+        with pytest.raises(ModelFailedError, match="could not be written"):
+            await broken.future
+        assert books.heard == [("before", [broken, fine]), ("after", [fine])]
+        batcher.close()
+
+    in_loop(test)
+
+
 def test_a_row_on_which_the_model_fails_harms_no_other() -> None:
     async def test() -> None:
         batcher, runtime = batcher_of(), Arithmetic(1.0)

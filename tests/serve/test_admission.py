@@ -41,9 +41,9 @@ def bearer(number: int) -> bytes:
     return f"Bearer {text_of(number)}".encode()
 
 
-def ask(client: Client, key: str, path: str = "/predict") -> int:
+def ask(client: Client, key: str, path: str = "/predict", extra: str = "") -> int:
     body = json.dumps(ROW).encode()
-    head = f"POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n"
+    head = f"POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n{extra}"
     head += f"content-length: {len(body)}\r\n\r\n"
     client.socket.sendall(head.encode() + body)
     return client.response()[0]
@@ -189,6 +189,17 @@ def test_a_head_that_was_admitted_before_is_refused_once_its_key_is_revoked(star
     assert [ask(client, text_of(1)) for _ in range(2)] == [401] * 2
     assert [ask(other, text_of(2)) for _ in range(2)] == [200] * 2
     assert server.service.counts.refusals["unauthorised"] == 2
+
+
+def test_a_head_with_ids_is_refused_once_its_key_is_revoked_however_often_it_came(start: Start) -> None:
+    server = start(linear_model(), '[security]\nauth = "keys"')
+    replace(server, [entry(1), entry(2)])
+    client = server.client()
+    names = [f"x-request-id: {i}\r\n" for i in range(60)]
+    assert {ask(client, text_of(1), extra=one) for one in names} == {200}
+    assert {ask(client, text_of(2)[:-1] + "3", extra=one) for one in names} == {401}, "another key"
+    replace(server, [entry(2)])
+    assert {ask(client, text_of(1), extra=one) for one in names} == {401}
 
 
 def test_a_known_head_is_held_to_its_rate_and_its_end(start: Start) -> None:

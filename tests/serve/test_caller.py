@@ -8,15 +8,21 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from live_service import Server, Start, linear_model, starting
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from holdfast.artifact.packing import Answer
 from holdfast.clock import SystemClock
+from holdfast.infer import AnsweredBatch, Job
+from holdfast.serve.books import Books
 from holdfast.serve.caller import Caller, read_caller
 from holdfast.serve.errors import RequestError
+from holdfast.serve.jobs import PredictJob
+from holdfast.serve.sink import Sink
 from holdfast.serve.watch import Watch
-from holdfast.telemetry import AccessLog, ServiceCounts, Traces
+from holdfast.telemetry import AccessLog, RouteCounts, ServiceCounts, Traces
 
 start = starting
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -31,7 +37,7 @@ def server(start: Start) -> Server:
 
 
 def watched(server: Server, access: AccessLog | None, traces: Traces | None) -> None:
-    server.service.watch = Watch(access, traces, ServiceCounts())
+    server.service.books.watch = Watch(access, traces, ServiceCounts())
 
 
 def traces_of(exporter: InMemorySpanExporter, fraction: float, per_s: float = 1e9) -> Traces:
@@ -112,7 +118,7 @@ def test_the_access_log_has_one_line_per_request_and_no_value(server: Server, tm
         )
         server.ask("POST", "/predict", {"a": 123456})
         server.ask("GET", "/livez")
-        log.write()
+        server.call(log.write)
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     seen = [(one["route"], one["status"], one["rows"], one["model_version"]) for one in lines]
     assert seen == [
@@ -132,7 +138,7 @@ def test_the_queue_of_the_access_log_is_bounded_and_losses_are_counted(server: S
     watched(server, log, None)
     for _ in range(5):
         server.ask("POST", "/predict", ROW)
-    assert log.lost == 2
+    assert server.call(lambda: log.lost) == 2
     os.close(read)
     log.write()
     assert log.lost == 5, "nobody reads, so no line was written"
@@ -147,6 +153,7 @@ def test_lines_for_a_pipe_are_written_whole(
     watched(server, log, None)
     for _ in range(60):
         server.ask("POST", "/predict", ROW)
+    server.call(len, pieces)  # what follows from the last answer is done
 
     def write(_: int, data: bytes) -> int:
         pieces.append(data)
@@ -158,6 +165,65 @@ def test_lines_for_a_pipe_are_written_whole(
     assert len(pieces) > 1
     assert all(len(piece) <= 4096 and piece.endswith(b"\n") for piece in pieces)
     assert sum(piece.count(b"\n") for piece in pieces) == 60
+
+
+def test_requests_of_one_batch_have_each_their_own_line(server: Server, tmp_path: Path) -> None:
+    infer = {"inputs": [{"name": "x", "shape": [3, 2], "datatype": "FP32", "data": [1] * 6}]}
+    kinds: list[tuple[str, Any, int, int]] = [
+        ("/predict", ROW, 200, 1), ("/predict", [ROW, ROW], 200, 2), ("/predict", {"a": 1}, 422, 0),
+        ("/v2/models/{model}/infer", infer, 200, 3),
+    ]  # fmt: skip
+    path = tmp_path / "access"
+    client = server.client()
+    asked = {f"id-{i}": kinds[i % 4] for i in range(40)}
+    sent = b""
+    for i, (name, (route, body, *_)) in enumerate(asked.items()):
+        content = json.dumps(body).encode()
+        lines = (
+            f"x-request-id: {name}\r\ntraceparent: {UNSAMPLED[:33]}{i:02}{UNSAMPLED[35:]}\r\n"
+            if i % 5
+            else ""
+        )
+        head = (
+            f"POST {route.format(model='demo')} HTTP/1.1\r\nhost: x\r\n{lines}content-length: {len(content)}"
+        )
+        sent += head.encode() + b"\r\n\r\n" + content
+    with path.open("wb") as file:
+        log = AccessLog(file.fileno(), SystemClock())
+        watched(server, log, None)
+        client.socket.sendall(sent)
+        for i, (name, (_, _, status, _)) in enumerate(asked.items()):
+            found, headers, _ = client.response()
+            assert (found, headers.get("x-request-id")) == (status, name if i % 5 else None)
+        server.call(log.write)
+    noted = [json.loads(line) for line in path.read_text().splitlines()]
+    told = sorted(
+        (one["request_id"], one["trace_id"][30:], one["route"], one["status"], one["rows"]) for one in noted
+    )
+    assert told == sorted(
+        (name if i % 5 else "", f"{i:02}" if i % 5 else "", f"POST {route}", status, rows)
+        for i, (name, (route, _, status, rows)) in enumerate(asked.items())
+    )
+    assert server.service.counts.route("/predict", "1").statuses == {200: 20, 422: 10}
+    assert server.service.counts.route("/v2/models/{model}/infer", "1").statuses == {200: 10}
+
+
+def test_of_a_batch_only_what_was_answered_is_counted_as_answered(server: Server) -> None:
+    counts, other = RouteCounts("/predict", "1"), RouteCounts("/invocations", "1")
+    service, endpoint = server.service, server.service.champion
+    assert endpoint is not None
+    jobs: list[Job] = []
+    for i in range(5):
+        job = PredictJob(1, None, None, (), i / 10)
+        job.service, job.endpoint, job.counts, job.sink, job.alone = service, endpoint, counts, Sink(), True
+        jobs.append(job)
+    jobs[1].cancelled = True
+    jobs[2].counts = other  # type: ignore[attr-defined]  # of a job of ours
+    batch = AnsweredBatch(endpoint.lane.model, Answer(np.zeros(5), None, {}), ["x"] * 5, 5)
+    Books().answered(jobs, batch, [job.arrived_s for job in jobs], 0.5)
+    assert (counts.statuses, other.statuses) == ({200: 3}, {200: 1})
+    assert counts.latency_s.total == pytest.approx(0.5 + 0.2 + 0.1)
+    assert other.latency_s.total == pytest.approx(0.3)
 
 
 def test_a_trace_goes_on_from_the_callers_and_comes_back(server: Server) -> None:
@@ -182,6 +248,20 @@ def test_a_trace_goes_on_from_the_callers_and_comes_back(server: Server) -> None
     assert span.start_time is not None
     assert span.end_time is not None
     assert 0 < span.end_time - span.start_time < 10**10
+
+
+def test_the_access_log_names_the_trace_that_a_request_began(server: Server, tmp_path: Path) -> None:
+    traces = traces_of(InMemorySpanExporter(), fraction=1.0)
+    with (tmp_path / "access").open("wb") as file:
+        log = AccessLog(file.fileno(), SystemClock())
+        watched(server, log, traces)
+        answers = [server.ask("POST", "/predict", body) for body in (ROW, {"a": 1})]
+        server.call(log.write)
+    traces.close()
+    made = [headers["traceparent"][3:35] for _, _, headers in answers]
+    lines = [json.loads(line) for line in (tmp_path / "access").read_text().splitlines()]
+    assert [(one["trace_id"], one["status"]) for one in lines] == list(zip(made, (200, 422), strict=True))
+    assert made[0] != made[1]
 
 
 def test_a_share_of_requests_without_a_trace_begins_one(server: Server) -> None:

@@ -110,16 +110,26 @@ def test_a_head_seen_before_means_the_same_again_and_nothing_more(server: Server
 def test_of_heads_with_ids_the_rest_is_known_and_each_answer_has_its_own(server: Server) -> None:
     client = server.client()
     trace = "00-4bf92f3577b34da6a3ce929d0e0e473%d-00f067aa0ba902b7-00"
-    for i in range(8):
-        extra = f"x-request-id: id-{i}\r\ntraceparent: {trace % i}\r\nx-request-timeout-ms: 5000\r\n"
-        client.socket.sendall(request(i, extra=extra))
+    for i in range(100):  # of which the last are read by an expression of their own
+        extra = f"x-request-id: id-{i}\r\ntraceparent: {trace % (i % 10)}\r\nx-request-timeout-ms: 5000\r\n"
+        client.socket.sendall(request(i % 10, extra=extra))
         status, headers, body = client.response()
         assert (status, headers["x-request-id"]) == (200, f"id-{i}")
-        assert json.loads(body)["prediction"] == 2.0 * i
+        assert json.loads(body)["prediction"] == 2.0 * (i % 10)
     assert len(server.state.known_heads) == 1
     assert server.service.counts.refusals == {}
     client.socket.sendall(request(1, extra=extra.replace("5000", "0")))
     assert client.response()[0] == 503, "whose patience is another has another head"
+
+
+def test_callers_in_turn_on_one_connection_keep_their_ids_apart(server: Server) -> None:
+    client = server.client()
+    for i in range(150):
+        other = "x-forwarded-for: 10.0.0.1\r\n" if i % 2 else ""
+        name = f"id-{i}" if i % 3 else ""
+        client.socket.sendall(request(i, extra=other + (f"x-request-id: {name}\r\n" if name else "")))
+        _, headers, body = client.response()
+        assert (headers.get("x-request-id", ""), json.loads(body)["prediction"]) == (name, 2.0 * i)
 
 
 @pytest.mark.parametrize(
@@ -139,8 +149,8 @@ def test_ids_are_read_the_same_way_whether_the_head_is_known_or_not(
     server: Server, lines: str, kept: str | None
 ) -> None:
     client = server.client()
-    for before in ("", "x-request-id: first\r\n", "x-request-id: 1\r\nx-request-id: 2\r\n"):
-        for extra in (before, lines, lines):
+    for before in ("", "x-request-id: first\r\n", "x-request-id: 1\r\nx-request-id: 2\r\n", lines):
+        for extra in (*[before] * 40, lines, lines):
             client.socket.sendall(request(3, extra=extra))
             status, headers, _ = client.response()
             assert status == 200

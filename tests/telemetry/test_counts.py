@@ -12,11 +12,21 @@ from holdfast.telemetry import Histogram, ServiceCounts, read_all, retire, write
 from holdfast.telemetry.exposition import Shown, exposition
 
 
-@given(st.one_of(st.lists(st.floats(0, 100), max_size=50), st.lists(st.floats(0.6, 0.9), max_size=9)))
-def test_values_observed_together_count_as_those_observed_one_by_one(values: list[float]) -> None:
+@given(st.one_of(st.lists(st.floats(0, 100), max_size=50), st.lists(st.floats(20.1, 20.4), max_size=9)))
+def test_times_observed_together_count_as_those_observed_one_by_one(moments: list[float]) -> None:
     together, one_by_one = Histogram.of((0.5, 1.0, 50.0)), Histogram.of((0.5, 1.0, 50.0))
-    together.observe_all(values)
-    for value in values:
+    together.observe_since(moments, 100.0)
+    for moment in moments:
+        one_by_one.observe(100.0 - moment)
+    assert together.counts == one_by_one.counts
+    assert together.total == pytest.approx(one_by_one.total)
+
+
+@given(st.floats(0, 100), st.integers(0, 9))
+def test_a_value_that_came_several_times_counts_as_often(value: float, times: int) -> None:
+    together, one_by_one = Histogram.of((0.5, 1.0, 50.0)), Histogram.of((0.5, 1.0, 50.0))
+    together.observe(value, times)
+    for _ in range(times):
         one_by_one.observe(value)
     assert together.counts == one_by_one.counts
     assert together.total == pytest.approx(one_by_one.total)

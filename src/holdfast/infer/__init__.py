@@ -13,7 +13,7 @@ from holdfast.infer.errors import (
     TooManyRowsError,
     UnknownModelError,
 )
-from holdfast.infer.job import Copier, Job
+from holdfast.infer.job import Copier, Job, Observer
 from holdfast.infer.large_inputs import LargeRule
 from holdfast.infer.model import LoadedModel, load_model
 from holdfast.infer.plane import (
@@ -56,6 +56,7 @@ __all__ = [
     "MalformedBodyError",
     "ModelFailedError",
     "NotReadyError",
+    "Observer",
     "OverloadedError",
     "RecordCodec",
     "RecordSchema",

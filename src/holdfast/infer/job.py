@@ -44,6 +44,7 @@ class Job:
         self.shape = shape
         self.arrived_s = arrived_s
         self.cancelled = False
+        """Nobody waits for the answer any more."""
         self.assigned = True
         """False: beside the arms of a rollout, since its caller named the version."""
         self.arm = CHAMPION_ARM
@@ -69,6 +70,25 @@ class Copier(Protocol):
 
     def offer(self, batch: AnsweredBatch) -> None:
         """Take the batch's rows, or count them as dropped; never waits, never raises."""
+
+
+class Observer(Protocol):
+    """Is told of answered requests, once for each batch. Called in the loop; never waits, never raises."""
+
+    def answering(self, jobs: list[Job], batch: AnsweredBatch) -> None:
+        """The jobs of a batch are about to be answered."""
+
+    def answered(
+        self, jobs: list[Job], batch: AnsweredBatch, arrived_s: list[float], answered_s: float
+    ) -> None:
+        """They were answered, except those that are cancelled.
+
+        Args:
+            jobs: in order.
+            batch: of them.
+            arrived_s: of each job.
+            answered_s: when the last answer was on its way, by the same clock.
+        """
 
 
 def alike(one: Job, other: Job) -> bool:

@@ -17,7 +17,7 @@ from typing import Final
 from holdfast.errors import HoldfastError
 from holdfast.infer.cost import RunCost
 from holdfast.infer.errors import ModelFailedError, NotReadyError, OverloadedError
-from holdfast.infer.job import Copier, Job, alike, assemble
+from holdfast.infer.job import Copier, Job, Observer, alike, assemble
 from holdfast.infer.model import LoadedModel
 from holdfast.infer.plane import CHAMPION_ARM, PINNED_ARM, AnsweredBatch, DataPlane
 from holdfast.infer.records import RecordCodec
@@ -104,13 +104,21 @@ class TurnBatcher:
         deadline_s: a job expected to be answered later than this after its arrival is refused.
         target_s: 99th percentile of the time to an answer that is promised. Batches are kept small enough
             for it, and of 100 jobs accepted at most one is expected later. None: the deadline.
+        observer: is told of what was answered.
     """
 
     def __init__(
-        self, plane: DataPlane, counts: ServiceCounts, deadline_s: float, target_s: float | None = None
+        self,
+        plane: DataPlane,
+        counts: ServiceCounts,
+        deadline_s: float,
+        target_s: float | None = None,
+        *,
+        observer: Observer | None = None,
     ) -> None:
         self._plane = plane
         self._counts = counts
+        self._observer = observer
         self._deadline_s = deadline_s
         target_s = deadline_s if target_s is None else target_s
         self._promised_s = target_s
@@ -376,13 +384,16 @@ class TurnBatcher:
         """Tell the jobs; when that began and when it ended, in monotonic seconds."""
         began_s = time.monotonic()
         for jobs, outcome in outcomes:
+            if self._observer is not None and isinstance(outcome, AnsweredBatch):
+                self._observer.answering(jobs, outcome)
             start = 0
             for job in jobs:
+                at = start
+                start += job.rows  # whatever becomes of this one
                 try:
                     if isinstance(outcome, AnsweredBatch):
                         if not job.cancelled:
-                            job.answered(outcome, start)
-                        start += job.rows
+                            job.answered(outcome, at)
                     else:
                         job.failed(outcome)
                 except Exception as error:
@@ -391,6 +402,7 @@ class TurnBatcher:
                         job.failed(
                             ModelFailedError("the answer could not be written", received=type(error).__name__)
                         )
+                    job.cancelled = True
         return began_s, time.monotonic()
 
     def _settle_last(self) -> None:
@@ -421,10 +433,10 @@ class TurnBatcher:
                 )
                 if jobs[0].copier is not None:
                     jobs[0].copier.offer(outcome)
-                if len(jobs) == 1:
-                    of_version.queue_s.observe(max(began_s - jobs[0].arrived_s, 0.0))
-                else:
-                    of_version.queue_s.observe_all([max(began_s - job.arrived_s, 0.0) for job in jobs])
+                arrived_s = [job.arrived_s for job in jobs]
+                of_version.queue_s.observe_since(arrived_s, began_s)
+                if self._observer is not None:
+                    self._observer.answered(jobs, outcome, arrived_s, ended_s)
             else:
                 rows += sum(job.rows for job in jobs)
                 counts.failure(lane.version)

@@ -244,7 +244,7 @@ class BothArms:
         self._counts.batch(model.version, rows, row_s)
         route = self._counts.route(ROUTE, model.version)
         route.statuses[200] = route.statuses.get(200, 0) + rows
-        route.latency_s.observe_all([row_s] * rows)
+        route.latency_s.observe(row_s, rows)
 
     def _chosen(self, block: Block) -> NDArray[np.bool_]:
         """`[rows]`: whether the challenger answers it."""

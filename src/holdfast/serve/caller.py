@@ -21,8 +21,10 @@ REQUEST_ID: Final = b"x-request-id"
 TRACEPARENT: Final = b"traceparent"
 TIMEOUTS: Final = (b"x-request-timeout-ms", b"x-envoy-expected-rq-timeout-ms")
 CALLER_HEADERS: Final = frozenset({REQUEST_ID, TRACEPARENT, *TIMEOUTS})
-_READABLE_ID: Final = re.compile(rb"[\x21-\x7e]{1,200}").fullmatch
-_TRACEPARENT: Final = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}").fullmatch
+READABLE_ID_FORM: Final = rb"[\x21-\x7e]{1,200}"
+TRACEPARENT_FORM: Final = rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+_READABLE_ID: Final = re.compile(READABLE_ID_FORM).fullmatch
+_TRACEPARENT: Final = re.compile(TRACEPARENT_FORM).fullmatch
 _MILLISECONDS: Final = re.compile(rb"[0-9]{1,9}(\.[0-9]{1,6})?").fullmatch
 
 

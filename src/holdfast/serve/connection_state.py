@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from email.utils import formatdate
 from typing import Final
 
@@ -11,11 +12,14 @@ from uvicorn.server import ServerState
 
 from holdfast.errors import HoldfastError
 from holdfast.serve.admission import Grant
-from holdfast.serve.caller import REQUEST_ID, Caller, is_traceparent
+from holdfast.serve.caller import READABLE_ID_FORM, REQUEST_ID, TRACEPARENT_FORM, Caller, is_traceparent
 from holdfast.serve.hot import Take
 
 _MOST_KNOWN_HEADS: Final = 1024
 _LARGEST_KNOWN_HEAD_BYTES: Final = 2048
+_OFTEN: Final = 32
+"""Times that a head has come until it gets an expression of its own, which takes as long to make as a few
+dozen requests to answer."""
 _IDS: Final = re.compile(
     rb"\r\n(x-request-id|X-Request-ID|X-Request-Id|traceparent|Traceparent): ([!-~]{1,200})(?=\r\n)"
 )
@@ -25,7 +29,7 @@ _IDS: Final = re.compile(
 class KnownHead:
     """What the parser said of a head: the same bytes mean the same again."""
 
-    __slots__ = ("body_bytes", "caller", "echo_keep_alive", "grant", "take")
+    __slots__ = ("_groups", "_match", "_times", "body_bytes", "caller", "echo_keep_alive", "grant", "take")
 
     def __init__(
         self, take: Take, body_bytes: int, caller: Caller, grant: Grant | None, *, echo_keep_alive: bool
@@ -35,6 +39,38 @@ class KnownHead:
         self.body_bytes = body_bytes
         self.caller = caller
         self.echo_keep_alive = echo_keep_alive
+        self._times = 0
+        self._match: Callable[[bytes], re.Match[bytes] | None] | None = None
+        self._groups = (0, 0)
+
+    def come(self, head: bytes) -> None:
+        """It came once more, with ids in it; what comes often is read by one expression from then on."""
+        self._times += 1
+        if self._times == _OFTEN:
+            text, *parts = _IDS.split(head)
+            pattern = re.escape(text)
+            groups = {False: 0, True: 0}
+            for i, (name, _, text) in enumerate(zip(*(parts[k::3] for k in range(3)), strict=True), 1):
+                traces = len(name) != len(REQUEST_ID)
+                groups[traces] = i  # of several, the last one counts
+                form = TRACEPARENT_FORM if traces else READABLE_ID_FORM
+                pattern += re.escape(b"\r\n%b: " % name) + b"(%b)" % form + re.escape(text)
+            self._groups = groups[False], groups[True]
+            self._match = re.compile(pattern).match
+
+    def read(self, data: bytes) -> tuple[int, Caller] | None:
+        """Where this head ends at the beginning of these bytes, and who asks; None: that is not clear."""
+        found = None if self._match is None else self._match(data)
+        if found is None:
+            return None
+        name, trace = self._groups
+        request_id = found[name] if name else b""
+        return found.end(), Caller(self.caller.patience_s, request_id, found[trace] if trace else b"")
+
+    def forget(self) -> None:
+        """Its grant is no longer valid."""
+        self._match = None
+        self._times = _OFTEN
 
 
 class KnownHeads(dict[bytes, KnownHead]):
@@ -60,13 +96,24 @@ class KnownHeads(dict[bytes, KnownHead]):
             self.with_ids = True
         if len(self) >= _MOST_KNOWN_HEADS:
             self.clear()
+        elif head in self:
+            self[head].forget()
         self[head] = known
+
+    def clear(self) -> None:
+        """Forget them all; connections may hold some of them still."""
+        for known in self.values():
+            known.forget()
+        super().clear()
 
     def find_with_ids(self, head: bytes) -> tuple[KnownHead, Caller] | None:
         """A head all of which is known but for the ids in it, and its caller."""
         rest, given = _cut_ids(head)
         known = self.get(rest) if given else None
-        return None if known is None else (known, _caller_with(known.caller, given))
+        if known is None:
+            return None
+        known.come(head)
+        return known, _caller_with(known.caller, given)
 
 
 def _cut_ids(head: bytes) -> tuple[bytes, list[tuple[bytes, bytes]]]:

@@ -22,8 +22,9 @@ from holdfast.serve.grpc_infer import ModelInferRequest, decode_infer
 from holdfast.serve.grpc_messages import METHODS, POOL, SERVICE, message_class
 from holdfast.serve.repository import IndexRequest, index_of, repository_of
 from holdfast.serve.responses import too_large
-from holdfast.serve.service import Service, Sink
+from holdfast.serve.service import Service
 from holdfast.serve.services import Services, no_such_model
+from holdfast.serve.sink import Sink
 from holdfast.serve.status import status_of
 
 INFER: Final = "grpc ModelInfer"

@@ -16,7 +16,8 @@ from holdfast.serve.caller import Caller, read_caller
 from holdfast.serve.errors import MethodNotAllowedError, RequestError, RouteNotFoundError
 from holdfast.serve.repository import LOAD, UNLOAD
 from holdfast.serve.responses import JSON, error_response
-from holdfast.serve.service import PREDICT, Service, Sink
+from holdfast.serve.service import PREDICT, Service
+from holdfast.serve.sink import Sink
 
 PAGES: Final = "/ui/"
 """The dashboard's paths. It asks for a key by itself, with a form."""
@@ -114,9 +115,9 @@ class Guard:
             seconds = answered_s - began_s
             counts = self._service.counts.route(route)
             counts.observe(response.status_code, seconds)
-            if self._service.watch is not None:
-                self._service.watch.request(
-                    counts, response.status_code, answered_s, seconds, sink, request.method
+            if self._service.books.watch is not None:
+                self._service.books.watch.request(
+                    counts, response.status_code, answered_s, seconds, sink, method=request.method
                 )
             return with_headers(response, sink)
 

@@ -10,7 +10,8 @@ from urllib.parse import unquote
 from holdfast.infer import Job
 from holdfast.serve.errors import ContentTypeError, RequestError
 from holdfast.serve.mlflow import INVOCATIONS, invoke, invoke_csv
-from holdfast.serve.service import PREDICT, Service, Sink
+from holdfast.serve.service import PREDICT, Service
+from holdfast.serve.sink import Sink
 from holdfast.serve.v1 import predict_v1
 
 Take = Callable[[bytes, Sink], Job | None]

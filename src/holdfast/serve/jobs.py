@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from holdfast.errors import HoldfastError
@@ -11,7 +10,8 @@ from holdfast.serve.calls import Call
 from holdfast.telemetry import RouteCounts
 
 if TYPE_CHECKING:
-    from holdfast.serve.service import Endpoint, Service, Sink
+    from holdfast.serve.service import Endpoint, Service
+    from holdfast.serve.sink import Sink
 
 
 class HttpJob(Job):
@@ -32,18 +32,7 @@ class HttpJob(Job):
 
     def answered(self, batch: AnsweredBatch, start: int) -> None:
         """See `Job.answered`."""
-        body = self.encode(batch, start)
-        self.count(batch)
-        self.sink.respond(body)
-
-    def count(self, batch: AnsweredBatch) -> None:
-        """Count the answer, which is ready."""
-        answered_s = time.monotonic()
-        seconds = answered_s - self.arrived_s
-        self.counts.observe(200, seconds)
-        watch = self.service.watch
-        if watch is not None:
-            watch.request(self.counts, 200, answered_s, seconds, self.sink, "POST", self.rows, batch.rows)
+        self.sink.respond(self.encode(batch, start))
 
     def encode(self, batch: AnsweredBatch, start: int) -> bytes:
         """The body for this job's rows, which begin at `start` of the batch."""
@@ -74,5 +63,4 @@ class CallJob(HttpJob):
     def answered(self, batch: AnsweredBatch, start: int) -> None:
         """See `Job.answered`."""
         body, json_bytes = self.call.encode(batch, start)
-        self.count(batch)
         self.sink.respond(body, json_bytes)

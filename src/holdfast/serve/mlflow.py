@@ -20,7 +20,8 @@ from holdfast.serve.rows import (
     of_table,
     read_lenient,
 )
-from holdfast.serve.service import Endpoint, Service, Sink
+from holdfast.serve.service import Endpoint, Service
+from holdfast.serve.sink import Sink
 from holdfast.serve.v1 import rows_of
 
 INVOCATIONS: Final = "/invocations"

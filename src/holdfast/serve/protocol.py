@@ -29,8 +29,8 @@ from holdfast.serve.errors import (
 )
 from holdfast.serve.hot import Take, find_hot
 from holdfast.serve.responses import too_large
-from holdfast.serve.service import Sink
 from holdfast.serve.services import Services
+from holdfast.serve.sink import Sink
 from holdfast.serve.slot import Slot, error_response
 
 if TYPE_CHECKING:
@@ -77,6 +77,8 @@ class HotProtocol(HttpToolsProtocol):
         self.service = services.first
         """Of the request that is read: its limits, keys and counts."""
         self._known = server_state.known_heads
+        self._usual: KnownHead | None = None
+        """The last head with ids that came."""
         self._between = True
         self._read: bytes | None = None
         self._head: list[tuple[bytes, bytes]] = []
@@ -124,13 +126,19 @@ class HotProtocol(HttpToolsProtocol):
             self._drop(len(data))
             return
         if self._between and not self._close_after and not self._app_busy:
-            end = data.find(_HEAD_END) + len(_HEAD_END)
-            known = self._known.get(data[:end])
-            caller = ANYONE if known is None else known.caller
-            if known is None and self._known.with_ids:
-                found = self._known.find_with_ids(data[:end])
-                if found is not None:
-                    known, caller = found
+            known = self._usual
+            seen = None if known is None else known.read(data)
+            if seen is not None:
+                end, caller = seen
+            else:
+                end = data.find(_HEAD_END) + len(_HEAD_END)
+                known = self._known.get(data[:end])
+                caller = ANYONE if known is None else known.caller
+                if known is None and self._known.with_ids:
+                    found = self._known.find_with_ids(data[:end])
+                    if found is not None:
+                        known, caller = found
+                        self._usual = known
             if (
                 known is not None
                 and len(data) == end + known.body_bytes

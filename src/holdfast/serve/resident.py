@@ -98,7 +98,7 @@ class Resident:
         admission = Admission(security, clock, slots, self._tokens)
         self.service = service = Service(home.checklist, self._plane, self._counts, clock, admission)
         service.keeps_standby = home.checklist.rollout.standby.microseconds > 0
-        service.watch = self._open_watch(clock)
+        service.books.watch = self._open_watch(clock)
         key = os.environ.get(PSEUDONYM_KEY_VARIABLE)
         service.consents = self._consents = ConsentBook(folder, key.encode() if key else None, clock)
         self._repository = service.repository = Repository(service, self._say, self._load_and_warm)
@@ -119,8 +119,8 @@ class Resident:
     def tasks(self) -> list[asyncio.Task[None]]:
         """What it does beside answering, begun; to be cancelled at the end."""
         doing = [self._follow_routes(), self._repository.follow(), self._write_counts()]
-        if self.service.watch is not None:
-            doing.append(self.service.watch.follow())
+        if self.service.books.watch is not None:
+            doing.append(self.service.books.watch.follow())
         if self._tokens is not None:
             doing.append(self._follow_token_keys(self._tokens))
         return [asyncio.create_task(one) for one in doing]
@@ -142,8 +142,8 @@ class Resident:
     async def close(self) -> None:
         """Nothing is asked any more; what was counted is kept."""
         service = self.service
-        if service.watch is not None:
-            await service.watch.close()
+        if service.books.watch is not None:
+            await service.books.watch.close()
         self._plane.close()
         self._consents.close()
         service.refresh_gauges()

@@ -8,8 +8,6 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Never
 
-from mypy_extensions import mypyc_attr
-
 from holdfast.clock import Clock
 from holdfast.errors import HoldfastError
 from holdfast.infer import (
@@ -28,14 +26,14 @@ from holdfast.infer import (
 )
 from holdfast.serve.admission import Admission, Grant, check_scope
 from holdfast.serve.answers import AnswerEncoder
-from holdfast.serve.caller import ANYONE, Caller
+from holdfast.serve.books import Books
 from holdfast.serve.calls import Call
 from holdfast.serve.consent import ConsentBook
 from holdfast.serve.errors import ServeError
 from holdfast.serve.jobs import CallJob, PredictJob
+from holdfast.serve.sink import Sink
 from holdfast.serve.status import status_of
 from holdfast.serve.v2 import V2Codec
-from holdfast.serve.watch import Watch
 from holdfast.spec.checklist import Checklist
 from holdfast.telemetry import RouteCounts, ServiceCounts
 
@@ -47,36 +45,6 @@ INFER: Final = "/v2/models/{model}/infer"
 FOR_PREDICTIONS: Final = frozenset({"predict"})
 
 logger = logging.getLogger("holdfast.serve")
-
-
-@mypyc_attr(allow_interpreted_subclasses=True)
-class Sink:
-    """Where the answer to one request goes.
-
-    Args:
-        caller: who asks.
-    """
-
-    __slots__ = ("caller",)
-
-    def __init__(self, caller: Caller = ANYONE) -> None:
-        self.caller = caller
-
-    def add_header(self, line: bytes) -> None:
-        """Put a line, with its end, in the head of the answer to come; a sink without one drops it."""
-
-    def respond(self, body: bytes, json_bytes: int | None = None) -> None:
-        """Send a 200 with this body.
-
-        Args:
-            body: JSON, or JSON with tensors behind it.
-            json_bytes: how much of it is JSON, where tensors follow; None: all.
-        """
-        raise NotImplementedError
-
-    def refuse(self, error: HoldfastError) -> None:
-        """Send the error."""
-        raise NotImplementedError
 
 
 class Endpoint:
@@ -133,10 +101,11 @@ class Service:
         self.plane = plane
         self.counts = counts
         self.clock = clock
-        self.watch: Watch | None = None
-        """Access log and traces, where asked for."""
+        self.books = Books()
         speed = checklist.speed
-        self.batcher = TurnBatcher(plane, counts, speed.deadline_ms / 1000, speed.p99_ms / 1000)
+        self.batcher = TurnBatcher(
+            plane, counts, speed.deadline_ms / 1000, speed.p99_ms / 1000, observer=self.books
+        )
         self.champion: Endpoint | None = None
         self.canary: Canary | None = None
         """Sends a share of the requests to a challenger, while a rollout asks for it."""
@@ -423,8 +392,8 @@ class Service:
         status, answered_s = status_of(error), time.monotonic()
         seconds = answered_s - arrived_s
         counts.observe(status, seconds)
-        if self.watch is not None:
-            self.watch.request(counts, status, answered_s, seconds, sink, rows=rows)
+        if self.books.watch is not None:
+            self.books.watch.request(counts, status, answered_s, seconds, sink, rows=rows)
         if isinstance(error, OverloadedError):
             self.counts.refuse(error.reason)
 

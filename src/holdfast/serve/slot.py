@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from holdfast.errors import HoldfastError
 from holdfast.infer import Job, OverloadedError
 from holdfast.serve.caller import ANYONE, Caller
-from holdfast.serve.service import Sink
+from holdfast.serve.sink import Sink
 from holdfast.serve.status import error_body, error_headers, status_of
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ class Slot(Sink):
     ) -> None:
         self.protocol = protocol
         self.caller = caller
-        self.headers = caller.headers if caller.request_id else b""
+        request_id = caller.request_id
+        self.headers = b"x-request-id: %b\r\n" % request_id if request_id else b""
         self.close = close
         self.echo_keep_alive = echo_keep_alive
         self.data: bytes | None = None

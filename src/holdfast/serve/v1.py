@@ -14,7 +14,8 @@ from holdfast.errors import HoldfastError
 from holdfast.infer import AnsweredBatch, InputError, Job, MalformedBodyError, read_json
 from holdfast.serve.calls import Body, Call
 from holdfast.serve.rows import decode_records, of_inputs, of_instances, read_lenient
-from holdfast.serve.service import Endpoint, Service, Sink
+from holdfast.serve.service import Endpoint, Service
+from holdfast.serve.sink import Sink
 
 V1_PREDICT: Final = "/v1/models/{model}:predict"
 _DEFAULT_SIGNATURE: Final = "serving_default"

@@ -7,15 +7,20 @@ import sys
 import time
 from typing import TYPE_CHECKING, Final
 
-from holdfast.telemetry import AccessLog, RouteCounts, ServiceCounts, Traces
+import msgspec
+
+from holdfast.errors import HoldfastError
+from holdfast.serve.caller import ANYONE, Caller
+from holdfast.serve.sink import Sink
+from holdfast.telemetry import AccessLog, Note, RouteCounts, ServiceCounts, Traces
 
 if TYPE_CHECKING:
-    from holdfast.serve.service import Sink
+    from holdfast.serve.jobs import HttpJob
 
 WRITE_S: Final = 0.25
 LAST_WRITE_S: Final = 2.0
-_SAMPLED: Final = 1
-"""Of a traceparent's flags."""
+_SAMPLED: Final = b"13579bdf"
+"""Last digit of a traceparent whose caller wants the trace."""
 
 
 class Watch:
@@ -34,18 +39,76 @@ class Watch:
         self._untraced = sys.maxsize if traces is None else traces.until_next()
         """Requests without a traceparent until one is traced."""
 
-    def request(  # noqa: PLR0917 - by place, as every request comes here
+    def answering(self, jobs: list[HttpJob], batch_rows: int) -> None:
+        """Requests that are about to be answered: those to be traced get a sink that does it.
+
+        Args:
+            jobs: of one batch.
+            batch_rows: of it.
+        """
+        traces = self._traces
+        if traces is None:
+            return
+        callers = [job.sink.caller for job in jobs]
+        if self._untraced >= len(callers) == callers.count(ANYONE):  # as nearly always
+            self._untraced -= len(callers)
+            return
+        now_s = time.monotonic()
+        for job, caller in zip(jobs, callers, strict=True):
+            if self._is_traced(traces, caller, now_s):
+                job.sink = TracedSink(
+                    job.sink, traces, job.counts, job.arrived_s, job.rows, batch_rows=batch_rows
+                )
+
+    def _is_traced(self, traces: Traces, caller: Caller, now_s: float) -> bool:
+        if caller.traceparent:
+            return caller.traceparent[-1] in _SAMPLED
+        if self._untraced:
+            self._untraced -= 1
+            return False
+        self._untraced = traces.until_next()
+        return traces.begins(now_s)
+
+    def answered(
+        self,
+        route: RouteCounts,
+        jobs: list[HttpJob],
+        arrived_s: list[float],
+        answered_s: float,
+        *,
+        single: bool,
+    ) -> None:
+        """Requests that were answered together.
+
+        Args:
+            route: where they were counted, all of them.
+            jobs: at least one.
+            arrived_s: of each, when its last byte came.
+            answered_s: monotonic time, like the others.
+            single: each has one row.
+        """
+        if self._access is None:
+            return
+        request_ids = trace_ids = None
+        callers = [job.sink.caller for job in jobs]
+        if callers.count(ANYONE) < len(callers):
+            request_ids = [caller.request_id for caller in callers]
+            trace_ids = [caller.traceparent[3:35] for caller in callers]
+        rows = None if single else [job.rows for job in jobs]
+        self._access.add(Note(answered_s, route, 200, "POST", arrived_s, rows, request_ids, trace_ids))
+
+    def request(
         self,
         route: RouteCounts,
         status: int,
         answered_s: float,
         seconds: float,
         sink: Sink,
+        *,
         method: str = "POST",
         rows: int = 0,
-        batch_rows: int = 0,
     ) -> None:
-        """One request whose answer is ready and not yet sent.
+        """One request that was answered alone, whose answer is ready and not yet sent.
 
         Args:
             route: where it was counted.
@@ -55,55 +118,16 @@ class Watch:
             sink: with its caller; learns the trace's header.
             method: of HTTP.
             rows: of the request.
-            batch_rows: of the run that answered it; 0: none did.
         """
         caller = sink.caller
-        traceparent = caller.traceparent
-        trace_id = b""
-        if traceparent:
-            trace_id = traceparent[3:35]
-            if self._traces is not None and int(traceparent[-2:], 16) & _SAMPLED:
-                trace_id = self._trace(self._traces, route, status, seconds, sink, method, rows, batch_rows)
-        elif self._untraced:
-            self._untraced -= 1
-        elif self._traces is not None:
-            self._untraced = self._traces.until_next()
-            if self._traces.begins(answered_s):
-                trace_id = self._trace(self._traces, route, status, seconds, sink, method, rows, batch_rows)
+        trace_id = caller.traceparent[3:35]
+        if self._traces is not None and self._is_traced(self._traces, caller, answered_s):
+            made = _trace(self._traces, route, status, seconds, sink, method, rows)
+            trace_id = made[3:35]
         if self._access is not None:
-            self._access.add((answered_s, seconds, rows, route, status, method, caller.request_id, trace_id))
-
-    @staticmethod
-    def _trace(  # noqa: PLR0917 - what `request` was told
-        traces: Traces,
-        route: RouteCounts,
-        status: int,
-        seconds: float,
-        sink: Sink,
-        method: str,
-        rows: int,
-        batch_rows: int,
-    ) -> bytes:
-        """Record a request; the id of its trace."""
-        caller = sink.caller
-        attributes: dict[str, str | int | float] = {
-            "holdfast.rows": rows,
-            "holdfast.model_version": route.version,
-        }
-        if batch_rows:
-            attributes["holdfast.batch_rows"] = batch_rows
-        if caller.request_id:
-            attributes["http.request.header.x-request-id"] = caller.request_id.decode()
-        made = traces.request(
-            f"{method} {route.route}",
-            caller.traceparent,
-            ended_ns=time.time_ns(),
-            seconds=seconds,
-            status=status,
-            attributes=attributes,
-        )
-        sink.add_header(b"traceparent: %b\r\n" % made)
-        return made[3:35]
+            began_s = answered_s - seconds
+            ids = (caller.request_id,), (trace_id,)
+            self._access.add(Note(answered_s, route, status, method, (began_s,), (rows,), *ids))
 
     async def follow(self) -> None:
         """Write the access log, a few times a second, until cancelled."""
@@ -124,3 +148,70 @@ class Watch:
         ]
         if last:
             await asyncio.wait([asyncio.create_task(one) for one in last], timeout=LAST_WRITE_S)
+
+
+class TracedSink(Sink):
+    """Records the request in a trace when its answer is ready, and sends it on with the trace's header."""
+
+    __slots__ = ("_arrived_s", "_batch_rows", "_route", "_rows", "_sink", "_traces")
+
+    def __init__(
+        self, sink: Sink, traces: Traces, route: RouteCounts, arrived_s: float, rows: int, *, batch_rows: int
+    ) -> None:
+        super().__init__(sink.caller)
+        self._sink = sink
+        self._traces = traces
+        self._route = route
+        self._arrived_s = arrived_s
+        self._rows = rows
+        self._batch_rows = batch_rows
+
+    def add_header(self, line: bytes) -> None:
+        """See `Sink.add_header`."""
+        self._sink.add_header(line)
+
+    def respond(self, body: bytes, json_bytes: int | None = None) -> None:
+        """See `Sink.respond`."""
+        seconds = time.monotonic() - self._arrived_s
+        made = _trace(
+            self._traces, self._route, 200, seconds, self, "POST", self._rows, batch_rows=self._batch_rows
+        )
+        self.caller = msgspec.structs.replace(self.caller, traceparent=made)  # as it stands in the access log
+        self._sink.respond(body, json_bytes)
+
+    def refuse(self, error: HoldfastError) -> None:
+        """See `Sink.refuse`."""
+        self._sink.refuse(error)
+
+
+def _trace(  # noqa: PLR0917 - what the two above were told
+    traces: Traces,
+    route: RouteCounts,
+    status: int,
+    seconds: float,
+    sink: Sink,
+    method: str,
+    rows: int,
+    *,
+    batch_rows: int = 0,
+) -> bytes:
+    """Record a request; the traceparent that names it, which the answer carries too."""
+    caller = sink.caller
+    attributes: dict[str, str | int | float] = {
+        "holdfast.rows": rows,
+        "holdfast.model_version": route.version,
+    }
+    if batch_rows:
+        attributes["holdfast.batch_rows"] = batch_rows
+    if caller.request_id:
+        attributes["http.request.header.x-request-id"] = caller.request_id.decode()
+    made = traces.request(
+        f"{method} {route.route}",
+        caller.traceparent,
+        ended_ns=time.time_ns(),
+        seconds=seconds,
+        status=status,
+        attributes=attributes,
+    )
+    sink.add_header(b"traceparent: %b\r\n" % made)
+    return made

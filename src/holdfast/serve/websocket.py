@@ -20,7 +20,8 @@ from holdfast.infer import InputError, MalformedBodyError, NotReadyError, read_j
 from holdfast.serve.caller import Caller, read_caller
 from holdfast.serve.errors import OriginError, UnauthorisedError
 from holdfast.serve.responses import error_response, too_large
-from holdfast.serve.service import Endpoint, Service, Sink
+from holdfast.serve.service import Endpoint, Service
+from holdfast.serve.sink import Sink
 from holdfast.serve.stream import MOST_WINDOWS, STREAM, FrameCall, StreamPlan, Windows
 from holdfast.spec.checklist import Checklist
 

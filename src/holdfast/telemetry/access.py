@@ -1,8 +1,8 @@
 """The access log: one JSON line per request, written off the path of any request.
 
-A request costs one append to a bounded queue; lines are made and written elsewhere, a few times a second.
-Each write is one system call of whole lines, and of at most 4096 bytes where it is not to a file, so that the
-lines of several workers on one pipe never mix.
+Requests that were answered together are noted together, by one append to a bounded queue; lines are made and
+written elsewhere, a few times a second. Each write is one system call of whole lines, and of at most 4096
+bytes where it is not to a file, so that the lines of several workers on one pipe never mix.
 """
 
 from __future__ import annotations
@@ -10,30 +10,50 @@ from __future__ import annotations
 import os
 import stat
 from collections import deque
-from typing import Any, Final
+from collections.abc import Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from holdfast.clock import Clock, iso_utc
 from holdfast.telemetry.counts import RouteCounts
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 MOST_WAITING: Final = 100_000
-"""Requests that wait to be written, about 30 MB; what comes then is counted and not written."""
+"""Requests that wait to be written, at most about 30 MB; what comes then is counted and not written."""
 _PIECE_BYTES: Final = 4096
 """POSIX's least PIPE_BUF is 512, Linux's is 4096: what one write to a pipe puts there in one piece."""
-_FILE_PIECE_BYTES: Final = 1 << 16
+_FILE_PIECE_BYTES: Final = 1 << 18
 """Of one write to a file, which the system takes whole. After each, the thread waits for the interpreter."""
-_LINES_AT_ONCE: Final = 256
-"""Made together; between two such groups, others may run."""
+_LINES_AT_ONCE: Final = 512
+"""Made together, in some 0.1 ms; between two such groups, others may run."""
 _MOST_FORMS: Final = 1000
-_NUMBERS: Final = b'"duration_ms":%.3f,"rows":%d,'
-_IDS: Final = b'"request_id":"%b","trace_id":"%b"}'
-_PLACES: Final = 6
-"""In the format of a line."""
+_USUAL_US: Final = 1 << 13
+"""Shorter times than this are ready as text."""
+_US_PER_S: Final = 1_000_000
 
-Note = tuple[float, float, int, RouteCounts, int, str, bytes, bytes]
-"""One answered request: when, in seconds of the monotonic clock; seconds since its last byte; rows; its route
-and version; status; method; request id, of readable ASCII; trace id."""
+
+class Note(msgspec.Struct, frozen=True, gc=False):
+    """Requests that were answered together, by one version under one route, with one status."""
+
+    answered_s: float
+    """When, by the monotonic clock."""
+    route: RouteCounts
+    """Route and version."""
+    status: int
+    """Of HTTP."""
+    method: str
+    arrived_s: Sequence[float]
+    """Of each request, when its last byte came, by the same clock."""
+    rows: Sequence[int] | None = None
+    """Of each request; None: one."""
+    request_ids: Sequence[bytes] | None = None
+    """Of each request, readable ASCII, b"" where it has none; None: nowhere."""
+    trace_ids: Sequence[bytes] | None = None
+    """The same of traces."""
 
 
 class AccessLog:
@@ -47,22 +67,36 @@ class AccessLog:
     """
 
     def __init__(self, fd: int, clock: Clock, model: str = "", most_waiting: int = MOST_WAITING) -> None:
-        self.lost = 0
-        """Requests without a line: the queue was full, or the file refused."""
+        import numpy as np  # the supervisor, which counts too, needs none
+
         self._fd = fd
         self._clock = clock
-        self._model = model
+        self._model = msgspec.json.encode(model).replace(b"%", b"%%")
         self._most_waiting = most_waiting
         self._waiting: deque[Note] = deque()
+        # Each is changed by one thread only.
+        self._taken = self._refused = 0
+        self._made = self._unwritten = 0
         self._piece_bytes = _FILE_PIECE_BYTES if _is_file(fd) else _PIECE_BYTES
-        self._forms: dict[tuple[str, str, int, str], bytes] = {}
+        self._forms: dict[Any, bytes] = {}
+        self._ready: NDArray[np.bytes_] = np.array([b"%d.%03d" % divmod(us, 1000) for us in range(_USUAL_US)])
+        """Short times as text."""
+        self._second = 0
+        self._second_text = b""
+
+    @property
+    def lost(self) -> int:
+        """Requests without a line: the queue was full, or the file refused."""
+        return self._refused + self._unwritten
 
     def add(self, note: Note) -> None:
-        """Queue one request's line."""
-        if len(self._waiting) < self._most_waiting:
+        """Queue the lines of a note, all of them or none."""
+        count = len(note.arrived_s)
+        if self._taken - self._made + count <= self._most_waiting:
+            self._taken += count
             self._waiting.append(note)
         else:
-            self.lost += 1
+            self._refused += count
 
     def write(self) -> None:
         """Write what waits. Blocks as long as the file does; a file that refuses costs only its lines."""
@@ -71,49 +105,75 @@ class AccessLog:
         waiting = self._waiting
         left = len(waiting)  # what comes meanwhile is the next call's
         while left:
-            count = min(left, _LINES_AT_ONCE)
-            left -= count
-            self._write(self._lines([waiting.popleft() for _ in range(count)], epoch_us))
+            notes: list[Note] = []
+            count = 0
+            while left and count < _LINES_AT_ONCE:
+                notes.append(waiting.popleft())
+                count += len(notes[-1].arrived_s)
+                left -= 1
+            self._write(self._lines(notes, epoch_us))
+            self._made += count
 
-    def _lines(self, notes: list[Note], epoch_us: float) -> bytes:
-        """The lines of a group; those that differ in numbers and ids alone, as most do, by one format."""
-        times, seconds, rows, routes, statuses, methods, request_ids, trace_ids = zip(*notes, strict=True)
-        route, status, method, count = routes[0], statuses[0], methods[0], len(notes)
-        second = (times[0] * 1e6 + epoch_us) // 1e6
-        second_us = second * 1e6 - epoch_us  # by the clock of the notes
-        fractions_us = [one * 1e6 - second_us for one in times]
-        if count == 1:
-            fractions_us = [min(max(fractions_us[0], 0.0), 999_999.0)]  # the sum was rounded
-        elif not (
-            all(one is route for one in routes)
-            and statuses.count(status) == methods.count(method) == count
-            and min(fractions_us) >= 0.0
-            and max(fractions_us) < 1e6
-        ):
-            half = count // 2
-            return self._lines(notes[:half], epoch_us) + self._lines(notes[half:], epoch_us)
-        if any(request_ids):
-            request_ids = tuple(map(_written, request_ids))
-        values: list[Any] = [iso_utc(int(second * 1e6))[:19].encode()] * (_PLACES * count)
-        values[1::_PLACES] = fractions_us
-        values[2::_PLACES] = [one * 1e3 for one in seconds]
-        values[3::_PLACES] = rows
-        values[4::_PLACES] = request_ids
-        values[5::_PLACES] = trace_ids
-        return self._form(method, route, status) * count % tuple(values)
+    def _lines(self, notes: Sequence[Note], epoch_us: float) -> bytes:
+        """One line for each request of the notes."""
+        times = self._durations(notes)
+        pieces: list[bytes] = []
+        at = 0
+        for note in notes:
+            count = len(note.arrived_s)
+            columns: list[Sequence[bytes]] = [times[at : at + count]]
+            at += count
+            if note.rows is not None:
+                columns.append([b"%d" % rows for rows in note.rows])
+            if note.request_ids is not None:
+                columns.append(_written(note.request_ids))
+            if note.trace_ids is not None:
+                columns.append(note.trace_ids)
+            width = len(columns)
+            values = [b""] * (width * count)
+            for place, column in enumerate(columns):
+                values[place::width] = column
+            line = b'{"time":"%b%b' % (self._time(note.answered_s, epoch_us), self._form(note))
+            pieces.append(line * count % tuple(values))
+        return b"".join(pieces)
 
-    def _form(self, method: str, route: RouteCounts, status: int) -> bytes:
-        """The line of such requests, with the places of what differs between them."""
-        key = (method, route.route, status, route.version)
+    def _durations(self, notes: Sequence[Note]) -> list[bytes]:
+        """Milliseconds of each request, as text."""
+        import numpy as np
+
+        arrived = np.fromiter(chain.from_iterable(note.arrived_s for note in notes), np.float64)
+        answered = np.repeat([note.answered_s for note in notes], [len(note.arrived_s) for note in notes])
+        waited_us = np.maximum((answered - arrived) * 1e6 + 0.5, 0.0).astype(np.int64)
+        ready = self._ready
+        texts: list[bytes] = ready[np.minimum(waited_us, len(ready) - 1)].tolist()
+        for place in np.flatnonzero(waited_us >= len(ready)):
+            texts[place] = b"%d.%03d" % divmod(int(waited_us[place]), 1000)
+        return texts
+
+    def _time(self, answered_s: float, epoch_us: float) -> bytes:
+        """In UTC, with microseconds."""
+        second, us = divmod(int(answered_s * 1e6 + epoch_us), _US_PER_S)
+        if second != self._second:
+            self._second, self._second_text = second, iso_utc(second * _US_PER_S)[:20].encode()
+        return b"%b%06dZ" % (self._second_text, us)
+
+    def _form(self, note: Note) -> bytes:
+        """The note's lines behind their time, with a place for whatever differs between them."""
+        route = note.route
+        single, unnamed, untraced = note.rows is None, note.request_ids is None, note.trace_ids is None
+        key = (note.method, route.route, note.status, route.version, single, unnamed, untraced)
         form = self._forms.get(key)
         if form is None:
-            line = _Line(
-                "TIME", self._model, f"{method} {route.route}", status, 0.0, 0, route.version, "", ""
+            name, version = (
+                msgspec.json.encode(text).replace(b"%", b"%%")
+                for text in (f"{note.method} {route.route}", route.version)
             )
-            form = msgspec.json.encode(line).replace(b"%", b"%%")
-            form = form.replace(b'"TIME"', b'"%b.%06dZ"', 1)
-            form = form.replace(b'"duration_ms":0.0,"rows":0,', _NUMBERS, 1)
-            form = form.removesuffix(b'"request_id":"","trace_id":""}') + _IDS + b"\n"
+            form = b'","model":%b,"route":%b,"status":%d' % (self._model, name, note.status)
+            form += b',"duration_ms":%%b,"rows":%b,"model_version":%b' % (b"1" if single else b"%b", version)
+            form += b',"request_id":"%b","trace_id":"%b"}\n' % (
+                b"" if unnamed else b"%b",
+                b"" if untraced else b"%b",
+            )
             if len(self._forms) < _MOST_FORMS:
                 self._forms[key] = form
         return form
@@ -131,26 +191,15 @@ class AccessLog:
                 while piece:
                     piece = piece[os.write(self._fd, piece) :]
             except OSError:
-                self.lost += piece.count(b"\n")
+                self._unwritten += piece.count(b"\n")
 
 
-class _Line(msgspec.Struct, gc=False):
-    time: str
-    model: str
-    route: str
-    status: int
-    duration_ms: float
-    rows: int
-    model_version: str
-    request_id: str
-    trace_id: str
-
-
-def _written(request_id: bytes) -> bytes:
-    """As it stands in JSON."""
-    if b'"' in request_id or b"\\" in request_id:
-        return request_id.replace(b"\\", b"\\\\").replace(b'"', b'\\"')
-    return request_id
+def _written(request_ids: Sequence[bytes]) -> Sequence[bytes]:
+    """As they stand in JSON."""
+    together = b"".join(request_ids)
+    if b'"' in together or b"\\" in together:
+        return [one.replace(b"\\", b"\\\\").replace(b'"', b'\\"') for one in request_ids]
+    return request_ids
 
 
 def _is_file(fd: int) -> bool:

@@ -28,23 +28,23 @@ class Histogram(msgspec.Struct):
         """An empty one."""
         return cls(edges, [0] * (len(edges) + 1))
 
-    def observe(self, value: float) -> None:
-        """Count one value, in the unit of the edges."""
-        self.counts[bisect_left(self.edges, value)] += 1
-        self.total += value
+    def observe(self, value: float, times: int = 1) -> None:
+        """Count a value, in the unit of the edges, that came so many times."""
+        self.counts[bisect_left(self.edges, value)] += times
+        self.total += value * times
 
-    def observe_all(self, values: Sequence[float]) -> None:
-        """Count many values at once."""
-        if not values:
+    def observe_since(self, moments: Sequence[float], now: float) -> None:
+        """Count the time from each of these moments until now; none is taken to be negative."""
+        if not moments:
             return
         edges, counts = self.edges, self.counts
-        least = bisect_left(edges, min(values))
-        if least == bisect_left(edges, max(values)):  # the usual case of what belongs together
-            counts[least] += len(values)
+        most = bisect_left(edges, now - min(moments))
+        if most == bisect_left(edges, now - max(moments)):  # the usual case of what belongs together
+            counts[most] += len(moments)
         else:
-            for value in values:
-                counts[bisect_left(edges, value)] += 1
-        self.total += sum(values)
+            for moment in moments:
+                counts[bisect_left(edges, now - moment)] += 1
+        self.total += max(now * len(moments) - sum(moments), 0.0)
 
     def add(self, other: Histogram) -> None:
         """Add another one's counts; edges are equal because they are constants of one release."""
@@ -63,9 +63,12 @@ class RouteCounts(msgspec.Struct):
     def observe(self, status: int, seconds: float) -> None:
         """Count one answered request."""
         self.statuses[status] = self.statuses.get(status, 0) + 1
-        latency_s = self.latency_s  # written out, as every request comes here
-        latency_s.counts[bisect_left(LATENCY_EDGES_S, seconds)] += 1
-        latency_s.total += seconds
+        self.latency_s.observe(seconds)
+
+    def observe_since(self, status: int, arrived_s: Sequence[float], now_s: float) -> None:
+        """Count requests that arrived at these moments and have been answered now."""
+        self.statuses[status] = self.statuses.get(status, 0) + len(arrived_s)
+        self.latency_s.observe_since(arrived_s, now_s)
 
     def add(self, other: RouteCounts) -> None:
         """Add another one's counts."""

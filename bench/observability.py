@@ -16,6 +16,8 @@ machine does.
 - `on`: all of it.
 - `on, with ids`: the same service, asked with an `x-request-id` and a `traceparent` that is not sampled in
   each request; `off` is asked with neither.
+- `off, as long`: `off`, asked with headers as long under names that nobody reads: what client, kernel and
+  parser take for the bytes. Beside its ratio to `off`, `on, with ids` has one to this, turn by turn.
 
 Traces need the extra `opentelemetry`; without it the service that asks for them does not start.
 """
@@ -60,6 +62,10 @@ IDS = (
     ("x-request-id", "5f0c1f2e-7a51-4b53-9d3c-3f6b1d2a9c10"),
     ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"),
 )
+
+
+UNREAD = (("x-unread-0001", IDS[0][1][1:]), ("x-unread-02", IDS[1][1]))
+"""As many bytes in all."""
 
 
 class Collector(http.server.BaseHTTPRequestHandler):
@@ -115,7 +121,9 @@ def run(folder: Path, pairs: int, seconds: float) -> dict[str, Any]:
                 with environment(**({"PYTHONPATH": path} if name == "off" else {})):
                     services[name] = (name, stack.enter_context(holdfast(folder / name)))
         services["on, with ids"] = services["on"]
+        services["off, as long"] = services["off"]
         questions = dict.fromkeys(services, question)
+        questions["off, as long"] = replace(question, headers=(*question.headers, *UNREAD))
         questions["on, with ids"] = replace(question, headers=(*question.headers, *IDS))
         rates: dict[str, list[float]] = {name: [] for name in services}
         costs: dict[str, list[float]] = {name: [] for name in services}
@@ -160,6 +168,13 @@ def run(folder: Path, pairs: int, seconds: float) -> dict[str, Any]:
                 "to_off_by_cpu": round(statistics.median(by_cpu[name]), 3),
                 "to_off_by_cpu_interval": interval_of_median(sorted(by_cpu[name])),
             }
+    for name, ratios in (("to_as_long", by_rate), ("to_as_long_by_cpu", by_cpu)):
+        pairs_of = zip(ratios["on, with ids"], ratios["off, as long"], strict=True)
+        ordered = sorted(watched / bare for watched, bare in pairs_of)
+        found["on, with ids"] |= {
+            name: round(statistics.median(ordered), 3),
+            f"{name}_interval": interval_of_median(ordered),
+        }
     return {
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
@@ -178,6 +193,11 @@ def as_text(document: dict[str, Any]) -> str:
             text += f"   {one['to_off']:.3f} of off {one['to_off_interval']}, by processor time"
             text += f" {one['to_off_by_cpu']:.3f} {one['to_off_by_cpu_interval']}"
         lines.append(text)
+        if "to_as_long" in one:
+            text = (
+                f"   {one['to_as_long']:.3f} of off, as long {one['to_as_long_interval']}, by processor time"
+            )
+            lines.append(f"{text} {one['to_as_long_by_cpu']:.3f} {one['to_as_long_by_cpu_interval']}")
     lines.append(
         f"  {document['access_log_lines']:,} lines in the access log, "
         f"{document['spans_bytes']:,} bytes of spans"

@@ -7,6 +7,11 @@ log-normal) and 4 of text. The report is `diagnose(reference, current)`: windows
 The floor reads the same files, counts every value on 256 bins with `numpy.searchsorted` and `numpy.bincount`,
 and does nothing with the counts. Each runs in a process of its own, after start: the clock begins when its
 imports are done. Extra memory is the process's peak resident set above what it was then.
+
+    uv run python bench/profile.py --in-memory alibi-detect nannyml
+
+The same report of two tables in memory (as Arrow, and as pandas frames), beside other libraries, each in an
+environment of its own that uv makes; without a name all of them, of which some take minutes.
 """
 
 from __future__ import annotations
@@ -27,6 +32,12 @@ import pyarrow as pa
 from pyarrow import parquet
 
 NUMERIC, TEXT = 16, 4
+PEERS = {
+    "alibi-detect": ("alibi-detect", "pandas<3", "pyarrow<20"),
+    "nannyml": ("nannyml", "pandas<3", "statsmodels"),
+    "evidently": ("evidently", "pandas<3"),
+    "whylogs": ("whylogs[viz]", "pandas<3"),
+}
 LEVELS = np.array([0.3, 0.2, 0.15, 0.1, 0.08, 0.06, 0.05, 0.03, 0.02, 0.01])
 
 
@@ -55,6 +66,61 @@ def report(reference: Path, current: Path) -> dict[str, Any]:
 
     found = diagnose(str(reference), str(current))
     return {"verdict": found.verdict, "windows": len(found.windows)}
+
+
+def memory(reference: Path, current: Path) -> dict[str, Any]:
+    """The clock begins when both tables are there; the first report of a process and the next."""
+    from holdfast.monitor import diagnose
+
+    found = {}
+    words = [f"c{number}" for number in range(TEXT)]
+    for form in ("Arrow", "pandas"):
+        tables = [parquet.read_table(path, read_dictionary=words) for path in (reference, current)]
+        frames = tables if form == "Arrow" else [table.to_pandas() for table in tables]
+        del tables
+        wall, cpu = time.perf_counter(), time.process_time()
+        diagnose(*frames)
+        found[f"holdfast: {form}"] = {
+            "wall_s": round(time.perf_counter() - wall, 3),
+            "cpu_s": round(time.process_time() - cpu, 3),
+        }
+    return {"forms": found}
+
+
+def beside_peers(peers: list[str], files: list[Path], rounds: int) -> dict[str, Any]:
+    """Of each way of comparing the least time of all rounds, and how often holdfast's goes into a peer's."""
+    found: dict[str, dict[str, float]] = {}
+
+    def keep(name: str, spent: dict[str, float]) -> None:
+        known = found.setdefault(name, spent)
+        found[name] = {key: min(known[key], spent[key]) for key in spent}
+
+    troubles = []
+    for number in range(rounds):
+        command = [sys.executable, __file__, "--one", "memory", "--files", *map(str, files)]
+        done = subprocess.run(command, capture_output=True, check=True)
+        for name, spent in json.loads(done.stdout)["forms"].items():
+            keep(name, spent)
+        for peer in peers:
+            start = ["uv", "run", "--isolated", "--no-project", "--python", sys.executable]
+            for package in (*PEERS[peer], "pyarrow", "pandas"):
+                start += ["--with", package]
+            script = Path(__file__).with_name("profile_peers.py")
+            # -P: this folder has a file with the name of a module that the peers import.
+            command = [*start, "python", "-P", str(script), peer, *map(str, files)]
+            asked = subprocess.run(command, capture_output=True, check=False, text=True)
+            for line in asked.stdout.splitlines():
+                if line.startswith('{"name"'):
+                    one = json.loads(line)
+                    keep(one.pop("name"), one)
+            if asked.returncode and not number:
+                troubles.append(f"{peer}: {asked.stderr.strip()[-300:]}")
+    own = found["holdfast: pandas"]
+    for name, spent in found.items():
+        if not name.startswith("holdfast"):
+            spent["times_holdfast_cpu"] = round(spent["cpu_s"] / own["cpu_s"], 1)
+            spent["times_holdfast_wall"] = round(spent["wall_s"] / own["wall_s"], 1)
+    return {"in_memory": found, "troubles": troubles}
 
 
 def floor(reference: Path, current: Path) -> dict[str, Any]:
@@ -118,17 +184,25 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="three rounds instead of seven")
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--json", action="store_true")
-    parser.add_argument("--one", choices=["report", "floor"], help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--in-memory", nargs="*", choices=list(PEERS), help="tables in memory, beside some peers or all"
+    )
+    parser.add_argument("--one", choices=["report", "floor", "memory"], help=argparse.SUPPRESS)
     parser.add_argument("--files", nargs=2, type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
-        run = report if arguments.one == "report" else floor
+        run = {"report": report, "floor": floor, "memory": memory}[arguments.one]
         print(json.dumps(measured(run, *arguments.files)))
         return
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / "reference.parquet", Path(folder) / "current.parquet"]
         for seed, path in enumerate(files):
             write(path, arguments.rows, seed)
+        if arguments.in_memory is not None:
+            peers = arguments.in_memory or list(PEERS)
+            spent = beside_peers(peers, files, 1 if arguments.quick else 3)
+            print(json.dumps({"rows": 2 * arguments.rows} | spent, indent=2))
+            return
         rounds: dict[str, list[dict[str, Any]]] = {"report": [], "floor": []}
         # Interleaved, so that whatever else the machine does falls on both alike.
         for _ in range(3 if arguments.quick else 7):

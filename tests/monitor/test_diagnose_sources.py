@@ -239,6 +239,55 @@ def test_large_files_are_judged_in_batches_as_small_ones_are_whole(
     assert streamed.coverage == whole.coverage
 
 
+@pytest.mark.parametrize("speaks", ["arrow", "pandas", "chunks"])
+def test_a_large_table_in_memory_gives_the_report_of_the_same_rows_in_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, speaks: str
+) -> None:
+    random = np.random.default_rng(3)
+
+    def drawn(rows: int, shift: float) -> pa.Table:
+        x = random.normal(size=rows) + shift * (np.arange(rows) >= rows // 2)
+        x[17], x[18], x[19] = np.nan, np.inf, 40.0  # of the reference's own: in the first group
+        return pa.table(
+            {
+                "x": pa.array(x, from_pandas=True),
+                "word": pa.array(random.choice(["a", "b", "-"], rows)).dictionary_encode(),
+                "n": random.poisson(3, rows),
+                "yes": random.random(rows) < 0.4,
+            }
+        )
+
+    tables = drawn(10_000, 0.0), drawn(20_000, 0.3)
+    paths = [str(tmp_path / name) for name in ("old.parquet", "new.parquet")]
+    for path, table in zip(paths, tables, strict=True):
+        parquet.write_table(table, path, row_group_size=20_000)
+    monkeypatch.setattr("holdfast.monitor.streams.LARGE_ROWS", 1000)
+    monkeypatch.setattr("holdfast.monitor.frames.MOST_PARTED_ROWS", 1000)
+    frames: list[Any] = list(tables)
+    if speaks == "pandas":
+        frames = [table.to_pandas() for table in tables]
+    elif speaks == "chunks":
+        frames = [pa.concat_tables([table.slice(0, 7001), table.slice(7001)]) for table in tables]
+    assert diagnose(*frames).to_json() == diagnose(*paths).to_json()
+
+
+def test_a_large_table_out_of_order_is_put_in_order_of_its_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(5)
+
+    def drawn(first: int, shift: float) -> pa.Table:
+        seconds = first + np.arange(8000)
+        x = random.normal(size=8000) + shift * (seconds >= first + 4000)
+        order = random.permutation(8000)
+        return pa.table({"x": x[order], "at": (seconds[order] * 1_000_000).astype("datetime64[us]")})
+
+    monkeypatch.setattr("holdfast.monitor.frames.MOST_PARTED_ROWS", 1000)
+    found = diagnose(drawn(0, 0.0), drawn(8000, 0.5), time="at", window="400 rows")
+    alarms = [window.alarm for window in found.windows]
+    assert found.kinds == ("data drift",)
+    assert alarms.index(True) == 10
+    assert all(alarms[10:])
+
+
 def test_a_damaged_large_file_ends_with_its_error_and_nobody_waits_for_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

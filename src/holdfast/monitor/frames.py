@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -14,18 +13,20 @@ from numpy.typing import NDArray
 from holdfast.artifact.errors import ReferenceDataError
 from holdfast.artifact.reference import Reference
 from holdfast.clock import iso_utc
-from holdfast.monitor.columns import column_values, distinct_values, flat_array
+from holdfast.monitor.columns import column_values, distinct_values, microseconds
 from holdfast.monitor.costing import ErrorCosts
 from holdfast.monitor.diagnosis import Diagnosis
 from holdfast.monitor.errors import MonitorError
 from holdfast.monitor.explaining import Explainer
 from holdfast.monitor.judge import Settings, judge
 from holdfast.monitor.kinds import TEXTS_LOOKED_AT, Kinds, OwnColumns, is_text
+from holdfast.monitor.parts import MOST_PARTED_ROWS
 from holdfast.monitor.profiling import profiles
 from holdfast.monitor.reference import ReferenceModel
+from holdfast.monitor.row_sources import TableRows
 from holdfast.monitor.rows import Rows
 from holdfast.monitor.streams import (
-    ParquetStream,
+    RowStream,
     SampledReference,
     WindowsOfRows,
     open_streams,
@@ -125,10 +126,12 @@ def diagnose(
     budget = FalseAlarmBudget.parse(false_alarms) if isinstance(false_alarms, str) else false_alarms
     delay = Duration.parse(label_delay) if isinstance(label_delay, str) else label_delay
     notes = _Notes()
-    streams = open_streams(reference, current) if target is None and explain is not True else None
-    if streams is not None:
+    in_one_pass = target is None and explain is not True
+
+    def of_streams(old: RowStream, new: RowStream) -> Diagnosis:
         return _diagnose_streams(
-            *streams,
+            old,
+            new,
             apart=(prediction, score, time),
             size=size,
             run_length=budget.average_run_length_windows,
@@ -137,12 +140,18 @@ def diagnose(
             notes=notes,
             measuring={"own": columns, "kinds": kinds, "rate_hz": audio_rate_hz},
         )
+
+    streams = open_streams(reference, current) if in_one_pass else None
+    if streams is not None:
+        return of_streams(*streams)
     old, new = _table(reference, "reference"), _table(current, "current")
     time = time or _only_time(old, new, notes)
     for name, role in ((target, "target"), (prediction, "prediction"), (score, "score"), (time, "time")):
         _require(name, role, old, new)
     old, old_time = _by_time(old, time, "reference")
     new, new_time = _by_time(new, time, "current")
+    if in_one_pass and old.num_rows > MOST_PARTED_ROWS:
+        return of_streams(RowStream(TableRows(old, "reference")), RowStream(TableRows(new, "current")))
     measuring = Kinds.fit(
         old,
         apart={name for name in (target, prediction, score) if name is not None},
@@ -220,8 +229,8 @@ def diagnose(
 
 
 def _diagnose_streams(
-    reference: ParquetStream,
-    current: ParquetStream,
+    reference: RowStream,
+    current: RowStream,
     *,
     apart: tuple[str | None, str | None, str | None],
     size: WindowSize | None,
@@ -231,7 +240,7 @@ def _diagnose_streams(
     notes: _Notes,
     measuring: dict[str, Any],
 ) -> Diagnosis:
-    """Large Parquet files without labels: batch by batch, in memory that does not grow with their rows."""
+    """Many rows without labels: batch by batch, in memory that does not grow with them."""
     shape = current.empty()
     prediction, score, time = apart
     time = time or _only_time(reference.empty(), shape, notes)
@@ -343,38 +352,13 @@ def _only_time(old: pa.Table, new: pa.Table, notes: _Notes) -> str | None:
 
 
 def _by_time(table: pa.Table, time: str | None, where: str) -> tuple[pa.Table, NDArray[np.int64] | None]:
-    import pyarrow as pa
-
     if time is None:
         return table, None
-    held = table.column(time)
-    fault = f"{held.null_count} rows without" if held.null_count else None
-    if pa.types.is_integer(held.type) or pa.types.is_floating(held.type):
-        fault = str(held.type)
-    if fault is None:
-        try:
-            # Arrow keeps times in UTC whatever the zone shown; text with an offset needs a zone to be read.
-            zone = getattr(held.type, "tz", None) or ("UTC" if _has_offset(held) else None)
-            moments = held.cast(pa.timestamp("us", zone), safe=False)
-        except pa.ArrowException as error:
-            fault = str(error)
-    if fault is not None:
-        raise MonitorError(
-            "the time column holds no times",
-            where=f"{where}.{time}",
-            expected="timestamps, dates or ISO 8601 text in every row",
-            received=fault,
-        )
-    values: NDArray[np.int64] = flat_array(moments.cast(pa.int64()), np.int64)
+    values = microseconds(table.column(time), f"{where}.{time}")
     if (values[1:] >= values[:-1]).all():
         return table, values
     order = np.argsort(values, kind="stable")
     return table.take(order), values[order]
-
-
-def _has_offset(held: pa.ChunkedArray) -> bool:
-    first = held[0].as_py() if len(held) else None
-    return isinstance(first, str) and re.search(r"(Z|[+-]\d\d:?\d\d)$", first) is not None
 
 
 def _inputs(old: pa.Table, new: pa.Table, apart: set[str | None], notes: _Notes) -> list[str]:

@@ -1,4 +1,4 @@
-"""Parquet files judged in bounded memory: a sample for the bins, one pass for the counts."""
+"""Many rows judged in bounded memory: a sample for the bins, one pass for the counts."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.monitor.columns import column_values, flat_array
-from holdfast.monitor.errors import MonitorError
+from holdfast.monitor.columns import column_values, microseconds
 from holdfast.monitor.features import Feature
 from holdfast.monitor.kinds import Kinds
 from holdfast.monitor.profiling import PIECE_ROWS, Measures, ProfileAdder, WindowProfile
 from holdfast.monitor.reference import PAIR_ROWS, ReferenceModel, merged, paired_columns
+from holdfast.monitor.row_sources import FileRows, RowSource
 from holdfast.monitor.rows import Rows
 from holdfast.monitor.windows import Stretch, cut, cut_counted, describe_strays, without_strays
 from holdfast.stats import NumericBins, fisher_variance
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     from holdfast.spec import WindowSize
 
-_READ_BYTES: Final = 1 << 16
-"""Read of each column at a time."""
 _STREAM_ROWS: Final = PIECE_ROWS
 """Rows taken at a time: of 20 columns 5 MB, and so much for each batch read ahead."""
 _Part = TypeVar("_Part")
@@ -52,38 +50,22 @@ right within 0.1 %, and which share it is, is counted on all rows."""
 
 
 @dataclass(frozen=True, slots=True)
-class ParquetStream:
-    """A Parquet file, read batch by batch."""
+class RowStream:
+    """Many rows, taken batch by batch."""
 
-    path: Path
-    file: Any = field(repr=False)
+    source: RowSource
     kinds: Kinds | None = None
     """How columns are measured that no bins fit; None: every column is taken as it is."""
     time_us: NDArray[np.int64] | None = field(default=None, repr=False)
     """Of each row, where a moment's age needs it."""
 
-    @classmethod
-    def open(cls, path: Path) -> ParquetStream:
-        """Reads the footer only."""
-        import pyarrow as pa
-        from pyarrow import parquet
-
-        kinds = {one.name: one.type for one in parquet.read_schema(path)}
-        text = [
-            name for name, kind in kinds.items() if pa.types.is_string(kind) or pa.types.is_large_string(kind)
-        ]
-        return cls(
-            path,
-            parquet.ParquetFile(path, read_dictionary=text, pre_buffer=False, buffer_size=_READ_BYTES),
-        )
-
     @property
     def rows(self) -> int:
-        """In the whole file."""
-        return int(self.file.metadata.num_rows)
+        """Altogether."""
+        return sum(self.source.groups)
 
-    def measured(self, kinds: Kinds, time: str | None) -> ParquetStream:
-        """The same file, with numbers in the place of columns that no bins fit."""
+    def measured(self, kinds: Kinds, time: str | None) -> RowStream:
+        """The same rows, with numbers in the place of columns that no bins fit."""
         if kinds.plain:
             return self
         return replace(self, kinds=kinds, time_us=self.times(time) if kinds.moments else None)
@@ -92,46 +74,34 @@ class ParquetStream:
         """All rows in order, some columns."""
         import pyarrow as pa
 
-        present = self.file.schema_arrow.names
+        present = self.source.schema.names
         held = [name for name in names if name in present]
         rows = _STREAM_ROWS
         if self.kinds is not None:
             held = self.kinds.sources(names, present)
             rows = _LARGE_VALUE_ROWS if self.kinds.large else rows
         first = 0
-        for group in range(self.file.num_row_groups):
-            for batch in self.file.iter_batches(
-                batch_size=rows, row_groups=[group], columns=held, use_threads=False
-            ):
+        for group in range(len(self.source.groups)):
+            for batch in self.source.batches(group, rows, held):
                 if self.kinds is None:
                     yield batch
                     continue
                 numbers = np.arange(first, first + batch.num_rows)
                 some = None if self.time_us is None else self.time_us[numbers]
                 first += batch.num_rows
-                yield self.kinds.apply(pa.Table.from_batches([batch]), some, reference=True, numbers=numbers)
+                table = batch if isinstance(batch, pa.Table) else pa.Table.from_batches([batch])
+                yield self.kinds.apply(table, some, reference=True, numbers=numbers)
 
     def sample(self) -> pa.Table:
-        """The first rows of row groups that are spread evenly over the file."""
+        """The first rows of groups that are spread evenly over all."""
         import pyarrow as pa
 
-        if not self.file.num_row_groups:
+        if not self.source.groups:
             return self.empty()
-        chosen = self._sampled_groups()
-        names = self.file.schema_arrow.names
-        files = [self.file, ParquetStream.open(self.path).file]
-
-        def read(file: Any, some: Sequence[str]) -> list[pa.ChunkedArray]:
-            # One by one: whoever reads a column holds a page of it and its dictionary too.
-            return [
-                pa.concat_tables([_first_rows(file, group, size, name) for group, _, size in chosen]).column(
-                    0
-                )
-                for name in some
-            ]
-
-        with ThreadPoolExecutor(len(files)) as threads:
-            halves = list(threads.map(read, files, (names[::2], names[1::2])))
+        chosen = [(group, size) for group, _, size in self._sampled_groups()]
+        names = self.source.schema.names
+        with ThreadPoolExecutor(2) as threads:
+            halves = list(threads.map(partial(self.source.first_rows, chosen), (names[::2], names[1::2])))
         columns = [halves[number % 2][number // 2] for number in range(len(names))]
         table = pa.Table.from_arrays(columns, names=names)
         if self.kinds is None:
@@ -158,93 +128,46 @@ class ParquetStream:
             yield slice(place - first, rows), False
 
     def _sampled_groups(self) -> list[tuple[int, int, int]]:
-        """Row groups, the number of each one's first row, and how many rows are taken."""
+        """Groups, the number of each one's first row, and how many rows are taken."""
         import pyarrow as pa
 
-        held = [self.file.metadata.row_group(number).num_rows for number in range(self.file.num_row_groups)]
+        held = self.source.groups
         if not held:
             return []
         starts = np.cumsum([0, *held])
         chosen = sorted({0, len(held) // 2, len(held) - 1})
-        large = any(pa.types.is_nested(kind) or pa.types.is_binary(kind) for kind in self._types())
+        kinds = [one.type for one in self.source.schema]
+        large = any(pa.types.is_nested(kind) or pa.types.is_binary(kind) for kind in kinds)
         size = -(-(_LARGE_VALUE_SAMPLE if large else SAMPLE_ROWS) // len(chosen))
         return [(group, int(starts[group]), min(size, held[group])) for group in chosen]
-
-    def _types(self) -> list[Any]:
-        return [one.type for one in self.file.schema_arrow]
 
     def empty(self) -> pa.Table:
         """A table of its columns without rows."""
         import pyarrow as pa
 
         # `Schema.empty_table` would import pandas: a second and 60 MB.
-        empty = pa.Table.from_batches([], schema=self.file.schema_arrow)
+        empty = pa.Table.from_batches([], schema=self.source.schema)
         return empty if self.kinds is None else self.kinds.apply(empty, _no_rows(self), reference=True)
 
-    def extremes(self, name: str) -> tuple[float, float] | None:
-        """Least and greatest value by the file's own statistics; None where they are not kept."""
-        names = self.file.schema_arrow.names
-        if name not in names:
-            return None  # made of another column
-        position = names.index(name)
-        low, high = np.inf, -np.inf
-        for group in range(self.file.num_row_groups):
-            kept = self.file.metadata.row_group(group).column(position).statistics
-            if kept is None or not kept.has_min_max:
-                return None
-            try:
-                low, high = min(low, float(kept.min)), max(high, float(kept.max))
-            except (TypeError, ValueError):
-                return None
-        return (low, high) if np.isfinite(low) and np.isfinite(high) else None
-
     def times(self, name: str | None) -> NDArray[np.int64] | None:
-        """Microseconds of every row, in the file's order."""
-        import pyarrow as pa
-
-        if name is None:
-            return None
-        held = self.file.read(columns=[name]).column(0)
-        try:
-            moments = held.cast(pa.timestamp("us", getattr(held.type, "tz", None)), safe=False)
-        except pa.ArrowException as error:
-            raise _no_times(self.path, name, str(error)) from error
-        if held.null_count or pa.types.is_integer(held.type) or pa.types.is_floating(held.type):
-            raise _no_times(self.path, name, f"{held.type} with {held.null_count} missing")
-        numbers: NDArray[np.int64] = flat_array(moments.cast(pa.int64()), np.int64)
-        return numbers
+        """Microseconds of every row, in order of the rows."""
+        return (
+            None if name is None else microseconds(self.source.column(name), f"{self.source.where}: {name}")
+        )
 
 
-def _first_rows(file: Any, group: int, size: int, name: str) -> pa.Table:
-    """Of one row group and column."""
-    import pyarrow as pa
-
-    read = file.iter_batches(batch_size=max(size, 1), row_groups=[group], columns=[name], use_threads=False)
-    first = list(islice(read, 1))
-    return pa.Table.from_batches(first) if first else file.read_row_group(group, columns=[name])
-
-
-def _no_rows(source: ParquetStream) -> NDArray[np.int64] | None:
+def _no_rows(source: RowStream) -> NDArray[np.int64] | None:
     return None if source.time_us is None else np.empty(0, dtype=np.int64)
-
-
-def _no_times(path: Path, name: str, received: str) -> MonitorError:
-    return MonitorError(
-        "the time column holds no times",
-        where=f"{path}: {name}",
-        expected="timestamps, dates or ISO 8601 text in every row",
-        received=received,
-    )
 
 
 @dataclass(frozen=True, slots=True)
 class WindowsOfRows:
-    """Which window each row of a file falls into; rows need not be in the order of time."""
+    """Which window each of many rows falls into; they need not be in the order of time."""
 
     stretches: Sequence[Stretch]
     starts: NDArray[np.int64] = field(repr=False)
     time_us: NDArray[np.int64] | None = field(repr=False)
-    """Of each row in the file's order; None: windows are by row number."""
+    """Of each row in their order; None: windows are by row number."""
     timed: bool = False
     """Whether the bounds of the windows are times."""
     strays: str = ""
@@ -252,12 +175,12 @@ class WindowsOfRows:
 
     @classmethod
     def cut(
-        cls, source: ParquetStream, time_us: NDArray[np.int64] | None, size: WindowSize, min_rows: int
+        cls, source: RowStream, time_us: NDArray[np.int64] | None, size: WindowSize, min_rows: int
     ) -> WindowsOfRows:
-        """The windows of a file.
+        """The windows of many rows.
 
         Args:
-            source: the file.
+            source: of the rows.
             time_us: of each of its rows, rising for windows of so many rows; None: there are none.
             size: of a window.
             min_rows: of a window.
@@ -284,7 +207,7 @@ class WindowsOfRows:
         return found
 
 
-def open_streams(reference: Any, current: Any) -> tuple[ParquetStream, ParquetStream] | None:
+def open_streams(reference: Any, current: Any) -> tuple[RowStream, RowStream] | None:
     """Both as streams, if both are paths to Parquet files and one is large; None otherwise."""
     from pyarrow import ArrowException
 
@@ -294,11 +217,11 @@ def open_streams(reference: Any, current: Any) -> tuple[ParquetStream, ParquetSt
             return None
         paths.append(Path(source))
     try:
-        old, new = (ParquetStream.open(path) for path in paths)
+        old, new = (RowStream(FileRows.open(path)) for path in paths)
     except (OSError, ArrowException):
         # Whatever is wrong with a file is said by the reader of whole tables.
         return None
-    names = [one.file.schema_arrow.names for one in (old, new)]
+    names = [one.source.schema.names for one in (old, new)]
     if any(len(set(some)) < len(some) for some in names):
         return None
     many = max(old.rows, new.rows) >= LARGE_ROWS
@@ -316,7 +239,7 @@ class SampledReference:
 
     @classmethod
     def fit(
-        cls, source: ParquetStream, sample: pa.Table, names: Sequence[str], outputs: Collection[str]
+        cls, source: RowStream, sample: pa.Table, names: Sequence[str], outputs: Collection[str]
     ) -> SampledReference:
         """Bins, normal scores and the noise of correlations, of some columns of a sample."""
         step = max(1, sample.num_rows // PAIR_ROWS)
@@ -326,7 +249,7 @@ class SampledReference:
             one = Feature.fit(name, values)
             cells = one.index(values[::step])
             if isinstance(one.bins, NumericBins):
-                low, high = source.extremes(name) or (np.inf, -np.inf)
+                low, high = source.source.extremes(name) or (np.inf, -np.inf)
                 edges = (min(low, one.bins.edges[0]), *one.bins.edges[1:])
                 one = replace(one, bins=NumericBins(edges, max(high, one.bins.maximum)))
             return one, cells
@@ -353,7 +276,7 @@ class SampledReference:
         return Measures("none", among, None, self.paired)
 
     def counted(self, own: Sequence[WindowProfile], *, timed: bool) -> ReferenceModel:
-        """The reference, with the counts of every row of its file.
+        """The reference, with the counts of all its rows.
 
         Args:
             own: the profiles of its windows.
@@ -376,14 +299,14 @@ def _read_ahead(parts: Iterator[_Part]) -> Iterator[_Part]:
 
 
 def profile_stream(
-    measures: Measures, source: ParquetStream, windows: WindowsOfRows, of_sample: Measures | None = None
+    measures: Measures, source: RowStream, windows: WindowsOfRows, of_sample: Measures | None = None
 ) -> list[WindowProfile]:
-    """The profiles of a file's windows, in one pass over it.
+    """The profiles of the windows of many rows, in one pass over them.
 
     Args:
         measures: what is measured of each row.
-        source: the file.
-        windows: of the file.
+        source: of the rows.
+        windows: of them.
         of_sample: of the reference: what is measured of the rows of its sample instead.
     """
     bounds = [(start, end) for start, end, _ in windows.stretches]

@@ -1,0 +1,191 @@
+"""Where many rows come from: a Parquet file, or a table in memory; both are taken batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+import numpy as np
+
+from holdfast.monitor.columns import array_values
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_READ_BYTES: Final = 1 << 16
+"""Read of each column at a time."""
+_GROUP_ROWS: Final = 1 << 17
+"""Rows of a table in memory that stand for a row group of a file."""
+
+
+class RowSource(Protocol):
+    """Rows in groups that follow on each other."""
+
+    @property
+    def where(self) -> str:
+        """As errors call it."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Of all columns."""
+
+    @property
+    def groups(self) -> Sequence[int]:
+        """Rows of each group."""
+
+    def batches(self, group: int, rows: int, names: Sequence[str]) -> Iterator[pa.RecordBatch | pa.Table]:
+        """The rows of a group in order, at most so many at a time."""
+
+    def first_rows(self, chosen: Sequence[tuple[int, int]], names: Sequence[str]) -> list[pa.ChunkedArray]:
+        """Of each column the first rows of some groups, given as group and rows. Called from threads."""
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """All of one column."""
+
+    def extremes(self, name: str) -> tuple[float, float] | None:
+        """Least and greatest number of a column; None where they are not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileRows:
+    """A Parquet file, of which only what is asked for is read."""
+
+    path: Path
+    file: Any = field(repr=False)
+
+    @classmethod
+    def open(cls, path: Path) -> FileRows:
+        """Reads the footer only."""
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        kinds = {one.name: one.type for one in parquet.read_schema(path)}
+        text = [
+            name for name, kind in kinds.items() if pa.types.is_string(kind) or pa.types.is_large_string(kind)
+        ]
+        return cls(
+            path,
+            parquet.ParquetFile(path, read_dictionary=text, pre_buffer=False, buffer_size=_READ_BYTES),
+        )
+
+    @property
+    def where(self) -> str:
+        """The path."""
+        return str(self.path)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Of all columns."""
+        return self.file.schema_arrow
+
+    @property
+    def groups(self) -> Sequence[int]:
+        """Rows of each row group."""
+        metadata = self.file.metadata
+        return [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+
+    def batches(self, group: int, rows: int, names: Sequence[str]) -> Iterator[pa.RecordBatch | pa.Table]:
+        """The rows of a row group."""
+        return iter(
+            self.file.iter_batches(batch_size=rows, row_groups=[group], columns=names, use_threads=False)
+        )
+
+    def first_rows(self, chosen: Sequence[tuple[int, int]], names: Sequence[str]) -> list[pa.ChunkedArray]:
+        """Read column by column: whoever reads one holds a page of it and its dictionary too."""
+        import pyarrow as pa
+
+        # A file of one's own: a reader serves one thread.
+        file = FileRows.open(self.path).file
+
+        def read(group: int, size: int, name: str) -> pa.Table:
+            parts = file.iter_batches(
+                batch_size=max(size, 1), row_groups=[group], columns=[name], use_threads=False
+            )
+            first = list(islice(parts, 1))
+            return pa.Table.from_batches(first) if first else file.read_row_group(group, columns=[name])
+
+        return [
+            pa.concat_tables([read(group, size, name) for group, size in chosen]).column(0) for name in names
+        ]
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """All of one column."""
+        return self.file.read(columns=[name]).column(0)
+
+    def extremes(self, name: str) -> tuple[float, float] | None:
+        """By the file's own statistics; None where they are not kept."""
+        names = self.schema.names
+        if name not in names:
+            return None  # made of another column
+        position = names.index(name)
+        low, high = np.inf, -np.inf
+        for group in range(self.file.num_row_groups):
+            kept = self.file.metadata.row_group(group).column(position).statistics
+            if kept is None or not kept.has_min_max:
+                return None
+            try:
+                low, high = min(low, float(kept.min)), max(high, float(kept.max))
+            except (TypeError, ValueError):
+                return None
+        return (low, high) if np.isfinite(low) and np.isfinite(high) else None
+
+
+@dataclass(frozen=True, slots=True)
+class TableRows:
+    """A table in memory. Its columns are never copied as a whole."""
+
+    table: pa.Table = field(repr=False)
+    where: str
+    """`reference` or `current`."""
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Of all columns."""
+        return self.table.schema
+
+    @property
+    def groups(self) -> Sequence[int]:
+        """Groups of nearly the same size."""
+        rows = self.table.num_rows
+        number = max(1, -(-rows // _GROUP_ROWS))
+        return [len(part) for part in np.array_split(np.empty(rows, dtype=np.bool_), number)] if rows else []
+
+    def batches(self, group: int, rows: int, names: Sequence[str]) -> Iterator[pa.RecordBatch | pa.Table]:
+        """The rows of a group."""
+        some, start, size = self.table.select(list(names)), *self._place(group)
+        for first in range(start, start + size, rows):
+            yield some.slice(first, min(rows, start + size - first))
+
+    def first_rows(self, chosen: Sequence[tuple[int, int]], names: Sequence[str]) -> list[pa.ChunkedArray]:
+        """Of each column."""
+        import pyarrow as pa
+
+        parts = [self.table.slice(self._place(group)[0], size) for group, size in chosen]
+        return pa.concat_tables(parts).select(list(names)).columns if parts else []
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """All of one column."""
+        return self.table.column(name)
+
+    def extremes(self, name: str) -> tuple[float, float] | None:
+        """Of the finite values."""
+        if name not in self.table.column_names:
+            return None  # made of another column
+        low, high = np.inf, -np.inf
+        for chunk in self.table.column(name).chunks:
+            values = array_values(chunk)
+            if not isinstance(values, np.ndarray):
+                return None
+            # The extremes of what holds no odd value are found in two passes without a copy.
+            if values.size and not (np.isfinite(values.min()) and np.isfinite(values.max())):
+                values = values[np.isfinite(values)]
+            if values.size:
+                low, high = min(low, float(values.min())), max(high, float(values.max()))
+        return (low, high) if low <= high else None
+
+    def _place(self, group: int) -> tuple[int, int]:
+        groups = self.groups
+        return sum(groups[:group]), groups[group]

@@ -191,11 +191,10 @@ class TurnBatcher:
         if self._closed:
             raise NotReadyError("the service is closing")
         queued = self.queued_rows
-        alone_s = expected_s = lane.seconds(job.rows)
         if queued == lane.rows:  # the usual case: one lane has it all
-            if queued:
-                expected_s = lane.seconds(queued + job.rows)
+            expected_s = lane.seconds(queued + job.rows)
         else:
+            expected_s = lane.seconds(job.rows)
             expected_s += sum(one.seconds(one.rows) for one in self._lanes if one.rows)
         if self._running is not None:
             expected_s += max(self._running_until_s - job.arrived_s, 0.0)
@@ -213,7 +212,7 @@ class TurnBatcher:
         elif expected_s <= target_s:
             if self._late_left < _MOST_LATE:
                 self._late_left += _LATE_FRACTION
-        elif expected_s > 2 * alone_s:  # it is the queue that makes it late, not the job itself
+        elif expected_s > 2 * lane.seconds(job.rows):  # it is the queue that makes it late, not the job itself
             if self._late_left < 1.0:
                 self._refuse_late(lane, job, expected_s, target_s)
             self._late_left -= 1.0

@@ -212,7 +212,7 @@ class TurnBatcher:
         elif expected_s <= target_s:
             if self._late_left < _MOST_LATE:
                 self._late_left += _LATE_FRACTION
-        elif expected_s > 2 * lane.seconds(job.rows):  # it is the queue that makes it late, not the job itself
+        elif expected_s > 2 * lane.seconds(job.rows):  # the queue makes it late, not the job itself
             if self._late_left < 1.0:
                 self._refuse_late(lane, job, expected_s, target_s)
             self._late_left -= 1.0

@@ -257,12 +257,13 @@ def test_a_large_table_in_memory_gives_the_report_of_the_same_rows_in_a_file(
             }
         )
 
-    tables = drawn(10_000, 0.0), drawn(20_000, 0.3)
+    tables = drawn(20_000, 0.0), drawn(20_000, 0.3)
     paths = [str(tmp_path / name) for name in ("old.parquet", "new.parquet")]
     for path, table in zip(paths, tables, strict=True):
-        parquet.write_table(table, path, row_group_size=20_000)
+        parquet.write_table(table, path, row_group_size=10_000)
     monkeypatch.setattr("holdfast.monitor.streams.LARGE_ROWS", 1000)
     monkeypatch.setattr("holdfast.monitor.frames.MOST_PARTED_ROWS", 1000)
+    monkeypatch.setattr("holdfast.monitor.row_sources._GROUP_ROWS", 1 << 14)
     frames: list[Any] = list(tables)
     if speaks == "pandas":
         frames = [table.to_pandas() for table in tables]

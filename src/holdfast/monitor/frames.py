@@ -23,7 +23,7 @@ from holdfast.monitor.kinds import TEXTS_LOOKED_AT, Kinds, OwnColumns, is_text
 from holdfast.monitor.parts import MOST_PARTED_ROWS
 from holdfast.monitor.profiling import profiles
 from holdfast.monitor.reference import ReferenceModel
-from holdfast.monitor.row_sources import TableRows
+from holdfast.monitor.row_sources import TableRows, plain_numbers
 from holdfast.monitor.rows import Rows
 from holdfast.monitor.streams import (
     RowStream,
@@ -144,6 +144,8 @@ def diagnose(
     streams = open_streams(reference, current) if in_one_pass else None
     if streams is not None:
         return of_streams(*streams)
+    if in_one_pass:
+        reference, current = plain_numbers(reference), plain_numbers(current)
     old, new = _table(reference, "reference"), _table(current, "current")
     time = time or _only_time(old, new, notes)
     for name, role in ((target, "target"), (prediction, "prediction"), (score, "score"), (time, "time")):

@@ -122,6 +122,20 @@ def partly(change: Callable[[Any], Any], share: float) -> Break:
     return values(lambda old, random: np.where(random.random(len(old)) < share, change(old), old))
 
 
+def unit(factor: float) -> Break:
+    """A small factor, in a column whose middle tells it: about zero it is the same as more or less spread."""
+
+    def change(
+        frame: Frame, first: str, second: str, _word: str, _random: np.random.Generator
+    ) -> list[str]:
+        numbers = [first, second, *(f"x{column}" for column in range(NUMBERS))]
+        name = next(one for one in numbers if abs(np.median(frame[one])) > 0.3 * np.std(frame[one]))
+        frame[name] = np.where(AFTER, factor * frame[name], frame[name])
+        return [name]
+
+    return change
+
+
 FAULTS: dict[str, tuple[str, Break]] = {
     "missing in a fifth": ("missing", partly(lambda old: np.nan * old, 0.2)),
     "missing throughout": ("missing", values(lambda old, _: np.nan * old)),
@@ -133,8 +147,8 @@ FAULTS: dict[str, tuple[str, Break]] = {
     "stuck in two fifths": ("stuck", partly(lambda old: np.full_like(old, old[0]), 0.4)),
     "a thousand times": ("1000", values(lambda old, _: 1000 * old)),
     "a thousandth": ("1000", values(lambda old, _: old / 1000)),
-    "inches for centimetres": ("2.54", values(lambda old, _: old / 2.54)),
-    "centimetres for inches": ("2.54", values(lambda old, _: old * 2.54)),
+    "inches for centimetres": ("2.54", unit(1 / 2.54)),
+    "centimetres for inches": ("2.54", unit(2.54)),
     "cents for euro": ("100", values(lambda old, _: old * 100)),
     "swapped": ("swapped", swapped),
     "new category": ("never had", words("n0rth", 0.1)),

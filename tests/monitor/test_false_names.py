@@ -27,6 +27,12 @@ def swings(random: np.random.Generator, factor: float, level: float) -> tuple[Fr
     return {"x": values[:ROWS]}, {"x": factor * values[ROWS:] + level}
 
 
+def noise(random: np.random.Generator, factor: float) -> tuple[Frame, Frame]:
+    """Independent rows about zero, whose spread alone changes."""
+    values = random.normal(size=2 * ROWS)
+    return {"x": values[:ROWS]}, {"x": factor * values[ROWS:]}
+
+
 def longer_nights(random: np.random.Generator) -> tuple[Frame, Frame]:
     """Power of the sun: nought in every row of a night's windows, later of more windows."""
     place = np.arange(ROWS) % DAY
@@ -76,6 +82,8 @@ def few_values(random: np.random.Generator) -> tuple[Frame, Frame]:
 LOOKS_LIKE: dict[str, Callable[[np.random.Generator], tuple[Frame, Frame]]] = {
     "a spread 2.5 times as wide": lambda random: swings(random, 2.5, 0.0),
     "a spread of two fifths": lambda random: swings(random, 0.4, 0.0),
+    "independent rows 2.54 times as wide": lambda random: noise(random, 2.54),
+    "independent rows of two fifths": lambda random: noise(random, 0.4),
     "another level": lambda random: swings(random, 1.0, 1.5),
     "another level and spread": lambda random: swings(random, 2.5, 1.0),
     "longer nights": longer_nights,

@@ -32,7 +32,7 @@ _LEAST_VALUES: Final = 10
 _BESIDE: Final = (0.75, 1.3)
 """Powers of a factor that must not fit as well: otherwise the rows do not tell which factor it was."""
 _SMALL: Final = 10.0
-"""Factors below come about by themselves where a column swings about zero and remembers."""
+"""Factors below come about by themselves where a column swings about zero."""
 _REMEMBERS: Final = 1.5
 """Variance between the reference's windows, against that of independent rows, from which it does."""
 _ONE_SIGN: Final = 0.05
@@ -73,6 +73,8 @@ def unit_of(
     swings = min(negative, 1 - negative) >= _ONE_SIGN
     noise = clusters * (_MIDDLE / rows + 1 / total)
     allowed = _RANKS + _DEVIATIONS * np.sqrt(_SHARES * (1 - _SHARES) * noise)
+    # Another unit moves the middle as it stretches the spread. Where it stays, about zero, more spread is the same.
+    apart = abs(float(np.interp(quartiles[1], [*edges, bins.maximum], passed[:-1])) - _SHARES[1])
 
     def miss(factor: float) -> NDArray[np.float64] | None:
         """How far each quartile is from its rank; None where too few of them tell."""
@@ -92,6 +94,10 @@ def unit_of(
         if factor < _SMALL and swings and clusters >= _REMEMBERS:
             continue
         for wanted, direction in ((factor, "larger"), (1 / factor, "smaller")):
+            # A wider spread makes its own middle uncertain.
+            stays = apart <= _RANKS + _DEVIATIONS * max(wanted, 1.0) * np.sqrt(noise) / 2
+            if factor < _SMALL and swings and stays:
+                continue
             missed = miss(wanted)
             if missed is None or (missed > allowed).any() or any(fits(wanted**power) for power in _BESIDE):
                 continue

@@ -49,7 +49,8 @@ def tell_apart(
     """Cross-fit a domain classifier (gradient-boosted trees; Friedman 2003, Lopez-Paz and Oquab 2017).
 
     The area is the mean of the folds' areas, with DeLong's variance in each; pooled scores of several models
-    would lie below 0.5 without a change. About half a second for 10,000 + 10,000 rows of 20 columns and core.
+    would lie below 0.5 without a change, and so would rows judged by a model that learnt their twins of the
+    other side: equal rows are held back together. About half a second for 10,000 + 10,000 rows of 20 columns and core.
 
     Args:
         reference: `[n, D]`, NaN for missing; categories as codes.
@@ -95,7 +96,7 @@ def tell_apart(
     random = np.random.default_rng(seed)
     areas: list[Estimate] = []
     lost = np.zeros((folds, rows.shape[1]))
-    for fold, (fit, held) in enumerate(split(of_current, folds, seed)):
+    for fold, (fit, held) in enumerate(split_alike(rows, of_current, folds, seed)):
         model = HistGradientBoostingClassifier(
             **_TREES, min_samples_leaf=least_leaf(len(fit)), random_state=seed
         )
@@ -109,6 +110,8 @@ def tell_apart(
     error = float(np.sqrt(np.sum([((area.high - area.low) / 2) ** 2 for area in areas])) / folds)
     # An interval that was cut at 1 in a fold is one-sided there: half of it understates little.
     error = max(error, Z95 * 0.5 / len(rows))
+    # No law is told apart worse than by guessing: so little comes of rows, of few values, that both sides hold.
+    value = max(value, 0.5) if value + error < 0.5 else value
     return DomainShift(
         Estimate(value, max(0.0, value - error), min(1.0, value + error), len(rows)),
         tuple(float(one) for one in lost.mean(axis=0)) if attribute else (),
@@ -166,6 +169,46 @@ def split(strata: Numbers, folds: int, seed: int) -> Iterator[tuple[NDArray[np.i
     for stratum in np.unique(strata):
         inside = np.flatnonzero(strata == stratum)
         number[inside] = random.permutation(np.arange(len(inside)) % folds)
+    for fold in range(folds):
+        yield np.flatnonzero(number != fold), np.flatnonzero(number == fold)
+
+
+def split_alike(
+    rows: Numbers, strata: Numbers, folds: int, seed: int
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """`split` of rows of which some are equal: what one fold holds back, the others do not know by heart.
+
+    Rows that have fewer equals than a leaf holds are held back together with them. Values that more rows share
+    are to be learnt, so their rows are dealt out one by one.
+
+    Args:
+        rows: `[N, D]`.
+        strata: `[N]`.
+        folds: at least 2.
+        seed: of the folds.
+
+    Example:
+        >>> import numpy as np
+        >>> twice = np.array([[1.0], [2.0], [3.0], [1.0], [2.0], [3.0]])
+        >>> sides = np.array([0.0, 0.0, 0.0, 1.0, 1.0, 1.0])
+        >>> [twice[held, 0].tolist() for _, held in split_alike(twice, sides, 3, seed=0)]
+        [[2.0, 2.0], [1.0, 1.0], [3.0, 3.0]]
+    """
+    names = np.unique(strata, return_inverse=True)[1]
+    # Adding nought makes one zero of two; a missing value is one pattern of bits.
+    plain = np.ascontiguousarray(np.where(np.isnan(rows), np.nan, rows + 0.0))
+    bits = plain.view(np.dtype((np.void, plain.dtype.itemsize * plain.shape[1]))).ravel()
+    group, copies = np.unique(bits, return_inverse=True, return_counts=True)[1:]
+    common = copies[group] >= least_leaf(len(rows))
+    # Groups with as many rows of each stratum are dealt out evenly; rows of common values are groups of one.
+    group = np.where(common, len(copies) + np.arange(len(rows)), group)
+    group = np.unique(group, return_inverse=True)[1]
+    held = np.zeros((int(group.max()) + 1, int(names.max()) + 1), dtype=np.intp)
+    np.add.at(held, (group, names), 1)
+    order = np.lexsort((np.random.default_rng([seed, 17]).random(len(held)), *held.T))
+    dealt = np.empty(len(held), dtype=np.intp)
+    dealt[order] = np.arange(len(held)) % folds
+    number = dealt[group]
     for fold in range(folds):
         yield np.flatnonzero(number != fold), np.flatnonzero(number == fold)
 

@@ -92,6 +92,20 @@ class Room:
 
     The allocator gives the end of its memory back to the system as soon as it is free, and asks for it again
     page by page: with arrays of their own, that took half of the time of every call.
+
+    Example:
+        What numpy's own binary search says of the same values.
+
+        >>> import numpy as np
+        >>> from holdfast.stats import NumericBins
+        >>> random = np.random.default_rng(0)
+        >>> bins, room = NumericBins.fit(random.normal(size=1000)), Room(500)
+        >>> values = np.linspace(-2.0, 2.0, 500)
+        >>> found = bins.index(values, room)
+        >>> bool(np.array_equal(found, np.searchsorted(bins.edges, values, side="right")))
+        True
+        >>> found.base is room.found
+        True
     """
 
     __slots__ = ("beyond", "cell", "edge", "found", "passed", "place")

@@ -18,7 +18,7 @@ import math
 
 import numpy as np
 
-from holdfast.monitor.evidence import DATA_FAMILIES, SCALE_SHARES, SHARES
+from holdfast.monitor.family import DATA_FAMILIES, SCALE_SHARES, SHARES
 from holdfast.monitor.variation import LEAST_REFERENCE_WINDOWS, unseen
 from holdfast.stats import SCALES, Sums, scan, threshold
 

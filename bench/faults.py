@@ -125,9 +125,7 @@ def partly(change: Callable[[Any], Any], share: float) -> Break:
 def unit(factor: float) -> Break:
     """A small factor, in a column whose middle tells it: about zero it is the same as more or less spread."""
 
-    def change(
-        frame: Frame, first: str, second: str, _word: str, _random: np.random.Generator
-    ) -> list[str]:
+    def change(frame: Frame, first: str, second: str, _word: str, _random: np.random.Generator) -> list[str]:
         numbers = [first, second, *(f"x{column}" for column in range(NUMBERS))]
         name = next(one for one in numbers if abs(np.median(frame[one])) > 0.3 * np.std(frame[one]))
         frame[name] = np.where(AFTER, factor * frame[name], frame[name])

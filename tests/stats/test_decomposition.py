@@ -88,7 +88,9 @@ def test_rows_that_both_samples_hold_do_not_tell_them_apart(shared: float) -> No
 
 def test_values_that_many_rows_share_are_still_told_apart() -> None:
     random = np.random.default_rng(14)
-    old, new = (random.choice(3, size=(1500, 2), p=p).astype(float) for p in ([0.5, 0.3, 0.2], [0.4, 0.4, 0.2]))
+    old, new = (
+        random.choice(3, size=(1500, 2), p=p).astype(float) for p in ([0.5, 0.3, 0.2], [0.4, 0.4, 0.2])
+    )
     # Rows of the likelier sample, by the shares themselves, are told with an area of about 0.6.
     assert tell_apart(old, new, attribute=False).area.low > 0.54
 

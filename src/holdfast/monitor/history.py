@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from holdfast.stats import Estimate
 
 if TYPE_CHECKING:
-    from holdfast.monitor.evidence import Tests
+    from holdfast.monitor.family import Tests
     from holdfast.monitor.features import Feature
     from holdfast.monitor.profiling import WindowProfile
     from holdfast.monitor.reference import ReferenceModel

@@ -19,15 +19,8 @@ from holdfast.monitor.diagnosis import (
     QualityChange,
     WindowEvidence,
 )
-from holdfast.monitor.evidence import (
-    DATA_FAMILIES,
-    PAIR_MARK,
-    SHARES,
-    Budget,
-    Tests,
-    concept_tests,
-    data_tests,
-)
+from holdfast.monitor.evidence import PAIR_MARK, concept_tests, data_tests
+from holdfast.monitor.family import DATA_FAMILIES, SHARES, Budget, Tests
 from holdfast.monitor.faults import find_fault, find_swaps
 from holdfast.monitor.features import Feature
 from holdfast.monitor.onset import known_by_heart, locate, onset_of_column, shape_of, strongest_tests

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.monitor.diagnosis import DriftShape, QualityChange
-from holdfast.monitor.evidence import Tests
+from holdfast.monitor.family import Tests
 from holdfast.monitor.reference import ReferenceModel
 from holdfast.stats import SURE, OnsetEstimate, change_shape, estimate_onset, shape_odds
 

@@ -73,7 +73,7 @@ def unit_of(
     swings = min(negative, 1 - negative) >= _ONE_SIGN
     noise = clusters * (_MIDDLE / rows + 1 / total)
     allowed = _RANKS + _DEVIATIONS * np.sqrt(_SHARES * (1 - _SHARES) * noise)
-    # Another unit moves the middle as it stretches the spread. Where it stays, about zero, more spread is the same.
+    # Another unit moves the middle as it stretches the spread; where it stays, more spread is the same.
     apart = abs(float(np.interp(quartiles[1], [*edges, bins.maximum], passed[:-1])) - _SHARES[1])
 
     def miss(factor: float) -> NDArray[np.float64] | None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from holdfast.monitor.concept import SLOPE
 from holdfast.monitor.diagnosis import Coverage, DriftKind, DriftShape, FeatureFinding, Onset, QualityChange
-from holdfast.monitor.evidence import Tests
+from holdfast.monitor.family import Tests
 from holdfast.monitor.features import Feature
 from holdfast.monitor.reference import ReferenceModel
 

@@ -11,6 +11,7 @@ from holdfast.stats.calibration import (
     calibrate_classes,
     score_edges,
 )
+from holdfast.stats.calm import CalmWindows, level_error, settled, stretches
 from holdfast.stats.decomposition import Decomposition, decompose
 from holdfast.stats.dependence import PairMoments, correlations, fisher_variance, pairs_by_scale, scan_pairs
 from holdfast.stats.domain import DomainShift, tell_apart
@@ -73,6 +74,7 @@ from holdfast.stats.regions import Region, expected_truth, find_regions
 from holdfast.stats.scaling import Scaling, log_odds, scale_log_odds, scale_number, scale_temperature
 from holdfast.stats.scan import (
     SCALES,
+    LevelError,
     Sums,
     doubt_of_variance,
     natural_spread,
@@ -105,6 +107,7 @@ __all__ = [
     "Backtest",
     "Bins",
     "Calibration",
+    "CalmWindows",
     "CategoryBins",
     "ClassCalibration",
     "Coded",
@@ -116,6 +119,7 @@ __all__ = [
     "Estimate",
     "HashedVocabulary",
     "LabelShift",
+    "LevelError",
     "LossBound",
     "LossModel",
     "MeanBounds",
@@ -169,6 +173,7 @@ __all__ = [
     "kind_features",
     "kolmogorov_smirnov",
     "label_shift_gain",
+    "level_error",
     "log_capital",
     "log_mixture",
     "log_odds",
@@ -197,12 +202,14 @@ __all__ = [
     "scan_by_scale",
     "scan_pairs",
     "score_edges",
+    "settled",
     "shape_odds",
     "share_bounds",
     "shares_by_confusion",
     "shares_by_likelihood",
     "signed_z",
     "spread_of",
+    "stretches",
     "tell_apart",
     "text_features",
     "threshold",

@@ -50,7 +50,8 @@ def tell_apart(
 
     The area is the mean of the folds' areas, with DeLong's variance in each; pooled scores of several models
     would lie below 0.5 without a change, and so would rows judged by a model that learnt their twins of the
-    other side: equal rows are held back together. About half a second for 10,000 + 10,000 rows of 20 columns and core.
+    other side: equal rows are held back together. About half a second for 10,000 + 10,000 rows of 20 columns
+    and core.
 
     Args:
         reference: `[n, D]`, NaN for missing; categories as codes.
@@ -110,7 +111,7 @@ def tell_apart(
     error = float(np.sqrt(np.sum([((area.high - area.low) / 2) ** 2 for area in areas])) / folds)
     # An interval that was cut at 1 in a fold is one-sided there: half of it understates little.
     error = max(error, Z95 * 0.5 / len(rows))
-    # No law is told apart worse than by guessing: so little comes of rows, of few values, that both sides hold.
+    # No law is told apart worse than by guessing: so little comes of rows that both sides hold.
     value = max(value, 0.5) if value + error < 0.5 else value
     return DomainShift(
         Estimate(value, max(0.0, value - error), min(1.0, value + error), len(rows)),
@@ -178,8 +179,8 @@ def split_alike(
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
     """`split` of rows of which some are equal: what one fold holds back, the others do not know by heart.
 
-    Rows that have fewer equals than a leaf holds are held back together with them. Values that more rows share
-    are to be learnt, so their rows are dealt out one by one.
+    Rows that have fewer equals than a leaf holds are held back together with them. Values that more rows
+    share are to be learnt, so their rows are dealt out one by one.
 
     Args:
         rows: `[N, D]`.

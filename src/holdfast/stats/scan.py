@@ -9,7 +9,7 @@ own windows, and gives one standard normal value for each window, test and scale
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -64,6 +64,34 @@ class Sums:
             raise ValueError(f"sums of different shapes: {sorted(shapes | {self.observed.shape})}")
 
 
+@dataclass(frozen=True, slots=True)
+class LevelError:
+    """What is not known of mean and season of some tests in W windows."""
+
+    shapes: Matrix = field(repr=False)
+    """`[W, F]`, the first of them 1."""
+    tests: NDArray[np.intp] = field(repr=False)
+    """`[T]`, which of the K tests."""
+    covariance: NDArray[np.float64] = field(repr=False)
+    """`[T, F, F]`, of the coefficients of the shapes, for a unit weight."""
+
+    def added(self, weight: Matrix, scale: int) -> Matrix:
+        """`[W, T]`, variance that it adds to sums over the last so many windows.
+
+        Args:
+            weight: `[W, K]`, of the windows.
+            scale: windows added up.
+        """
+        own = weight[:, self.tests]
+        parts = [pooled(own * shape[:, None], scale) for shape in self.shapes.T]
+        total = np.zeros_like(own)
+        for one, first in enumerate(parts):
+            total += first**2 * self.covariance[:, one, one]
+            for other in range(one):
+                total += 2 * first * parts[other] * self.covariance[:, one, other]
+        return np.maximum(total, 0.0)
+
+
 def pooled(array: Matrix, scale: int) -> Matrix:
     """Sums over the last `scale` rows, fewer at the start.
 
@@ -91,6 +119,7 @@ def scan(
     usual_weight: NDArray[np.float64] | None = None,
     season: SeasonalError | None = None,
     doubt: Matrix | None = None,
+    level: LevelError | None = None,
 ) -> NDArray[np.float64]:
     """Standard normal values for each window, test and scale.
 
@@ -105,6 +134,7 @@ def scan(
         season: the uncertainty of the season that was added to the expectations.
         doubt: `[W, K]`, by how much the expectation itself may be wrong, as a standard deviation; alike in
             all windows, so that pooling does not make it small. None: not at all.
+        level: the uncertainty of mean and season together, of tests whose `reference_error` is 0.
 
     Returns:
         `[W, K, S]`. A window that pools fewer windows than the scale asks for stands for what there is.
@@ -118,7 +148,14 @@ def scan(
     """
     values = np.empty((*sums.observed.shape, len(SCALES)))
     scanned = scan_by_scale(
-        sums, reference_error, spread, step, usual_weight=usual_weight, season=season, doubt=doubt
+        sums,
+        reference_error,
+        spread,
+        step,
+        usual_weight=usual_weight,
+        season=season,
+        doubt=doubt,
+        level=level,
     )
     for position, (z, _) in enumerate(scanned):
         values[:, :, position] = z
@@ -134,6 +171,7 @@ def scan_by_scale(
     usual_weight: NDArray[np.float64] | None = None,
     season: SeasonalError | None = None,
     doubt: Matrix | None = None,
+    level: LevelError | None = None,
 ) -> Iterator[tuple[NDArray[np.float64], Sums]]:
     """`scan`, one scale after the other: the values `[W, K]` and the pooled sums, for a year of windows.
 
@@ -155,6 +193,8 @@ def scan_by_scale(
         if season is not None:
             for shape, uncertainty in zip(season.shapes.T, season.variance, strict=True):
                 total = total + pooled(sums.weight * shape[:, None], scale) ** 2 * uncertainty
+        if level is not None:
+            total[:, level.tests] += level.added(sums.weight, scale)
         if doubt is not None:
             total = total + pooled(doubt, scale) ** 2
         inflation = np.divide(total, sampling, out=np.ones_like(total), where=sampling > 0)
@@ -175,7 +215,12 @@ def scan_by_scale(
 
 
 def natural_spread(
-    sums: Sums, fitted: NDArray[np.float64] | float = 1.0, *, alone: bool = False, parts: Sums | None = None
+    sums: Sums,
+    fitted: NDArray[np.float64] | float = 1.0,
+    *,
+    alone: bool = False,
+    parts: Sums | None = None,
+    parted: int | None = None,
 ) -> Matrix:
     """How much more than by sampling the reference's own windows vary, `[S, K]`, at least 1.
 
@@ -193,6 +238,7 @@ def natural_spread(
             sooner.
         parts: of the windows' own parts, such as eighths, in order of time. Rows that follow on each other
             within a part do so in the whole window, and there are more of them to tell it by.
+        parted: how many of the windows the parts are of; None: all.
 
     Example:
         >>> import numpy as np
@@ -201,7 +247,7 @@ def natural_spread(
         >>> natural_spread(calm).ravel().tolist()
         [1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
     """
-    within = () if parts is None else _within(parts, len(sums.observed))
+    within = () if parts is None else _within(parts, parted or len(sums.observed))
     spread = spread_of(scan(sums, np.zeros(sums.observed.shape[1])), fitted, alone=alone, within=within)
     windows = len(sums.observed)
     raised = np.ones(sums.observed.shape[1])

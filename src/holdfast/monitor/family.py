@@ -30,18 +30,18 @@ from holdfast.stats import (
 
 Family = Literal["location", "scale", "shape", "cells", "pairs", "overall", "residuals", "slopes"]
 SHARES: Final[dict[Family, float]] = {
-    "location": 0.5,
+    "location": 0.58,
     "scale": 0.04,
     "shape": 0.02,
-    "cells": 0.06,
-    "pairs": 0.05,
-    "overall": 0.13,
-    "residuals": 0.08,
-    "slopes": 0.12,
+    "cells": 0.05,
+    "pairs": 0.04,
+    "overall": 0.11,
+    "residuals": 0.06,
+    "slopes": 0.1,
 }
 """How the budget of false alarms is split. Few, broad tests get more: common changes are found early."""
 DATA_FAMILIES: Final[tuple[Family, ...]] = ("location", "scale", "shape", "cells", "pairs")
-SCALE_SHARES: Final = (0.2, 0.5, 0.18, 0.06, 0.03, 0.03)
+SCALE_SHARES: Final = (0.16, 0.56, 0.18, 0.05, 0.025, 0.025)
 """How a test's share is split over the scales. The least shift that can be found at all early is found in two
 windows, so there the threshold is lowest; a larger one passes any threshold in one."""
 EVEN_SHARES: Final = (1 / len(SCALES),) * len(SCALES)
@@ -216,8 +216,8 @@ class _Known:
     """With the reference's season in their expectations."""
     own: Sums | None = None
     """The same of the reference's own windows."""
-    within: Sums | None = None
-    """The same of their parts."""
+    within: tuple[Sums, ...] = ()
+    """The same of their parts: with a season that moves within a window, and with one that does not."""
     season: Season | None = None
     shapes: NDArray[np.float64] = field(default_factory=lambda: np.ones((0, 1)))
     """`[W, F]`, of the season in the windows, a 1 before them."""
@@ -251,7 +251,7 @@ class _Known:
         tests = len(plan.names)
         known.usual = own.weight.mean(axis=0)
         known.fitted, known.always = np.ones(tests), np.ones(tests, dtype=bool)
-        known.within = None if parts is None else parts[1]
+        known.within = () if parts is None else (parts[1],)
         weight = np.maximum(own.weight, 1e-9)
         rate = np.where(own.weight > 0, (own.observed - own.expected) / weight, 0.0)
         season = fit_season(rate, own.variance / weight**2, calendar.own_rows, calendar.own, calendar.periods)
@@ -260,8 +260,13 @@ class _Known:
             known.own = _shifted(own, season.expected(calendar.own), plan.counting)
             known.sums = _shifted(sums, season.expected(calendar.current), plan.counting)
             if parts is not None:
-                moment = calendar.within(parts[0].window, parts[0].place)
-                known.within = _shifted(parts[1], season.expected(moment), plan.counting)
+                places = (parts[0].place, np.full(len(parts[0].place), 0.5))
+                known.within = tuple(
+                    _shifted(
+                        parts[1], season.expected(calendar.within(parts[0].window, place)), plan.counting
+                    )
+                    for place in places
+                )
             known.fitted = known.fitted + season.fitted
         known.spread = known._natural(known.own, len(own.weight))
         if plan.family in DATA_FAMILIES:
@@ -290,10 +295,17 @@ class _Known:
         # Cells of one column say the same thing twice.
         columns = {feature for feature, _ in plan.names}
         alone = plan.family in DATA_FAMILIES and len(columns) < LEAST_COLUMNS
-        spread = natural_spread(own, self.fitted, alone=alone, parts=self.within, parted=len(self.own.weight))
+        spread = np.min(
+            [
+                natural_spread(own, self.fitted, alone=alone, parts=each, parted=len(self.own.weight))
+                for each in self.within or (None,)
+            ],
+            axis=0,
+        )
         for number, clump in plan.clumps.items():
             spread[:, number] = np.maximum(clump, 1.0)
-        return spread * unseen(windows)[:, None] if plan.family in DATA_FAMILIES else spread
+        spread = spread * unseen(windows)[:, None] if plan.family in DATA_FAMILIES else spread
+        return np.asarray(spread, dtype=np.float64)
 
     def stretches(self) -> Iterator[slice]:
         """Windows judged with the same knowledge."""
@@ -327,7 +339,8 @@ class _Known:
             shapes = np.concatenate([self.own_shapes, self.shapes[: self.joined]])
             both = _shifted(both, shapes @ self.wrong.T, self.plan.counting)
             used = self.always & (self.wrong != 0).any(axis=1)
-            self.spread = np.where(used, self._natural(both, windows), spread)
+            # What creeps away varies too: calm windows take from what the reference varies by, and add nothing.
+            self.spread = np.where(used, np.minimum(self._natural(both, windows), spread), spread)
             if self.usual is not None:
                 self.usual = np.where(used, both.weight.mean(axis=0), self.usual)
 

@@ -22,7 +22,7 @@ _GROWTH: Final = 4
 """What is known is brought up to date whenever a quarter more windows have passed."""
 _DISAGREE: Final = 2.576
 """Standard deviations, passed by chance once in a hundred, by which calm windows may differ from the
-reference. Beyond it they may have crept away, each too little for an alarm: the reference alone is believed."""
+reference. Beyond it they may have crept away, each too little for an alarm: the reference alone is right."""
 
 Matrix = NDArray[np.float64]
 
@@ -105,7 +105,7 @@ class CalmWindows:
             spread: `[K]`, how much more than by sampling calm windows vary.
 
         Example:
-            A reference of 100 rows and 300 calm ones: three quarters of the difference, a quarter of the error.
+            A reference of 100 rows, 300 calm ones: three quarters of the difference, a quarter of the error.
 
             >>> import numpy as np
             >>> calm = CalmWindows(np.array([[1 / 100]]), np.array([1.0]))

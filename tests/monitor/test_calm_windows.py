@@ -1,0 +1,73 @@
+"""Windows that stayed calm sharpen the alarm and absorb no change."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from holdfast.monitor.family import Budget, Plan, judge_family
+from holdfast.monitor.seasons import Calendar
+from holdfast.stats import Sums, counted_periods
+
+ROWS, REFERENCE, COLUMNS = 200, 20, 16
+
+
+def strengths(later: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """`[W, K]`, of the means of windows of independent rows."""
+
+    def sums(means: np.ndarray) -> Sums:
+        weight = np.full(means.shape, float(ROWS))
+        return Sums(weight * means, weight * own.mean(axis=0), weight, 0 * weight, weight)
+
+    names = [(f"x{number}", "location") for number in range(own.shape[1])]
+    plan = Plan(
+        "location", names, np.full(len(names), 1 / ROWS / len(own)), np.zeros(len(names)), total=COLUMNS
+    )
+    place = np.arange(float(len(own) + len(later)))
+    calendar = Calendar(
+        counted_periods(len(own)),
+        place[: len(own)],
+        np.full(len(own), float(ROWS)),
+        place[len(own) :],
+        np.full(len(own), 0.5),
+    )
+    return judge_family(plan, sums(later), sums(own), budget=Budget(1000.0, 0.05), calendar=calendar).strength
+
+
+def drawn(random: np.random.Generator, windows: int) -> np.ndarray:
+    means: np.ndarray = random.normal(size=(windows, COLUMNS)) / np.sqrt(ROWS)
+    return means
+
+
+def test_a_shift_is_found_sooner_after_calm_windows_and_stays_found() -> None:
+    random = np.random.default_rng(41)
+    delays: dict[int, list[int]] = {0: [], 130: []}
+    for before in (0, 130):
+        for _ in range(3):
+            later = drawn(random, before + 150)
+            # A shift of which a reference of 20 windows of 200 rows is itself three errors wide.
+            later[before:] += 0.1
+            alarm = strengths(later, drawn(random, REFERENCE))[before:] >= 1
+            delays[before] += np.where(alarm.any(axis=0), alarm.argmax(axis=0), 150).tolist()
+            if before:
+                assert alarm[40:].mean() > 0.9
+    assert np.mean(delays[130]) < np.mean(delays[0]) / 2
+    assert max(delays[130]) < 60
+
+
+def test_a_change_that_creeps_is_not_absorbed() -> None:
+    random = np.random.default_rng(42)
+    # Half a standard deviation in 500 windows, of which two differ by a thousandth.
+    later = drawn(random, 500) + np.linspace(0, 0.5, 500)[:, None]
+    alarm = strengths(later, drawn(random, REFERENCE)) >= 1
+    assert alarm[350:].mean() > 0.99
+
+
+def test_a_season_is_told_better_and_calm_windows_raise_no_more_than_the_budget() -> None:
+    random = np.random.default_rng(43)
+    alarms = 0
+    for _ in range(4):
+        wave = 0.4 * np.sin(2 * np.pi * np.arange(REFERENCE + 300) / 7)[:, None]
+        means = drawn(random, REFERENCE + 300) + wave
+        alarms += int((strengths(means[REFERENCE:], means[:REFERENCE]) >= 1).any(axis=1).sum())
+    # 1200 windows at 0.58 of one in a thousand.
+    assert alarms <= 4

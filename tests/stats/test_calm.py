@@ -1,0 +1,65 @@
+"""Calm windows tell a reference's mean and seasons better, unless they have crept away from it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from holdfast.stats import CalmWindows, LevelError, level_error, settled, stretches
+
+ROWS, REFERENCE = 50.0, 400.0
+
+
+def test_what_calm_windows_and_a_reference_say_is_what_least_squares_says() -> None:
+    random = np.random.default_rng(1)
+    windows = 60
+    shapes = np.column_stack([np.ones(windows), *random.normal(size=(2, windows))])
+    apart = ROWS * random.normal(0.02, 0.05, size=windows)
+    calm = CalmWindows(np.full((1, 3), 1 / REFERENCE), np.ones(1))
+    calm.add(apart[:, None], np.full((windows, 1), ROWS), shapes, np.ones((windows, 1), dtype=bool))
+    # The reference is rows that say 0 of each coefficient, with the weight of its own rows.
+    design = np.concatenate([np.sqrt(ROWS) * shapes, np.sqrt(REFERENCE) * np.eye(3)])
+    wanted = np.concatenate([apart / np.sqrt(ROWS), np.zeros(3)])
+    expected = np.linalg.lstsq(design, wanted, rcond=None)[0]
+    wrong, covariance = calm.known(np.full(1, 100.0))
+    assert wrong[0] == pytest.approx(expected)
+    assert covariance[0] == pytest.approx(np.linalg.inv(design.T @ design))
+
+
+def test_calm_windows_that_crept_away_are_not_believed() -> None:
+    one = np.ones((1, 1))
+    for shift, believed in ((0.5, True), (4.0, False)):
+        calm = CalmWindows(one / REFERENCE, np.ones(1))
+        error = np.sqrt(1 / REFERENCE + 1 / (20 * ROWS))
+        calm.add(20 * ROWS * shift * error * one, 20 * ROWS * one, one, np.ones((1, 1), dtype=bool))
+        wrong, covariance = calm.known(np.ones(1))
+        assert bool(wrong[0, 0] != 0) is believed
+        assert covariance[0, 0, 0] == pytest.approx(1 / (REFERENCE + 20 * ROWS * believed))
+
+
+def test_no_window_within_a_sum_in_alarm_joins() -> None:
+    alarm = np.zeros((120, 2), dtype=bool)
+    alarm[50, 1] = True
+    quiet = settled(alarm, 0)
+    assert len(quiet) == 120 - 31
+    assert quiet[:, 0].all()
+    assert np.flatnonzero(~quiet[:, 1]).tolist() == list(range(19, 51))
+    assert settled(alarm, 30).tolist() == quiet[30:].tolist()
+
+
+def test_stretches_hold_every_window_once() -> None:
+    for windows in (0, 1, 32, 33, 5000):
+        numbers = [number for some in stretches(windows) for number in range(some.start, some.stop)]
+        assert numbers == list(range(windows))
+
+
+def test_what_is_not_known_of_mean_and_season_adds_up_as_a_quadratic_form() -> None:
+    random = np.random.default_rng(2)
+    root = random.normal(size=(3, 3))
+    shapes = np.column_stack([np.ones(6), *random.normal(size=(2, 6))])
+    weight = random.uniform(1, 2, size=(6, 1))
+    error, level = level_error(shapes, (root @ root.T)[None])
+    assert error.tolist() == [0.0]
+    assert isinstance(level, LevelError)
+    total = (weight * shapes)[2:6].sum(axis=0)
+    assert level.added(weight, 4)[5, 0] == pytest.approx(total @ root @ root.T @ total)

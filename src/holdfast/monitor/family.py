@@ -339,7 +339,7 @@ class _Known:
             shapes = np.concatenate([self.own_shapes, self.shapes[: self.joined]])
             both = _shifted(both, shapes @ self.wrong.T, self.plan.counting)
             used = self.always & (self.wrong != 0).any(axis=1)
-            # What creeps away varies too: calm windows take from what the reference varies by, and add nothing.
+            # What creeps away varies too: calm windows take from the reference's spread and add nothing.
             self.spread = np.where(used, np.minimum(self._natural(both, windows), spread), spread)
             if self.usual is not None:
                 self.usual = np.where(used, both.weight.mean(axis=0), self.usual)

@@ -71,3 +71,12 @@ def test_a_season_is_told_better_and_calm_windows_raise_no_more_than_the_budget(
         alarms += int((strengths(means[REFERENCE:], means[:REFERENCE]) >= 1).any(axis=1).sum())
     # 1200 windows at 0.58 of one in a thousand.
     assert alarms <= 4
+
+
+def test_what_was_said_of_a_window_stays_when_later_windows_come() -> None:
+    random = np.random.default_rng(44)
+    own, later = drawn(random, REFERENCE), drawn(random, 260)
+    later[150:, 3] += 0.2
+    whole = strengths(later, own)
+    for seen in (1, 31, 33, 100, 161, 199, 259):
+        assert np.array_equal(strengths(later[:seen], own), whole[:seen])

@@ -40,11 +40,11 @@ def test_calm_windows_that_crept_away_are_not_believed() -> None:
 def test_no_window_within_a_sum_in_alarm_joins() -> None:
     alarm = np.zeros((120, 2), dtype=bool)
     alarm[50, 1] = True
-    quiet = settled(alarm, 0)
+    quiet = settled(alarm)
     assert len(quiet) == 120 - 31
     assert quiet[:, 0].all()
     assert np.flatnonzero(~quiet[:, 1]).tolist() == list(range(19, 51))
-    assert settled(alarm, 30).tolist() == quiet[30:].tolist()
+    assert settled(alarm[30:]).tolist() == quiet[30:].tolist()
 
 
 def test_stretches_hold_every_window_once() -> None:

@@ -168,7 +168,7 @@ def judge_family(
     limits = limits_of(plan.family, plan.total or len(plan.names), budget)
     strength, single = np.zeros(sums.observed.shape), np.zeros(sums.observed.shape)
     for some in known.stretches():
-        known.look_back(strength >= 1, some.start)
+        known.look_back(strength[: some.start] >= 1)
         lead = max(some.start - _LONGEST + 1, 0)
         kept = slice(some.start - lead, None)
         for position, (values, pool) in enumerate(
@@ -316,17 +316,16 @@ class _Known:
         """`[K]`."""
         return None if self.spread is None else self.spread[position]
 
-    def look_back(self, alarm: NDArray[np.bool_], start: int) -> None:
+    def look_back(self, alarm: NDArray[np.bool_]) -> None:
         """Learn from windows that are over and raised no alarm.
 
         Args:
-            alarm: `[W, K]`; of windows before `start` it is known.
-            start: first window that is still to be judged.
+            alarm: `[N, K]`, of the windows judged so far.
         """
         own, spread = self.own, self.spread
-        if self.calm is None or own is None or spread is None or start <= _LONGEST - 1:
+        if self.calm is None or own is None or spread is None or len(alarm) < _LONGEST:
             return
-        quiet = settled(alarm[:start], self.joined)
+        quiet = settled(alarm[self.joined :])
         some = slice(self.joined, self.joined + len(quiet))
         new = _cut(self.sums, some)
         self.calm.add(new.observed - new.expected, new.weight, self.shapes[some], quiet)

@@ -41,22 +41,22 @@ def stretches(windows: int) -> Iterator[slice]:
         start = stop
 
 
-def settled(alarm: NDArray[np.bool_], first: int) -> NDArray[np.bool_]:
-    """Of windows from `first` on whose every alarm is known, `[N, K]`: whether none was raised.
+def settled(alarm: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Of windows whose every alarm is known, all but the last 31: whether none was raised, `[W - 31, K]`.
 
     Args:
-        alarm: `[W, K]`, of all windows so far.
-        first: number of the first of them.
+        alarm: `[W, K]`.
 
     Example:
         >>> import numpy as np
         >>> alarm = np.zeros((40, 1), dtype=bool)
         >>> alarm[35] = True
-        >>> settled(alarm, 0).ravel().tolist()
+        >>> settled(alarm).ravel().tolist()
         [True, True, True, True, False, False, False, False, False]
     """
-    raised = np.cumsum(np.concatenate([np.zeros((1, alarm.shape[1]), dtype=np.intp), alarm]), axis=0)
-    calm: NDArray[np.bool_] = (raised[_LAG:] == raised[:-_LAG])[first:]
+    nothing = np.zeros((1, alarm.shape[1]), dtype=np.intp)
+    raised = np.cumsum(np.concatenate([nothing, alarm]), axis=0)
+    calm: NDArray[np.bool_] = raised[_LAG:] == raised[:-_LAG]
     return calm
 
 

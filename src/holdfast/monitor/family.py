@@ -394,6 +394,8 @@ def limits_of(family: Family, tests: int, budget: Budget) -> NDArray[np.float64]
 def _shifted(sums: Sums, season: NDArray[np.float64], counting: NDArray[np.float64]) -> Sums:
     """Expectations with the season in; counts vary as they are expected to be many."""
     expected = sums.expected + sums.weight * season
+    if not counting.any():
+        return replace(sums, expected=expected)
     ratio = np.clip(expected / np.maximum(sums.expected, 1e-12), 0.1, 10.0)
     factor = np.where(counting > 0, ratio, 1.0)
     return Sums(sums.observed, expected, sums.variance * factor, sums.third * factor, sums.weight)

@@ -23,7 +23,6 @@ from holdfast.monitor.seasons import Calendar
 from holdfast.stats import Sums
 
 COLUMNS, RUN_LENGTH, TOLERANCE_SD = 16, 1000.0, 0.05
-HALF = np.full(1, 0.5)
 SIZES = (50, 200, 1000, 5000)
 SHIFTS = (0.1, 0.14, 0.2, 0.28, 0.4, 0.5)
 KNOWN = ((20, 0), (20, 40), (20, 160), (60, 0), (60, 160), (200, 0), (200, 160))
@@ -34,35 +33,37 @@ LONGEST = 200
 
 
 def delays(rows: int, shift: float, known: Known, streams: int, seed: int) -> np.ndarray:
-    """Of each stream, the windows until the alarm."""
+    """Of each stream, the windows until the alarm; as many streams at a time as there are columns."""
+    random = np.random.default_rng([seed, rows, *known, int(shift * 1000)])
+    return np.concatenate([_delays(random, rows, shift, known) for _ in range(-(-streams // COLUMNS))])
+
+
+def _delays(random: np.random.Generator, rows: int, shift: float, known: Known) -> np.ndarray:
     reference, before = known
-    random = np.random.default_rng([seed, rows, reference, before, int(shift * 1000)])
 
     def drawn(windows: int) -> np.ndarray:
-        return math.sqrt(rows) * random.normal(size=(windows, streams))
+        return math.sqrt(rows) * random.normal(size=(windows, COLUMNS))
 
     def sums(observed: np.ndarray, mean: np.ndarray) -> Sums:
         weight = np.full(observed.shape, float(rows))
         return Sums(observed, weight * mean, weight, 0 * weight, weight)
 
     own, later = drawn(reference), drawn(before + LONGEST)
+    # Each column counts as a stream of its own; what is common to their references is chance.
     later[before:] += rows * shift
     mean = own.sum(axis=0) / (rows * reference)
-    names = [(f"x{column}", "location") for column in range(streams)]
-    error = np.full(streams, 1 / (rows * reference))
-    # One column of 16, streams times over: they do not share a budget, and chance alone is common to them.
-    plan = Plan("location", names, error, np.zeros(streams), total=COLUMNS)
+    names = [(f"x{column}", "location") for column in range(COLUMNS)]
+    plan = Plan("location", names, np.full(COLUMNS, 1 / (rows * reference)), np.zeros(COLUMNS))
     share = 1 / sum(SHARES[family] for family in DATA_FAMILIES)
-    times = Calendar(
-        (), np.arange(reference), np.full(reference, float(rows)), np.arange(before + LONGEST), HALF
+    calendar = Calendar(
+        (),
+        np.arange(float(reference)),
+        np.full(reference, float(rows)),
+        np.arange(float(before + LONGEST)),
+        np.full(reference, 0.5),
     )
-    found = judge_family(
-        plan,
-        sums(later, mean),
-        sums(own, mean),
-        budget=Budget(RUN_LENGTH, TOLERANCE_SD, share),
-        calendar=times,
-    )
+    budget = Budget(RUN_LENGTH, TOLERANCE_SD, share)
+    found = judge_family(plan, sums(later, mean), sums(own, mean), budget=budget, calendar=calendar)
     alarm = found.strength[before:] >= 1
     return np.where(alarm.any(axis=0), alarm.argmax(axis=0) + 1, LONGEST)
 
@@ -80,7 +81,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--streams", type=int, default=400)
+    parser.add_argument("--streams", type=int, default=320)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()

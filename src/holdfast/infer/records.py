@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from itertools import chain
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 import numpy as np
 from msgspec.structs import astuple
-from numpy.typing import NDArray
 
 from holdfast.artifact.packing import Table
 from holdfast.artifact.signature import Signature
@@ -23,8 +21,6 @@ from holdfast.spec.checklist import Checklist
 
 Record = msgspec.Struct
 _SPACE = b" \t\r\n"
-_MOST_PACKED: Final = 8192
-"""Numbers that are written one by one into the table: while they are few, faster than an array of tuples."""
 
 
 class RecordCodec:
@@ -52,8 +48,10 @@ class RecordCodec:
             bool(schema.columns)
             and not self._shaped
             and all(is_float(column.dtype) and not column.nullable for column in schema.columns)
+            and (self._time_at is None or self._time_at >= self._column_count)
         )
         self._names = tuple(column.name for column in schema.columns)
+        self._pack = struct.Struct(f"{self._column_count}d").pack
 
     def position(self, field: str) -> int | None:
         """Where a field is in the records: attribute `f0`, `f1`, ...; None if records have no such field."""
@@ -141,23 +139,18 @@ class RecordCodec:
     def block(self, records: Sequence[Any]) -> Block:
         """The records as columns."""
         rows = len(records)
-        if rows == 1 and self._plain_floats and self._time_at is None:
-            return self._row(astuple(records[0]))
+        if self._plain_floats:
+            if rows == 1 and self._time_at is None:
+                return self._row(astuple(records[0]))
+            return self._table(list(map(astuple, records)))
         fields: Sequence[tuple[Any, ...]]
         fields = tuple(zip(*map(astuple, records), strict=True)) or ((),) * len(self.schema.fields)
         count = self._column_count
-        columns: Mapping[str, Values]
-        if self._plain_floats:
-            columns = Table(self._names, _matrix(fields[:count], count, rows))
-        else:
-            columns = {
-                column.name: as_values(column, values)
-                for column, values in zip(self.schema.columns, fields, strict=False)
-            }
-        ids: list[str | None] | None = None
-        given = fields[self._id_at]
-        if given.count(None) != rows:
-            ids = [None if one is None or one == "" else str(one) for one in given]
+        columns: Mapping[str, Values] = {
+            column.name: as_values(column, values)
+            for column, values in zip(self.schema.columns, fields, strict=False)
+        }
+        ids = _ids_of(fields[self._id_at])
         times: Any = None
         if self._time_at is not None:
             times = fields[self._time_at]
@@ -178,13 +171,26 @@ class RecordCodec:
         )
         return Block(1, Table(self._names, None, row), ids, None, context)
 
+    def _table(self, rows: list[tuple[Any, ...]]) -> Block:
+        """Records of plain numbers: each is packed as it stands, which is faster than column by column."""
+        count = self._column_count
+        pack = self._pack
+        packed = b"".join([pack(*row[:count]) for row in rows])
+        matrix = np.frombuffer(packed, np.float64).reshape(len(rows), count).T
+        ids = _ids_of([row[self._id_at] for row in rows])
+        times: Any = None
+        if self._time_at is not None:
+            times = [row[self._time_at] for row in rows]
+            times = None if times.count(None) == len(rows) else times
+        context: dict[str, Values] = {name: [row[at] for row in rows] for name, at in self._context}
+        return Block(len(rows), Table(self._names, matrix), ids, times, context)
 
-def _matrix(columns: Sequence[Sequence[float]], count: int, rows: int) -> NDArray[np.float64]:
-    numbers = count * rows
-    if not 0 < numbers <= _MOST_PACKED:
-        return np.array(columns, dtype=np.float64)
-    packed = struct.pack(f"{numbers}d", *chain.from_iterable(columns))
-    return np.frombuffer(packed, np.float64).reshape(count, rows)
+
+def _ids_of(given: Sequence[Any]) -> list[str | None] | None:
+    """Ids that the callers gave; None: nobody gave one."""
+    if given.count(None) == len(given):
+        return None
+    return [None if one is None or one == "" else str(one) for one in given]
 
 
 def read_json(body: bytes) -> Any:

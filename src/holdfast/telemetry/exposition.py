@@ -122,7 +122,7 @@ class _Counts(Collector):
         )
         latency = HistogramMetricFamily(
             "holdfast_request_duration_seconds",
-            "From the last byte of a request to its answer being ready.",
+            "From the last byte of a request until the answers of its batch are on their way.",
             labels=["model", "version", "route"],
         )
         refusals = CounterMetricFamily(

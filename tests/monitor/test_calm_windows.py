@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from holdfast.monitor.family import Budget, Plan, judge_family
+from holdfast.monitor.family import Budget, Family, Plan, judge_family
 from holdfast.monitor.seasons import Calendar
 from holdfast.stats import Sums, counted_periods
 
 ROWS, REFERENCE, COLUMNS = 200, 20, 16
 
 
-def strengths(later: np.ndarray, own: np.ndarray) -> np.ndarray:
+def strengths(later: np.ndarray, own: np.ndarray, family: Family = "location") -> np.ndarray:
     """`[W, K]`, of the means of windows of independent rows."""
 
     def sums(means: np.ndarray) -> Sums:
@@ -19,9 +19,7 @@ def strengths(later: np.ndarray, own: np.ndarray) -> np.ndarray:
         return Sums(weight * means, weight * own.mean(axis=0), weight, 0 * weight, weight)
 
     names = [(f"x{number}", "location") for number in range(own.shape[1])]
-    plan = Plan(
-        "location", names, np.full(len(names), 1 / ROWS / len(own)), np.zeros(len(names)), total=COLUMNS
-    )
+    plan = Plan(family, names, np.full(len(names), 1 / ROWS / len(own)), np.zeros(len(names)), total=COLUMNS)
     place = np.arange(float(len(own) + len(later)))
     calendar = Calendar(
         counted_periods(len(own)),
@@ -80,3 +78,13 @@ def test_what_was_said_of_a_window_stays_when_later_windows_come() -> None:
     whole = strengths(later, own)
     for seen in (1, 31, 33, 100, 161, 199, 259):
         assert np.array_equal(strengths(later[:seen], own), whole[:seen])
+
+
+def test_residuals_of_a_season_are_judged_with_it() -> None:
+    random = np.random.default_rng(45)
+    wave = 0.4 * np.sin(2 * np.pi * np.arange(REFERENCE + 60) / 7)[:, None]
+    means = drawn(random, REFERENCE + 60) + wave
+    means[REFERENCE + 40 :, 2] += 0.8
+    alarm = strengths(means[REFERENCE:], means[:REFERENCE], "residuals") >= 1
+    assert not alarm[:40].any()
+    assert alarm[42:, 2].all()

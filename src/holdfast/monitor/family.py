@@ -269,11 +269,11 @@ class _Known:
                 )
             known.fitted = known.fitted + season.fitted
         known.spread = known._natural(known.own, len(own.weight))
-        if plan.family in DATA_FAMILIES:
-            known._begin(calendar)
+        known._begin(calendar)
         return known
 
     def _begin(self, calendar: Calendar) -> None:
+        """Lay out the season in all windows; what calm ones say is for the inputs' tests."""
         own = self.own
         if own is None:
             return
@@ -284,6 +284,8 @@ class _Known:
             before = np.concatenate([before, self.season.shapes(calendar.own)], axis=1)
             prior = np.concatenate([prior, self.season.variance.T], axis=1)
         self.shapes, self.own_shapes = first, before
+        if self.plan.family not in DATA_FAMILIES:
+            return
         unit = own.variance.sum(axis=0) / np.maximum(own.weight.sum(axis=0), 1e-9)
         self.calm = CalmWindows(prior, unit)
 

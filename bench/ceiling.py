@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from typing import Any
 
 from peers import FEATURES
 
-BATCHES = (32, 64, 128, 256)
+BATCHES = (64, 128, 256, 512)
 """Rows of a run."""
 
 
@@ -29,7 +30,7 @@ class Ceiling:
         self._pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
 
     def look(self, seconds: float = 0.7) -> None:
-        """Every batch once; to be repeated beside each round, since the machine changes."""
+        """Every batch once; to be done before each round and after the last, since the machine changes."""
         for rows, found in self.rows_per_s.items():
             start_at = time.time() + (3.0 if not self.rows_per_s[BATCHES[0]] else 0.2)
             each = [
@@ -39,8 +40,12 @@ class Ceiling:
             found.append(sum(one.result() for one in each))
 
     def reached(self, rates_per_s: Sequence[float], rows: int) -> dict[str, Any]:
-        """Of rounds with these requests per second, each beside one look: their share of the best batch."""
-        seen = {batch: found[-len(rates_per_s) :] for batch, found in self.rows_per_s.items()}
+        """Of rounds with these requests per second, each between two looks: their share of the best batch."""
+        looks = len(rates_per_s) + 1
+        seen = {
+            batch: [statistics.mean(pair) for pair in itertools.pairwise(found[-looks:])]
+            for batch, found in self.rows_per_s.items()
+        }
         best = max(seen, key=lambda batch: statistics.median(seen[batch]))
         shares = [one * rows / most for one, most in zip(rates_per_s, seen[best], strict=True)]
         return {

@@ -180,7 +180,7 @@ def compare(
                         seen[name].append(one)
                 if not turn:
                     settle(list(systems.values()))
-                elif ceiling is not None:
+                if ceiling is not None:
                     ceiling.look()
             results.append(summary(model, case, seen))
             if ceiling is not None:

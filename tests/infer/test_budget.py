@@ -157,16 +157,18 @@ def test_a_batch_is_no_longer_than_the_latency_target_allows_nor_than_memory_doe
 
 @pytest.mark.interpreted
 @pytest.mark.parametrize(
-    ("fixed_s", "paying_rows", "largest"),
+    ("waiting", "fixed_s", "paying_rows", "largest"),
     [
-        pytest.param(0.0, 1, 10, id="each row costs the same: ten milliseconds"),
-        pytest.param(0.0006, 1, 19, id="a small fixed part is a small part of the run"),
-        pytest.param(0.02, 1, 60, id="a large fixed part is shared by all that wait"),
-        pytest.param(0.0, 32, 32, id="the warm-up saw that fewer waste what a run costs"),
+        pytest.param(16, 0.0, 1, 10, id="each row costs the same: ten milliseconds"),
+        pytest.param(40, 0.0, 1, 20, id="of many half"),
+        pytest.param(60, 0.0, 1, 25, id="of very many 25 milliseconds"),
+        pytest.param(30, 0.0006, 1, 19, id="a small fixed part is a small part of the run"),
+        pytest.param(60, 0.02, 1, 60, id="a large fixed part is shared by all that wait"),
+        pytest.param(60, 0.0, 32, 32, id="the warm-up saw that fewer waste what a run costs"),
     ],
 )
 def test_a_run_that_is_long_enough_leaves_the_rest_for_the_next_one(
-    fixed_s: float, paying_rows: int, largest: int
+    waiting: int, fixed_s: float, paying_rows: int, largest: int
 ) -> None:
     async def test() -> list[int]:
         batcher = TurnBatcher(DataPlane(None, None, SystemClock()), ServiceCounts(), 5.0, 1.0)
@@ -176,7 +178,7 @@ def test_a_run_that_is_long_enough_leaves_the_rest_for_the_next_one(
         lane.model.cost.per_row_s, lane.model.cost.fixed_s = 0.001, fixed_s
         lane.model.paying_rows = paying_rows
         batcher.open_lane(lane)
-        for _ in range(60):
+        for _ in range(waiting):
             batcher.submit(lane, job_of(lane))
         await batcher.drained()
         batcher.close()

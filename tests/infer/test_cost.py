@@ -26,6 +26,18 @@ def test_runs_of_one_size_never_give_negative_or_absurd_estimates() -> None:
     assert cost.seconds(400) <= 0.2
 
 
+def test_what_makes_runs_of_one_size_slower_is_not_taken_for_a_fixed_part() -> None:
+    cost, chance = RunCost(), random.Random(1)
+    for _ in range(50):
+        rows = chance.choice([1, 2, 8, 64])
+        cost.observe(rows, 0.001 + 0.0001 * rows)
+    for slower in (1.0,) * 400 + (2.0,) * 400:
+        rows = chance.choice([63, 64, 65])
+        cost.observe(rows, (0.001 + 0.0001 * rows) * slower * chance.choice([0.8, 1.0, 1.2]))
+    assert cost.seconds(64) == pytest.approx(0.0148, rel=0.1), "twice the time"
+    assert cost.fixed_s / cost.per_row_s == pytest.approx(10, rel=0.2), "and the same parts"
+
+
 def test_one_disturbed_run_changes_little_and_a_lasting_change_is_learned() -> None:
     cost = RunCost()
     for i in range(50):

@@ -234,6 +234,50 @@ def test_an_observer_hears_of_a_batch_before_it_is_answered_and_then_of_all_that
     in_loop(test)
 
 
+def test_a_batch_that_is_full_is_run_at_once_after_the_one_before_though_the_loop_is_busy() -> None:
+    async def test() -> None:
+        batcher, runtime = batcher_of(), Arithmetic(1.0, pause_s=0.02)
+        lane = open_lane(batcher, runtime)
+        lane.model.most_rows = 4
+        first = submit(batcher, lane, [(0, 0)])
+        await asyncio.sleep(0.005)
+        rest = [submit(batcher, lane, [(i, 0)]) for i in range(1, 7)]
+        time.sleep(0.1)  # noqa: ASYNC251 - the loop is busy
+        assert runtime.batches == [1, 4], "what is not full waits for the loop"
+        assert await asyncio.gather(first, *rest) == [[float(i)] for i in range(7)]
+        assert runtime.batches == [1, 4, 2]
+        await batcher.drained()
+        batcher.close()
+
+    in_loop(test)
+
+
+def test_a_version_that_always_has_jobs_does_not_keep_another_waiting() -> None:
+    async def test() -> None:
+        batcher, runtime = batcher_of(), Arithmetic(1.0, pause_s=0.004)
+        busy = open_lane(batcher, runtime)
+        other = open_lane(batcher, Arithmetic(2.0, pause_s=0.004), "2")
+        left = [40]
+
+        class Again(Waiting):
+            def answered(self, batch: AnsweredBatch, start: int) -> None:
+                super().answered(batch, start)
+                left[0] -= 1
+                if left[0] > 0:
+                    batcher.submit(busy, Again(busy, [(1.0, 0)]))
+
+        busy.model.most_rows = 1
+        for _ in range(3):
+            batcher.submit(busy, Again(busy, [(1.0, 0)]))
+        await asyncio.sleep(0)
+        assert await submit(batcher, other, [(1.0, 0)]) == [2.0]
+        assert left[0] > 30
+        await batcher.drained()
+        batcher.close()
+
+    in_loop(test)
+
+
 def test_a_row_on_which_the_model_fails_harms_no_other() -> None:
     async def test() -> None:
         batcher, runtime = batcher_of(), Arithmetic(1.0)

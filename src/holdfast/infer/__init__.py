@@ -14,6 +14,7 @@ from holdfast.infer.errors import (
     UnknownModelError,
 )
 from holdfast.infer.job import Copier, Job, Observer
+from holdfast.infer.lane import Lane
 from holdfast.infer.large_inputs import LargeRule
 from holdfast.infer.model import LoadedModel, load_model
 from holdfast.infer.plane import (
@@ -27,7 +28,7 @@ from holdfast.infer.plane import (
 from holdfast.infer.records import RecordCodec, read_json
 from holdfast.infer.schema import RecordSchema
 from holdfast.infer.seen_units import SeenUnits, forget_units, keep_units_of, share_folder
-from holdfast.infer.turns import Lane, TurnBatcher
+from holdfast.infer.turns import TurnBatcher
 from holdfast.infer.validation import (
     check_columns,
     check_record,

@@ -6,8 +6,9 @@ from typing import Final
 
 _FORGET: Final = 0.98
 """Weight kept of all earlier runs at each new one: the last 50 or so count."""
-_LEAST_SPREAD: Final = 1e-3
-"""Of the squared mean of rows: below it, runs are too alike to tell fixed part and part per row apart."""
+_LEAST_SPREAD: Final = 0.05
+"""Of the squared mean of rows: below it, runs are too alike to tell fixed part and part per row apart on a
+machine on which a run now and then takes twice its time."""
 _FEW_RUNS: Final = 5.0
 _NOISE_S: Final = 0.0002
 
@@ -15,7 +16,9 @@ _NOISE_S: Final = 0.0002
 class RunCost:
     """Least squares of run seconds on rows, old runs forgotten exponentially.
 
-    Before the first observation every estimate is 0: nothing is refused on a guess.
+    Before the first observation every estimate is 0: nothing is refused on a guess. Where runs are too alike
+    to tell the two parts apart, both change by the same factor: what makes all of them slower, such as
+    another program on the core, is not taken for a fixed part.
     """
 
     __slots__ = ("_nn", "_nt", "_sn", "_st", "_w", "fixed_s", "per_row_s")
@@ -51,6 +54,8 @@ class RunCost:
             self.per_row_s = per_row_s = min(max(slope, 0.0), mean_s / mean_rows)
         elif per_row_s == 0.0:
             self.per_row_s = per_row_s = mean_s / (2 * mean_rows)
+        else:
+            self.per_row_s = per_row_s = mean_s * per_row_s / (self.fixed_s + per_row_s * mean_rows)
         fixed_s = mean_s - per_row_s * mean_rows
         self.fixed_s = max(0.0, fixed_s)
 

@@ -2,6 +2,7 @@
 
 No timer holds a request that could run. A small run is done in the loop; one that would block the loop is
 done in a thread, and what arrives meanwhile is the next batch. One run at a time: the worker has one core.
+When enough waits for a run of its own, it is handed to the thread while the one before is still at work.
 """
 
 from __future__ import annotations
@@ -15,13 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from holdfast.errors import HoldfastError
-from holdfast.infer.cost import RunCost
 from holdfast.infer.errors import ModelFailedError, NotReadyError, OverloadedError
-from holdfast.infer.job import Copier, Job, Observer, alike, assemble
-from holdfast.infer.model import LoadedModel
-from holdfast.infer.plane import CHAMPION_ARM, PINNED_ARM, AnsweredBatch, DataPlane
-from holdfast.infer.records import RecordCodec
-from holdfast.spec.checklist import Checklist
+from holdfast.infer.job import Job, Observer, alike, assemble
+from holdfast.infer.lane import MAX_QUEUED_ROWS, Lane
+from holdfast.infer.plane import PINNED_ARM, AnsweredBatch, DataPlane
 from holdfast.telemetry import ServiceCounts
 
 INLINE_RUN_S: Final = 0.002
@@ -45,49 +43,18 @@ _EARLIER: Final = 1.001
 which is what a 99th percentile allows."""
 _BATCH_SHARE: Final = 0.4
 """Of the latency target, for one run: a request waits for the run under way, and then has its own."""
-_FIXED_PARTS: Final = 3.0
-"""A run may always last so many times its fixed part, or batching would gain nothing."""
-ENOUGH_S: Final = 0.010
-"""A run that lasts longer gains nothing more from sharing, if its fixed part is small beside it."""
-_SMALL_PART: Final = 0.03
-"""Of a run that lasts long enough, for what does not depend on its rows."""
+_MOST_UNDER_WAY: Final = 2
+"""Batches that the thread has: one that runs, and the next."""
+_AHEAD_PART: Final = 0.1
+"""Of a run, for what does not depend on its rows: a batch that is not full is handed over before its time
+only if those that come until then would save no more by sharing it."""
 _LATE_FRACTION: Final = 0.01
 """A 99th percentile leaves one in a hundred."""
 _MOST_LATE: Final = 100.0
 """Late requests saved up: a burst after a calm of 10 000 requests."""
-MAX_QUEUED_ROWS: Final = 200_000
-"""Bound of the queue whatever the estimates say."""
 _PROBE_S: Final = 1.0
 
 logger = logging.getLogger("holdfast.infer")
-
-
-class Lane:
-    """The queue of one loaded model version."""
-
-    __slots__ = ("arm", "codec", "copier", "cost", "model", "pending", "retired", "rows")
-
-    def __init__(self, model: LoadedModel, checklist: Checklist) -> None:
-        self.model = model
-        self.arm = CHAMPION_ARM
-        self.copier: Copier | None = None
-        """Set while a challenger answers copies of this version's rows."""
-        self.codec = RecordCodec(model.signature, checklist)
-        self.pending: deque[Job] = deque()
-        self.rows = 0
-        self.retired = False
-        self.cost = RunCost()
-        """Of whole batches: columns, run, log and answers; the model's own is of its run alone."""
-
-    def seconds(self, rows: int) -> float:
-        """How long a batch of so many rows is expected to take, from its start to its answers."""
-        whole, run = self.cost, self.model.cost
-        return max(whole.fixed_s + whole.per_row_s * rows, run.fixed_s + run.per_row_s * rows)
-
-    @property
-    def version(self) -> str:
-        """As in the registry."""
-        return self.model.version
 
 
 _Outcome = tuple[list[Job], AnsweredBatch | HoldfastError]
@@ -134,8 +101,10 @@ class TurnBatcher:
         self._lanes: list[Lane] = []
         self._runner = ThreadPoolExecutor(1, thread_name_prefix="holdfast-run")
         self._scheduled = False
-        self._running: Lane | None = None
+        self._under_way: deque[tuple[Lane, int, float]] = deque()
+        """Batches that the thread has: lane, rows and expected seconds. It runs the first of at most two."""
         self._running_until_s = 0.0
+        """When the thread is expected to have run all of them."""
         self._last_probe_s = 0.0
         self._crowded: OverloadedError | None = None
         self._crowded_lane: Lane | None = None
@@ -196,10 +165,10 @@ class TurnBatcher:
         else:
             expected_s = lane.seconds(job.rows)
             expected_s += sum(one.seconds(one.rows) for one in self._lanes if one.rows)
-        if self._running is not None:
+        if self._under_way:
             expected_s += max(self._running_until_s - job.arrived_s, 0.0)
         target_s = self._target_s
-        if queued == 0 or expected_s <= self._calm_wait_s:
+        if expected_s <= self._calm_wait_s or (queued == 0 and len(self._under_way) < _MOST_UNDER_WAY):
             self._calm_at_s = job.arrived_s
         elif job.arrived_s - self._calm_at_s > self._burst_s and target_s > self._standing_target_s:
             target_s = self._standing_target_s
@@ -207,7 +176,7 @@ class TurnBatcher:
         if job.patience_s is not None and job.patience_s < deadline_s:
             deadline_s = job.patience_s
         if expected_s > deadline_s or queued + job.rows > MAX_QUEUED_ROWS:
-            idle = queued == 0 and self._running is None
+            idle = queued == 0 and not self._under_way
             self._refuse_unless_probe(lane, job, expected_s, deadline_s, idle=idle)
         elif expected_s <= target_s:
             if self._late_left < _MOST_LATE:
@@ -221,9 +190,12 @@ class TurnBatcher:
         lane.pending.append(job)
         lane.rows += job.rows
         self.queued_rows = queued + job.rows
-        if not self._scheduled and self._running is None:
-            self._scheduled = True
-            self._loop.call_soon(self._turn)
+        if not self._under_way:
+            if not self._scheduled:
+                self._scheduled = True
+                self._loop.call_soon(self._turn)
+        elif len(self._under_way) < _MOST_UNDER_WAY:
+            self._look_ahead(job.arrived_s)
 
     def _refuse_late(self, lane: Lane, job: Job, expected_s: float, target_s: float) -> None:
         error = OverloadedError(
@@ -259,13 +231,14 @@ class TurnBatcher:
         self._scheduled = False
         now_s = time.monotonic()
         until_s = now_s + TURN_S
-        for lane in tuple(self._lanes):
-            while lane.pending and self._running is None:
+        for lane in self._in_order():
+            while lane.pending and not self._under_way:
                 jobs, rows = self._take(lane, now_s)
                 if not jobs:
                     continue
                 if self._plane.syncs or lane.model.cost.seconds(rows) > INLINE_RUN_S:
-                    self._start_in_thread(lane, jobs, lane.seconds(rows))
+                    self._start_in_thread(lane, jobs, rows)
+                    self._look_ahead(now_s)
                     return
                 run_began_s = now_s
                 outcomes = self._attempt(lane, jobs)
@@ -280,10 +253,21 @@ class TurnBatcher:
                     return
 
     def _reschedule(self) -> None:
-        if self.queued_rows and not self._scheduled and self._running is None:
+        if self.queued_rows and not self._scheduled and not self._under_way:
             # Let the loop read sockets between two long turns.
             self._scheduled = True
             self._loop.call_soon(self._turn)
+
+    def _in_order(self) -> list[Lane]:
+        """Lanes with jobs, of which that comes first whose first job has waited longest."""
+        waiting = [lane for lane in self._lanes if lane.pending]
+        if len(waiting) > 1:
+            waiting.sort(key=lambda lane: lane.pending[0].arrived_s)
+        return waiting
+
+    def _present_rows(self) -> int:
+        """Of all that is queued or under way."""
+        return self.queued_rows + sum(rows for _, rows, _ in self._under_way)
 
     def _take(self, lane: Lane, now_s: float) -> tuple[list[Job], int]:
         """The next batch: jobs in order of arrival, of one shape, arm and copier, as many as fit."""
@@ -296,14 +280,7 @@ class TurnBatcher:
                 lane.rows -= job.rows
                 self.queued_rows -= job.rows
                 return [job], job.rows
-        cost = lane.model.cost
-        model = lane.model
-        # Whoever takes all that waits has nothing to run while its answers are written and the next questions
-        # are read: what is long enough leaves the rest for then.
-        enough_s = max(ENOUGH_S, max(cost.fixed_s, lane.cost.fixed_s) / _SMALL_PART)
-        enough = max(cost.rows_within(enough_s), model.paying_rows)
-        longest_s = max(self._batch_s, _FIXED_PARTS * cost.fixed_s)
-        limit = min(cost.rows_within(longest_s), enough, model.most_rows, model.worthwhile_rows)
+        limit = lane.rows_of_a_run(self._present_rows(), self._batch_s)
         jobs: list[Job] = []
         rows = 0
         while pending:
@@ -325,13 +302,19 @@ class TurnBatcher:
             rows += job.rows
         return jobs, rows
 
-    def _start_in_thread(self, lane: Lane, jobs: list[Job], expected_s: float) -> None:
-        self._running = lane
+    def _start_in_thread(self, lane: Lane, jobs: list[Job], rows: int) -> None:
+        """Hand a batch to the thread, which runs it at once or as soon as it has ended the one before."""
+        expected_s = lane.seconds(rows)
+        begins_s = time.monotonic()
+        if self._under_way:
+            begins_s = max(begins_s, self._running_until_s)
+        self._running_until_s = begins_s + expected_s
+        self._under_way.append((lane, rows, expected_s))
+        lane.most = lane.rows_of_a_run(self._present_rows(), self._batch_s)
         self._idle.clear()
-        began_s = time.monotonic()
-        self._running_until_s = began_s + expected_s
 
         def work() -> None:
+            began_s = time.monotonic()
             outcomes = self._attempt(lane, jobs)
             with contextlib.suppress(RuntimeError):  # the loop was closed by force
                 self._loop.call_soon_threadsafe(self._end_in_thread, lane, outcomes, began_s)
@@ -339,22 +322,46 @@ class TurnBatcher:
         self._runner.submit(work)
 
     def _end_in_thread(self, lane: Lane, outcomes: list[_Outcome], began_s: float) -> None:
-        self._running = None
+        self._under_way.popleft()
+        if self._under_way:  # has begun
+            self._running_until_s = time.monotonic() + self._under_way[0][2]
         self._follow()
         self._settle(lane, outcomes, began_s, *self._hand_over(outcomes))
-        if self._running is None:
+        if not self._under_way:
             self._idle.set()
             self._reschedule()
 
     def _follow(self) -> None:
         """Start the next long run before the answers of the last are written: it need not wait for them."""
         now_s = time.monotonic()
-        for lane in self._lanes:
-            while lane.pending and (self._plane.syncs or lane.model.cost.seconds(lane.rows) > INLINE_RUN_S):
-                jobs, rows = self._take(lane, now_s)
-                if jobs:
-                    self._start_in_thread(lane, jobs, lane.seconds(rows))
-                    return
+        while not self._under_way and (waiting := self._in_order()):
+            lane = waiting[0]
+            if not self._plane.syncs and lane.model.cost.seconds(lane.rows) <= INLINE_RUN_S:
+                return
+            jobs, rows = self._take(lane, now_s)
+            if jobs:
+                self._start_in_thread(lane, jobs, rows)
+        if self._under_way:
+            self._look_ahead(now_s)
+
+    def _look_ahead(self, now_s: float) -> None:
+        """Hand the thread a second batch if that is worth a run already, so that it need not ask for one.
+
+        It is if it is full, or not small beside the one at work.
+        """
+        lane, running, _ = self._under_way[0]
+        if len(self._under_way) == _MOST_UNDER_WAY or lane.rows != self.queued_rows or lane.retired:
+            return
+        cost = lane.model.cost
+        if lane.rows < lane.most and (
+            2 * lane.rows < running or cost.fixed_s > _AHEAD_PART * cost.seconds(lane.rows)
+        ):
+            return
+        if not self._plane.syncs and cost.seconds(lane.rows) <= INLINE_RUN_S:
+            return
+        jobs, rows = self._take(lane, now_s)
+        if jobs:
+            self._start_in_thread(lane, jobs, rows)
 
     def _attempt(self, lane: Lane, jobs: list[Job]) -> list[_Outcome]:
         """Run and record; where that fails, halve until only the jobs that fail by themselves remain."""
@@ -447,13 +454,14 @@ class TurnBatcher:
         self._close_if_done(lane)
 
     def _close_if_done(self, lane: Lane) -> None:
-        if lane.retired and not lane.pending and self._running is not lane and lane in self._lanes:
+        at_work = any(one is lane for one, _, _ in self._under_way)
+        if lane.retired and not lane.pending and not at_work and lane in self._lanes:
             self._lanes.remove(lane)
             lane.model.close()
 
     async def drained(self) -> None:
         """Return when nothing is queued and nothing runs."""
-        while self.queued_rows or self._running is not None:
+        while self.queued_rows or self._under_way:
             await self._idle.wait()
             await asyncio.sleep(0)
 

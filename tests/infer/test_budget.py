@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -38,9 +40,20 @@ class Settled(RunCost):
         """Runs of the test are not what it speaks of."""
 
 
-def job_of(lane: Lane) -> Job:
+class Refused(Counted):
+    """Says why."""
+
+    __slots__ = ()
+    reasons: ClassVar[list[str]] = []
+
+    def failed(self, error: HoldfastError) -> None:
+        assert isinstance(error, OverloadedError)
+        Refused.reasons.append(error.reason)
+
+
+def job_of(lane: Lane, kind: type[Job] = Counted) -> Job:
     records, _ = lane.codec.decode(b'{"a": 1, "b": 0}')
-    return Counted(1, records, None, (), asyncio.get_running_loop().time())
+    return kind(1, records, None, (), asyncio.get_running_loop().time())
 
 
 def test_the_curve_is_the_fastest_run_of_each_size_and_ends_when_runs_get_long() -> None:
@@ -199,6 +212,33 @@ def test_the_fewest_rows_that_pay_are_those_near_the_best_rate(
     curve: list[tuple[int, float]], rows: int
 ) -> None:
     assert rows_that_pay(curve) == rows
+
+
+@pytest.mark.parametrize(("in_time", "answered"), [(50, 1), (2000, 20)])
+def test_after_a_moment_without_a_core_no_more_are_late_than_one_in_a_hundred(
+    in_time: int, answered: int
+) -> None:
+    async def test() -> None:
+        batcher = TurnBatcher(DataPlane(None, None, SystemClock()), ServiceCounts(), 5.0, 0.1)
+        lane = Lane(model_of(Arithmetic()), DEMO)
+        batcher.open_lane(lane)
+        for _ in range(in_time):  # who is answered in time lets others be late
+            batcher.submit(lane, job_of(lane))
+            await batcher.drained()
+        before, refused = Counted.answers, Refused.reasons
+        refused.clear()
+        for _ in range(20):
+            batcher.submit(lane, job_of(lane, Refused))
+        time.sleep(0.15)  # noqa: ASYNC251 - the whole process stands still
+        await batcher.drained()
+        assert Counted.answers - before == answered
+        assert refused == ["latency"] * (20 - answered)
+        batcher.submit(lane, job_of(lane))
+        await batcher.drained()
+        assert Counted.answers - before == answered + 1
+        batcher.close()
+
+    asyncio.run(test())
 
 
 def test_while_the_queue_stands_refusals_cost_nothing_and_end_when_it_moves() -> None:

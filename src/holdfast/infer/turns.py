@@ -52,6 +52,8 @@ _LATE_FRACTION: Final = 0.01
 """A 99th percentile leaves one in a hundred."""
 _MOST_LATE: Final = 100.0
 """Late requests saved up: a burst after a calm of 10 000 requests."""
+_MOSTLY_WAITED: Final = 0.5
+"""Of the latency target: whoever waited less is late for the length of the run itself."""
 _PROBE_S: Final = 1.0
 
 logger = logging.getLogger("holdfast.infer")
@@ -281,6 +283,9 @@ class TurnBatcher:
                 self.queued_rows -= job.rows
                 return [job], job.rows
         limit = lane.rows_of_a_run(self._present_rows(), self._batch_s)
+        ahead_s = max(self._running_until_s - now_s, 0.0) if self._under_way else 0.0
+        in_time_s = self._promised_s - ahead_s - lane.seconds(min(limit, lane.rows))
+        """What a job may have waited to be answered as was promised."""
         jobs: list[Job] = []
         rows = 0
         while pending:
@@ -298,9 +303,25 @@ class TurnBatcher:
                     OverloadedError("the deadline passed while waiting", retry_after_s=1.0, reason="expired")
                 )
                 continue
+            if waited_s > in_time_s and waited_s > _MOSTLY_WAITED * self._promised_s:
+                if self._late_left < 1.0:
+                    self._refuse_waiting(job, waited_s)
+                    continue
+                self._late_left -= 1.0
             jobs.append(job)
             rows += job.rows
         return jobs, rows
+
+    def _refuse_waiting(self, job: Job, waited_s: float) -> None:
+        """Refuse what waited longer than was predicted and would now be late, as too many were already."""
+        job.failed(
+            OverloadedError(
+                f"it has waited {waited_s * 1000:.0f} ms, longer than was expected, and 99 in 100 are to be "
+                f"answered within {self._promised_s * 1000:.0f} ms",
+                retry_after_s=1.0,
+                reason="latency",
+            )
+        )
 
     def _start_in_thread(self, lane: Lane, jobs: list[Job], rows: int) -> None:
         """Hand a batch to the thread, which runs it at once or as soon as it has ended the one before."""

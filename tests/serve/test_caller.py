@@ -274,6 +274,21 @@ def test_a_share_of_requests_without_a_trace_begins_one(server: Server) -> None:
     assert 10 < len(exporter.get_finished_spans()) < 45
 
 
+def test_all_requests_of_a_batch_are_traced_where_all_are_asked_for(server: Server) -> None:
+    exporter = InMemorySpanExporter()
+    traces = traces_of(exporter, fraction=1.0)
+    watched(server, None, traces)
+    client, body = server.client(), json.dumps(ROW).encode()
+    client.socket.sendall(
+        b"".join(
+            [b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)] * 20
+        )
+    )
+    assert len({client.response()[1]["traceparent"] for _ in range(20)}) == 20
+    traces.close()
+    assert len(exporter.get_finished_spans()) == 20
+
+
 def test_a_busy_service_begins_no_more_traces_than_it_may_in_a_second(server: Server) -> None:
     exporter = InMemorySpanExporter()
     traces = traces_of(exporter, fraction=1.0, per_s=0.001)

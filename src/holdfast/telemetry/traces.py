@@ -10,12 +10,15 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from holdfast.errors import MissingExtraError
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
+
+_AHEAD_S: Final = 0.01
+"""How far traces of one batch may run ahead of their rate."""
 
 
 class Traces:
@@ -63,7 +66,7 @@ class Traces:
         self._kind = SpanKind.SERVER
         self._fraction = fraction
         self._apart_s = 1.0 / per_s
-        self._last_s = -math.inf
+        self._next_s = -math.inf
         self._chance = chance
 
     def until_next(self) -> int:
@@ -78,14 +81,14 @@ class Traces:
         return min(int(math.log(1.0 - self._chance()) / math.log1p(-self._fraction)), sys.maxsize)
 
     def begins(self, answered_s: float) -> bool:
-        """Whether the request that chance has found begins a trace; not soon after another one.
+        """Whether the request that chance has found begins a trace: not when too many did of late.
 
         Args:
-            answered_s: monotonic time.
+            answered_s: monotonic time, the same for all of a batch.
         """
-        if answered_s - self._last_s < self._apart_s:
+        if self._next_s > answered_s + _AHEAD_S:
             return False
-        self._last_s = answered_s
+        self._next_s = max(self._next_s, answered_s) + self._apart_s
         return True
 
     def request(

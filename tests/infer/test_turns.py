@@ -321,6 +321,7 @@ def test_what_cannot_meet_its_deadline_is_refused_at_once_and_what_is_accepted_m
 
         runtime.run = slow  # type: ignore[method-assign]  # 4 ms a row, whatever the batch
         lane = open_lane(batcher, runtime)
+        lane.model.cost.fixed_s, lane.model.cost.per_row_s = 0.0, 0.004  # whatever disturbed the warm-up
         accepted: list[asyncio.Future[list[float]]] = []
         refused = 0
         for i in range(400):  # 1600 ms of work at once

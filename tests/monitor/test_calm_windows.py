@@ -60,7 +60,7 @@ def test_a_change_that_creeps_is_not_absorbed() -> None:
     assert alarm[350:].mean() > 0.99
 
 
-def test_a_season_is_told_better_and_calm_windows_raise_no_more_than_the_budget() -> None:
+def test_calm_windows_of_a_season_raise_no_more_than_the_budget() -> None:
     random = np.random.default_rng(43)
     alarms = 0
     for _ in range(4):

@@ -284,8 +284,8 @@ class TurnBatcher:
                 return [job], job.rows
         limit = lane.rows_of_a_run(self._present_rows(), self._batch_s)
         ahead_s = max(self._running_until_s - now_s, 0.0) if self._under_way else 0.0
+        # What a job may have waited to be answered as was promised.
         in_time_s = self._promised_s - ahead_s - lane.seconds(min(limit, lane.rows))
-        """What a job may have waited to be answered as was promised."""
         jobs: list[Job] = []
         rows = 0
         while pending:

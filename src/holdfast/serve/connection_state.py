@@ -46,17 +46,20 @@ class KnownHead:
     def come(self, head: bytes) -> None:
         """It came once more, with ids in it; what comes often is read by one expression from then on."""
         self._times += 1
-        if self._times == _OFTEN:
-            text, *parts = _IDS.split(head)
-            pattern = re.escape(text)
-            groups = {False: 0, True: 0}
-            for i, (name, _, text) in enumerate(zip(*(parts[k::3] for k in range(3)), strict=True), 1):
-                traces = len(name) != len(REQUEST_ID)
-                groups[traces] = i  # of several, the last one counts
-                form = TRACEPARENT_FORM if traces else READABLE_ID_FORM
-                pattern += re.escape(b"\r\n%b: " % name) + b"(%b)" % form + re.escape(text)
-            self._groups = groups[False], groups[True]
-            self._match = re.compile(pattern).match
+        if self._times != _OFTEN:
+            return
+        pattern, end = b"", 0
+        id_group = trace_group = 0  # of several lines of one kind, the last one counts
+        for group, line in enumerate(_IDS.finditer(head), 1):
+            pattern += re.escape(head[end : line.start(2)])
+            if len(line[1]) == len(REQUEST_ID):
+                id_group, form = group, READABLE_ID_FORM
+            else:
+                trace_group, form = group, TRACEPARENT_FORM
+            pattern += b"(%b)" % form
+            end = line.end(2)
+        self._groups = id_group, trace_group
+        self._match = re.compile(pattern + re.escape(head[end:])).match
 
     def read(self, data: bytes) -> tuple[int, Caller] | None:
         """Where this head ends at the beginning of these bytes, and who asks; None: that is not clear."""

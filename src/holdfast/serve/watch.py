@@ -122,7 +122,7 @@ class Watch:
         caller = sink.caller
         trace_id = caller.traceparent[3:35]
         if self._traces is not None and self._is_traced(self._traces, caller, answered_s):
-            made = _trace(self._traces, route, status, seconds, sink, method, rows)
+            made = _trace(self._traces, route, sink, status=status, seconds=seconds, method=method, rows=rows)
             trace_id = made[3:35]
         if self._access is not None:
             began_s = answered_s - seconds
@@ -174,7 +174,14 @@ class TracedSink(Sink):
         """See `Sink.respond`."""
         seconds = time.monotonic() - self._arrived_s
         made = _trace(
-            self._traces, self._route, 200, seconds, self, "POST", self._rows, batch_rows=self._batch_rows
+            self._traces,
+            self._route,
+            self,
+            status=200,
+            seconds=seconds,
+            method="POST",
+            rows=self._rows,
+            batch_rows=self._batch_rows,
         )
         self.caller = msgspec.structs.replace(self.caller, traceparent=made)  # as it stands in the access log
         self._sink.respond(body, json_bytes)
@@ -184,15 +191,15 @@ class TracedSink(Sink):
         self._sink.refuse(error)
 
 
-def _trace(  # noqa: PLR0917 - what the two above were told
+def _trace(
     traces: Traces,
     route: RouteCounts,
+    sink: Sink,
+    *,
     status: int,
     seconds: float,
-    sink: Sink,
     method: str,
     rows: int,
-    *,
     batch_rows: int = 0,
 ) -> bytes:
     """Record a request; the traceparent that names it, which the answer carries too."""

@@ -150,8 +150,11 @@ class TableRows:
     def groups(self) -> Sequence[int]:
         """Groups of nearly the same size."""
         rows = self.table.num_rows
-        number = max(1, -(-rows // _GROUP_ROWS))
-        return [len(part) for part in np.array_split(np.empty(rows, dtype=np.bool_), number)] if rows else []
+        number = -(-rows // _GROUP_ROWS)
+        if not number:
+            return []
+        size, more = divmod(rows, number)
+        return [size + 1] * more + [size] * (number - more)
 
     def batches(self, group: int, rows: int, names: Sequence[str]) -> Iterator[pa.RecordBatch | pa.Table]:
         """The rows of a group."""

@@ -69,10 +69,12 @@ def parse_time_us(text: str) -> int:
     """Microseconds since the epoch of an ISO 8601 time; without an offset it is taken as UTC.
 
     Raises:
-        ValueError: the text is no ISO 8601 date or time.
+        ValueError: the text is no ISO 8601 date or time, or lies outside the years 1 to 9999 of UTC.
     """
     moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
+    try:
+        moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except OverflowError as error:  # nobody could write such a time down again
+        raise ValueError("a time outside the years 1 to 9999 of UTC") from error
     delta = moment - datetime(1970, 1, 1, tzinfo=UTC)
     return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -26,7 +27,7 @@ from holdfast.prediction_log import (
     erase,
     search_bytes,
 )
-from holdfast.prediction_log.erasing import pending_requests
+from holdfast.prediction_log.erasing import pending_requests, write_request
 from holdfast.prediction_log.folders import spool_folder
 from holdfast.prediction_log.lease import Lease
 from holdfast.prediction_log.scanning import OpenSegment, summarise
@@ -285,3 +286,13 @@ def test_a_table_can_still_be_read_and_written_by_others_afterwards(tmp_path: Pa
     assert duckdb.execute("SELECT count(*) FROM rows WHERE model_version = '1'").fetchall() == [(6,)]
     table.optimize.compact()
     assert PredictionLog(tmp_path).verify().ok
+
+
+def test_a_request_is_whole_however_little_the_disk_takes_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, bytes(data)[:7]))
+    made = write_request(tmp_path, ManualClock(T0_US), ["a subject"], ["a prediction"])
+    monkeypatch.undo()
+    assert pending_requests(tmp_path) == [made]

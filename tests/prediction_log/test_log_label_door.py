@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,19 @@ def test_the_next_keeper_leaves_the_file_that_is_missing(tmp_path: Path) -> None
     writer = new_writer(tmp_path, clock)
     assert LabelDoor(writer).erased(["a", "b"]) == [0]
     writer.close()
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 1, 73, 80])
+def test_a_file_that_a_loss_of_power_cut_off_keeps_no_label_out(tmp_path: Path, kept_bytes: int) -> None:
+    clock = ManualClock(T0_US)
+    writer = new_writer(tmp_path, clock)
+    door = LabelDoor(writer)
+    write_erased(tmp_path, b"key", [bytes(range(16))])
+    os.truncate(erased_file(tmp_path), kept_bytes)
+    assert door.append(labels("a")) == []
+    writer.close()
+    erase(tmp_path, clock, prediction_ids=["a"])
+    assert door.erased(["a", "b"]) == [0]
 
 
 @given(st.sets(st.text(), max_size=40), st.lists(st.text(), max_size=40), st.binary(max_size=64))

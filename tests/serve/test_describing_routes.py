@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
 
 import jsonschema
+import pytest
 from live_service import Server, Start, linear_model, mixed_model, starting
 from prometheus_client.parser import text_string_to_metric_families
 from speakers import LINEAR, SPEAKERS
 
+from holdfast.serve import metrics as metrics_route
 from holdfast.serve.openapi import openapi
 from holdfast.spec import parse_checklist
 
@@ -52,6 +55,22 @@ def test_metrics_count_requests_rows_batches_refusals_and_the_log(start: Start) 
     assert found["holdfast_labels_total model=demo"] == 1
     assert found["holdfast_ready model=demo"] == 1
     assert found["holdfast_champion model=demo version=1"] == 1
+
+
+def test_a_full_disk_hides_no_metrics(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = start(linear_model())
+    server.ask("POST", "/predict", {"a": 1, "b": 1})
+    assert server.ask("GET", "/metrics")[0] == 200
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(metrics_route, "write_snapshot", full)
+    server.ask("POST", "/predict", {"a": 1, "b": 1})
+    status, text, _ = server.ask("GET", "/metrics")
+    assert status == 200
+    assert b'holdfast_log_rows_total{model="demo",outcome="served"} 2.0' in text
+    assert b'holdfast_ready{model="demo"} 1.0' in text
 
 
 def test_no_value_of_a_record_and_no_id_appears_in_the_metrics(start: Start) -> None:

@@ -58,6 +58,8 @@ def test_without_a_time_a_label_was_observed_now() -> None:
         ({"prediction_id": "a", "label": 1, "y": 1}, "$.y"),
         ({"prediction_id": "a", "label": 1, "observed_at": "soon"}, "$.observed_at"),
         ({"prediction_id": "a", "label": 1, "observed_at": 5}, "$.observed_at"),
+        ({"prediction_id": "a", "label": 1, "observed_at": "9999-12-31T23:00:00-02:00"}, "$.observed_at"),
+        ({"prediction_id": "a", "label": 1, "observed_at": "0001-01-01T01:00:00+02:00"}, "$.observed_at"),
         ({"prediction_id": "a", "lable": 1}, "$.lable"),
     ],
 )
@@ -86,3 +88,20 @@ def test_labels_of_erased_predictions_are_refused_and_counted(start: Start, tmp_
     assert "erased on request" in body["error"]
     counts = server.service.counts.log
     assert (counts.labels, counts.labels_refused) == (1, 3)
+
+
+def test_a_fault_of_ours_in_any_route_is_told_as_json_and_counted(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = start(linear_model())
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("of label 41")
+
+    monkeypatch.setattr(server.service.plane, "append_labels", fail)
+    status, told, _ = server.ask("POST", "/labels", {"prediction_id": "a", "label": 41})
+    assert (status, told["received"]) == (500, "ZeroDivisionError")
+    assert "41" not in json.dumps(told)
+    assert server.service.counts.route("/labels").statuses == {500: 1}
+    assert server.ask("POST", "/labels", {"y": 1}, {"x-request-timeout-ms": "soon"})[0] == 400
+    assert server.service.counts.route("/labels").statuses == {500: 1, 400: 1}

@@ -202,6 +202,7 @@ def test_keys_come_from_a_url_and_stay_when_it_is_down(provider: Provider, url: 
 def test_a_file_that_is_no_key_set_is_refused_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(ServeError, match="jwt_jwks"):
         TokenVerifier(SECURITY, tmp_path)
-    (tmp_path / "jwks.json").write_text("{}")
-    with pytest.raises(ServeError, match="jwt_jwks"):
-        TokenVerifier(SECURITY, tmp_path)
+    for text in ("{}", "[]", "null", '{"keys": {"a": 1}}', '{"keys": [null, 3]}'):
+        (tmp_path / "jwks.json").write_text(text)
+        with pytest.raises(ServeError, match="jwt_jwks"):
+            TokenVerifier(SECURITY, tmp_path)

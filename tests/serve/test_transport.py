@@ -352,3 +352,41 @@ def sweep(server: Server) -> None:
             connection.sweep(time.monotonic())  # type: ignore[union-attr]  # ours
 
     server.call(run)
+
+
+H2C = "connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQ\r\n"
+"""As Java's HttpClient and `curl --http2` send it with every request."""
+
+
+def test_a_client_that_would_rather_speak_http_2_is_answered_in_http_1_1(client: Client) -> None:
+    label = b'{"prediction_id": "1", "label": 1}'
+    for a in (1, 2):
+        client.socket.sendall(request(a, extra=H2C))
+        assert client.prediction() == 2.0 * a
+    client.socket.sendall(
+        f"POST /labels HTTP/1.1\r\nhost: x\r\ncontent-length: {len(label)}\r\n{H2C}\r\n".encode() + label
+    )
+    assert json.loads(client.response()[2]) == {"accepted": 1}
+    client.socket.sendall(request(3) + request(4, extra=H2C) + request(5))
+    assert [client.prediction() for _ in range(3)] == [6.0, 8.0, 10.0]
+
+
+def test_the_body_of_a_request_that_asks_for_http_2_may_come_in_any_pieces(client: Client) -> None:
+    for byte in request(7, extra=H2C):
+        client.socket.sendall(bytes([byte]))
+    assert client.prediction() == 14.0
+
+
+@pytest.mark.interpreted
+def test_a_connection_is_not_idle_while_any_route_of_it_is_asked(
+    server: Server, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "KEEP_ALIVE_S", 0.2)
+    for _ in range(4):
+        time.sleep(0.1)
+        client.socket.sendall(request(1, "/livez", "GET"))
+        assert client.response()[0] == 200
+        sweep(server)
+    time.sleep(0.3)
+    sweep(server)
+    assert client.closed()

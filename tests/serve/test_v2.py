@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
-from live_service import Start, linear_model, mixed_model, starting
+from live_service import GraphRuntime, Start, linear_model, mixed_model, starting
+
+from holdfast.artifact.signature import Column, Signature, Tensor
+from holdfast.infer import LoadedModel
 
 start = starting
 
@@ -152,3 +156,26 @@ def test_both_protocols_share_a_batch_without_mixing(start: Start) -> None:
         assert client.prediction() == 2.0 * i
         body = json.loads(client.response()[2])
         assert body["outputs"][0]["data"] == [2.0 * i + 3, 2.0 * i + 6]
+
+
+@pytest.mark.parametrize("shape", [[0, 10**30], [0, 2**62], [3, 0]])
+def test_of_no_values_only_shapes_that_an_array_can_have_are_read(start: Start, shape: list[int]) -> None:
+    graph = """
+        <ir_version: 9, opset_import: ["": 18]>
+        g (float[N,M] x) => (float[N,M] y) { y = Relu(x) }
+    """
+    signature = Signature(
+        columns=(Column(name="x", dtype="float32", kind="embedding", shape=(-1,)),),
+        inputs=(Tensor(name="x", dtype="float32", shape=(-1, -1), columns=("x",)),),
+        outputs=(Tensor(name="y", dtype="float32", shape=(-1, -1)),),
+        task="tensor",
+    )
+    server = start(LoadedModel("1", signature, GraphRuntime(graph), examples={"x": [[1.0, 2.0]]}))
+    about = {"name": "x", "datatype": "FP32", "shape": shape}
+    head = json.dumps({"inputs": [about | {"parameters": {"binary_data_size": 0}}]}).encode()
+    binary = server.ask("POST", INFER, head, {"inference-header-content-length": str(len(head))})
+    for status, body, _ in (server.ask("POST", INFER, {"inputs": [about | {"data": []}]}), binary):
+        if max(shape) < 2**40:
+            assert (status, body["outputs"][0]["shape"]) == (200, shape)
+        else:
+            assert (status, body["where"]) == (422, "$.inputs[0].shape")

@@ -30,11 +30,13 @@ class NotReadyError(InferError):
 
 
 class OverloadedError(InferError):
-    """The answer would come after the deadline, so the request is refused at once.
+    """The answer would come too late, or the queue is full, so the request is refused at once.
 
     Args:
         retry_after_s: seconds after which the queue will have gone down.
-        reason: `queue`, `deadline` or `expired`, for the refusal counter.
+        reason: for the refusal counter. `queue`: others are in front of it; `deadline`: it would be late by
+            itself; `latency`: too many would come later than the latency target; `expired`: its deadline
+            passed while it waited.
     """
 
     def __init__(self, what: str, *, retry_after_s: float, reason: str, next_step: str | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from asyncio import CancelledError
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,8 +111,8 @@ class LoadedModel:
             if outputs is None:
                 outputs = self._runtime.run(self._packer.pack(columns, rows))
             answer = self._reader.read(outputs)
-        except Exception as error:
-            # Whatever a model raises is the model's, and must not end the worker.
+        except (Exception, SystemExit, CancelledError) as error:
+            # Whatever a model raises is the model's, and must end neither the worker nor the thread of runs.
             raise ModelFailedError(
                 "the model failed on these rows",
                 received=type(error).__name__,

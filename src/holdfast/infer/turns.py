@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from holdfast.errors import HoldfastError
+from holdfast.infer import refusals
 from holdfast.infer.errors import ModelFailedError, NotReadyError, OverloadedError
 from holdfast.infer.job import Job, Observer, alike, assemble
 from holdfast.infer.lane import MAX_QUEUED_ROWS, Lane
@@ -143,7 +144,7 @@ class TurnBatcher:
             and arrived_s < self._crowded_until_s
             and size_bytes >= self._crowded_bytes
         ):
-            raise self._crowded
+            raise self._crowded.with_traceback(None)  # else it would hold every request that it refused
 
     def _crowd(self, lane: Lane, job: Job, error: OverloadedError, over_s: float) -> None:
         """Remember a refusal that holds for requests as large until the queue moves or the time is over."""
@@ -200,31 +201,21 @@ class TurnBatcher:
             self._look_ahead(job.arrived_s)
 
     def _refuse_late(self, lane: Lane, job: Job, expected_s: float, target_s: float) -> None:
-        error = OverloadedError(
-            f"the answer would take about {expected_s * 1000:.0f} ms, and up to {target_s * 1000:.0f} ms "
-            f"are let in now, so that 99 in 100 come within {self._promised_s * 1000:.0f} ms",
-            retry_after_s=expected_s - target_s,
-            reason="latency",
-        )
+        error = refusals.beyond_target(expected_s, target_s, self._promised_s)
         self._crowd(lane, job, error, expected_s - target_s)
         raise error
 
     def _refuse_unless_probe(
         self, lane: Lane, job: Job, expected_s: float, deadline_s: float, *, idle: bool
     ) -> None:
+        if expected_s <= deadline_s:
+            raise refusals.beyond_queue(job.rows, self.queued_rows, MAX_QUEUED_ROWS, expected_s)
         # An estimate that refuses everything would never be corrected: one a second runs when idle.
         probes = idle and expected_s > self._deadline_s
         if probes and job.arrived_s - self._last_probe_s > _PROBE_S:
             self._last_probe_s = job.arrived_s
             return
-        reason = "deadline" if idle else "queue"
-        error = OverloadedError(
-            f"the answer would take about {expected_s * 1000:.0f} ms, more than the deadline of "
-            f"{deadline_s * 1000:.0f} ms",
-            retry_after_s=max(expected_s - deadline_s, 0.0),
-            reason=reason,
-            next_step="Send fewer rows per request, or raise the deadline." if idle else None,
-        )
+        error = refusals.beyond_deadline(expected_s, deadline_s, idle=idle)
         if not idle:
             self._crowd(lane, job, error, expected_s - deadline_s)
         raise error
@@ -237,6 +228,7 @@ class TurnBatcher:
             while lane.pending and not self._under_way:
                 jobs, rows = self._take(lane, now_s)
                 if not jobs:
+                    self._close_if_done(lane)
                     continue
                 if self._plane.syncs or lane.model.cost.seconds(rows) > INLINE_RUN_S:
                     self._start_in_thread(lane, jobs, rows)
@@ -299,29 +291,23 @@ class TurnBatcher:
                 continue
             waited_s = now_s - job.arrived_s
             if waited_s > self._deadline_s or (job.patience_s is not None and waited_s > job.patience_s):
-                job.failed(
-                    OverloadedError("the deadline passed while waiting", retry_after_s=1.0, reason="expired")
-                )
+                self._tell(job, refusals.expired())
                 continue
             if waited_s > in_time_s and waited_s > _MOSTLY_WAITED * self._promised_s:
                 if self._late_left < 1.0:
-                    self._refuse_waiting(job, waited_s)
+                    self._tell(job, refusals.waited_too_long(waited_s, self._promised_s))
                     continue
                 self._late_left -= 1.0
             jobs.append(job)
             rows += job.rows
         return jobs, rows
 
-    def _refuse_waiting(self, job: Job, waited_s: float) -> None:
-        """Refuse what waited longer than was predicted and would now be late, as too many were already."""
-        job.failed(
-            OverloadedError(
-                f"it has waited {waited_s * 1000:.0f} ms, longer than was expected, and 99 in 100 are to be "
-                f"answered within {self._promised_s * 1000:.0f} ms",
-                retry_after_s=1.0,
-                reason="latency",
-            )
-        )
+    def _tell(self, job: Job, error: HoldfastError) -> None:
+        """Whatever happens on the way to one caller, the others of the turn are served."""
+        try:
+            job.failed(error)
+        except Exception:
+            logger.exception("a refusal could not be delivered")
 
     def _start_in_thread(self, lane: Lane, jobs: list[Job], rows: int) -> None:
         """Hand a batch to the thread, which runs it at once or as soon as it has ended the one before."""
@@ -362,6 +348,8 @@ class TurnBatcher:
             jobs, rows = self._take(lane, now_s)
             if jobs:
                 self._start_in_thread(lane, jobs, rows)
+            else:
+                self._close_if_done(lane)
         if self._under_way:
             self._look_ahead(now_s)
 

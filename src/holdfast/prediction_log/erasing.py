@@ -255,12 +255,10 @@ def _request_path(log_folder: Path, request_id: str) -> Path:
 def _write(path: Path, content: bytes) -> None:
     """The file, whole or not at all, and on the disk; readable by its owner only."""
     partial = path.with_suffix(".partial")
-    fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        os.write(fd, content)
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:  # noqa: PTH123 - with this mode
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
     partial.replace(path)
     sync_file(path.parent)
 

@@ -126,7 +126,7 @@ class Keeper:
             twentieth round merges large files, so each row is rewritten a few times only.
         retains: look at the retention in the first pass and once an hour; if not, only when it is asked for.
         on_step: called after each named step, for tests that stop there.
-        on_account: called by `run` with each account of the log, about once a minute.
+        on_account: called by `run` with each account of the log, at most every five seconds.
         on_failure: called by `run` after each pass that failed with the number of those in a row and the
             error, and with 0 and None after the first that went well again.
     """

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.prediction_log.digests import DIGEST_BYTES, digest_of
+from holdfast.prediction_log.disk import sync_file
 from holdfast.prediction_log.errors import ErasedPredictionError
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def write_erased(log_folder: Path, key: bytes, digests: Iterable[bytes]) -> None
     partial = path.with_suffix(".partial")
     head = _MAGIC + bytes([len(key)]) + key.ljust(_KEY_BYTES, b"\0")
     partial.write_bytes(head + b"".join(sorted(digests)))
+    sync_file(partial)  # a loss of power leaves the one or the other
     partial.replace(path)
 
 
@@ -103,12 +105,12 @@ class LabelDoor:
         seen = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
         if seen == self._seen:
             return
-        fd = os.open(self._path, os.O_RDONLY)
-        try:
-            content = mmap.mmap(fd, 0, access=mmap.ACCESS_READ)
-        finally:
-            os.close(fd)
-        if content[: len(_MAGIC)] == _MAGIC and len(content) >= _HEAD_BYTES:
+        with self._path.open("rb") as file:
+            size_bytes = os.fstat(file.fileno()).st_size
+            if size_bytes < _HEAD_BYTES or (size_bytes - _HEAD_BYTES) % DIGEST_BYTES:
+                return  # cut off by a loss of power: the keeper, when it begins, writes it anew
+            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        if content[: len(_MAGIC)] == _MAGIC:
             length = content[len(_MAGIC)]
             key = content[len(_MAGIC) + 1 : len(_MAGIC) + 1 + length]
             digests = np.frombuffer(content, _EMPTY.dtype, offset=_HEAD_BYTES)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-from holdfast.serve.children import Backoff, die_with_parent, exit_text
+from holdfast.serve.children import START_AGAIN_S, Backoff, cannot_start, die_with_parent, exit_text
 from holdfast.serve.control import Challenger
 from holdfast.spec import Deployment
 
@@ -67,12 +67,16 @@ class ShadowProcess:
             end = self._reading.fileno()
             place = [str(end), str(deployment.folder), challenger.version, challenger.artifact]
             place += [self._replica, str(int(self._died))]
-            self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "holdfast.serve.shadow", *place],
-                pass_fds=(end,),
-                stdin=subprocess.DEVNULL,
-                preexec_fn=die_with_parent(),  # noqa: PLW1509 - no threads here
-            )
+            try:
+                self.process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", "holdfast.serve.shadow", *place],
+                    pass_fds=(end,),
+                    stdin=subprocess.DEVNULL,
+                    preexec_fn=die_with_parent(),  # noqa: PLW1509 - no threads here
+                )
+            except OSError as error:
+                self._start_at_s = now_s + START_AGAIN_S
+                said = cannot_start(f"the shadow of version {challenger.version}", error)
         return said
 
     def _ask_to_end(self) -> None:
@@ -118,7 +122,8 @@ class ShadowProcess:
             # Loads numpy, for which the first worker need not wait.
             from holdfast.telemetry import retire
 
-            retire(self._deployment.run_folder, self._replica)
+            with contextlib.suppress(OSError):  # a full disk: its file is counted as it stands
+                retire(self._deployment.run_folder, self._replica)
 
 
 def make_pair() -> tuple[socket.socket, socket.socket]:

@@ -19,6 +19,8 @@ from typing import Any, Final, Literal
 from holdfast.serve.control import Message, Reader, frame
 
 _PR_SET_PDEATHSIG: Final = 1
+START_AGAIN_S: Final = 5.0
+"""After the system refused a process, for want of memory, of processes or of open files."""
 _STEADY_S: Final = 10.0
 """A child that has lived this long has recovered: its next restart is immediate again."""
 
@@ -73,25 +75,41 @@ class WorkerProcess:
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
     def send(self, message: Message) -> None:
-        """Tell the worker; a dead one is noticed elsewhere."""
-        with contextlib.suppress(OSError):
+        """Tell the worker; a dead one is noticed elsewhere.
+
+        One that has not listened for so long that it got a part of the message must not take the next one
+        for the rest: it is cut off, ends as if we were gone, and is started again.
+        """
+        try:
             self.control.sendall(frame(message))
+        except OSError:
+            with contextlib.suppress(OSError):
+                self.control.shutdown(socket.SHUT_RDWR)
 
 
 def start_worker(index: int, listening: socket.socket, copies: Sequence[socket.socket]) -> WorkerProcess:
-    """Start a worker on an inherited socket, with the ends into which it may put copies."""
+    """Start a worker on an inherited socket, with the ends into which it may put copies.
+
+    Raises:
+        OSError: the system refuses another process.
+    """
     ours, theirs = socket.socketpair()
     ours.settimeout(5.0)
     name = f"worker-{index}-{secrets.token_hex(4)}"
     handed = (listening.fileno(), theirs.fileno(), *(one.fileno() for one in copies))
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "holdfast.serve.worker", *map(str, handed)],
-        pass_fds=handed,
-        stdin=subprocess.DEVNULL,
-        # One that is still starting dies at once and lets go of the port; one that runs drains.
-        preexec_fn=die_with_parent(),  # noqa: PLW1509 - no threads here
-    )
-    theirs.close()
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "holdfast.serve.worker", *map(str, handed)],
+            pass_fds=handed,
+            stdin=subprocess.DEVNULL,
+            # One that is still starting dies at once and lets go of the port; one that runs drains.
+            preexec_fn=die_with_parent(),  # noqa: PLW1509 - no threads here
+        )
+    except OSError:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
     return WorkerProcess(index, name, process, ours)
 
 
@@ -118,11 +136,15 @@ class Background:
             self.process = None
         if self.process is None and now_s >= self._start_at_s:
             self._born_s = now_s
-            self.process = subprocess.Popen(
-                list(self.spec.command),
-                stdin=subprocess.DEVNULL,
-                preexec_fn=die_with_parent(),  # noqa: PLW1509 - no threads here
-            )
+            try:
+                self.process = subprocess.Popen(
+                    list(self.spec.command),
+                    stdin=subprocess.DEVNULL,
+                    preexec_fn=die_with_parent(),  # noqa: PLW1509 - no threads here
+                )
+            except OSError as error:  # no memory or no process left: the service goes on without it
+                self._start_at_s = now_s + START_AGAIN_S
+                said = cannot_start(self.spec.name, error)
         return said
 
     def rest(self) -> None:
@@ -137,6 +159,11 @@ class Background:
         if self.process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self.process.terminate()
+
+
+def cannot_start(what: str, error: OSError) -> str:
+    """What the operator hears where the system refuses a process."""
+    return f"{what} cannot be started: {error}; trying again in {START_AGAIN_S:g} s"
 
 
 def die_with_parent() -> Callable[[], Any] | None:
@@ -174,3 +201,8 @@ class Place:
         self.start_at_s = 0.0
         self.early_deaths = 0
         self.was_ready = False
+
+    def wait_after(self, error: OSError, now_s: float) -> str:
+        """Start nobody here for a while; what to tell the operator."""
+        self.start_at_s = now_s + START_AGAIN_S
+        return cannot_start(f"worker {self.index}", error)

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from holdfast.serve.children import Backoff, die_with_parent, exit_text
+from holdfast.serve.children import START_AGAIN_S, Backoff, cannot_start, die_with_parent, exit_text
 
 BACKLOG = 128
 READY_AFTER_S = 1.0
@@ -90,18 +90,23 @@ class DashboardProcess:
             if code != 0:
                 wait_s = self._backoff.next_s(now_s - self._born_s)
                 self._start_at_s = now_s + wait_s
-                said = f"the dashboard ended ({exit_text(code)}); it starts again when it is asked for"
+                when = f"in {wait_s:.1f} s" if self._keep else "when it is asked for"
+                said = f"the dashboard ended ({exit_text(code)}); it starts again {when}"
             self.process = None
         wanted = now_s >= self._keep_from_s or select.select([self._socket], [], [], 0)[0]
         if now_s >= self._start_at_s and wanted:
             self._born_s = now_s
             descriptor = self._socket.fileno()
-            self.process = subprocess.Popen(
-                [*self._command, str(descriptor)],
-                pass_fds=(descriptor,),
-                stdin=subprocess.DEVNULL,
-                preexec_fn=_behind_the_workers(),  # noqa: PLW1509 - no threads here
-            )
+            try:
+                self.process = subprocess.Popen(
+                    [*self._command, str(descriptor)],
+                    pass_fds=(descriptor,),
+                    stdin=subprocess.DEVNULL,
+                    preexec_fn=_behind_the_workers(),  # noqa: PLW1509 - no threads here
+                )
+            except OSError as error:
+                self._start_at_s = now_s + START_AGAIN_S
+                said = cannot_start("the dashboard", error)
         return said
 
     def stop(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -12,8 +13,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from holdfast.errors import HoldfastError
-from holdfast.serve.caller import Caller, read_caller
-from holdfast.serve.errors import MethodNotAllowedError, RequestError, RouteNotFoundError
+from holdfast.serve.caller import ANYONE, Caller, read_caller
+from holdfast.serve.errors import MethodNotAllowedError, RequestError, RouteNotFoundError, ServeError
 from holdfast.serve.repository import LOAD, UNLOAD
 from holdfast.serve.responses import JSON, error_response
 from holdfast.serve.service import PREDICT, Service
@@ -34,6 +35,7 @@ _SCOPES: Final = {
     UNLOAD: frozenset({"admin"}),
 }
 """Of routes that describe the service, every known caller may read."""
+logger = logging.getLogger("holdfast.serve")
 Handler = Callable[[Request], Awaitable[Response]]
 Authorise = Callable[[Request, bytes | None, frozenset[str]], None]
 """Raises a `HoldfastError` where the caller with this Authorization header has none of these scopes."""
@@ -97,6 +99,12 @@ class Guard:
                 return error_response(error)
             except ClientDisconnect:
                 return Response(status_code=400)
+            except Exception as error:
+                # A fault of ours is told and counted as any other, and ends nobody else's request.
+                logger.exception("a request could not be answered")
+                return error_response(
+                    ServeError("the request could not be answered", received=type(error).__name__)
+                )
 
         return guarded
 
@@ -106,11 +114,12 @@ class Guard:
 
         async def counted(request: Request) -> Response:
             began_s = time.monotonic()
+            refusal: Response | None = None
             try:
                 sink = FutureSink(read_caller(small_headers(request)))
             except HoldfastError as error:
-                return error_response(error)
-            response = await guarded(request)
+                sink, refusal = FutureSink(ANYONE), error_response(error)
+            response = refusal or await guarded(request)
             answered_s = time.monotonic()
             seconds = answered_s - began_s
             counts = self._service.counts.route(route)

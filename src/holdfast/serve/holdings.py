@@ -148,7 +148,7 @@ class Holdings:
                 self._begin_load(act)
             elif ask.act == "unload":
                 self._begin_unload(act)
-        except (HoldfastError, SQLAlchemyError) as error:
+        except (HoldfastError, SQLAlchemyError, OSError) as error:
             act.error = _text(error)
             act.waiting = []
 
@@ -174,7 +174,7 @@ class Holdings:
         found = registry.version(version)
         if found.version in self._held:
             return
-        folder = self.deployment.artifacts_folder / found.sha256[:32]
+        folder = self.deployment.artifacts_folder / found.artifact_folder
         act.version = found.version
         act.error = self._over_budget(_size_bytes(folder))
         if act.error is None:
@@ -302,12 +302,11 @@ class Holdings:
 
 
 def _text(error: Exception) -> str:
-    """What a caller is told; a database's own message says more than callers need."""
-    return (
-        str(error)
-        if isinstance(error, HoldfastError)
-        else f"the registry cannot be read: {type(error).__name__}"
-    )
+    """What a caller is told; a database's or a disk's own message says more than callers need."""
+    if isinstance(error, HoldfastError):
+        return str(error)
+    what = "the artifact" if isinstance(error, OSError) else "the registry"
+    return f"{what} cannot be read: {type(error).__name__}"
 
 
 def _size_bytes(folder: Path) -> int:

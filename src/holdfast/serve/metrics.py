@@ -29,11 +29,15 @@ def show(service: Service, run_folder: Path, replica: str, workers: int) -> Show
 
     # Our own file first, then only files: all workers show the same, ever growing numbers.
     service.refresh_gauges()
-    write_snapshot(run_folder, replica, service.counts)
+    try:
+        write_snapshot(run_folder, replica, service.counts)
+        counts = read_all(run_folder)
+    except OSError:  # a full disk, of which these numbers are to tell
+        counts = read_all(run_folder, (replica, service.counts))
     writer = service.plane.writer
     segments, size_bytes = (0, 0) if writer is None else writer.spool_size()
     account = None if writer is None else read_account(writer.log_folder)
-    return Shown(service.name, read_all(run_folder), workers, segments, size_bytes, account)
+    return Shown(service.name, counts, workers, segments, size_bytes, account)
 
 
 def metrics_response(shown: Sequence[Shown]) -> Response:

@@ -27,6 +27,7 @@ from holdfast.serve.errors import (
     InvalidHttpError,
     RequestTimeoutError,
 )
+from holdfast.serve.heads import asks_for_another_http, head_without_upgrade
 from holdfast.serve.hot import Take, find_hot
 from holdfast.serve.responses import too_large
 from holdfast.serve.services import Services
@@ -93,7 +94,7 @@ class HotProtocol(HttpToolsProtocol):
         self.slots: deque[Slot] = deque()
         self._refused: HoldfastError | None = None
         self._dropping = False
-        self._half_closed = False
+        self._half_closed = self._is_to_stay = False
         self._close_after = False
         self._echo_keep_alive = False
         self._message_began_s = 0.0
@@ -152,8 +153,8 @@ class HotProtocol(HttpToolsProtocol):
             self._read = None
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._upgrade()
+        except httptools.HttpParserUpgrade as upgrade:
+            self._upgrade(data[upgrade.args[0] :])
             return
         except httptools.HttpParserError:
             if self._close_after:
@@ -171,8 +172,18 @@ class HotProtocol(HttpToolsProtocol):
                     HeadersTooLargeError("the headers are too long", expected=f"at most {HEAD_BYTES} bytes")
                 )
 
-    def _upgrade(self) -> None:
-        """Hand the connection over to the WebSocket protocol, unless an answer is still due on it."""
+    def _upgrade(self, rest: bytes) -> None:
+        """Hand the connection over to the WebSocket protocol, unless an answer is still due on it.
+
+        A request for any other protocol is read again without that: the parser has left out its body.
+        """
+        if self._is_to_stay:
+            head = head_without_upgrade(self.parser, self.url, self._head)
+            self._is_to_stay = False
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
+            self.data_received(head + rest)
+            return
         if not self._should_upgrade():
             return
         if self.slots or self._app_busy:
@@ -202,6 +213,9 @@ class HotProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:  # noqa: D102 - the parser's or transport's callback
         self._in_head = False
+        if self.parser.should_upgrade() and asks_for_another_http(self._head):
+            self._is_to_stay = True  # and is answered in HTTP/1.1, see `_upgrade`
+            return
         service, path = self._services.choose(self.url)
         bind = None
         if service is not None:
@@ -305,6 +319,8 @@ class HotProtocol(HttpToolsProtocol):
             self._body = [self._body, body]
 
     def on_message_complete(self) -> None:  # noqa: D102 - the parser's or transport's callback
+        if self._is_to_stay:
+            return
         self._message_began_s = 0.0
         self._between = True
         hot = self._hot
@@ -376,6 +392,10 @@ class HotProtocol(HttpToolsProtocol):
             self._start_asgi_task(cycle, app)
         elif self.flow.read_paused and not self.flow.write_paused:
             self.flow.resume_reading()
+
+    def on_response_complete(self) -> None:  # noqa: D102 - uvicorn's callback
+        self._last_seen_s = time.monotonic()
+        super().on_response_complete()
 
     def _end_badly(self, error: HoldfastError) -> None:
         """Answer what cannot be read any further, then close."""

@@ -87,6 +87,8 @@ class Resident:
         self._loading = loading
         self._forget_heads = forget_heads
         self._challenger: Endpoint | None = None
+        self._dismissal: asyncio.TimerHandle | None = None
+        """Of the former champion that stays loaded for a while."""
         self._routes: asyncio.Queue[Route] = asyncio.Queue()
         self._memory_bytes = sum(one.checklist.compute.memory_mb for one in start.homes) * 1024 * 1024
         self._counts = ServiceCounts()
@@ -189,10 +191,12 @@ class Resident:
             return LoadFailed(
                 route.generation, route.version, f"{type(error).__name__}: {error}", route.ticket
             )
-        standby = service.standby
-        if standby is not None:
+        if self._dismissal is not None:
+            self._dismissal.cancel()  # of one that may be on standby again, for its whole time
+        if service.standby is not None:
             standby_s = self._checklist.rollout.standby.seconds
-            asyncio.get_running_loop().call_later(standby_s, service.dismiss, standby)
+            loop = asyncio.get_running_loop()
+            self._dismissal = loop.call_later(standby_s, service.dismiss, service.standby)
         return self._loaded(route, model)
 
     def _loaded(self, route: Route, model: LoadedModel) -> Loaded:
@@ -205,22 +209,12 @@ class Resident:
         service.set_copier(
             None if copies is None else Copies(self._copies, copies, self._counts.copy(copies))
         )
-        if challenger is None or not challenger.canary:
+        endpoint = None
+        if challenger is not None and challenger.canary:
+            endpoint = service.find(challenger.version) or await self._load_challenger(challenger)
+        if challenger is None or endpoint is None:
             service.canary = self._challenger = None
         else:
-            endpoint = service.find(challenger.version)
-            if endpoint is None:
-                artifact = Path(challenger.artifact)
-                try:
-                    model = await self._load_and_warm(artifact, challenger.version)
-                except Exception as error:  # noqa: BLE001 - whatever its artifact does, the champion answers
-                    self._counts.copy(challenger.version).load_failures += 1
-                    service.canary = self._challenger = None
-                    if before is not None:
-                        service.unpin(before)
-                    self._say(ChallengerFailed(challenger.version, f"{type(error).__name__}: {error}"))
-                    return
-                endpoint = service.add(model)
             if endpoint is not before:
                 service.pin(endpoint)
                 self._challenger = endpoint
@@ -240,6 +234,16 @@ class Resident:
             if before is not service.champion:
                 before.lane.arm = PINNED_ARM
             service.unpin(before)
+
+    async def _load_challenger(self, challenger: Challenger) -> Endpoint | None:
+        """Beside the champion; None: it cannot be loaded, and the champion answers everything."""
+        try:
+            model = await self._load_and_warm(Path(challenger.artifact), challenger.version)
+        except Exception as error:  # noqa: BLE001 - whatever its artifact does, the champion answers
+            self._counts.copy(challenger.version).load_failures += 1
+            self._say(ChallengerFailed(challenger.version, f"{type(error).__name__}: {error}"))
+            return None
+        return self.service.add(model)
 
     async def _load_and_warm(self, artifact: Path, version: str) -> LoadedModel:
         """Load in a thread; traffic goes on."""

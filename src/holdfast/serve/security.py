@@ -100,7 +100,13 @@ class Tls:
         if stamp is None or stamp == self._stamp:
             return False
         self._make()  # a context that fails half way would be left with a certificate without its key
-        self.context.load_cert_chain(self._certificate, self._key)
+        try:
+            self.context.load_cert_chain(self._certificate, self._key)
+        except (OSError, ssl.SSLError) as error:
+            raise ServeError(
+                f"the certificate or its key changed while they were read: {error}",
+                where="[security] tls_certificate, tls_key",
+            ) from error
         self._stamp = stamp
         return True
 

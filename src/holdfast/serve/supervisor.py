@@ -164,7 +164,10 @@ class Supervisor:
             )
             self._bury(current)
         if place.current is None and now_s >= place.start_at_s and self._failed is None:
-            place.current = self._start(place)
+            try:
+                place.current = self._start(place)
+            except OSError as error:
+                self._say(place.wait_after(error, now_s))
 
     def _start(self, place: Place) -> WorkerProcess:
         copies = [one.shadow.copies for one in self._followed]
@@ -195,7 +198,8 @@ class Supervisor:
         from holdfast.telemetry import retire
 
         for followed in self._followed:
-            retire(followed.deployment.run_folder, worker.replica)
+            with contextlib.suppress(OSError):  # a full disk: its file is counted as it stands
+                retire(followed.deployment.run_folder, worker.replica)
 
     def _listen(self, timeout_s: float) -> None:
         for key, _ in self._selector.select(timeout_s):
@@ -486,4 +490,5 @@ def serve_several(served: Sequence[Served], gathering: Gathering | None = None) 
 
 
 def _say(line: str) -> None:
-    print(f"holdfast: {line}", file=sys.stdout, flush=True)  # noqa: T201 - the service's operator reads this
+    with contextlib.suppress(OSError):  # nobody reads any more, and the service goes on
+        print(f"holdfast: {line}", file=sys.stdout, flush=True)  # noqa: T201 - the service's operator reads this

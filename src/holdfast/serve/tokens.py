@@ -82,7 +82,7 @@ class TokenVerifier:
                 stat = Path(self._source).stat()
                 self._stamp = (stat.st_mtime_ns, stat.st_size)
             found = jwt.PyJWKSet.from_json(read().decode())
-        except (OSError, ValueError, jwt.PyJWTError) as error:
+        except (OSError, ValueError, AttributeError, TypeError, jwt.PyJWTError) as error:  # JSON of any form
             raise ServeError(
                 f"the keys of the identity provider cannot be read: {error}", where="[security] jwt_jwks"
             ) from error

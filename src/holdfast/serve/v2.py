@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 import numpy as np
@@ -46,6 +46,9 @@ from holdfast.serve.v2_messages import (
     flatten,
     read_flag,
 )
+
+_MOST_VALUES: Final = 1 << 40
+"""That a shape may promise where one of its sizes is 0: beyond some point no array has such a shape."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -273,6 +276,7 @@ class V2Codec:
                 for size, want in zip(shape[1:], wanted[1:], strict=True)
             )
             or shape[0] < 0
+            or math.prod(size or 1 for size in shape) > _MOST_VALUES
         ):
             raise InputError(
                 "wrong shape",

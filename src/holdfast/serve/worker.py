@@ -70,6 +70,8 @@ class Worker:
         self._notice_s = 0.0
         self._last_to_listen = False
         self._drain_s = DRAIN_S
+        self.has_failed = False
+        """Whether it ends for a fault of ours, so that another one takes its place."""
         loading = asyncio.Lock()
         self._residents = [
             Resident(
@@ -99,6 +101,8 @@ class Worker:
         tasks = [asyncio.create_task(self._read_control(stream)), asyncio.create_task(self._every_second())]
         for resident in self._residents:
             tasks += resident.tasks()
+        for task in tasks:
+            task.add_done_callback(self._look_at_end)
         ready = asyncio.create_task(self._answered_first_routes())
         ending = asyncio.create_task(self._ending.wait())
         await asyncio.wait([ready, ending], return_when=asyncio.FIRST_COMPLETED)
@@ -118,6 +122,14 @@ class Worker:
             task.cancel()
         for resident in self._residents:
             await resident.close()
+
+    def _look_at_end(self, task: asyncio.Task[None]) -> None:
+        """Without one of its tasks a worker would follow no route, or count nothing: it ends too."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            logger.error("a task of this worker failed, so it drains and ends", exc_info=error)
+            self.has_failed = True
+            self._ending.set()
 
     def _make_app(self) -> ASGIApp:
         version, replica = self._start.version, self._start.replica
@@ -243,17 +255,19 @@ def main(arguments: list[str]) -> int:
         return 1
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(start, listening, control, copies))
+            return int(runner.run(_run(start, listening, control, copies)))
     except HoldfastError as error:
         print(f"holdfast worker: {error}", file=sys.stderr, flush=True)  # noqa: T201 - the process's own last word
         return 2
-    return 0
 
 
 async def _run(
     start: Start, listening: socket.socket, control: socket.socket, copies: Sequence[socket.socket]
-) -> None:
-    await Worker(start, listening, control, copies).run()
+) -> bool:
+    """Whether the worker failed."""
+    worker = Worker(start, listening, control, copies)
+    await worker.run()
+    return worker.has_failed
 
 
 if __name__ == "__main__":

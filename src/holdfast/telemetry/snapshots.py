@@ -52,15 +52,22 @@ def retire(folder: Path, replica: str) -> None:
     path.unlink(missing_ok=True)
 
 
-def read_all(folder: Path) -> ServiceCounts:
-    """The sum over living and dead workers of this run of the service."""
+def read_all(folder: Path, own: tuple[str, ServiceCounts] | None = None) -> ServiceCounts:
+    """The sum over living and dead workers of this run of the service.
+
+    Args:
+        folder: of the run.
+        own: replica and counts of one that could not write its file; they count in its place.
+    """
     total = ServiceCounts()
     for _ in range(_MOST_READS):
         retired = _read_retired(folder)
         total = ServiceCounts()
         total.add(retired.counts, alive=False)
+        if own is not None:
+            total.add(own[1], alive=True)
         for path in sorted(folder.glob("*.counts")):
-            if path.name == RETIRED or path.stem in retired.replicas:
+            if path.name == RETIRED or path.stem in retired.replicas or (own and path.stem == own[0]):
                 continue
             with contextlib.suppress(FileNotFoundError, msgspec.MsgspecError):
                 total.add(_decode_counts(path.read_bytes()), alive=True)
@@ -79,5 +86,10 @@ def _read_retired(folder: Path) -> _Retired:
 def _replace(path: Path, content: bytes) -> None:
     # A thread writes while the loop answers /metrics; each has a file of its own.
     temporary = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}.part")
-    temporary.write_bytes(content)
-    temporary.replace(path)
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise

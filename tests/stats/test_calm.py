@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from holdfast.stats import CalmWindows, LevelError, level_error, settled, stretches
+from holdfast.stats import CalmWindows, LevelError, calm_so_far, level_error, settled, stretches
 
 ROWS, REFERENCE = 50.0, 400.0
 
@@ -45,6 +45,13 @@ def test_no_window_within_a_sum_in_alarm_joins() -> None:
     assert quiet[:, 0].all()
     assert np.flatnonzero(~quiet[:, 1]).tolist() == list(range(19, 51))
     assert settled(alarm[30:]).tolist() == quiet[30:].tolist()
+
+
+def test_a_window_is_calm_so_far_until_it_or_a_later_one_raises_an_alarm() -> None:
+    alarm = np.random.default_rng(3).random((40, 5)) < 0.05
+    calm = calm_so_far(alarm)
+    assert calm.tolist() == [[not alarm[window:, test].any() for test in range(5)] for window in range(32)]
+    assert calm_so_far(alarm[:8]).shape == (0, 5)
 
 
 def test_stretches_hold_every_window_once() -> None:

@@ -17,9 +17,9 @@ from holdfast.monitor.family import (
     Family,
     Plan,
     Tests,
-    judge_family,
     limits_of,
 )
+from holdfast.monitor.judge_family import judge_family
 from holdfast.monitor.parts import Parts
 from holdfast.monitor.profiling import WindowProfile
 from holdfast.monitor.reference import ReferenceModel

@@ -11,7 +11,7 @@ from holdfast.stats.calibration import (
     calibrate_classes,
     score_edges,
 )
-from holdfast.stats.calm import CalmWindows, level_error, settled, stretches
+from holdfast.stats.calm import SHORT_LAG, CalmWindows, calm_so_far, level_error, settled, stretches
 from holdfast.stats.decomposition import Decomposition, decompose
 from holdfast.stats.dependence import PairMoments, correlations, fisher_variance, pairs_by_scale, scan_pairs
 from holdfast.stats.domain import DomainShift, tell_apart
@@ -99,6 +99,7 @@ __all__ = [
     "PROJECTIONS",
     "RATE_HZ",
     "SCALES",
+    "SHORT_LAG",
     "STAKES",
     "SURE",
     "TEXT_FEATURES",
@@ -148,6 +149,7 @@ __all__ = [
     "calendar_periods",
     "calibrate",
     "calibrate_classes",
+    "calm_so_far",
     "change_shape",
     "chi_square",
     "correlations",

@@ -18,8 +18,11 @@ from holdfast.stats.scan import SCALES, LevelError
 
 _LAG: Final = SCALES[-1]
 """Windows after which no sum holds a window any more, so that all alarms it could raise are known."""
-_GROWTH: Final = 4
-"""What is known is brought up to date whenever a quarter more windows have passed."""
+SHORT_LAG: Final = 8
+"""Windows after which those that are calm so far count for sums of no more windows; none of these holds
+them."""
+_GROWTH: Final = 8
+"""What is known is brought up to date whenever an eighth more windows have passed."""
 _DISAGREE: Final = 2.576
 """Standard deviations, passed by chance once in a hundred, by which calm windows may differ from the
 reference. Beyond it they may have crept away, each too little for an alarm: the reference alone is right."""
@@ -31,12 +34,12 @@ def stretches(windows: int) -> Iterator[slice]:
     """Windows that are judged with the same knowledge of calm times before them.
 
     Example:
-        >>> [(some.start, some.stop) for some in stretches(300)]
-        [(0, 32), (32, 64), (64, 96), (96, 128), (128, 160), (160, 200), (200, 250), (250, 300)]
+        >>> [(some.start, some.stop) for some in stretches(100)][6:]
+        [(48, 56), (56, 64), (64, 72), (72, 81), (81, 91), (91, 100)]
     """
     start = 0
     while start < windows:
-        stop = min(start + max(_LAG, start // _GROWTH), windows)
+        stop = min(start + max(SHORT_LAG, start // _GROWTH), windows)
         yield slice(start, stop)
         start = stop
 
@@ -57,6 +60,24 @@ def settled(alarm: NDArray[np.bool_]) -> NDArray[np.bool_]:
     nothing = np.zeros((1, alarm.shape[1]), dtype=np.intp)
     raised = np.cumsum(np.concatenate([nothing, alarm]), axis=0)
     calm: NDArray[np.bool_] = raised[_LAG:] == raised[:-_LAG]
+    return calm
+
+
+def calm_so_far(alarm: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Of windows whose alarms are not all known: whether none was raised yet, `[W - 8, K]`.
+
+    Args:
+        alarm: `[W, K]`, of those windows and all after them.
+
+    Example:
+        >>> import numpy as np
+        >>> alarm = np.zeros((12, 1), dtype=bool)
+        >>> alarm[1] = True
+        >>> calm_so_far(alarm).ravel().tolist()
+        [False, False, True, True]
+    """
+    raised = np.logical_or.accumulate(alarm[::-1], axis=0)[::-1]
+    calm: NDArray[np.bool_] = ~raised[: max(len(alarm) - SHORT_LAG, 0)]
     return calm
 
 
@@ -82,6 +103,12 @@ class CalmWindows:
         self.weight = np.zeros(tests)
         self.excess = np.zeros((tests, shapes))
         self.told = np.zeros((tests, shapes, shapes))
+
+    def copy(self) -> CalmWindows:
+        """The same sums, to add to."""
+        other = CalmWindows(self.prior, self.unit)
+        other.weight, other.excess, other.told = self.weight.copy(), self.excess.copy(), self.told.copy()
+        return other
 
     def add(self, apart: Matrix, weight: Matrix, shapes: Matrix, calm: NDArray[np.bool_]) -> None:
         """Windows that raised no alarm.

@@ -172,8 +172,11 @@ def scan_by_scale(
     season: SeasonalError | None = None,
     doubt: Matrix | None = None,
     level: LevelError | None = None,
+    some: slice = slice(None),
 ) -> Iterator[tuple[NDArray[np.float64], Sums]]:
     """`scan`, one scale after the other: the values `[W, K]` and the pooled sums, for a year of windows.
+
+    `some` of the scales only.
 
     Example:
         >>> import numpy as np
@@ -186,7 +189,8 @@ def scan_by_scale(
         np.cumsum(array, axis=0)
         for array in (sums.observed, sums.expected, sums.variance, sums.third, sums.weight)
     ]
-    for position, scale in enumerate(SCALES):
+    for position in range(len(SCALES))[some]:
+        scale = SCALES[position]
         observed, expected, sampling, third, weight = (_last(total, scale) for total in running)
         whole = Sums(observed, expected, sampling, third, weight)
         total = sampling + weight**2 * reference_error

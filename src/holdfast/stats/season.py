@@ -77,6 +77,12 @@ class Season:
         return SeasonalError(self.shapes(time), self.variance)
 
     @property
+    def explained(self) -> NDArray[np.float64]:
+        """`[K]`, variance of one row that comes from the season, for a unit weight of the reference."""
+        own: NDArray[np.float64] = np.maximum(self.coefficients**2 - self.variance, 0.0).sum(axis=0)
+        return own
+
+    @property
     def fitted(self) -> NDArray[np.float64]:
         """`[K]`, coefficients that each test took from the reference's windows."""
         counts: NDArray[np.float64] = (self.coefficients != 0).sum(axis=0).astype(np.float64)

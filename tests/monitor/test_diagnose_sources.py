@@ -16,6 +16,7 @@ from pyarrow import csv, parquet
 from small_worlds import NAMES, WINDOW, answered, inputs
 
 from holdfast.monitor import Diagnosis, MonitorError, diagnose
+from holdfast.monitor.targets import read_targets
 
 DAY_US = 86_400_000_000
 SMALL = 4
@@ -305,3 +306,37 @@ def test_a_damaged_large_file_ends_with_its_error_and_nobody_waits_for_more(
     monkeypatch.setattr("holdfast.monitor.streams.LARGE_ROWS", 1000)
     with pytest.raises((OSError, pa.ArrowException)):
         diagnose(*map(str, paths))
+
+
+@pytest.mark.parametrize("name", ["overall", "rows", "score", "time"])
+def test_columns_may_be_called_as_what_is_of_no_column(name: str) -> None:
+    random = np.random.default_rng(6)
+    before, after = ({name: random.normal(shift, 1, 2000)} for shift in (0, 1))
+    found = diagnose(before, after)
+    assert f"Most in: {name}." in found.summary
+    assert "Left out" not in found.summary
+    assert [one.of_column for one in found.features] == [True]
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ({"a": pa.nulls(50)}, r"no column to judge.*received a: null"),
+        ({"y": [0, 1] * 25}, r"no column to judge.*received y: int64"),
+        (
+            {"a": np.arange(50.0), "y": [[1.0]] * 50},
+            r"reference\.y: the target is neither .*list<item",
+        ),
+    ],
+)
+def test_tables_with_nothing_to_judge_are_refused_by_what_they_hold(table: dict[str, Any], said: str) -> None:
+    with pytest.raises(MonitorError, match=said):
+        diagnose(pa.table(table), pa.table(table), target="y" if "y" in table else None)
+
+
+def test_an_answer_that_no_labelled_row_of_the_reference_has_is_as_right_as_all_are() -> None:
+    truth, answer = ["a", "b", "c", None] * 50, ["a", "b", "b", "c"] * 50
+    table = pa.table({"x": np.random.default_rng(7).normal(size=200), "y": truth, "said": answer})
+    found = read_targets(table, table, target="y", prediction="said", score=None, inputs=["x"])
+    assert found.old_score is not None
+    assert found.old_score[3] == pytest.approx(2 / 3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import wave
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from holdfast.artifact import Column, Signature, Tensor
 from holdfast.clock import SystemClock
 from holdfast.infer import Block, DataPlane, LargeRule, LoadedModel
 from holdfast.monitor import Diagnosis, MonitorError, diagnose, streams
+from holdfast.monitor.cells import cells
 from holdfast.monitor.kinds import Kinds
 from holdfast.monitor.log_rows import Translation, read_reference
 from holdfast.prediction_log import PredictionLog, SpoolWriter, settle
@@ -275,3 +277,8 @@ def test_words_never_met_and_a_wrong_clock_are_seen_in_large_files_too(
     assert astray.kinds == ("data fault",)
     assert "2 rows dated 1970-01-01" in astray.features[0].description
     assert len(astray.windows) == len(sound.windows)
+
+
+def test_a_path_of_a_pipe_is_a_missing_value_and_nobody_waits_for_its_end(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "endless.png")
+    assert list(cells(pa.array([str(tmp_path / "endless.png")]))) == [(None, None)]

@@ -72,7 +72,7 @@ class Ward:
 
     def log(self, days: int, *, version: str = "1", effect: float = 1.0, labels: bool = True) -> None:
         """Whole days of predictions, then their labels."""
-        x, y = drawn(100 + self.days, days, effect)
+        x, y = drawn(abs(100 + self.days), days, effect)
         start_us = START_US + self.days * DAY_US
         times = (start_us + np.arange(len(x)) * (DAY_US // PER_DAY)).tolist()
         ids = [f"d{self.days}-{row:05d}" for row in range(len(x))]
@@ -395,3 +395,9 @@ def test_a_window_that_ends_amid_rows_of_one_time_is_not_kept(bare: Ward) -> Non
     # The first window's last row and the second's first have one time: a later look could not part them.
     assert len(ward.judge().windows) == 20
     assert ward.profiles() == []
+
+
+def test_windows_before_1970_close_as_others_do(ward: Ward) -> None:
+    ward.days = -20_600
+    ward.log(6)
+    assert ward.judge().coverage.windows == 5

@@ -245,10 +245,11 @@ def test_without_the_key_registration_says_that_an_erasure_will_not_find_the_row
     place.registry.close()
 
 
-def test_a_reserved_name_of_an_input_is_refused(place: Place) -> None:
-    table = frame().rename(columns={"hour": "label"})
-    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(table[["amount", "label"]], table.fraud)
-    with pytest.raises(ReferenceDataError, match="label: an input has a name that the stored reference uses"):
+@pytest.mark.parametrize("name", ["label", "score"])
+def test_a_reserved_name_of_an_input_is_refused(place: Place, name: str) -> None:
+    table = frame().rename(columns={"hour": name})
+    model = make_pipeline(StandardScaler(), LogisticRegression()).fit(table[["amount", name]], table.fraud)
+    with pytest.raises(ReferenceDataError, match=f"{name}: an input has a name that the stored reference"):
         place.register(model, reference=table, labels="fraud", time="at")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import stat
 import wave
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -126,7 +127,9 @@ def _read(value: Any) -> Cell:
     try:
         if isinstance(value, str):
             path = Path(value)
-            if path.stat().st_size > _MOST_BYTES:
+            held = path.stat()
+            # A pipe or a device has no size, and may never end.
+            if not stat.S_ISREG(held.st_mode) or held.st_size > _MOST_BYTES:
                 return None, None
             value = path.read_bytes()
         if not isinstance(value, bytes):

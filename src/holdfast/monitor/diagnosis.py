@@ -48,6 +48,9 @@ class FeatureFinding(msgspec.Struct, frozen=True, kw_only=True):
     """Likeliest beginning of the change of this column, written as `Onset` is."""
     onset: Onset | None = None
     """The same with its interval."""
+    of_column: bool = True
+    """Whether `name` is a column, or two: not "overall" for all answers, "score" for the model's own score,
+    "rows" for some that came twice, or "time" where a wrong clock gave it. Columns may be called so too."""
 
 
 class QualityChange(msgspec.Struct, frozen=True, kw_only=True):

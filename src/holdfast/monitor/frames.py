@@ -393,6 +393,14 @@ def _inputs(old: pa.Table, new: pa.Table, apart: set[str | None], notes: _Notes)
     extra = [name for name in new.column_names if name not in old.column_names and name not in apart]
     if extra:
         notes.add(f"Not in the reference, so not judged: {', '.join(extra)}.")
+    if not chosen:
+        raise MonitorError(
+            "the reference has no column to judge",
+            where="reference",
+            expected="a column besides the target and the time, of numbers, booleans, text, images or sounds",
+            received=", ".join(f"{column.name}: {column.type}" for column in old.schema),
+            next_step="Name such a column's kind in kinds=, or take a reference with the model's inputs",
+        )
     return chosen
 
 

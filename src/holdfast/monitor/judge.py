@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -108,10 +108,9 @@ def judge(reference: ReferenceModel, windows: Sequence[WindowProfile], settings:
             found = OnsetEstimate(min(again), min(again), min(again), end if end < len(windows) else None)
     since = None if found is None else _as_onset(found, windows, settings)
     until = len(windows) if found is None or found.end is None else found.end
-    findings = _findings(reference, windows[:until], data=data, concept=concept, faults=faults)
     findings = [
-        _dated(one, onset_of_column(one.name, data, concept, with_labels), windows, settings)
-        for one in findings
+        _dated(one, onset_of_column(column, data, concept, with_labels), windows, settings)
+        for column, one in _findings(reference, windows[:until], data=data, concept=concept, faults=faults)
     ]
     if again:
         findings.append(_repeats(again, settings.show_time(held[min(again)].start)))
@@ -276,6 +275,7 @@ def _of_rows(name: str, description: str, since: str | None) -> FeatureFinding:
         psi=None,
         description=description,
         since=since,
+        of_column=False,
     )
 
 
@@ -375,7 +375,8 @@ def _findings(
     data: Sequence[Tests],
     concept: Sequence[Tests],
     faults: dict[str, str],
-) -> list[FeatureFinding]:
+) -> Iterator[tuple[str, FeatureFinding]]:
+    """What tests call it ("" for all answers), and what was found there; the strongest first."""
     best: dict[str, float] = {}
     kinds: dict[str, list[DriftKind]] = {}
     words: dict[str, list[str]] = {}
@@ -404,25 +405,27 @@ def _findings(
             words[name] = [describe_data(feature, counts, shift[name], faults.get(name))]
     for tests in concept:
         for test in tests.in_alarm:
-            feature_name, cell = tests.names[test]
-            name = feature_name or "overall"
+            name, cell = tests.names[test]
             strength = float(np.abs(tests.single[:, test]).max())
             best[name] = max(best.get(name, 0.0), strength**2 / 2)
             if "concept drift" in kinds.get(name, []):
                 continue
             kinds.setdefault(name, []).append("concept drift")
             words.setdefault(name, []).append(describe_concept(reference, tests, int(test), cell))
-    return [
-        FeatureFinding(
-            name=name,
-            kinds=tuple(kinds[name]),
-            log_e=round(best[name], 3),
-            shift_sd=shift.get(name),
-            psi=psi.get(name),
-            description="; ".join(words[name]),
+    own_score = "score" in reference.outputs or "score" not in reference.features
+    for name in sorted(best, key=lambda one: -best[one]):
+        yield (
+            name,
+            FeatureFinding(
+                name=name or "overall",
+                kinds=tuple(kinds[name]),
+                log_e=round(best[name], 3),
+                shift_sd=shift.get(name),
+                psi=psi.get(name),
+                description="; ".join(words[name]),
+                of_column=bool(name) and not (name == "score" and own_score),
+            ),
         )
-        for name in sorted(best, key=lambda one: -best[one])
-    ]
 
 
 def _location_shift(feature: Feature, counts: NDArray[np.int64]) -> float | None:

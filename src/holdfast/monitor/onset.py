@@ -57,10 +57,9 @@ def locate(
 
 
 def onset_of_column(
-    name: str, data: Sequence[Tests], concept: Sequence[Tests], with_labels: Sequence[int]
+    feature: str, data: Sequence[Tests], concept: Sequence[Tests], with_labels: Sequence[int]
 ) -> OnsetEstimate:
-    """When one column, or "overall", changed; of both kinds the one that began first."""
-    feature = "" if name == "overall" else name
+    """When one column, or with "" all answers, changed; of both kinds the one that began first."""
     found = []
     if any(tests.names[test][0] == feature for tests in data for test in tests.in_alarm):
         found.append(estimate_onset(strongest_tests(data, feature)))

@@ -344,7 +344,8 @@ class Monitor:
             found, first, counts = np.unique(times // length_us, return_index=True, return_counts=True)
             for number, at, count in zip(found.tolist(), first.tolist(), counts.tolist(), strict=True):
                 held[number] = held.get(number, 0) + count
-                newest_us[number] = max(newest_us.get(number, 0), int(times[at + count - 1]))
+                last_us = int(times[at + count - 1])
+                newest_us[number] = max(newest_us.get(number, last_us), last_us)
         numbers = np.array(sorted(held), dtype=np.int64)
         return numbers, np.array([held[number] for number in numbers.tolist()], dtype=np.int64), newest_us
 

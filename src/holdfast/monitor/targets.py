@@ -57,6 +57,9 @@ def read_targets(
     """
     if target is None:
         return Targets("none")
+    _require_plain(old, target, "reference")
+    if target in new.column_names:
+        _require_plain(new, target, "current")
     old_y = _listed(old, target)
     new_y = _listed(new, target) if target in new.column_names else [None] * new.num_rows
     task, classes = _task(old_y, old.schema.field(target).type)
@@ -96,23 +99,41 @@ def read_targets(
         return _stand_in(task, old, new, truths=truths, inputs=inputs, target=target)
     said_old, said_new = _texts(_listed(old, prediction)), _texts(_listed(new, prediction))
     right_old, right_new = _agree(old_text, said_old), _agree(new_text, said_new)
+    overall = _mean_of_known(right_old, 0.5)
     share = {
-        name: float(
-            np.nanmean([r for r, s in zip(right_old, said_old, strict=True) if s == name] or [np.nan])
-        )
+        name: _mean_of_known(right_old[[said == name for said in said_old]], overall)
         for name in set(said_old)
     }
-    overall = float(np.nanmean(right_old))
     return Targets(
         task,
         right_old,
-        np.array([share[value] if np.isfinite(share[value]) else overall for value in said_old]),
+        np.array([share[value] for value in said_old]),
         right_new,
         np.array([share.get(value, overall) for value in said_new]),
         ("With more than two classes, the truth that is followed is whether the answer was right.",),
         _class_numbers(classes, old_text, said_old),
         _class_numbers(classes, new_text, said_new),
     )
+
+
+def _mean_of_known(values: Numbers, otherwise: float) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if known.size else otherwise
+
+
+def _require_plain(table: pa.Table, name: str, where: str) -> None:
+    """One value in each row: a list is neither a class nor a number."""
+    import pyarrow as pa
+
+    held = table.schema.field(name).type
+    if pa.types.is_nested(held):
+        raise MonitorError(
+            "the target is neither classes nor numbers",
+            where=f"{where}.{name}",
+            expected="text, whole numbers, booleans or numbers",
+            received=str(held),
+            next_step="Name a column of one value in each row, or leave the target out to judge P(x) alone",
+        )
 
 
 def _class_numbers(classes: Sequence[str], *columns: Sequence[str | None]) -> tuple[Numbers, Numbers]:

@@ -11,7 +11,6 @@ from holdfast.monitor.words import advice_for
 
 SOURCE: Final = "drift"
 _MOST_COLUMNS: Final = 8
-_NOT_COLUMNS: Final = frozenset({"overall", "rows", "time"})
 
 
 def tell(alerting: Alerting, diagnosis: Diagnosis) -> bool:
@@ -31,7 +30,7 @@ def finding_of(diagnosis: Diagnosis) -> Finding:
 
     A fault of another column is another topic, since another pipe is broken; drift in one more column is not.
     """
-    columns = [one.name for one in diagnosis.features if one.name not in _NOT_COLUMNS]
+    columns = [one.name for one in diagnosis.features if one.of_column]
     faulty = [one.name for one in diagnosis.features if "data fault" in one.kinds]
     topics: list[str] = [kind for kind in diagnosis.kinds if kind != "data fault"]
     if "data fault" in diagnosis.kinds:

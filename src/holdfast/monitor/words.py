@@ -94,10 +94,10 @@ def summarise(
         if since.earliest != since.latest:
             sentence += f" (between {shown(since.earliest)} and {shown(since.latest)})"
     parts = [sentence + "."]
-    columns = [found.name for found in findings if found.name not in {"overall", "score", "rows", "time"}][:4]
+    columns = [found.name for found in findings if found.of_column][:4]
     if columns:
         parts.append(f"Most in: {', '.join(columns)}.")
-    said = {found.name: found.description for found in findings if found.name in {"rows", "time"}}
+    said = {found.name: found.description for found in findings if not found.of_column}
     parts += [f"In the {said['rows']}"] if "rows" in said else []
     parts += [f"Left out: {said['time']}"] if "time" in said else []
     if (

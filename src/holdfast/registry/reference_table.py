@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 WHOSE: Final = ("subject", "prediction_id")
 """Columns by which an erasure finds rows, where no input bears their name."""
 RESERVED: Final = ("prediction", "probability", "probabilities", "label", "time")
+_SCORE: Final = "score"
+"""What the log calls the probability: the monitor would judge it in the place of an input of that name."""
 
 
 def reference_table(reference: Reference, signature: Signature, answer: Answer) -> pa.Table:
@@ -30,12 +32,13 @@ def reference_table(reference: Reference, signature: Signature, answer: Answer) 
     import pyarrow as pa
 
     names = [column.name for column in signature.columns]
-    clash = [name for name in names if name in RESERVED]
+    taken = (*RESERVED, _SCORE)
+    clash = [name for name in names if name in taken]
     if clash:
         raise ReferenceDataError(
             "an input has a name that the stored reference uses for something else",
             where=clash[0],
-            expected="any name but " + ", ".join(RESERVED),
+            expected="any name but " + ", ".join(taken),
             next_step="Rename it in the reference, and in the model if that knows its column names",
         )
     arrays: dict[str, Any] = {name: reference.table.column(name) for name in names}

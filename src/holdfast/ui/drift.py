@@ -111,7 +111,7 @@ def make_drift(facts: Facts, column: str = "", value: str = "") -> Drift:
         history = facts.history(version)
         if history is None and diagnosis is not None and diagnosis.windows:
             history = history_of(diagnosis, version or "")
-    findings = {} if diagnosis is None else {one.name: one for one in diagnosis.features}
+    findings = {} if diagnosis is None else {one.name: one for one in reversed(diagnosis.features)}
     columns = () if history is None else history.columns
     rows = [drift_row(one, findings.get(one.name)) for one in columns]
     rows.sort(key=_importance)

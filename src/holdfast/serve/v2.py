@@ -31,6 +31,7 @@ from holdfast.infer.schema import FLOAT_LIMITS, INTEGER_RANGES, is_float
 from holdfast.privacy.record import Values
 from holdfast.serve.calls import Body, Call, shape_of_block
 from holdfast.serve.v2_binary import read_tensor, read_texts, tensor_bytes
+from holdfast.serve.v2_known import KnownHeads
 from holdfast.serve.v2_messages import (
     DATATYPES,
     AnswerTensor,
@@ -41,9 +42,9 @@ from holdfast.serve.v2_messages import (
     as_lists,
     choice,
     cut_tail,
-    decode_request,
     described,
     flatten,
+    read_envelope,
     read_flag,
 )
 
@@ -128,6 +129,7 @@ class V2Codec:
             self._plain = signature.inputs[0]
         self._row = struct.Struct(f"<{len(names)}f")
         """One row of float32."""
+        self._known = KnownHeads()
         self._encode = msgspec.json.Encoder().encode
 
     def decode(self, body: bytes, json_bytes: int | None = None) -> InferCall:
@@ -142,7 +144,7 @@ class V2Codec:
             InputError: tensors do not fit the signature.
             TooManyRowsError: more rows than one request may hold.
         """
-        text: bytes | memoryview = body
+        text = body
         tail = memoryview(b"")
         if json_bytes is not None:
             if json_bytes > len(body):
@@ -152,21 +154,18 @@ class V2Codec:
                     expected=f"at most {len(body)}",
                     received=str(json_bytes),
                 )
-            whole = memoryview(body)
-            text, tail = whole[:json_bytes], whole[json_bytes:]
-        try:
-            request = decode_request(text)
-        except msgspec.ValidationError as error:
-            what, _, path = str(error).partition(" - at ")
-            raise MalformedBodyError(
-                f"not an infer request: {what}",
-                where=path.strip("`") or "$",
-                expected='{"inputs": [{"name", "shape", "datatype", "data"}, ...]}',
-            ) from None
-        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-            read_json(bytes(text))
-            raise MalformedBodyError("not an infer request") from None
-        return self.read(request, cut_tail(request.inputs, tail), InferCall)
+            tail = memoryview(body)[json_bytes:]
+            text = body[:json_bytes]
+            known = self._known.get(text, len(tail))
+            if known is not None and self._plain is not None:
+                plain = self._read_plain_bytes(self._plain, known.rows, tail)
+                if plain is not None:
+                    return InferCall(self, None, plain, known.outputs)
+        request = read_envelope(text)
+        call = self.read(request, cut_tail(request.inputs, tail), InferCall)
+        if len(tail) and self._plain is not None and not self._schema.context_fields:
+            self._known.learn(text, len(tail), request, call)
+        return call
 
     def read(
         self, request: InferRequest, contents: Sequence[memoryview | None], kind: type[AnyCall]
@@ -228,27 +227,31 @@ class V2Codec:
         if len(shape) != 2 or shape[1] != len(tensor.columns) or not 0 < shape[0] <= self._max_rows:
             return None
         if raw is not None:
-            if shape[0] == 1 and tensor.dtype == "float32" and len(raw) == self._row.size:
-                row = self._row.unpack(raw)
-                return None if math.isnan(sum(row)) else Block(1, Table(tensor.columns, None, row))
-            array = read_tensor(tensor.dtype, raw, shape, "$.inputs[0] (binary)")
-            flat_array = array.ravel()
-            with np.errstate(over="ignore", invalid="ignore"):
-                squares = flat_array.dot(flat_array)
-            if math.isnan(squares):  # only NaN makes it that, and it is one call
-                return None
-        else:
-            data = given.data
-            try:
-                flat = None if isinstance(data, UnsetType) else self._decoders[tensor.name](data)
-            except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-                return None
-            if flat is None or len(flat) != shape[0] * shape[1]:
-                return None
-            if shape[0] == 1:
-                return Block(1, Table(tensor.columns, None, tuple(flat)))
-            array = np.array(flat, dtype=np.float64).reshape(shape)
+            return self._read_plain_bytes(tensor, shape[0], raw)
+        data = given.data
+        try:
+            flat = None if isinstance(data, UnsetType) else self._decoders[tensor.name](data)
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+            return None
+        if flat is None or len(flat) != shape[0] * shape[1]:
+            return None
+        if shape[0] == 1:
+            return Block(1, Table(tensor.columns, None, tuple(flat)))
+        array = np.array(flat, dtype=np.float64).reshape(shape)
         return Block(shape[0], Table(tensor.columns, array.T.astype(np.float64, order="C")))
+
+    def _read_plain_bytes(self, tensor: Tensor, rows: int, raw: memoryview) -> Block | None:
+        """The same of numbers that came as bytes."""
+        if rows == 1 and tensor.dtype == "float32" and len(raw) == self._row.size:
+            row = self._row.unpack(raw)
+            return None if math.isnan(sum(row)) else Block(1, Table(tensor.columns, None, row))
+        array = read_tensor(tensor.dtype, raw, [rows, len(tensor.columns)], "$.inputs[0] (binary)")
+        flat = array.ravel()
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares = flat.dot(flat)
+        if math.isnan(squares):  # only NaN makes it that, and it is one call
+            return None
+        return Block(rows, Table(tensor.columns, array.T.astype(np.float64, order="C")))
 
     def _take(
         self,

@@ -11,7 +11,9 @@ from msgspec import UNSET, Raw, UnsetType
 from holdfast.artifact.signature import Dtype, Tensor
 from holdfast.infer import (
     InputError,
+    MalformedBodyError,
     nearest,
+    read_json,
 )
 
 DATATYPES: Final[dict[Dtype, str]] = {
@@ -86,6 +88,26 @@ class InferResponse(msgspec.Struct, gc=False):
 
 
 decode_request = msgspec.json.Decoder(InferRequest).decode
+
+
+def read_envelope(text: bytes) -> InferRequest:
+    """The envelope of an infer request.
+
+    Raises:
+        MalformedBodyError: no JSON, or not of the protocol's shape.
+    """
+    try:
+        return decode_request(text)
+    except msgspec.ValidationError as error:
+        what, _, path = str(error).partition(" - at ")
+        raise MalformedBodyError(
+            f"not an infer request: {what}",
+            where=path.strip("`") or "$",
+            expected='{"inputs": [{"name", "shape", "datatype", "data"}, ...]}',
+        ) from None
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        read_json(text)
+        raise MalformedBodyError("not an infer request") from None
 
 
 def cut_tail(inputs: Sequence[InputTensor], tail: memoryview) -> list[memoryview | None]:

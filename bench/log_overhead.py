@@ -31,7 +31,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,21 +64,33 @@ def main() -> None:
 
 def print_pairs(
     description: str,
-    run: Callable[[Path, int, float], dict[str, Any]],
+    run: Callable[..., dict[str, Any]],
     as_text: Callable[[dict[str, Any]], str],
     *,
     pairs: int,
+    among: Sequence[str] = (),
 ) -> None:
-    """Ask the command line for pairs of rounds and their length, run them, print what was found."""
+    """Ask the command line for pairs of rounds and their length, run them, print what was found.
+
+    Args:
+        description: of the bench.
+        run: is given a folder, the pairs, the seconds, and which of `among` where there are such.
+        as_text: of what it found.
+        pairs: unless the command line says so.
+        among: what the command line may choose from; all, if it does not.
+    """
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print one JSON document")
     parser.add_argument("--pairs", type=int, default=pairs, help="rounds with it, each beside one without")
     parser.add_argument("--seconds", type=float, default=1.0, help="length of one round")
+    if among:
+        parser.add_argument("--only", nargs="+", choices=among, default=list(among), help="fewer, but surer")
     arguments = parser.parse_args()
     if shutil.which("wrk") is None:
         sys.exit("wrk is needed: apt-get install wrk")
+    chosen = (arguments.only,) if among else ()
     with tempfile.TemporaryDirectory() as folder:
-        document = run(Path(folder), arguments.pairs, arguments.seconds)
+        document = run(Path(folder), arguments.pairs, arguments.seconds, *chosen)
     print(json.dumps(document, indent=2) if arguments.json else as_text(document))
 
 
@@ -162,8 +174,8 @@ def worker_cpu_s(folder: Path) -> float:
     supervisor = json.loads(said.read_bytes())["pid"]
     for child in Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split():
         if b"holdfast.serve.worker" in Path(f"/proc/{child}/cmdline").read_bytes():
-            fields = Path(f"/proc/{child}/stat").read_text().rsplit(")", 1)[1].split()
-            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+            threads = Path(f"/proc/{child}/task").glob("*/schedstat")  # in nanoseconds; none of them ends
+            return sum(int(one.read_text().split()[0]) for one in threads) / 1e9
     raise LookupError(f"no worker of {folder}")
 
 

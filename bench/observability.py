@@ -1,6 +1,7 @@
 """What being watched costs: metrics, access log, request ids and traces together, against none of them.
 
     uv run python bench/observability.py --json    about a minute; needs wrk (`apt-get install wrk`)
+    uv run python bench/observability.py --only on --pairs 50    one answer, with a narrow interval
 
 One worker, model A, single rows as JSON, 64 connections, the prediction log on. What a round reaches changes
 with what else the machine does, so the services are asked in short rounds, with `off` between every two; the
@@ -64,6 +65,7 @@ IDS = (
 )
 
 
+COMPARED = (*list(WATCHED)[1:], "on, with ids", "off, as long")
 UNREAD = (("x-unread-0001", IDS[0][1][1:]), ("x-unread-02", IDS[1][1]))
 """As many bytes in all."""
 
@@ -98,10 +100,10 @@ def environment(**values: str) -> Iterator[None]:
 
 
 def main() -> None:
-    print_pairs(__doc__ or "", run, as_text, pairs=12)
+    print_pairs(__doc__ or "", run, as_text, pairs=12, among=COMPARED)
 
 
-def run(folder: Path, pairs: int, seconds: float) -> dict[str, Any]:
+def run(folder: Path, pairs: int, seconds: float, only: list[str]) -> dict[str, Any]:
     question = records("json", 1)
     if not isinstance(question, Question):
         raise TypeError("one record in JSON is always spoken")
@@ -118,13 +120,17 @@ def run(folder: Path, pairs: int, seconds: float) -> dict[str, Any]:
         services: dict[str, tuple[str, Any]] = {}
         with environment(OTEL_EXPORTER_OTLP_ENDPOINT=endpoint):
             for name in WATCHED:
+                if name not in ("off", *only) and not (name == "on" and "on, with ids" in only):
+                    continue
                 with environment(**({"PYTHONPATH": path} if name == "off" else {})):
                     services[name] = (name, stack.enter_context(holdfast(folder / name)))
-        services["on, with ids"] = services["on"]
+        if "on, with ids" in only:
+            services["on, with ids"] = services["on"]
         services["off, as long"] = services["off"]
+        services = {name: one for name, one in services.items() if name in ("off", *only)}
         questions = dict.fromkeys(services, question)
-        questions["off, as long"] = replace(question, headers=(*question.headers, *UNREAD))
-        questions["on, with ids"] = replace(question, headers=(*question.headers, *IDS))
+        for name, headers in (("off, as long", UNREAD), ("on, with ids", IDS)):
+            questions[name] = replace(question, headers=(*question.headers, *headers))
         rates: dict[str, list[float]] = {name: [] for name in services}
         costs: dict[str, list[float]] = {name: [] for name in services}
         by_rate: dict[str, list[float]] = {name: [] for name in services}
@@ -153,7 +159,8 @@ def run(folder: Path, pairs: int, seconds: float) -> dict[str, Any]:
                 by_cpu[name].append(base_us / cost_us)
                 rates["off"].append(following[0])
                 costs["off"].append(following[1])
-        lines = sum(b'"route":"POST /predict"' in line for line in (folder / "on" / "serve.log").open("rb"))
+        log = folder / "on" / "serve.log"
+        lines = sum(b'"route":"POST /predict"' in line for line in log.open("rb")) if log.exists() else 0
     collector.shutdown()
     found: dict[str, Any] = {}
     for name in services:
@@ -168,7 +175,8 @@ def run(folder: Path, pairs: int, seconds: float) -> dict[str, Any]:
                 "to_off_by_cpu": round(statistics.median(by_cpu[name]), 3),
                 "to_off_by_cpu_interval": interval_of_median(sorted(by_cpu[name])),
             }
-    for name, ratios in (("to_as_long", by_rate), ("to_as_long_by_cpu", by_cpu)):
+    both = {"on, with ids", "off, as long"} <= set(services)
+    for name, ratios in (("to_as_long", by_rate), ("to_as_long_by_cpu", by_cpu)) if both else ():
         pairs_of = zip(ratios["on, with ids"], ratios["off, as long"], strict=True)
         ordered = sorted(watched / bare for watched, bare in pairs_of)
         found["on, with ids"] |= {

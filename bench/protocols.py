@@ -10,6 +10,7 @@ to `POST /predict` travels.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import statistics
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from serving import BODY, FEATURES, ask, holdfast, make_deployment
@@ -80,7 +82,9 @@ def wrk(url: str, path: str, headers: dict[str, str], body: bytes, script: Path)
     return float(found[1])
 
 
-async def grpc_rate(address: str, inputs: list[tuple[str, str, list[int], bytes]]) -> float:
+async def grpc_rate(
+    address: str, inputs: list[tuple[str, str, list[int], bytes]], connections: int = 1
+) -> float:
     import grpc
 
     from holdfast.serve.grpc_messages import SERVICE, message_class
@@ -91,18 +95,22 @@ async def grpc_rate(address: str, inputs: list[tuple[str, str, list[int], bytes]
         request.raw_input_contents.append(data)
     body = request.SerializeToString()
     answered = 0
-    async with grpc.aio.insecure_channel(address) as channel:
-        call = channel.unary_unary(f"/{SERVICE}/ModelInfer")
-        await call(body)
+    async with contextlib.AsyncExitStack() as stack:
+        calls = []
+        for _ in range(connections):
+            alone = [("grpc.use_local_subchannel_pool", 1)]  # or all would share one connection
+            channel = await stack.enter_async_context(grpc.aio.insecure_channel(address, alone))
+            calls.append(channel.unary_unary(f"/{SERVICE}/ModelInfer"))
+            await calls[-1](body)
         end_s = time.monotonic() + SECONDS
 
-        async def ask_on() -> None:
+        async def ask_on(call: Any) -> None:
             nonlocal answered
             while time.monotonic() < end_s:
                 await call(body)
                 answered += 1
 
-        await asyncio.gather(*(ask_on() for _ in range(64)))
+        await asyncio.gather(*(ask_on(calls[i % connections]) for i in range(64)))
     return answered / SECONDS
 
 

@@ -138,3 +138,11 @@ def test_a_frame_of_a_later_format_is_returned_with_its_version() -> None:
     (found,) = read_frames(bytes(buffer), SEED, at_end=True)
     assert isinstance(found, Frame)
     assert found.version == 2
+
+
+def test_a_frame_without_a_version_is_damage() -> None:
+    buffer = bytearray(frame(b"old"))
+    buffer[2] = 0
+    crc = zlib.crc32(buffer[HEADER_BYTES:], zlib.crc32(buffer[2:8], SEED))
+    buffer[8:12] = crc.to_bytes(4, "little")
+    assert [type(one) for one in read_frames(bytes(buffer), SEED, at_end=True)] == [Damage]

@@ -167,6 +167,9 @@ def test_each_route_asks_for_its_scope(start: Start) -> None:
         ("POST", "/v2/models/demo/infer"): ("predict", infer),
         ("POST", "/labels"): ("label", label),
         ("GET", "/metrics"): ("read", None),
+        ("POST", "/consent"): ("label", {}),
+        ("POST", "/v2/repository/models/demo/load"): ("admin", {}),
+        ("POST", "/v2/repository/models/demo/unload"): ("admin", {}),
     }
     for (method, path), (scope, body) in wanted.items():
         for number, own in enumerate(scopes):
@@ -265,3 +268,18 @@ class Caller:
 
     def status(self, key: str) -> int:
         return ask(self.client, key)
+
+
+def test_a_key_of_the_checklist_has_the_scopes_of_callers_and_not_of_admins(
+    clock: ManualClock,
+) -> None:
+    digest = hashlib.sha256(b"secret").hexdigest()
+    admission = Admission(Security(auth="keys", api_key_hashes=(digest,)), clock)
+    assert admission.find(b"Bearer secret").scopes == EVERY
+
+
+def test_who_was_away_long_has_saved_up_no_more_than_a_second(clock: ManualClock) -> None:
+    gate = RateGate(RateSlots(), 7, 10.0, clock)
+    assert gate.admit()
+    clock.advance_s(100)
+    assert [gate.admit() for _ in range(12)] == [True] * 10 + [False] * 2

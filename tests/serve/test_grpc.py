@@ -150,6 +150,11 @@ def test_keys_are_asked_for(start: StartGrpc) -> None:
         assert client.refused(method)[0] == grpc.StatusCode.UNAUTHENTICATED
     key = [("authorization", "Bearer secret")]
     assert client.call("ModelInfer", raw([[1, 2]]), key).model_name == "demo"
+    for method in ("RepositoryModelLoad", "RepositoryModelUnload"):
+        with pytest.raises(grpc.RpcError) as caught:
+            client.call(method, None, key)
+        error: Any = caught.value
+        assert error.code() == grpc.StatusCode.PERMISSION_DENIED
 
 
 def test_the_caller_is_known_by_its_metadata_and_its_deadline(start: StartGrpc) -> None:

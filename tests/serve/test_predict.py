@@ -188,3 +188,13 @@ def test_names_that_json_must_escape_are_answered_like_any_others(start: Start) 
     status, body, _ = server.ask("POST", "/predict", {**row, names["age"]: "old"})
     assert status == 422
     assert names["age"] in body["where"]
+
+
+def test_the_score_is_that_of_the_positive_class_wherever_it_stands(start: Start) -> None:
+    model = mixed_model()
+    signature = msgspec.structs.replace(model.signature, positive_class="no")
+    server = start(LoadedModel("1", signature, model._runtime))
+    row = {"age": 40, "city": "north", "income": 0.5}
+    one, many = (server.ask("POST", "/predict", body)[1] for body in (row, [row, row]))
+    for answer in (one, *many):
+        assert answer["score"] == answer["probabilities"]["no"]

@@ -81,6 +81,16 @@ def test_other_prior_shares_of_the_same_classes_are_label_shift() -> None:
     share = np.where(since_onset(), 0.75, 0.5)
     found = diagnose(drawn(6000, 0.5), drawn(WINDOW * WINDOWS, share), **NAMES)
     assert found.kinds == ("label shift",)
+    # A pipe that breaks later is a fault of its own.
+    broken = np.arange(WINDOW * WINDOWS) >= (ONSET + 6) * WINDOW
+    spare = np.where(broken & (np.arange(WINDOW * WINDOWS) % 2 == 0), np.nan, random.normal(size=len(broken)))
+    both = diagnose(
+        drawn(6000, 0.5) | {"spare": random.normal(size=6000)},
+        drawn(WINDOW * WINDOWS, share) | {"spare": spare},
+        **NAMES,
+    )
+    assert both.kinds == ("data fault", "label shift")
+    assert columns(both, "data fault") == {"spare"}
 
 
 def test_a_gradual_change_is_called_gradual() -> None:

@@ -255,7 +255,8 @@ def _kinds(
     if changed:
         labelled = [windows[number] for number in with_labels]
         if _is_label_shift(reference, labelled, concept):
-            return ("label shift",), faults, False
+            # Other shares of the classes explain moved columns, and no broken pipe.
+            return ("data fault", "label shift") if faults else ("label shift",), faults, False
         kinds.append("concept drift")
     return tuple(kinds), faults, False
 

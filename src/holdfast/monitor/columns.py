@@ -136,6 +136,8 @@ def _coded(held: pa.ChunkedArray | pa.Array) -> Coded:
         if not (pa.types.is_string(held.type) or pa.types.is_large_string(held.type)):
             held = held.cast(pa.string())
         held = held.dictionary_encode()
+    if isinstance(held, pa.ChunkedArray) and held.num_chunks == 1:
+        held = held.chunk(0)
     if isinstance(held, pa.ChunkedArray):
         # One dictionary for all chunks, then one array.
         held = held.unify_dictionaries().combine_chunks()

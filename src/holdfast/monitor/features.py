@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from holdfast.monitor.plain import plain
 from holdfast.monitor.rows import ColumnValues
-from holdfast.stats import CategoryBins, Coded, Counts, NumericBins, Room, Sums
+from holdfast.stats import CategoryBins, Coded, Counts, Lookup, NumericBins, NumericLookup, Room, Sums
 
 COARSE_CELLS: Final = 8
 """Coarse cells of a numeric column: each holds an eighth of the reference."""
@@ -141,17 +141,27 @@ class Feature:
             values: of N rows.
             room: to work in, for at least as many; the answer may then be part of it, until it is used again.
         """
-        if isinstance(self.bins, NumericBins):
-            if isinstance(values, np.ndarray):
-                return self.bins.index(values, room)
-            return np.full(len(values), self.bins.cells - 2, dtype=np.intp)
+        lookup = self.bins.lookup
+        places = self.places(values, lookup, room)
+        return places if lookup.bin_of is None else lookup.bin_of[places]
+
+    def places(self, values: ColumnValues, lookup: Lookup, room: Room | None = None) -> NDArray[np.intp]:
+        """The place of each value, as its bins' look-up has them.
+
+        Args:
+            values: of N rows.
+            lookup: of its bins, made once for many calls.
+            room: as for `index`.
+        """
+        if isinstance(lookup, NumericLookup):
+            known = values if isinstance(values, np.ndarray) else np.full(len(values), np.nan)
+            return lookup.places(known, room)
         if isinstance(values, np.ndarray):
             distinct, codes = np.unique(values, return_inverse=True)
             missing = np.isnan(distinct)
             words = tuple(_as_text(value) for value in distinct[~missing])
-            coded = Coded(np.where(codes < len(words), codes, -1).astype(np.int32), words)
-            return self.bins.index(coded, room)
-        return self.bins.index(values, room)
+            values = Coded(np.where(codes < len(words), codes, -1).astype(np.int32), words)
+        return lookup.places(values, room)
 
     def quantile(self, counts: NDArray[np.int64], share: float) -> float:
         """A quantile of the rows in the reference's range, by their counts; within one bin of the truth."""

@@ -13,7 +13,7 @@ from holdfast.monitor.features import Feature
 from holdfast.monitor.odd_values import OddValues
 from holdfast.monitor.rows import Rows, Task
 from holdfast.monitor.twins import Twins, kept_of_each, returning, spread
-from holdfast.stats import Counts, Room
+from holdfast.stats import Counts, Lookup, Room
 
 if TYPE_CHECKING:
     from holdfast.monitor.concept import ConceptModel
@@ -93,23 +93,35 @@ def profiles(
     return list(adder.finish())
 
 
+def rising(numbers: NDArray[np.intp]) -> bool:
+    """Whether none is less than the one before."""
+    return bool((numbers[1:] >= numbers[:-1]).all())
+
+
 class _Piece:
     """What the columns of some rows have in common, and what is collected of them."""
 
     def __init__(
         self, window: NDArray[np.intp], known: NDArray[np.intp] | None, paired: NDArray[np.float32]
     ) -> None:
-        self.low = int(window.min())
-        self.local = window - self.low
-        self.held = np.bincount(self.local)
+        rows = len(window)
+        if window[0] == window[-1] and bool((window == window[0]).all()):
+            self.low, self.few = int(window[0]), True
+            self.local, self.held = np.zeros(rows, dtype=np.intp), np.array([rows])
+        else:
+            self.low = int(window.min())
+            self.local = window - self.low
+            self.held = np.bincount(self.local)
+            self.few = len(self.held) <= _FEW_WINDOWS and rising(self.local)
         self.span = slice(self.low, self.low + len(self.held))
         self.known = known
         self.ends = np.cumsum(self.held)
-        self.few = len(self.held) <= _FEW_WINDOWS and bool((self.local[1:] >= self.local[:-1]).all())
-        """Whether they are of a few windows, and those of each lie together, as they do in order of time."""
         self.coarse: dict[str, NDArray[np.intp]] = {}
         self.labelled: dict[str, NDArray[np.intp]] = {}
-        self.paired = paired[:, : len(window)]
+        self.paired = paired[:, :rows]
+
+    few: bool
+    """Whether they are of a few windows, and those of each lie together, as they do in order of time."""
 
     def rows_of(self, number: int) -> slice | NDArray[np.intp]:
         """Where the rows of one of its windows are."""
@@ -118,15 +130,18 @@ class _Piece:
             return slice(end - int(self.held[number]), end)
         return np.flatnonzero(self.local == number)
 
-    def counts(self, index: NDArray[np.intp], cells: int) -> Counts:
-        """`[W, cells]` of a column by the cell of each row."""
-        windows = len(self.held)
-        if windows == 1:
-            return np.bincount(index, minlength=cells)[None]
+    def counts(self, places: NDArray[np.intp], lookup: Lookup, cells: int) -> Counts:
+        """`[W, cells]` of a column by the place of each row."""
+        windows, bin_of = len(self.held), lookup.bin_of
         if not self.few:
-            place = self.local * cells + index
-            return np.bincount(place, minlength=windows * cells).reshape(-1, cells)
-        return np.stack([np.bincount(index[self.rows_of(one)], minlength=cells) for one in range(windows)])
+            index = places if bin_of is None else bin_of[places]
+            at = self.local * cells + index
+            return np.bincount(at, minlength=windows * cells).reshape(-1, cells)
+        wide = cells if bin_of is None else len(bin_of)
+        found = [
+            lookup.folded(np.bincount(places[self.rows_of(one)], minlength=wide)) for one in range(windows)
+        ]
+        return found[0][None] if windows == 1 else np.stack(found)
 
 
 class ProfileAdder:
@@ -154,13 +169,18 @@ class ProfileAdder:
         self._quality = np.zeros((size, 2, QUALITY_CELLS) if measures.task == "binary" else (size, 1, 3))
         width = len(measures.paired)
         self._products = np.zeros((size, width, width))
-        self._scores = {
-            name: (number, measures.features[name].functionals[:, 0].astype(np.float32))
-            for number, name in enumerate(measures.paired)
+        self._lookups: dict[str, Lookup] = {
+            name: feature.bins.lookup for name, feature in measures.features.items()
         }
+        self._scores = {name: (number, self._score(name)) for number, name in enumerate(measures.paired)}
         self._odd: dict[str, dict[int, OddValues]] = {}
         self._room = Room(PIECE_ROWS)
         self._paired = np.empty((width, PIECE_ROWS), dtype=np.float32)
+
+    def _score(self, name: str) -> NDArray[np.float32]:
+        """Of each place of a column the normal score."""
+        scores, bin_of = self._measures.features[name].functionals[:, 0], self._lookups[name].bin_of
+        return (scores if bin_of is None else scores[bin_of]).astype(np.float32)
 
     def add(self, rows: Rows, window: NDArray[np.intp]) -> None:
         """A batch of rows and the number of each row's window."""
@@ -222,22 +242,23 @@ class ProfileAdder:
                 self._products[piece.low + number] += some @ some.T
 
     def _add_columns(self, rows: Rows, piece: _Piece, mixed: NDArray[np.uint64]) -> None:
-        """Count all columns; `mixed` becomes a number for each row by its cells in them."""
+        """Count all columns; `mixed` becomes a number for each row by its places in them."""
         known, concept = piece.known, self._measures.concept
         for name, feature in self._measures.features.items():
-            values = rows.columns[name]
-            index = feature.index(values, self._room)
-            counts = piece.counts(index, feature.bins.cells)
+            values, lookup = rows.columns[name], self._lookups[name]
+            places = feature.places(values, lookup, self._room)
+            counts = piece.counts(places, lookup, feature.bins.cells)
             self._counts[name][piece.span] += counts
-            mixed += index.view(np.uint64)
+            mixed += places.view(np.uint64)
             mixed *= _MIX
             if known is not None and concept is not None and known.size:
-                piece.labelled[name] = index[known]
+                some = places[known]
+                piece.labelled[name] = some if lookup.bin_of is None else lookup.bin_of[some]
                 piece.coarse[name] = feature.coarse[piece.labelled[name]]
             if name in self._scores:
                 number, scores = self._scores[name]
-                # Every cell is in range: "clip" only spares the check.
-                scores.take(index, out=piece.paired[number], mode="clip")
+                # Every place is in range: "clip" only spares the check.
+                scores.take(places, out=piece.paired[number], mode="clip")
             if feature.numeric and isinstance(values, np.ndarray):
                 self._keep_odd(name, feature, values, counts, piece)
 
@@ -286,9 +307,12 @@ class ProfileAdder:
         if window[0] == window[-1] and (window == window[0]).all():
             self._twins_of(int(window[0])).add(hashes)
             return
-        order = np.argsort(window, kind="stable")
-        numbers, first = np.unique(window[order], return_index=True)
-        for number, part in zip(numbers.tolist(), np.split(hashes[order], first[1:]), strict=True):
+        if not rising(window):
+            order = np.argsort(window, kind="stable")
+            hashes, window = hashes[order], window[order]
+        first = np.flatnonzero(window[1:] != window[:-1]) + 1
+        numbers = [int(window[0]), *window[first].tolist()]
+        for number, part in zip(numbers, np.split(hashes, first), strict=True):
             self._twins_of(number).add(part)
 
     def _twins_of(self, number: int) -> Twins:
@@ -303,7 +327,11 @@ class ProfileAdder:
         cells, values_held = feature.bins.cells, "location" in feature.tests
         edge = max(1, (cells - 4) // 50)
         # The outermost bins are wide: within them counts say too little of quartiles.
-        outside = counts[:, : edge + 1].sum(axis=1) + counts[:, -3 - edge : -2].sum(axis=1)
+        if cells > _MANY_CELLS:
+            parts = np.add.reduceat(counts, [0, edge + 1, cells - 3 - edge, cells - 2], axis=1)
+            outside = parts[:, 0] + parts[:, 2]
+        else:
+            outside = counts[:, : edge + 1].sum(axis=1) + counts[:, -3 - edge : -2].sum(axis=1)
         odd = outside * 5 > piece.held
         if values_held:
             # Of one value only, or of many cells one with an eighth of the rows.

@@ -201,7 +201,12 @@ class WindowsOfRows:
 
     def of(self, first: int, rows: int) -> NDArray[np.intp]:
         """For the rows from `first` on; -1 for those astray."""
-        at = np.arange(first, first + rows) if self.time_us is None else self.time_us[first : first + rows]
+        if self.time_us is None:
+            last = int(np.searchsorted(self.starts, first + rows - 1, side="right"))
+            begin = int(np.searchsorted(self.starts, first, side="right")) - 1
+            bounds = np.concatenate([[first], self.starts[begin + 1 : last], [first + rows]])
+            return np.repeat(np.arange(begin, last), np.diff(bounds))
+        at = self.time_us[first : first + rows]
         found: NDArray[np.intp] = np.searchsorted(self.starts, at, side="right") - 1
         if self.strays:
             found[at >= self.stretches[-1][1]] = -1

@@ -3,7 +3,16 @@
 from holdfast.stats.arrivals import ArrivalCurve, arrival_curve
 from holdfast.stats.backtest import Backtest, Sample, backtest, rows_to_decide
 from holdfast.stats.betting import STAKES, MeanBounds, betting_bounds, log_capital
-from holdfast.stats.binning import Bins, CategoryBins, Coded, Counts, NumericBins
+from holdfast.stats.binning import (
+    Bins,
+    CategoryBins,
+    CategoryLookup,
+    Coded,
+    Counts,
+    Lookup,
+    NumericBins,
+    NumericLookup,
+)
 from holdfast.stats.calibration import (
     Calibration,
     ClassCalibration,
@@ -110,6 +119,7 @@ __all__ = [
     "Calibration",
     "CalmWindows",
     "CategoryBins",
+    "CategoryLookup",
     "ClassCalibration",
     "Coded",
     "Confusion",
@@ -121,10 +131,12 @@ __all__ = [
     "HashedVocabulary",
     "LabelShift",
     "LevelError",
+    "Lookup",
     "LossBound",
     "LossModel",
     "MeanBounds",
     "NumericBins",
+    "NumericLookup",
     "OnsetEstimate",
     "PairMoments",
     "Paired",

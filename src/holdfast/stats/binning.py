@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from holdfast.stats.errors import StatisticsError
 from holdfast.stats.grid import Room, grid_for
+from holdfast.stats.ruler import on_marks, ruler_for
 
 Counts = NDArray[np.int64]
 INNER_BINS: Final = 256
@@ -85,7 +86,7 @@ class NumericBins(msgspec.Struct, frozen=True):
             edges = distinct
         else:
             starts = (np.arange(inner_bins) * finite.size) // inner_bins
-            edges = np.unique(finite[starts])
+            edges = on_marks(finite, np.unique(finite[starts]), finite.size / inner_bins)
         if edges[0] > least:
             edges = np.concatenate([[least], edges[1:]])
         return cls(tuple(edges.tolist()), greatest)
@@ -100,22 +101,14 @@ class NumericBins(msgspec.Struct, frozen=True):
 
         Args:
             values: `[N]` numbers; NaN is missing.
-            room: to work in, for at least as many; the answer then is part of it, until it is used again.
+            room: to work in, for at least as many; the answer may then be part of it, until it is used again.
         """
-        numbers = np.asarray(values, dtype=np.float64)
-        inner = len(self.edges)
-        grid = grid_for(self.edges)
-        if numbers.size == 0:
-            return grid.locate(numbers, room)
-        # NaN is greater than nothing and makes the extremes NaN; most stretches have nothing outside.
-        least, greatest = float(numbers.min()), float(numbers.max())
-        found = grid.locate(numbers, room, tame=grid.tame(least, greatest))
-        if not greatest <= self.maximum:
-            found[numbers > self.maximum] = inner + 1
-        if not (np.isfinite(least) and np.isfinite(greatest)):
-            found[np.isnan(numbers)] = inner + 2
-            found[np.isinf(numbers)] = inner + 3
-        return found
+        return NumericLookup(self).index(values, room)
+
+    @property
+    def lookup(self) -> NumericLookup:
+        """Made ready for many calls."""
+        return NumericLookup(self)
 
     def count(self, values: NDArray[Any]) -> Counts:
         """Counts of the values on the cells; costs one look-up in a grid a value.
@@ -188,16 +181,12 @@ class CategoryBins(msgspec.Struct, frozen=True):
             values: N texts; None is missing.
             room: to work in, for at least as many; the answer may then be part of it, until it is used again.
         """
-        cells = _Cells(zip(self.top, range(len(self.top)), strict=True))
-        cells.update(dict.fromkeys(self.others, len(self.top)))
-        cells.unseen = len(self.top) + 1
-        cells[None] = len(self.top) + 2
-        if isinstance(values, Coded):
-            # The last place is that of code -1, missing.
-            table = np.array([*map(cells.__getitem__, values.words), cells[None]], dtype=np.intp)
-            found = np.empty(len(values), dtype=np.intp) if room is None else room.found[: len(values)]
-            return table.take(values.codes, out=found, mode="wrap")
-        return np.fromiter(map(cells.__getitem__, values), dtype=np.intp, count=len(values))
+        return self.lookup.index(values, room)
+
+    @property
+    def lookup(self) -> CategoryLookup:
+        """Made ready for many calls."""
+        return CategoryLookup(self)
 
     def count(self, values: Sequence[Any] | Coded) -> Counts:
         """Counts of the values on the cells.
@@ -207,6 +196,113 @@ class CategoryBins(msgspec.Struct, frozen=True):
             [1, 0, 0, 1, 1]
         """
         return np.bincount(self.index(values), minlength=self.cells).astype(np.int64)
+
+
+class NumericLookup:
+    """Finds the cells of many values.
+
+    Where all edges lie on marks of a ruler, the place between marks is found first: counts, and whatever is a
+    function of the cell, can be had from the places without knowing the cells of single values.
+
+    Example:
+        >>> import numpy as np
+        >>> random = np.random.default_rng(0)
+        >>> bins = NumericBins.fit(random.normal(size=100_000))
+        >>> values = random.normal(size=1000)
+        >>> places = bins.lookup.places(values)
+        >>> counts = np.bincount(places, minlength=len(bins.lookup.bin_of))
+        >>> bool(np.array_equal(bins.lookup.folded(counts), bins.count(values)))
+        True
+    """
+
+    __slots__ = ("_bins", "_grid", "_ruler", "bin_of")
+
+    def __init__(self, bins: NumericBins) -> None:
+        self._bins = bins
+        self._ruler = ruler_for(bins.edges, bins.maximum)
+        self._grid = None if self._ruler is not None else grid_for(bins.edges)
+        self.bin_of: NDArray[np.intp] | None = None if self._ruler is None else self._ruler.bin_of
+        """The cell of each place; None where places are cells."""
+
+    def places(self, values: NDArray[Any], room: Room | None = None) -> NDArray[np.intp]:
+        """The place of each value, a whole number from 0.
+
+        Args:
+            values: `[N]` numbers; NaN is missing.
+            room: as for `NumericBins.index`.
+        """
+        numbers = np.asarray(values, dtype=np.float64)
+        if self._ruler is not None and numbers.size:
+            found = np.empty(len(numbers), dtype=np.intp) if room is None else room.found[: len(numbers)]
+            self._ruler.find(numbers, found)
+            return found
+        grid, inner = self._grid, len(self._bins.edges)
+        if grid is None or numbers.size == 0:
+            return np.empty(0, dtype=np.intp)
+        # NaN is greater than nothing and makes the extremes NaN; most stretches have nothing outside.
+        least, greatest = float(numbers.min()), float(numbers.max())
+        found = grid.locate(numbers, room, tame=grid.tame(least, greatest))
+        if not greatest <= self._bins.maximum:
+            found[np.flatnonzero(numbers > self._bins.maximum)] = inner + 1
+        if not (np.isfinite(least) and np.isfinite(greatest)):
+            found[np.isnan(numbers)] = inner + 2
+            found[np.isinf(numbers)] = inner + 3
+        return found
+
+    def folded(self, counts: Counts) -> Counts:
+        """Counts of the cells from those of the places."""
+        return counts if self._ruler is None else self._ruler.folded(counts)
+
+    def index(self, values: NDArray[Any], room: Room | None = None) -> NDArray[np.intp]:
+        """The cell of each value, as `NumericBins.index`."""
+        places = self.places(values, room)
+        return places if self.bin_of is None else self.bin_of[places]
+
+
+class CategoryLookup:
+    """The same for categories, whose places are their cells.
+
+    Example:
+        >>> CategoryBins.fit(["a", "a", "b"]).lookup.places(["b", "z", None]).tolist()
+        [1, 3, 4]
+    """
+
+    __slots__ = ("_cells", "_known", "bin_of")
+
+    def __init__(self, bins: CategoryBins) -> None:
+        top = len(bins.top)
+        self._cells = _Cells(zip(bins.top, range(top), strict=True))
+        self._cells.update(dict.fromkeys(bins.others, top))
+        self._cells.unseen = top + 1
+        self._cells[None] = top + 2
+        self._known: tuple[tuple[str, ...], NDArray[np.intp]] | None = None
+        self.bin_of: NDArray[np.intp] | None = None
+
+    def places(self, values: Sequence[Any] | Coded, room: Room | None = None) -> NDArray[np.intp]:
+        """The cell of each value.
+
+        Args:
+            values: N texts; None is missing.
+            room: as for `CategoryBins.index`.
+        """
+        if not isinstance(values, Coded):
+            return np.fromiter(map(self._cells.__getitem__, values), dtype=np.intp, count=len(values))
+        # Batch after batch has the same words.
+        words, table = self._known or ((), None)
+        if table is None or words is not values.words:
+            # The last place is that of code -1, missing.
+            table = np.array([*map(self._cells.__getitem__, values.words), self._cells[None]], dtype=np.intp)
+            self._known = (values.words, table)
+        found = np.empty(len(values), dtype=np.intp) if room is None else room.found[: len(values)]
+        return table.take(values.codes, out=found, mode="wrap")
+
+    def folded(self, counts: Counts) -> Counts:
+        """As they are."""
+        return counts
+
+    def index(self, values: Sequence[Any] | Coded, room: Room | None = None) -> NDArray[np.intp]:
+        """The cell of each value."""
+        return self.places(values, room)
 
 
 class _Cells(dict[Any, int]):
@@ -219,3 +315,4 @@ class _Cells(dict[Any, int]):
 
 
 Bins = NumericBins | CategoryBins
+Lookup = NumericLookup | CategoryLookup

@@ -40,6 +40,22 @@ def array_values(held: pa.ChunkedArray | pa.Array) -> ColumnValues:
     return _coded(held)
 
 
+def lying(held: pa.Array) -> ColumnValues | None:
+    """The values of an array without nulls where none must be copied for it; None otherwise."""
+    import pyarrow as pa
+
+    if pa.types.is_float64(held.type):
+        numbers: NDArray[np.float64] = flat_array(held, np.float64)
+        return numbers
+    if not pa.types.is_dictionary(held.type) or held.type.index_type not in {pa.int8(), pa.int32()}:
+        return None
+    words = held.dictionary.to_pylist()
+    if not all(isinstance(word, str) for word in words):
+        return None
+    kind = np.int8 if held.type.index_type == pa.int8() else np.int32
+    return Coded(flat_array(held.indices, kind), tuple(words))
+
+
 def distinct_values(held: pa.ChunkedArray) -> int:
     """How many; of text in codes of few words at most so many."""
     import pyarrow as pa

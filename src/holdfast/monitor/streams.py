@@ -328,11 +328,16 @@ def profile_stream(
     bounds = [(start, end) for start, end, _ in windows.stretches]
     adder = ProfileAdder(measures, bounds)
     apart = None if of_sample is None else ProfileAdder(of_sample, bounds)
+    names = list(measures.features)
+    lie = source.source.as_they_lie(names) if source.kinds is None else {}
 
     def parts() -> Iterator[tuple[ProfileAdder, Rows, NDArray[np.intp]]]:
         first = 0
-        for batch in source.batches(list(measures.features)):
-            rows = Rows({name: column_values(batch, name) for name in measures.features})
+        for batch in source.batches([name for name in names if name not in lie]):
+            held = slice(first, first + batch.num_rows)
+            rows = Rows(
+                {name: lie[name][held] if name in lie else column_values(batch, name) for name in names}
+            )
             window = windows.of(first, batch.num_rows)
             cuts = [(slice(None), False)] if apart is None else source.by_sample(first, batch.num_rows)
             for some, inside in cuts:
@@ -342,7 +347,8 @@ def profile_stream(
                 yield apart if apart is not None and inside else adder, of_rows, at
             first += batch.num_rows
 
-    for counter, rows, window in _read_ahead(parts()):
+    made = len(lie) < len(names)
+    for counter, rows, window in _read_ahead(parts()) if made else parts():
         counter.add(rows, window)
     if apart is not None:
         adder.include(apart)

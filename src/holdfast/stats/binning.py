@@ -35,7 +35,7 @@ class Coded:
         ('a', 'b')
     """
 
-    codes: NDArray[np.int32]
+    codes: NDArray[np.int32] | NDArray[np.int8]
     words: tuple[str, ...]
 
     def __len__(self) -> int:

@@ -26,26 +26,27 @@ _WHOLE: Final = 2.0**51
 """Numbers below it stay themselves in that sum."""
 _MOVED: Final = 0.5
 """Of its share, what a bin may gain or lose by moving its edges."""
-BELOW, ABOVE, MISSING, NOT_FINITE = range(4)
-"""Behind the marks, as values are found that lie between none."""
+_ABOVE, _MISSING, _NOT_FINITE = range(1, 4)
+"""Behind the last place that lies between marks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ruler:
-    """M places between marks, and behind them four for what lies outside, is missing or is not finite.
+    """M places between marks. Before them is place 0 for what lies below, behind them are three more.
 
     A place is what comes out of rounding a value times `scale`; between two edges there are whole places.
     """
 
     scale: float
     first: int
-    """Number of the first place."""
+    """What comes out of it for place 1."""
     places: int
+    """M."""
     least: float
     greatest: float
     """What lies beyond them is outside."""
     starts: NDArray[np.intp] = field(repr=False)
-    """`[bins]`, the first place of each inner bin, rising from 0."""
+    """`[cells]`, the first place of each cell."""
     bin_of: NDArray[np.intp] = field(repr=False)
     """`[M + 4]`, the cell of each place."""
 
@@ -60,24 +61,24 @@ class Ruler:
             with np.errstate(over="ignore"):
                 np.multiply(values, self.scale, out=place)
         place += _TURN
-        found -= _TURN_BITS + self.first
+        found -= _TURN_BITS + self.first - 1
         # What NaN is compared with is never true: with it among the values, both ends are cut.
         if not low >= self.first:
-            np.maximum(found, 0, out=found)
+            np.maximum(found, 1, out=found)
         if not high <= self.first + self.places - 1:
-            np.minimum(found, self.places - 1, out=found)
+            np.minimum(found, self.places, out=found)
         if least >= self.least and greatest <= self.greatest:
             return
-        found[np.flatnonzero(values < self.least)] = self.places + BELOW
-        found[np.flatnonzero(values > self.greatest)] = self.places + ABOVE
+        found[np.flatnonzero(values < self.least)] = 0
+        found[np.flatnonzero(values > self.greatest)] = self.places + _ABOVE
         if not (np.isfinite(least) and np.isfinite(greatest)):
-            found[np.isnan(values)] = self.places + MISSING
-            found[np.isinf(values)] = self.places + NOT_FINITE
+            found[np.isnan(values)] = self.places + _MISSING
+            found[np.isinf(values)] = self.places + _NOT_FINITE
 
     def folded(self, counts: NDArray[np.int64]) -> NDArray[np.int64]:
         """Counts of the cells from counts `[M + 4]` of the places."""
-        inner = np.add.reduceat(counts[: self.places], self.starts)
-        return np.concatenate([counts[self.places : self.places + 1], inner, counts[self.places + 1 :]])
+        found: NDArray[np.int64] = np.add.reduceat(counts, self.starts)
+        return found
 
 
 @lru_cache(maxsize=512)
@@ -111,9 +112,9 @@ def ruler_for(edges: tuple[float, ...], maximum: float) -> Ruler | None:
     places = int(last - first) + 1
     if places > MOST_MARKS:
         return None
-    begins = np.concatenate([[0.0], starts - first]).astype(np.intp)
-    bin_of = np.searchsorted(begins, np.arange(places + 4), side="right")
-    bin_of[places:] = [0, len(edges) + 1, len(edges) + 2, len(edges) + 3]
+    behind = places + np.array([_ABOVE, _MISSING, _NOT_FINITE])
+    begins = np.concatenate([[0, 1], starts - first + 1, behind]).astype(np.intp)
+    bin_of = np.searchsorted(begins, np.arange(places + 4), side="right") - 1
     return Ruler(scale, int(first), places, edges[0], maximum, begins, bin_of)
 
 

@@ -51,7 +51,12 @@ def alibi(old: pd.DataFrame, new: pd.DataFrame) -> dict[str, Compare]:
 def nannyml(old: pd.DataFrame, new: pd.DataFrame) -> dict[str, Compare]:
     import nannyml as nml
 
-    def of(numbers: str, words: str) -> Compare:
+    texts = [name for name in old.columns if not pd.api.types.is_numeric_dtype(old[name])]
+    coded = [frame.astype(dict.fromkeys(texts, "category")) for frame in (old, new)]
+
+    def of(numbers: str, words: str, *, categories: bool = False) -> Compare:
+        before, after = coded if categories else (old, new)
+
         def run() -> object:
             made = nml.UnivariateDriftCalculator(
                 column_names=list(old.columns),
@@ -59,12 +64,13 @@ def nannyml(old: pd.DataFrame, new: pd.DataFrame) -> dict[str, Compare]:
                 categorical_methods=[words],
                 chunk_number=10,
             )
-            return made.fit(old).calculate(new).to_df()
+            return made.fit(before).calculate(after).to_df()
 
         return run
 
     return {
         "Jensen-Shannon": of("jensen_shannon", "jensen_shannon"),
+        "Kolmogorov-Smirnov and chi-square of categories": of("kolmogorov_smirnov", "chi2", categories=True),
         "Kolmogorov-Smirnov and chi-square": of("kolmogorov_smirnov", "chi2"),
     }
 

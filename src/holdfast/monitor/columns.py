@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,20 +42,54 @@ def array_values(held: pa.ChunkedArray | pa.Array) -> ColumnValues:
     return _coded(held)
 
 
-def lying(held: pa.Array) -> ColumnValues | None:
-    """The values of an array without nulls where none must be copied for it; None otherwise."""
+@dataclass(frozen=True, slots=True)
+class Lying:
+    """A column whose values lie in memory as they are counted, in one or several stretches."""
+
+    starts: NDArray[np.int64]
+    """Number of the first row of each stretch, and of all rows."""
+    parts: Sequence[NDArray[Any]]
+    words: tuple[str, ...] | None
+    """Of codes of text."""
+
+    @classmethod
+    def of(cls, held: pa.ChunkedArray) -> Lying | None:
+        """None where values must be made: another type, nulls, or stretches with words of their own."""
+        import pyarrow as pa
+
+        kind, chunks = held.type, held.chunks
+        starts = np.cumsum([0, *map(len, chunks)])
+        if held.null_count or not chunks:
+            return None
+        if pa.types.is_float64(kind):
+            return cls(starts, [flat_array(chunk, np.float64) for chunk in chunks], None)
+        if not pa.types.is_dictionary(kind) or kind.index_type not in {pa.int8(), pa.int32()}:
+            return None
+        first = chunks[0].dictionary
+        if not is_plain_text(first.type) or first.null_count:
+            return None
+        if not all(chunk.dictionary.equals(first) for chunk in chunks[1:]):
+            return None
+        plain = np.int8 if kind.index_type == pa.int8() else np.int32
+        return cls(starts, [flat_array(chunk.indices, plain) for chunk in chunks], tuple(first.to_pylist()))
+
+    def rows(self, first: int, stop: int) -> ColumnValues:
+        """Those from a number to before another."""
+        low = int(np.searchsorted(self.starts, first, side="right")) - 1
+        found: list[NDArray[Any]] = []
+        while first < stop:
+            begin, end = int(self.starts[low]), min(stop, int(self.starts[low + 1]))
+            found.append(self.parts[low][first - begin : end - begin])
+            first, low = end, low + 1
+        values = found[0] if len(found) == 1 else np.concatenate([self.parts[0][:0], *found])
+        return values if self.words is None else Coded(values, self.words)
+
+
+def is_plain_text(kind: pa.DataType) -> bool:
+    """Whether values are text, not in codes."""
     import pyarrow as pa
 
-    if pa.types.is_float64(held.type):
-        numbers: NDArray[np.float64] = flat_array(held, np.float64)
-        return numbers
-    if not pa.types.is_dictionary(held.type) or held.type.index_type not in {pa.int8(), pa.int32()}:
-        return None
-    words = held.dictionary.to_pylist()
-    if not all(isinstance(word, str) for word in words):
-        return None
-    kind = np.int8 if held.type.index_type == pa.int8() else np.int32
-    return Coded(flat_array(held.indices, kind), tuple(words))
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def distinct_values(held: pa.ChunkedArray) -> int:
@@ -149,7 +185,7 @@ def _coded(held: pa.ChunkedArray | pa.Array) -> Coded:
     import pyarrow as pa
 
     if not pa.types.is_dictionary(held.type):
-        if not (pa.types.is_string(held.type) or pa.types.is_large_string(held.type)):
+        if not is_plain_text(held.type):
             held = held.cast(pa.string())
         held = held.dictionary_encode()
     if isinstance(held, pa.ChunkedArray) and held.num_chunks == 1:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
-from holdfast.monitor.columns import array_values, lying
-from holdfast.monitor.rows import ColumnValues
+from holdfast.monitor.columns import Lying, array_values
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -49,7 +48,7 @@ class RowSource(Protocol):
     def extremes(self, name: str) -> tuple[float, float] | None:
         """Least and greatest number of a column; None where they are not known."""
 
-    def as_they_lie(self, names: Sequence[str]) -> Mapping[str, ColumnValues]:
+    def as_they_lie(self, names: Sequence[str]) -> Mapping[str, Lying]:
         """Those of the columns that lie in memory as they are counted: nothing need be made of each batch."""
 
 
@@ -136,7 +135,7 @@ class FileRows:
                 return None
         return (low, high) if np.isfinite(low) and np.isfinite(high) else None
 
-    def as_they_lie(self, names: Sequence[str]) -> Mapping[str, ColumnValues]:
+    def as_they_lie(self, names: Sequence[str]) -> Mapping[str, Lying]:
         """None of a file."""
         del names
         return {}
@@ -198,16 +197,11 @@ class TableRows:
                 low, high = min(low, float(values.min())), max(high, float(values.max()))
         return (low, high) if low <= high else None
 
-    def as_they_lie(self, names: Sequence[str]) -> Mapping[str, ColumnValues]:
-        """Numbers and codes of text in one chunk without nulls."""
-        found: dict[str, ColumnValues] = {}
-        for name in names:
-            held = self.table.column(name) if name in self.table.column_names else None
-            if held is not None and held.num_chunks == 1 and not held.null_count:
-                values = lying(held.chunk(0))
-                if values is not None:
-                    found[name] = values
-        return found
+    def as_they_lie(self, names: Sequence[str]) -> Mapping[str, Lying]:
+        """Plain numbers and codes of text without nulls."""
+        present = [name for name in names if name in self.table.column_names]
+        found = {name: Lying.of(self.table.column(name)) for name in present}
+        return {name: one for name, one in found.items() if one is not None}
 
     def _place(self, group: int) -> tuple[int, int]:
         groups = self.groups

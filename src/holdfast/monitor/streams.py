@@ -334,9 +334,12 @@ def profile_stream(
     def parts() -> Iterator[tuple[ProfileAdder, Rows, NDArray[np.intp]]]:
         first = 0
         for batch in source.batches([name for name in names if name not in lie]):
-            held = slice(first, first + batch.num_rows)
+            stop = first + batch.num_rows
             rows = Rows(
-                {name: lie[name][held] if name in lie else column_values(batch, name) for name in names}
+                {
+                    name: lie[name].rows(first, stop) if name in lie else column_values(batch, name)
+                    for name in names
+                }
             )
             window = windows.of(first, batch.num_rows)
             cuts = [(slice(None), False)] if apart is None else source.by_sample(first, batch.num_rows)

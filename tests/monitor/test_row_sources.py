@@ -1,0 +1,39 @@
+"""Tables in memory as the counting takes them."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+
+from holdfast.monitor.row_sources import TableRows
+from holdfast.stats import Coded
+
+
+def test_values_are_taken_as_they_lie_whatever_the_stretches() -> None:
+    random = np.random.default_rng(3)
+    numbers, codes = random.normal(size=100), random.integers(0, 3, 100).astype(np.int8)
+    words = pa.array(["a", "b", "c"])
+    cuts = [0, 7, 7, 60, 100]
+    table = pa.table(
+        {
+            "number": pa.chunked_array([numbers[a:b] for a, b in pairwise(cuts)]),
+            "word": pa.chunked_array(
+                [pa.DictionaryArray.from_arrays(pa.array(codes[a:b]), words) for a, b in pairwise(cuts)]
+            ),
+            "gaps": pa.array([None, *numbers[1:]]),
+            "whole": pa.array(codes),
+            "other words": pa.chunked_array(
+                [pa.DictionaryArray.from_arrays(pa.array([0] * 50, pa.int8()), pa.array([w])) for w in "ab"]
+            ),
+        }
+    )
+    lie = TableRows(table, "current").as_they_lie([*table.column_names, "absent"])
+    assert set(lie) == {"number", "word"}
+    for first, stop in ((0, 100), (0, 7), (5, 9), (7, 60), (59, 61), (100, 100)):
+        np.testing.assert_array_equal(lie["number"].rows(first, stop), numbers[first:stop])
+        some = lie["word"].rows(first, stop)
+        assert isinstance(some, Coded)
+        assert some.words == ("a", "b", "c")
+        np.testing.assert_array_equal(some.codes, codes[first:stop])

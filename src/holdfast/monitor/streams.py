@@ -139,7 +139,7 @@ class RowStream:
         chosen = sorted({0, len(held) // 2, len(held) - 1})
         kinds = [one.type for one in self.source.schema]
         large = any(pa.types.is_nested(kind) or pa.types.is_binary(kind) for kind in kinds)
-        size = -(-(_LARGE_VALUE_SAMPLE if large else SAMPLE_ROWS) // len(chosen))
+        size = (_LARGE_VALUE_SAMPLE if large else SAMPLE_ROWS) // len(chosen)
         return [(group, int(starts[group]), min(size, held[group])) for group in chosen]
 
     def empty(self) -> pa.Table:

@@ -81,9 +81,9 @@ class NumericBins(msgspec.Struct, frozen=True):
             step = finite.size / _SORTED_WHOLE
             finite = finite[(np.arange(_SORTED_WHOLE) * step).astype(np.intp)]
         finite = np.sort(finite)
-        distinct = finite[np.r_[True, finite[1:] != finite[:-1]]]
-        if distinct.size <= inner_bins:
-            edges = distinct
+        apart = finite[1:] != finite[:-1]
+        if np.count_nonzero(apart) < inner_bins:
+            edges = finite[np.r_[True, apart]]
         else:
             starts = (np.arange(inner_bins) * finite.size) // inner_bins
             edges = on_marks(finite, np.unique(finite[starts]), finite.size / inner_bins)
@@ -119,7 +119,9 @@ class NumericBins(msgspec.Struct, frozen=True):
             >>> bins.count(np.array([-1.0, 0.0, 3.0, 9.0, np.nan, np.inf])).tolist()
             [1, 1, 0, 0, 1, 1, 1, 1]
         """
-        return np.bincount(self.index(values), minlength=self.cells).astype(np.int64)
+        lookup = self.lookup
+        wide = self.cells if lookup.bin_of is None else len(lookup.bin_of)
+        return lookup.folded(np.bincount(lookup.places(values), minlength=wide).astype(np.int64))
 
 
 class CategoryBins(msgspec.Struct, frozen=True):

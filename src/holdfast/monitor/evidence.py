@@ -132,12 +132,13 @@ def _of_columns(
     for name in some:
         feature = reference.features[name]
         names += [(name, test) for test in feature.tests]
-        parts.append(feature.sums(np.stack([window.counts[name] for window in windows])))
+        moments = feature.moments()
+        parts.append(feature.sums(np.stack([window.counts[name] for window in windows]), moments))
         if len(reference.windows) >= LEAST_REFERENCE_WINDOWS:
-            own.append(feature.sums(np.stack([window.counts[name] for window in reference.windows])))
+            own.append(feature.sums(np.stack([window.counts[name] for window in reference.windows]), moments))
             if reference.parts is not None:
                 within.append(reference.parts.sums[name])
-        error.append(feature.moments()[1] / feature.rows)
+        error.append(moments[1] / feature.rows)
     clumped = {}
     if own:
         alone = len(some) < LEAST_COLUMNS

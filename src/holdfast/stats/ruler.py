@@ -98,15 +98,15 @@ def ruler_for(edges: tuple[float, ...], maximum: float) -> Ruler | None:
         return None
     inner = np.array(edges[1:])
     scale = _scale_of(edges[1])
-    ends = np.array([edges[0], edges[-1]]) * scale
-    if scale == 0.0 or not (np.abs(ends) < _WHOLE).all():
+    begin = edges[0] * scale
+    if scale == 0.0 or not (abs(begin) < _WHOLE and abs(edges[-1] * scale) < _WHOLE):
         return None
     on_marks = inner * (2 * scale)
     if not (np.mod(on_marks, 4.0) == 3.0).all():
         return None
     # A mark lies one half above an odd number, so that it rounds up.
     starts = (on_marks + 1) / 2
-    first, last = float(np.rint(ends[0])), float(np.rint(min(maximum * scale, _WHOLE)))
+    first, last = float(np.rint(begin)), float(np.rint(min(maximum * scale, _WHOLE)))
     if last - first + 1 > MOST_MARKS:
         first, last = float(starts[0] - 1), float(starts[-1])
     places = int(last - first) + 1
@@ -130,7 +130,7 @@ def on_marks(ordered: NDArray[np.float64], edges: NDArray[np.float64], usual: fl
         return edges
     least, greatest = float(ordered[0]), float(ordered[-1])
     before = _held(ordered, edges)
-    for width in (greatest - least, float(edges[-1] - edges[1])):
+    for width in (greatest - least, float(edges[-1]) - float(edges[1])):
         # The widest range that fits, with some places to spare for the least and greatest of more values.
         if not (np.isfinite(width) and width > 0):
             return edges

@@ -51,15 +51,18 @@ def judge_family(
     for some in known.stretches():
         known.look_back(strength[: some.start] >= 1)
         lead = max(some.start - LONGEST + 1, 0)
-        kept = slice(some.start - lead, None)
         for position, (values, pool) in enumerate(
-            known.scanned(slice(lead, some.stop), None if doubt is None else doubt[lead : some.stop])
+            known.scanned(
+                slice(lead, some.stop),
+                None if doubt is None else doubt[lead : some.stop],
+                lead=some.start - lead,
+            )
         ):
             material = _material(plan.family, pool, budget, known.spread_at(position), known.left)
             beyond = np.where(material, np.abs(values) / limits[position], 0.0)
-            strength[some] = np.maximum(strength[some], beyond[kept])
+            strength[some] = np.maximum(strength[some], beyond)
             if position == 0:
-                single[some] = values[kept]
+                single[some] = values
     weight = np.maximum(sums.weight, 1e-9)
     deviation = np.sqrt(np.maximum(sums.variance / weight / known.left, 1e-12))
     return Tests(

@@ -62,6 +62,8 @@ class Known:
     calm: CalmWindows | None = None
     joined: int = 0
     """Windows of which it is known whether they were calm."""
+    again_at: int = 1
+    """Windows joined at which natural variation is measured once more."""
     always: NDArray[np.bool_] = field(default_factory=lambda: np.ones(0, dtype=bool))
     """`[K]`, tests of which all those were."""
     told: Told | None = None
@@ -182,7 +184,8 @@ class Known:
         calm = self.calm.copy()
         self._add(recent, calm)
         self.told_soon = calm.known(spread[-1])
-        if len(quiet) and self.told is not None:
+        if self.told is not None and self.joined >= self.again_at:
+            self.again_at = self.joined + 2 * SHORT_LAG
             self._narrow(own, spread, self.told[0])
 
     def _add(self, quiet: NDArray[np.bool_], calm: CalmWindows) -> None:
@@ -209,18 +212,18 @@ class Known:
                 self.usual = np.where(used, both.weight.mean(axis=0), self.usual)
 
     def scanned(
-        self, some: slice, doubt: NDArray[np.float64] | None
+        self, some: slice, doubt: NDArray[np.float64] | None, *, lead: int
     ) -> Iterator[tuple[NDArray[np.float64], Sums]]:
-        """As `scan_by_scale`, for some of the windows."""
+        """As `scan_by_scale`, for some of the windows, of which the first are only part of the sums."""
         if self.told_soon is None:
-            yield from self._scanned(some, doubt, None, slice(None))
+            yield from self._scanned(some, doubt, None, slice(None), lead)
             return
         short = SCALES.index(SHORT_LAG) + 1
-        yield from self._scanned(some, doubt, self.told_soon, slice(short))
-        yield from self._scanned(some, doubt, self.told, slice(short, None))
+        yield from self._scanned(some, doubt, self.told_soon, slice(short), lead)
+        yield from self._scanned(some, doubt, self.told, slice(short, None), lead)
 
     def _scanned(
-        self, some: slice, doubt: NDArray[np.float64] | None, told: Told | None, scales: slice
+        self, some: slice, doubt: NDArray[np.float64] | None, told: Told | None, scales: slice, lead: int
     ) -> Iterator[tuple[NDArray[np.float64], Sums]]:
         sums, error = _cut(self.sums, some), self.error
         season: SeasonalError | None = None
@@ -241,6 +244,7 @@ class Known:
             doubt=doubt,
             level=level,
             some=scales,
+            lead=lead,
         )
 
 

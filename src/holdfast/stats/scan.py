@@ -173,10 +173,11 @@ def scan_by_scale(
     doubt: Matrix | None = None,
     level: LevelError | None = None,
     some: slice = slice(None),
+    lead: int = 0,
 ) -> Iterator[tuple[NDArray[np.float64], Sums]]:
     """`scan`, one scale after the other: the values `[W, K]` and the pooled sums, for a year of windows.
 
-    `some` of the scales only.
+    `some` of the scales only. The first `lead` windows are part of the sums, and get none of their own.
 
     Example:
         >>> import numpy as np
@@ -191,16 +192,16 @@ def scan_by_scale(
     ]
     for position in range(len(SCALES))[some]:
         scale = SCALES[position]
-        observed, expected, sampling, third, weight = (_last(total, scale) for total in running)
+        observed, expected, sampling, third, weight = (_last(total, scale)[lead:] for total in running)
         whole = Sums(observed, expected, sampling, third, weight)
         total = sampling + weight**2 * reference_error
         if season is not None:
             for shape, uncertainty in zip(season.shapes.T, season.variance, strict=True):
-                total = total + pooled(sums.weight * shape[:, None], scale) ** 2 * uncertainty
+                total = total + pooled(sums.weight * shape[:, None], scale)[lead:] ** 2 * uncertainty
         if level is not None:
-            total[:, level.tests] += level.added(sums.weight, scale)
+            total[:, level.tests] += level.added(sums.weight, scale)[lead:]
         if doubt is not None:
-            total = total + pooled(doubt, scale) ** 2
+            total = total + pooled(doubt, scale)[lead:] ** 2
         inflation = np.divide(total, sampling, out=np.ones_like(total), where=sampling > 0)
         # A beta-binomial's third cumulant: sampling and an uncertain expectation skew the same way.
         third = third * inflation * (2 * inflation - 1)
@@ -209,7 +210,7 @@ def scan_by_scale(
         if spread is not None:
             wide = spread[position]
             if usual_weight is not None:
-                windows = np.minimum(np.arange(len(weight)) + 1, scale)[:, None]
+                windows = np.minimum(np.arange(lead, lead + len(weight)) + 1, scale)[:, None]
                 relative = weight / windows / np.maximum(usual_weight, 1e-9)
                 wide = 1 + (wide - 1) * relative
             # Rows that come in clusters of m vary m times as much and are m * m times as skewed.

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.monitor.family import DATA_FAMILIES, LEAST_COLUMNS, Family, Plan
+from holdfast.monitor.family import DATA_FAMILIES, LEAST_COLUMNS, Plan
 from holdfast.monitor.parts import Parts
 from holdfast.monitor.seasons import Calendar
 from holdfast.monitor.variation import LEAST_REFERENCE_WINDOWS, unseen
@@ -30,8 +30,6 @@ from holdfast.stats import (
     stretches,
 )
 
-MOMENTS: Final[tuple[Family, ...]] = ("location", "scale", "shape")
-"""Families whose variance of a row is that of all rows of the reference, whatever the hour."""
 LEAST_LEFT: Final = 0.05
 """Share of that variance that a season leaves at least."""
 LONGEST: Final = SCALES[-1]
@@ -98,7 +96,9 @@ class Known:
             return fit_season(rate, variance / weight**2, calendar.own_rows, calendar.own, calendar.periods)
 
         season = fitted(own.variance)
-        if season is not None and plan.family in MOMENTS:
+        if season is not None and plan.family == "location" and not known.alone:
+            # Squares vary most where the wave is high. One series hardly tells how much its windows vary, and
+            # keeps the width of its season as a margin.
             left = _left_by(season, own)
             known.left, known.error = left, plan.error * left
             own, sums = _narrowed(own, left), _narrowed(sums, left)
@@ -120,6 +120,13 @@ class Known:
         known.spread = known._natural(known.own, len(own.weight))
         known._begin(calendar)
         return known
+
+    @property
+    def alone(self) -> bool:
+        """Whether the columns are too few to tell what they have in common."""
+        # Cells of one column say the same thing twice.
+        columns = {feature for feature, _ in self.plan.names}
+        return self.plan.family in DATA_FAMILIES and len(columns) < LEAST_COLUMNS
 
     def _begin(self, calendar: Calendar) -> None:
         """Lay out the season in all windows; what calm ones say is for the inputs' tests."""
@@ -143,12 +150,9 @@ class Known:
         plan = self.plan
         if own is None or self.own is None:
             return np.ones((len(SCALES), len(plan.names)))
-        # Cells of one column say the same thing twice.
-        columns = {feature for feature, _ in plan.names}
-        alone = plan.family in DATA_FAMILIES and len(columns) < LEAST_COLUMNS
         spread = np.min(
             [
-                natural_spread(own, self.fitted, alone=alone, parts=each, parted=len(self.own.weight))
+                natural_spread(own, self.fitted, alone=self.alone, parts=each, parted=len(self.own.weight))
                 for each in self.within or (None,)
             ],
             axis=0,
@@ -180,10 +184,11 @@ class Known:
         if len(quiet):
             self._join(quiet, self.calm)
             self.told = self.calm.known(spread[-1])
-        recent = calm_so_far(alarm[self.joined :])
-        calm = self.calm.copy()
-        self._add(recent, calm)
-        self.told_soon = calm.known(spread[-1])
+        self.told_soon = self.told
+        if not self.alone:
+            calm = self.calm.copy()
+            self._add(calm_so_far(alarm[self.joined :]), calm)
+            self.told_soon = calm.known(spread[-1])
         if self.told is not None and self.joined >= self.again_at:
             self.again_at = self.joined + 2 * SHORT_LAG
             self._narrow(own, spread, self.told[0])

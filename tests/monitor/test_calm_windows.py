@@ -90,7 +90,7 @@ def test_calm_windows_of_a_season_raise_no_more_than_the_budget() -> None:
     assert alarms <= 4
 
 
-def test_how_high_a_season_goes_hides_no_shift() -> None:
+def test_how_high_a_season_goes_hides_no_shift_among_many_columns() -> None:
     random = np.random.default_rng(47)
     windows = REFERENCE + 60
     means = drawn(random, windows)
@@ -101,6 +101,9 @@ def test_how_high_a_season_goes_hides_no_shift() -> None:
     high = strengths(means[REFERENCE:], means[:REFERENCE], wave=2.0)[44:]
     # Two thirds of the variance of all rows are the season's.
     assert np.median(high / flat) > 0.8
+    # Few columns do not tell how much their windows vary, and keep that as a margin.
+    few = strengths(means[REFERENCE:, :4], means[:REFERENCE, :4], wave=2.0)[44:]
+    assert np.median(few / flat[:, :4]) < 0.65
 
 
 def test_what_was_said_of_a_window_stays_when_later_windows_come() -> None:

@@ -283,3 +283,9 @@ def test_who_was_away_long_has_saved_up_no_more_than_a_second(clock: ManualClock
     assert gate.admit()
     clock.advance_s(100)
     assert [gate.admit() for _ in range(12)] == [True] * 10 + [False] * 2
+
+
+def test_who_has_no_scope_at_all_is_told_which_there_are(admission: Admission) -> None:
+    admission.replace_keys([entry(1, [])])
+    with pytest.raises(ForbiddenError, match=r"label or predict or read; received no scope\. .*scope label"):
+        check_scope(admission.find(bearer(1)), frozenset())

@@ -197,10 +197,12 @@ def check_scope(grant: Grant, scopes: frozenset[str]) -> None:
         UnauthorisedError: the grant's time is over.
     """
     if not (grant.scopes & scopes):
+        wanted = sorted(scopes or _OF_CHECKLIST)
         raise ForbiddenError(
             "this key may not do that",
-            expected="a key with the scope " + " or ".join(sorted(scopes)),
-            received=", ".join(sorted(grant.scopes)),
+            expected="a key with the scope " + " or ".join(wanted),
+            received=", ".join(sorted(grant.scopes)) or "no scope",
+            next_step=f"Let whoever runs the service make one: holdfast key create NAME --scope {wanted[0]}",
         )
     if not grant.admit():
         if grant.gate is None or grant.expired:

@@ -29,7 +29,9 @@ def columns() -> dict[str, np.ndarray]:
         "heavy tails": random.standard_cauchy(ROWS),
         "whole numbers": random.poisson(3000, ROWS).astype(float),
         "near the least number": 1e-300 * normal,
+        "below the least normal number": 1e-310 * normal,
         "huge": 1e200 * normal,
+        "as wide as numbers reach": 5e307 * np.tanh(normal),
     }
 
 
@@ -71,7 +73,9 @@ def test_edges_on_marks_leave_every_bin_near_its_equal_share(name: str) -> None:
     assert 0.5 * ROWS / 256 <= held[1:257].min() <= held[1:257].max() <= 1.5 * ROWS / 256
 
 
-@pytest.mark.parametrize("name", ["whole numbers", "heavy tails", "near the least number", "huge"])
+@pytest.mark.parametrize(
+    "name", ["whole numbers", "heavy tails", "near the least number", "below the least normal number", "huge"]
+)
 def test_values_that_no_ruler_fits_keep_their_quantiles_as_edges(name: str) -> None:
     values = columns()[name]
     assert set(NumericBins.fit(values).edges) <= set(values.tolist())

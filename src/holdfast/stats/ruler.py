@@ -132,9 +132,10 @@ def on_marks(ordered: NDArray[np.float64], edges: NDArray[np.float64], usual: fl
     before = _held(ordered, edges)
     for width in (greatest - least, float(edges[-1]) - float(edges[1])):
         # The widest range that fits, with some places to spare for the least and greatest of more values.
-        if not (np.isfinite(width) and width > 0):
-            return edges
-        power = int(np.floor(np.log2(0.95 * MOST_MARKS / width)))
+        room = 0.95 * MOST_MARKS / width if width > 0 else 0.0
+        if not 0.0 < room < np.inf:
+            continue
+        power = int(np.floor(np.log2(room)))
         if abs(power) > 1000 or not max(abs(least), abs(greatest)) < _WHOLE / 2.0**power:
             continue
         scale = 2.0**power

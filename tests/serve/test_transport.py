@@ -44,6 +44,13 @@ def test_pipelined_requests_are_answered_in_order(client: Client) -> None:
     assert [client.prediction() for _ in range(300)] == [2.0 * i for i in range(300)]
 
 
+def test_two_requests_in_one_segment_are_two_where_their_head_is_known(client: Client) -> None:
+    client.socket.sendall(request(1))
+    assert client.prediction() == 2.0
+    client.socket.sendall(request(2) + request(3))
+    assert [client.prediction(), client.prediction()] == [4.0, 6.0]
+
+
 def test_hot_and_other_routes_keep_their_order_on_one_connection(client: Client) -> None:
     def live() -> bytes:
         return request(0, "/livez", "GET")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from pyarrow import parquet
 
-from holdfast.monitor.row_sources import TableRows
+from holdfast.monitor.row_sources import FileRows, TableRows
 from holdfast.stats import Coded
 
 
@@ -37,3 +39,14 @@ def test_values_are_taken_as_they_lie_whatever_the_stretches() -> None:
         assert isinstance(some, Coded)
         assert some.words == ("a", "b", "c")
         np.testing.assert_array_equal(some.codes, codes[first:stop])
+
+
+def test_extremes_of_a_file_are_those_of_its_finite_values(tmp_path: Path) -> None:
+    values = np.arange(1000.0)
+    values[[3, 999]], values[[0, 500]] = np.inf, -np.inf
+    table = pa.table({"x": values, "none": np.full(1000, np.inf), "word": ["a"] * 1000})
+    parquet.write_table(table, tmp_path / "rows.parquet", row_group_size=300)
+    for source in (FileRows.open(tmp_path / "rows.parquet"), TableRows(table, "current")):
+        assert source.extremes("x") == (1.0, 998.0)
+        assert source.extremes("none") is None
+        assert source.extremes("word") is None

@@ -133,7 +133,22 @@ class FileRows:
                 low, high = min(low, float(kept.min)), max(high, float(kept.max))
             except (TypeError, ValueError):
                 return None
-        return (low, high) if np.isfinite(low) and np.isfinite(high) else None
+        if np.isfinite(low) and np.isfinite(high):
+            return low, high
+        return self._finite_extremes(name)
+
+    def _finite_extremes(self, name: str) -> tuple[float, float] | None:
+        """Of a column whose statistics name infinite values: it is read once more."""
+        low, high = np.inf, -np.inf
+        # A file of one's own: a reader serves one thread.
+        for batch in FileRows.open(self.path).file.iter_batches(columns=[name], use_threads=False):
+            values = array_values(batch.column(0))
+            if not isinstance(values, np.ndarray):
+                return None
+            values = values[np.isfinite(values)]
+            if values.size:
+                low, high = min(low, float(values.min())), max(high, float(values.max()))
+        return (low, high) if low <= high else None
 
     def as_they_lie(self, names: Sequence[str]) -> Mapping[str, Lying]:
         """None of a file."""

@@ -44,9 +44,11 @@ def test_values_are_taken_as_they_lie_whatever_the_stretches() -> None:
 def test_extremes_of_a_file_are_those_of_its_finite_values(tmp_path: Path) -> None:
     values = np.arange(1000.0)
     values[[3, 999]], values[[0, 500]] = np.inf, -np.inf
-    table = pa.table({"x": values, "none": np.full(1000, np.inf), "word": ["a"] * 1000})
+    half = pa.array(np.arange(1000.0).astype(np.float16))
+    table = pa.table({"x": values, "half": half, "none": np.full(1000, np.inf), "word": ["a"] * 1000})
     parquet.write_table(table, tmp_path / "rows.parquet", row_group_size=300)
     for source in (FileRows.open(tmp_path / "rows.parquet"), TableRows(table, "current")):
         assert source.extremes("x") == (1.0, 998.0)
+        assert source.extremes("half") == (0.0, 999.0)
         assert source.extremes("none") is None
         assert source.extremes("word") is None

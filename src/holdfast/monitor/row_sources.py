@@ -120,6 +120,8 @@ class FileRows:
 
     def extremes(self, name: str) -> tuple[float, float] | None:
         """By the file's own statistics; None where they are not kept."""
+        import pyarrow as pa
+
         names = self.schema.names
         if name not in names:
             return None  # made of another column
@@ -132,13 +134,16 @@ class FileRows:
             try:
                 low, high = min(low, float(kept.min)), max(high, float(kept.max))
             except (TypeError, ValueError):
-                return None
+                # Halves are kept as bytes, text says nothing.
+                return (
+                    self._finite_extremes(name) if pa.types.is_float16(self.schema.types[position]) else None
+                )
         if np.isfinite(low) and np.isfinite(high):
             return low, high
         return self._finite_extremes(name)
 
     def _finite_extremes(self, name: str) -> tuple[float, float] | None:
-        """Of a column whose statistics name infinite values: it is read once more."""
+        """Of a column whose statistics do not tell: it is read once more."""
         low, high = np.inf, -np.inf
         # A file of one's own: a reader serves one thread.
         for batch in FileRows.open(self.path).file.iter_batches(columns=[name], use_threads=False):

@@ -67,3 +67,30 @@ def test_the_reference_has_one_unseen_row_for_each_category_met_once(
     assert counts[-2] == len(once)
     assert counts.sum() == len(values)
     assert bins.count(values)[-2] == 0
+
+
+@pytest.mark.parametrize("rows", [5000, 20_000])
+def test_terminals_that_were_frequent_by_luck_are_no_drift_when_they_are_not(rows: int) -> None:
+    alarms = windows = 0
+    for seed in range(3):
+        random = np.random.default_rng([36, seed])
+        old, new = ({"terminal": random.integers(0, 300, size).astype(str)} for size in (rows, 2 * rows))
+        found = diagnose(old, new, window=f"{rows // 20} rows")
+        alarms += sum(window.alarm for window in found.windows)
+        windows += len(found.windows)
+    # One hundred and more of them without the correction.
+    assert alarms <= windows // 60
+
+
+def test_what_the_others_gain_is_what_further_rows_give_them() -> None:
+    random = np.random.default_rng(3)
+    gains = []
+    expected = []
+    for _ in range(40):
+        old, new = (random.integers(0, 300, 6000).astype(str).tolist() for _ in range(2))
+        bins = CategoryBins.fit(old)
+        gains.append(int(bins.count(new)[50:52].sum() - bins.count(old)[50:52].sum()))
+        expected.append(bins.edge[0])
+    noise = np.std(gains) / np.sqrt(len(gains))
+    assert abs(np.mean(gains) - np.mean(expected)) < 3 * noise + 0.15 * np.mean(gains)
+    assert np.mean(gains) > 10 * noise

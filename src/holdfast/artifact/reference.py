@@ -119,19 +119,39 @@ def _table(source: object) -> pa.Table:
     try:
         if isinstance(source, Mapping):
             return pa.table(dict(source))
-        if isinstance(source, pa.Table | pa.RecordBatch) or hasattr(source, "__arrow_c_stream__"):
+        if isinstance(source, pa.Table | pa.RecordBatch):
             return pa.table(source)
+        if hasattr(source, "__arrow_c_stream__"):
+            return _without_row_numbers(pa.table(source))
         if hasattr(source, "to_arrow"):
             return source.to_arrow()
         if type(source).__module__.partition(".")[0] == "pandas":
             return pa.Table.from_pandas(source, preserve_index=False)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, TypeError, ValueError) as error:
-        raise ReferenceDataError("the frame cannot be read as a table", received=str(error)) from error
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        said = "; ".join(str(part) for part in error.args)
+        raise ReferenceDataError(
+            "the frame cannot be read as a table",
+            expected="columns of values of one type each",
+            received=said,
+            next_step="Convert the column, such as by .astype(str)" if "column" in said else None,
+        ) from error
     raise ReferenceDataError(
         "the reference is not a table",
         expected="a Parquet or CSV file, or a frame that speaks Arrow (pandas, polars, pyarrow, duckdb)",
         received=type(source).__name__,
     )
+
+
+def _without_row_numbers(table: pa.Table) -> pa.Table:
+    """Pandas hands its index over as a column; one without a name numbers rows, unless it is their time."""
+    import pyarrow as pa
+
+    numbers = [
+        column.name
+        for column in table.schema
+        if column.name.startswith("__index_level_") and not pa.types.is_timestamp(column.type)
+    ]
+    return table.drop_columns(numbers) if numbers else table
 
 
 def _read_file(path: Path) -> pa.Table:

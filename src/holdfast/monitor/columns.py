@@ -118,7 +118,7 @@ def microseconds(held: pa.ChunkedArray, where: str) -> NDArray[np.int64]:
     """
     import pyarrow as pa
 
-    fault = f"{held.null_count} rows without" if held.null_count else None
+    fault = f"{held.null_count} of {len(held)} rows without a time" if held.null_count else None
     if pa.types.is_integer(held.type) or pa.types.is_floating(held.type):
         fault = str(held.type)
     if fault is None:
@@ -185,7 +185,7 @@ def _coded(held: pa.ChunkedArray | pa.Array) -> Coded:
     import pyarrow as pa
 
     if not pa.types.is_dictionary(held.type):
-        if not is_plain_text(held.type):
+        if not (is_plain_text(held.type) or _is_bytes(held.type)):
             held = held.cast(pa.string())
         held = held.dictionary_encode()
     if isinstance(held, pa.ChunkedArray) and held.num_chunks == 1:
@@ -199,4 +199,16 @@ def _coded(held: pa.ChunkedArray | pa.Array) -> Coded:
     codes = flat_array(_narrow(held.indices), np.int32)
     if None in words:
         codes = np.where(codes == words.index(None), np.int32(-1), codes)
-    return Coded(codes, tuple(str(word) for word in words))
+    return Coded(codes, tuple(_word(word) for word in words))
+
+
+def _word(value: Any) -> str:
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return bool(
+        pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
+    )

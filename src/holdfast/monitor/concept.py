@@ -110,7 +110,7 @@ class ConceptModel:
         for name, feature in features.items():
             offsets[name] = len(tests)
             named = [test[5:] for test in feature.tests if test.startswith("cell:")]
-            tests += [(name, f"{name} {cell}") for cell in named]
+            tests += [(name, f"{name} = {cell}") for cell in named]
         index = {name: feature.index(rows.columns[name])[known] for name, feature in features.items()}
         blank = cls(task, edges, centres, expected, tuple(tests), offsets, (), np.zeros(len(tests)))
         levels = [blank.calibrated(score)]

@@ -135,10 +135,12 @@ def _of_columns(
         moments = feature.moments()
         parts.append(feature.sums(np.stack([window.counts[name] for window in windows]), moments))
         if len(reference.windows) >= LEAST_REFERENCE_WINDOWS:
-            own.append(feature.sums(np.stack([window.counts[name] for window in reference.windows]), moments))
+            own.append(
+                feature.of_reference.sums(np.stack([window.counts[name] for window in reference.windows]))
+            )
             if reference.parts is not None:
                 within.append(reference.parts.sums[name])
-        error.append(moments[1] / feature.rows)
+        error.append(feature.error(moments))
     clumped = {}
     if own:
         alone = len(some) < LEAST_COLUMNS

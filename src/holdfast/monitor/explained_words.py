@@ -146,7 +146,8 @@ def _turned(estimate: Estimate) -> Estimate:
 
 
 def _whole(estimate: Estimate) -> str:
-    return f"{estimate.value:,.0f} ({estimate.low:,.0f} to {estimate.high:,.0f})"
+    # Nought has no sign.
+    return f"{estimate.value:z,.0f} ({estimate.low:z,.0f} to {estimate.high:z,.0f})"
 
 
 def _range(estimate: Estimate) -> str:

@@ -15,7 +15,17 @@ from numpy.typing import NDArray
 
 from holdfast.monitor.plain import plain
 from holdfast.monitor.rows import ColumnValues
-from holdfast.stats import CategoryBins, Coded, Counts, Lookup, NumericBins, NumericLookup, Room, Sums
+from holdfast.stats import (
+    RARE,
+    CategoryBins,
+    Coded,
+    Counts,
+    Lookup,
+    NumericBins,
+    NumericLookup,
+    Room,
+    Sums,
+)
 
 COARSE_CELLS: Final = 8
 """Coarse cells of a numeric column: each holds an eighth of the reference."""
@@ -25,8 +35,6 @@ _FARTHEST: Final = 2.5
 """Standard deviations at which the tests of shape cut a normal score: one far row is no change of shape, and
 in windows of 50 rows three cumulants then tell the tail of their sums. Cut at 3 they alarmed five times as
 often as their share allows."""
-_RARE: Final = 0.002
-"""Categories rarer than this in the reference are tested together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +112,7 @@ class Feature:
     def _categorical(cls, name: str, bins: CategoryBins, counts: Counts) -> Feature:
         top = len(bins.top)
         share = counts / max(counts.sum(), 1)
-        own = [position for position in range(top) if share[position] >= _RARE]
+        own = [position for position in range(top) if share[position] >= RARE]
         coarse = np.full(bins.cells, len(own), dtype=np.intp)
         coarse[own] = np.arange(len(own))
         coarse[top + 1], coarse[top + 2] = len(own) + 1, len(own) + 2
@@ -115,7 +123,7 @@ class Feature:
     @property
     def of_reference(self) -> Feature:
         """The same for the reference's own rows: what only one of them holds was unseen to the others."""
-        if isinstance(self.bins, CategoryBins) and self.bins.once:
+        if isinstance(self.bins, CategoryBins) and self.bins.of_reference is not self.bins:
             return replace(self, bins=self.bins.of_reference)
         return self
 
@@ -189,9 +197,28 @@ class Feature:
         share = weights / weights.sum()
         mean = share @ self.functionals
         centred = self.functionals - mean
+        if isinstance(self.bins, CategoryBins):
+            expected = mean.copy()
+            expected[self._others] += self.bins.edge[0] / max(self.rows, 1)
+        else:
+            expected = mean
         # A power of three is many times as dear as two products.
         square = centred * centred
-        return mean, share @ square, share @ (square * centred)
+        return expected, share @ square, share @ (square * centred)
+
+    def error(
+        self, moments: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+    ) -> NDArray[np.float64]:
+        """`[tests]`, variance of the mean that the reference leads to expect, from `moments`."""
+        result: NDArray[np.float64] = moments[1] / self.rows
+        if isinstance(self.bins, CategoryBins):
+            result[self._others] += (self.bins.edge[1] / max(self.rows, 1)) ** 2
+        return result
+
+    @property
+    def _others(self) -> int:
+        """The test of the share of all categories without a cell of their own."""
+        return len(self.tests) - 3
 
     @property
     def broad(self) -> NDArray[np.intp]:

@@ -328,13 +328,18 @@ def _require(name: str | None, role: str, old: pa.Table, new: pa.Table) -> None:
         if name is not None and name not in table.column_names:
             if role == "target" and where == "current":
                 continue
-            near = get_close_matches(name, table.column_names, n=1)
+            near = _near(str(name), table.column_names)
             raise MonitorError(
                 f"there is no column {name!r} to take as {role}",
                 where=where,
                 expected=", ".join(table.column_names),
                 next_step=f"Did you mean {near[0]!r}?" if near else None,
             )
+
+
+def _near(name: str, choices: Sequence[str]) -> list[str]:
+    same = [choice for choice in choices if choice.strip().casefold() == name.strip().casefold()]
+    return same or get_close_matches(name, choices, n=1)
 
 
 def _only_time(old: pa.Table, new: pa.Table, notes: _Notes) -> str | None:
@@ -346,6 +351,8 @@ def _only_time(old: pa.Table, new: pa.Table, notes: _Notes) -> str | None:
         if pa.types.is_timestamp(column.type)
         and column.name in old.column_names
         and pa.types.is_timestamp(old.schema.field(column.name).type)
+        # What not every row has is no time of the row.
+        and not any(table.column(column.name).null_count for table in (old, new))
     ]
     if len(both) != 1:
         return None
@@ -376,6 +383,7 @@ def _inputs(old: pa.Table, new: pa.Table, apart: set[str | None], notes: _Notes)
             pa.types.is_temporal(column.type)
             or pa.types.is_nested(column.type)
             or pa.types.is_null(column.type)
+            or isinstance(column.type, pa.BaseExtensionType)
         ):
             notes.add(f"{name!r} is not judged: {column.type} columns are not profiled yet.")
             continue

@@ -36,6 +36,7 @@ from holdfast.stats import (
     estimate_onset,
     label_shift_gain,
     population_stability_index,
+    total_variation,
 )
 
 _LASTING_WINDOWS: Final = 3
@@ -47,6 +48,7 @@ _LABEL_SHIFT_CELLS: Final = 8
 _GAIN_CELLS: Final = 16
 _CLEAREST: Final = 8
 """Windows in which a fault is looked for: their quartiles together tell a factor of 2.54 from one of 2."""
+_MOSTLY: Final = 0.5
 ROWS: Final = "rows"
 TIME: Final = "time"
 """What a finding is called that is of no column: rows that came twice, rows that a wrong clock dated."""
@@ -248,7 +250,11 @@ def _kinds(
         kinds.append("data fault")
     if any(name not in faults and name not in echoes for name in moved):
         kinds.append("data drift")
-    if changed and echoes and began is not None:
+    # What stands in for a model is shown the broken columns, and has no name under which its answers move.
+    misled = (
+        not reference.outputs and began is not None and _mostly_broken(reference, broken, windows[began:])
+    )
+    if changed and (echoes or misled) and began is not None:
         first = with_labels[estimate_onset(strongest_tests(concept)).estimate]
         if first >= began - 1:
             return tuple(kinds), faults, True
@@ -259,6 +265,19 @@ def _kinds(
             return ("data fault", "label shift") if faults else ("label shift",), faults, False
         kinds.append("concept drift")
     return tuple(kinds), faults, False
+
+
+def _mostly_broken(
+    reference: ReferenceModel, broken: Sequence[str], windows: Sequence[WindowProfile]
+) -> bool:
+    """Whether a broken column holds other values than it did in half of the rows or more."""
+    for name in broken:
+        feature = reference.features[name]
+        now = np.sum([window.counts[name] for window in windows], axis=0)
+        before, after = (np.bincount(feature.coarse, counts) for counts in (feature.counts, now))
+        if total_variation(before, after) >= _MOSTLY:
+            return True
+    return False
 
 
 def _repeats(again: Mapping[int, str], since: str) -> FeatureFinding:

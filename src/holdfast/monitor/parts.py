@@ -61,7 +61,7 @@ class Parts:
             return feature.sums(np.bincount(at, minlength=held * cells).reshape(held, cells))
 
         return cls(
-            {name: counted(feature) for name, feature in features.items()},
+            {name: counted(feature.of_reference) for name, feature in features.items()},
             np.repeat(np.arange(len(sizes)), each),
             np.tile((np.arange(each) + 0.5) / each, len(sizes)),
         )

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from holdfast.monitor.columns import column_values
 from holdfast.monitor.errors import MonitorError
-from holdfast.monitor.expectation import one_thread
 from holdfast.monitor.rows import Task
-from holdfast.stats import Coded
+from holdfast.monitor.stand_in import stand_in
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,9 +20,8 @@ if TYPE_CHECKING:
 Numbers = NDArray[np.float64]
 MOST_CLASSES: Final = 20
 """A whole-number target with more distinct values is a number to predict, not a class."""
-_FOLDS: Final = 5
-_LARGEST_FIT: Final = 100_000
-"""Rows of the reference that the stand-in model is fitted on, at most."""
+_NAMED: Final = 5
+"""Classes that a sentence lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,15 +58,19 @@ def read_targets(
     _require_plain(old, target, "reference")
     if target in new.column_names:
         _require_plain(new, target, "current")
+    _require_apart(target, prediction=prediction, score=score)
     old_y = _listed(old, target)
     new_y = _listed(new, target) if target in new.column_names else [None] * new.num_rows
     task, classes = _task(old_y, old.schema.field(target).type)
     if task == "regression":
-        old_truth, new_truth = _numbers(old_y), _numbers(new_y)
+        old_truth, new_truth = (
+            _numbers(old_y, f"reference.{target}"),
+            _numbers(new_y, f"current.{target}"),
+        )
         if prediction or score:
             name = str(prediction or score)
-            return Targets(task, old_truth, _column(old, name), new_truth, _column(new, name))
-        return _stand_in(task, old, new, truths=(old_truth, new_truth), inputs=inputs, target=target)
+            return Targets(task, old_truth, _column(old, name, required=True), new_truth, _column(new, name))
+        return _with_stand_in(task, old, new, truths=(old_truth, new_truth), inputs=inputs, target=target)
     if len(classes) < 2:
         raise MonitorError(
             "the target has one class only",
@@ -77,16 +79,27 @@ def read_targets(
             received=", ".join(classes) or "no label",
             next_step="Take a reference that holds others too, or leave the target out to judge P(x) alone",
         )
-    old_text, new_text = _texts(old_y), _texts(new_y)
+    old_text, new_text = _texts(old_y), _spelled(_texts(new_y), classes)
+    strange = _strange(new_text, classes, target)
     if task == "binary":
-        positive = classes[-1]
+        positive = _positive(classes, old, old_text, score)
+        notes: tuple[str, ...] = (f"{positive!r} is taken as the positive class of {target!r}.",)
+        if strange:
+            # Neither positive nor negative.
+            new_text = [one if one in classes else None for one in new_text]
+            notes += (f"{strange}, which are none of the reference's classes: they count as no labels.",)
         truths = _is(old_text, positive), _is(new_text, positive)
-        notes = (f"{positive!r} is taken as the positive class of {target!r}.",)
         if prediction is None and score is None:
-            found = _stand_in(task, old, new, truths=truths, inputs=inputs, target=target)
+            found = _with_stand_in(task, old, new, truths=truths, inputs=inputs, target=target)
             return replace(found, notes=notes + found.notes)
         return _binary(
-            old, new, truths=truths, prediction=prediction, score=score, positive=positive, notes=notes
+            old,
+            new,
+            truths=truths,
+            prediction=prediction,
+            score=score,
+            classes=(positive, classes),
+            notes=notes,
         )
     if prediction is None:
         # A class that the reference never had is code -1: labelled, and never answered.
@@ -96,8 +109,8 @@ def read_targets(
             np.array([codes[one] for one in old_text]),
             np.array([codes.get(one, -1.0) for one in new_text]),
         )
-        return _stand_in(task, old, new, truths=truths, inputs=inputs, target=target)
-    said_old, said_new = _texts(_listed(old, prediction)), _texts(_listed(new, prediction))
+        return _with_stand_in(task, old, new, truths=truths, inputs=inputs, target=target)
+    said_old, said_new = (_spelled(_texts(_listed(table, prediction)), classes) for table in (old, new))
     right_old, right_new = _agree(old_text, said_old), _agree(new_text, said_new)
     overall = _mean_of_known(right_old, 0.5)
     share = {
@@ -150,25 +163,35 @@ def _binary(
     truths: tuple[Numbers, Numbers],
     prediction: str | None,
     score: str | None,
-    positive: str,
+    classes: tuple[str, Sequence[str]],
     notes: tuple[str, ...],
 ) -> Targets:
+    positive, known = classes
+
     def with_scores(old_score: Numbers, new_score: Numbers, *more: str) -> Targets:
         return Targets("binary", truths[0], old_score, truths[1], new_score, notes + more)
 
+    def of_chances(name: str, *more: str) -> Targets:
+        chances = _column(old, name, required=True), _column(new, name)
+        low, high = float(np.nanmin(chances[0])), float(np.nanmax(chances[0]))
+        if low < 0 or high > 1:
+            span = f"{low:.3g} to {high:.3g}"
+            more += (f"{name!r} is no probability ({span}): what it means is learnt from the reference.",)
+        return with_scores(*chances, *more)
+
     if score is not None:
-        return with_scores(_column(old, score), _column(new, score))
+        return of_chances(score)
     name = str(prediction)
     values = _listed(old, name)
     if any(isinstance(value, float) and not value.is_integer() for value in values[:1000]):
         note = f"{name!r} is taken as the probability of {positive!r}."
-        return with_scores(_column(old, name), _column(new, name), note)
-    said_old, said_new = _texts(values), _texts(_listed(new, name))
+        return of_chances(name, note)
+    said_old, said_new = (_spelled(_texts(one), known) for one in (values, _listed(new, name)))
     note = f"{name!r} is taken as the chosen class."
     return with_scores(_is(said_old, positive), _is(said_new, positive), note)
 
 
-def _stand_in(
+def _with_stand_in(
     task: Task,
     old: pa.Table,
     new: pa.Table,
@@ -177,97 +200,52 @@ def _stand_in(
     inputs: Sequence[str],
     target: str,
 ) -> Targets:
-    """Scores of a model fitted on the reference; cross-fitted there: no row is scored with its own truth."""
-    from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-    from sklearn.model_selection import KFold
-
-    old_truth, new_truth = truths
-    before, after = _design(old, new, inputs)
-    known = np.flatnonzero(np.isfinite(old_truth))
-    if known.size < 10 * _FOLDS:
+    found = stand_in(task, old, new, truths=truths, inputs=inputs)
+    if found is None:
         return Targets("none", notes=("Too few labelled reference rows to follow the mapping from x to y.",))
-    if known.size > _LARGEST_FIT:
-        known = known[:: -(-known.size // _LARGEST_FIT)]
-    maker = HistGradientBoostingRegressor if task == "regression" else HistGradientBoostingClassifier
-
-    def fitted(rows: NDArray[np.intp]) -> Any:
-        return maker(max_iter=60, max_leaf_nodes=15, random_state=0).fit(before[rows], old_truth[rows])
-
-    old_score, new_score = np.full(len(old_truth), np.nan), np.full(len(new_truth), np.nan)
-    old_right = old_truth
-    folds = KFold(_FOLDS, shuffle=True, random_state=0)
-    said = np.full(len(old_truth), np.nan)
-    with one_thread():
-        for train, test in folds.split(known):
-            model = fitted(known[train])
-            said[known[test]], old_score[known[test]] = _say(task, model, before[known[test]])
-        model = fitted(known)
-        said_new, new_score = _say(task, model, after)
-    new_right = new_truth
-    if task == "multiclass":
-        old_right = np.where(np.isfinite(old_truth) & np.isfinite(said), (old_truth == said) * 1.0, np.nan)
-        new_right = np.where(np.isfinite(new_truth), (new_truth == said_new) * 1.0, np.nan)
-    notes = (
-        f"No prediction was named: a model of {target!r}, fitted on the reference (cross-fitted), stands in.",
-    )
+    notes = [
+        f"No prediction was named: a model of {target!r}, fitted on the reference (cross-fitted), stands in."
+    ]
+    if found.known:
+        notes.append(f"{found.known} current rows are rows of the reference too: other models score them.")
     several = task == "multiclass"
     return Targets(
         task,
-        old_right,
-        old_score,
-        new_right,
-        new_score,
-        notes,
-        (old_truth, said) if several else None,
-        (new_truth, said_new) if several else None,
+        found.old_right if several else truths[0],
+        found.old_score,
+        found.new_right if several else truths[1],
+        found.new_score,
+        tuple(notes),
+        (found.old_truth, found.old_said) if several else None,
+        (found.new_truth, found.new_said) if several else None,
     )
-
-
-def _say(task: Task, model: Any, design: Numbers) -> tuple[Numbers, Numbers]:
-    """What the stand-in answers, and its score."""
-    if task == "regression":
-        values = np.asarray(model.predict(design), dtype=float)
-        return values, values
-    chances = np.asarray(model.predict_proba(design), dtype=float)
-    chosen = np.asarray(model.classes_, dtype=float)[chances.argmax(axis=1)]
-    if task == "binary":
-        column = int(np.flatnonzero(model.classes_ == 1.0)[0]) if 1.0 in model.classes_ else 0
-        return chosen, chances[:, column]
-    return chosen, chances.max(axis=1)
-
-
-def _design(old: pa.Table, new: pa.Table, inputs: Sequence[str]) -> tuple[Numbers, Numbers]:
-    before, after = [], []
-    for name in inputs:
-        first, second = column_values(old, name), column_values(new, name)
-        if isinstance(first, np.ndarray):
-            before.append(first)
-            after.append(second if isinstance(second, np.ndarray) else np.full(new.num_rows, np.nan))
-            continue
-        coded = [
-            one if isinstance(one, Coded) else Coded(np.full(len(one), -1, np.int32), ())
-            for one in (first, second)
-        ]
-        counts = np.bincount(coded[0].codes[coded[0].codes >= 0], minlength=len(coded[0].words))
-        ranked = sorted(zip(-counts, coded[0].words, strict=True))
-        codes = {word: float(code) for code, (_, word) in enumerate(ranked)}
-        for one, side in zip(coded, (before, after), strict=True):
-            table = np.array([codes.get(word, np.nan) for word in one.words] + [np.nan])
-            side.append(table[one.codes])
-    return np.column_stack(before), np.column_stack(after)
 
 
 def _task(old_y: Sequence[Any], held: Any) -> tuple[Task, list[str]]:
     import pyarrow as pa
 
     classes = sorted({text for text in _texts(old_y) if text is not None}, key=_class_order)
-    if pa.types.is_floating(held) and any(
-        isinstance(value, float) and np.isfinite(value) and not value.is_integer() for value in old_y
-    ):
-        return "regression", []
-    if len(classes) > MOST_CLASSES and (pa.types.is_floating(held) or pa.types.is_integer(held)):
+    fractions = any(_class_order(text)[0] == 0 and not float(text).is_integer() for text in classes)
+    several = len(classes) > MOST_CLASSES
+    if pa.types.is_floating(held) or pa.types.is_decimal(held):
+        number = fractions or several
+    elif pa.types.is_integer(held):
+        number = several
+    else:
+        # Text of numbers is one where they are many and no codes, which are whole.
+        number = several and fractions and all(_class_order(text)[0] == 0 for text in classes)
+    if number:
         return "regression", []
     return ("binary" if len(classes) <= 2 else "multiclass"), classes
+
+
+def _positive(classes: Sequence[str], old: pa.Table, truth: Sequence[str | None], score: str | None) -> str:
+    """The greater class; of two words the one whose rows have the higher score, if there is one."""
+    if score is None or _class_order(classes[-1])[0] == 0:
+        return classes[-1]
+    values = _column(old, score)
+    means = [float(np.nanmean(np.where(_is(truth, one) > 0, values, np.nan))) for one in classes]
+    return classes[0] if means[0] > means[-1] else classes[-1]
 
 
 def _class_order(text: str) -> tuple[int, float, str]:
@@ -298,15 +276,83 @@ def _text(value: Any) -> str | None:
     return str(value)
 
 
-def _numbers(values: Sequence[Any]) -> Numbers:
-    return np.array([np.nan if value is None else float(value) for value in values])
+def _numbers(values: Sequence[Any], where: str) -> Numbers:
+    try:
+        return np.array([np.nan if value is None else float(value) for value in values])
+    except (TypeError, ValueError) as error:
+        raise MonitorError(
+            "the target is no number",
+            where=where,
+            expected="numbers, as in the reference",
+            received=str(error),
+        ) from error
 
 
-def _column(table: pa.Table, name: str) -> Numbers:
+def _column(table: pa.Table, name: str, *, required: bool = False) -> Numbers:
     values = column_values(table, name)
     if not isinstance(values, np.ndarray):
-        raise MonitorError("the score is no number", where=name, received="text")
+        raise MonitorError("the score is no number", where=name, expected="a number a row", received="text")
+    if required and not np.isfinite(values).any():
+        raise MonitorError(
+            "the reference has no score", where=f"reference.{name}", received="a column without values"
+        )
     return values
+
+
+def _require_apart(target: str, **others: str | None) -> None:
+    for role, name in others.items():
+        if name == target:
+            raise MonitorError(
+                f"the {role} is the target itself",
+                where=target,
+                expected="a column of what the model said",
+                next_step=f"Leave {role} out if the tables hold none: a model then stands in",
+            )
+
+
+def _spelled(texts: Sequence[str | None], classes: Sequence[str]) -> list[str | None]:
+    """Classes as the reference writes them: what is `1` to a file is `1.0` or `True` to another."""
+    plain = {_plain(one): one for one in classes}
+    if len(plain) < len(classes):
+        return list(texts)
+    known: dict[str | None, str | None] = {
+        text: text if text is None or text in classes else plain.get(_plain(text), text)
+        for text in set(texts)
+    }
+    return [known[text] for text in texts]
+
+
+def _plain(text: str) -> str:
+    folded = text.strip().casefold()
+    folded = {"true": "1", "false": "0"}.get(folded, folded)
+    try:
+        number = float(folded)
+    except ValueError:
+        return folded
+    return str(int(number)) if number.is_integer() else folded
+
+
+def _strange(texts: Sequence[str | None], classes: Sequence[str], target: str) -> str:
+    """Labels of classes that the reference never had, in words; empty without any.
+
+    Raises:
+        MonitorError: all labels are.
+    """
+    labels = [text for text in texts if text is not None]
+    known = set(classes)
+    strange = [text for text in labels if text not in known]
+    if not strange:
+        return ""
+    named = ", ".join(repr(one) for one in sorted(set(strange))[:_NAMED])
+    if len(strange) == len(labels):
+        raise MonitorError(
+            "no label is one of the reference's classes",
+            where=f"current.{target}",
+            expected=", ".join(classes[:MOST_CLASSES]),
+            received=named,
+            next_step="Write the classes as the reference does",
+        )
+    return f"{len(strange)} rows are labelled {named}"
 
 
 def _is(values: Sequence[str | None], wanted: str) -> Numbers:

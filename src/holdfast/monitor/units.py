@@ -17,7 +17,9 @@ UNITS: Final[tuple[tuple[float, str], ...]] = (
     (3600.0, "a factor of 3600 (hours, seconds)"),
     (1000.0, "a factor of 1000 (kilo)"),
     (100.0, "a factor of 100 (cents, per cent)"),
+    (88.4, "a factor of 88.4 (creatinine in mg/dl, µmol/l)"),
     (60.0, "a factor of 60 (minutes, seconds)"),
+    (18.02, "a factor of 18.02 (glucose in mg/dl, mmol/l)"),
     (2.54, "a factor of 2.54 (inches, centimetres)"),
 )
 _RANKS: Final = 0.01
@@ -88,6 +90,14 @@ def unit_of(
         missed = miss(factor)
         return missed is not None and bool((missed <= allowed).all())
 
+    def maps(factor: float) -> bool:
+        """Every rank of the reference, not the quartiles alone; zero stays where it is."""
+        if within.max() >= _TIED * total:
+            return True
+        expected = np.interp(edges / factor, [*edges, bins.maximum], passed[:-1], left=0.0)
+        off = float(np.abs(now[: len(edges)] - expected).max())
+        return off <= 2 * _RANKS + _SUPREMUM * float(np.sqrt(noise))
+
     now = np.median([_passed(window.counts[name][: len(edges) + 2]) for window in windows], axis=0)
     found: tuple[float, str] | None = None
     for factor, words in UNITS:
@@ -101,12 +111,8 @@ def unit_of(
             missed = miss(wanted)
             if missed is None or (missed > allowed).any() or any(fits(wanted**power) for power in _BESIDE):
                 continue
-            if within.max() < _TIED * total:
-                # Every rank of the reference, not the quartiles alone; zero stays where it is.
-                expected = np.interp(edges / wanted, [*edges, bins.maximum], passed[:-1], left=0.0)
-                off = np.abs(now[: len(edges)] - expected).max()
-                if off > 2 * _RANKS + _SUPREMUM * np.sqrt(noise):
-                    continue
+            if not maps(wanted):
+                continue
             if found is None or missed.max() < found[0]:
                 found = float(missed.max()), f"{direction} by {words}: another unit?"
     return None if found is None else found[1]

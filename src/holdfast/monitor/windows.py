@@ -35,8 +35,8 @@ def propose_window(rows: int, time_us: NDArray[np.int64] | None) -> WindowSize:
     ordered, cut_off = np.sort(time_us), len(time_us) // 200
     inner = int(ordered[-1 - cut_off] - ordered[cut_off]) * len(ordered) / (len(ordered) - 2 * cut_off)
     span = inner / wanted
-    fitting = [length for length in _NICE_US if length >= span / 2]
-    return WindowSize(duration=Duration(fitting[0] if fitting else _NICE_US[-1]))
+    # The nearest by ratio: a week where a day and a half is wanted would leave seven windows.
+    return WindowSize(duration=Duration(min(_NICE_US, key=lambda length: abs(np.log(length / span)))))
 
 
 def cut(

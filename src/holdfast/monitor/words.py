@@ -15,12 +15,14 @@ from holdfast.monitor.reference import ReferenceModel
 
 
 def shown(time: str) -> str:
-    """A time for people: the day alone at midnight, no fraction of a second that is nothing.
+    """A time for people: the day alone at midnight, no empty fraction of a second; or the number of a row.
 
     Example:
         >>> shown("2026-05-18T00:00:00.000000Z"), shown("2026-05-18T06:30:00.000000Z"), shown("8000")
-        ('2026-05-18', '2026-05-18T06:30:00Z', '8000')
+        ('2026-05-18', '2026-05-18T06:30:00Z', 'row 8000')
     """
+    if time.isdigit():
+        return f"row {time}"
     return time.replace("T00:00:00.000000Z", "").replace("T00:00:00Z", "").replace(".000000Z", "Z")
 
 
@@ -61,7 +63,8 @@ def describe_concept(reference: ReferenceModel, tests: Tests, test: int, cell: s
     }[reference.task]
     if cell == SLOPE:
         subject = "right answers" if reference.task == "multiclass" else "the truth"
-        return f"{subject} {'rises' if change > 0 else 'falls'} with the column, beyond what was expected"
+        column = tests.names[test][0]
+        return f"{subject} {'rises' if change > 0 else 'falls'} with {column}, beyond what was expected"
     if reference.task != "regression":
         direction = "more frequent" if change > 0 else "rarer"
     return f"{place}, {what.format(direction)} by {abs(change):.2f} sd of a row"

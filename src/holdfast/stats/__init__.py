@@ -4,6 +4,7 @@ from holdfast.stats.arrivals import ArrivalCurve, arrival_curve
 from holdfast.stats.backtest import Backtest, Sample, backtest, rows_to_decide
 from holdfast.stats.betting import STAKES, MeanBounds, betting_bounds, log_capital
 from holdfast.stats.binning import (
+    RARE,
     Bins,
     CategoryBins,
     CategoryLookup,
@@ -106,6 +107,7 @@ __all__ = [
     "MEASURED_KINDS",
     "PRIOR_ROWS",
     "PROJECTIONS",
+    "RARE",
     "RATE_HZ",
     "SCALES",
     "SHORT_LAG",

@@ -22,6 +22,10 @@ INNER_BINS: Final = 256
 """Resolution of a quantile: 0.4 %. A profile of a column stays at 2 KB."""
 TOP_CATEGORIES: Final = 50
 """Further categories share one cell: a category rarer than 1 in 1000 says little in one window."""
+RARE: Final = 0.002
+"""Share of a reference's rows below which a category shares the cell of the others."""
+_SMOOTHED: Final = 0.35
+"""Width over which categories near the edge are counted, in standard deviations of their own count."""
 _SORTED_WHOLE: Final = 1 << 17
 """Of more values an even sample is sorted for the edges: a bin's share is then right within 0.1 %."""
 
@@ -132,14 +136,18 @@ class CategoryBins(msgspec.Struct, frozen=True):
     """Categories of the reference that are not in `top`."""
     once: frozenset[str] = frozenset()
     """Those of them that only one row of the reference has."""
+    edge: tuple[float, float] = (0.0, 0.0)
+    """Rows that the others will have beyond those of the reference, and its standard error: what is frequent
+    there is so by luck in part. For cells of their own of the categories above `RARE`."""
 
     @classmethod
     def fit(cls, values: Sequence[Any] | Coded, top: int = TOP_CATEGORIES) -> CategoryBins:
         """Cells from a reference's values, as text; None is missing.
 
         Example:
-            >>> CategoryBins.fit(["b", "a", "b"], top=1)
-            CategoryBins(top=('b',), others=frozenset({'a'}), once=frozenset({'a'}))
+            >>> bins = CategoryBins.fit(["b", "a", "b"], top=1)
+            >>> bins.top, bins.others, bins.once
+            (('b',), frozenset({'a'}), frozenset({'a'}))
         """
         if isinstance(values, Coded):
             counts = np.bincount(values.codes[values.codes >= 0], minlength=len(values.words))
@@ -152,7 +160,12 @@ class CategoryBins(msgspec.Struct, frozen=True):
         order = np.lexsort((names, -counts))
         ranked = [str(name) for name in names[order]]
         repeated = max(int((counts > 1).sum()), top)
-        return cls(tuple(ranked[:top]), frozenset(ranked[top:]), frozenset(ranked[repeated:]))
+        return cls(
+            tuple(ranked[:top]),
+            frozenset(ranked[top:]),
+            frozenset(ranked[repeated:]),
+            _edge(counts[order], top),
+        )
 
     @property
     def of_reference(self) -> CategoryBins:
@@ -169,7 +182,7 @@ class CategoryBins(msgspec.Struct, frozen=True):
             >>> bins.count(["a", "b", "c", "d"]).tolist()
             [1, 2, 1, 0]
         """
-        return CategoryBins(self.top, self.others - self.once) if self.once else self
+        return CategoryBins(self.top, self.others - self.once) if self.once or self.edge[0] else self
 
     @property
     def cells(self) -> int:
@@ -305,6 +318,28 @@ class CategoryLookup:
     def index(self, values: Sequence[Any] | Coded, room: Room | None = None) -> NDArray[np.intp]:
         """The cell of each value."""
         return self.places(values, room)
+
+
+def _edge(counts: Counts, top: int) -> tuple[float, float]:
+    """Rows that the categories without a cell of their own will have beyond those they had.
+
+    A row seen from all the others lies in a category that has one row less. Categories that just passed the
+    edge are below it for them: their rows, by Good's argument, are what further rows of the same law will put
+    there more. Counted over a few counts beside the edge, weighted by distance, since few lie exactly there.
+
+    Args:
+        counts: of the categories, falling.
+        top: how many have cells.
+    """
+    rows = int(counts.sum())
+    limit = max(int(counts[top]) if len(counts) > top else 0, int(np.ceil(RARE * rows)) - 1)
+    own = int(np.count_nonzero(counts[:top] > limit))
+    if limit == 0 or own == len(counts):
+        return 0.0, 0.0
+    width = max(_SMOOTHED * np.sqrt(limit), 1.0)
+    near = np.exp(-(((counts - limit - 1) / width) ** 2) / 2) / (width * np.sqrt(2 * np.pi))
+    weight = near * counts
+    return float(weight.sum()), float(np.sqrt((weight**2).sum()))
 
 
 class _Cells(dict[Any, int]):

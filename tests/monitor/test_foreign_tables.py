@@ -129,6 +129,8 @@ def test_the_class_that_a_score_speaks_of_is_the_one_with_the_higher_scores() ->
         ({"target": "Bezahlt"}, "Did you mean 'bezahlt'"),
         ({"score": "bezahlt"}, "the score is the target itself"),
         ({"score": "leer"}, "the reference has no score"),
+        ({"window": "daily"}, 'window: a setting cannot be read; expected a window such as "1d"'),
+        ({"false_alarms": "few"}, "false_alarms: a setting cannot be read"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_with_a_reason(more: dict[str, str], says: str) -> None:

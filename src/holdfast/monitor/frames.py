@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,7 @@ from holdfast.stats import RATE_HZ
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_Setting = TypeVar("_Setting")
 _IDENTIFIER_SHARE: Final = 0.9
 """A text or whole-number column with so many distinct values names rows; its distribution means nothing."""
 _LEAST_FOR_IDENTIFIER: Final = 200
@@ -122,9 +123,15 @@ def diagnose(
         >>> diagnose(before, after).verdict
         'data drift'
     """
-    size = WindowSize.parse(window) if isinstance(window, str) else window
-    budget = FalseAlarmBudget.parse(false_alarms) if isinstance(false_alarms, str) else false_alarms
-    delay = Duration.parse(label_delay) if isinstance(label_delay, str) else label_delay
+    size = _parsed("window", WindowSize.parse, window) if isinstance(window, str) else window
+    budget = (
+        _parsed("false_alarms", FalseAlarmBudget.parse, false_alarms)
+        if isinstance(false_alarms, str)
+        else false_alarms
+    )
+    delay = (
+        _parsed("label_delay", Duration.parse, label_delay) if isinstance(label_delay, str) else label_delay
+    )
     notes = _Notes()
     in_one_pass = target is None and explain is not True
 
@@ -228,6 +235,13 @@ def diagnose(
         always=explain is True,
         options=options,
     )
+
+
+def _parsed(where: str, parse: Callable[[str], _Setting], text: str) -> _Setting:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise MonitorError("a setting cannot be read", where=where, expected=str(error)) from error
 
 
 def _diagnose_streams(

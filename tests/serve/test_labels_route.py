@@ -90,6 +90,7 @@ def test_labels_of_erased_predictions_are_refused_and_counted(start: Start, tmp_
     assert (counts.labels, counts.labels_refused) == (1, 3)
 
 
+@pytest.mark.interpreted
 def test_a_fault_of_ours_in_any_route_is_told_as_json_and_counted(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,12 +38,14 @@ class Histogram(msgspec.Struct):
         if not moments:
             return
         edges, counts = self.edges, self.counts
-        most = bisect_left(edges, now - min(moments))
-        if most == bisect_left(edges, now - max(moments)):  # the usual case of what belongs together
-            counts[most] += len(moments)
-        else:
-            for moment in moments:
-                counts[bisect_left(edges, now - moment)] += 1
+        ordered = sorted(moments)
+        place, last = bisect_left(edges, now - ordered[-1]), bisect_left(edges, now - ordered[0])
+        left = len(ordered)
+        for longer in range(place, last):  # of what belongs together there are few edges between
+            first = bisect_left(ordered, now - edges[longer], 0, left)
+            counts[longer] += left - first
+            left = first
+        counts[last] += left
         self.total += max(now * len(moments) - sum(moments), 0.0)
 
     def add(self, other: Histogram) -> None:

@@ -64,6 +64,7 @@ CHANGED: Final = [
     Stream("shift", 0.1, onset=ONSET, named="x0"),
     Stream("shift", 0.2, onset=ONSET, named="x0"),
     Stream("shift", 0.5, onset=ONSET, named="x0"),
+    Stream("season shift", 0.1, onset=ONSET, named="x0"),
     Stream("season shift", 0.2, onset=ONSET, named="x0"),
     Stream("season shift", 0.5, onset=ONSET, named="x0"),
     Stream("ramp", onset=70, named="x0"),

@@ -96,7 +96,7 @@ class Watch:
             request_ids = [caller.request_id for caller in callers]
             trace_ids = [caller.traceparent[3:35] for caller in callers]
         rows = None if single else [job.rows for job in jobs]
-        # What waits to be written is packed: as objects it would take the room that the next ones are made in.
+        # What waits to be written is packed: objects would take the room in which the next ones are made.
         arrived = array("d", arrived_s)
         self._access.add(Note(answered_s, route, 200, "POST", arrived, rows, request_ids, trace_ids))
 

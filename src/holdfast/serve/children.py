@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -23,8 +23,6 @@ START_AGAIN_S: Final = 5.0
 """After the system refused a process, for want of memory, of processes or of open files."""
 _STEADY_S: Final = 10.0
 """A child that has lived this long has recovered: its next restart is immediate again."""
-_TUNABLES: Final = "GLIBC_TUNABLES"
-_HUGE_PAGES: Final = "glibc.malloc.hugetlb"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,19 +87,6 @@ class WorkerProcess:
                 self.control.shutdown(socket.SHUT_RDWR)
 
 
-def with_huge_pages(environment: Mapping[str, str]) -> dict[str, str]:
-    """An environment in which the C library asks for huge pages for large memory, unless it already says.
-
-    A run reads all weights of the model, and in pages of 4 kB that is a look-up for each: a run of 2 to 64
-    rows of a model of 17 MB takes 2 to 5 % longer. Where the C library or the system has no such pages,
-    nothing changes.
-    """
-    given = environment.get(_TUNABLES, "")
-    if _HUGE_PAGES in given:
-        return dict(environment)
-    return {**environment, _TUNABLES: ":".join(filter(None, (given, f"{_HUGE_PAGES}=1")))}
-
-
 def start_worker(index: int, listening: socket.socket, copies: Sequence[socket.socket]) -> WorkerProcess:
     """Start a worker on an inherited socket, with the ends into which it may put copies.
 
@@ -117,7 +102,6 @@ def start_worker(index: int, listening: socket.socket, copies: Sequence[socket.s
             [sys.executable, "-P", "-m", "holdfast.serve.worker", *map(str, handed)],
             pass_fds=handed,
             stdin=subprocess.DEVNULL,
-            env=with_huge_pages(os.environ),
             # One that is still starting dies at once and lets go of the port; one that runs drains.
             preexec_fn=die_with_parent(),  # noqa: PLW1509 - no threads here
         )

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from onnx import helper, numpy_helper
 from pyarrow import parquet
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -251,6 +251,13 @@ def test_a_reserved_name_of_an_input_is_refused(place: Place, name: str) -> None
     model = make_pipeline(StandardScaler(), LogisticRegression()).fit(table[["amount", name]], table.fraud)
     with pytest.raises(ReferenceDataError, match=f"{name}: an input has a name that the stored reference"):
         place.register(model, reference=table, labels="fraud", time="at")
+
+
+def test_an_input_may_be_called_score_where_the_model_has_none(place: Place) -> None:
+    table = frame().rename(columns={"hour": "score"})
+    model = make_pipeline(StandardScaler(), LinearRegression()).fit(table[["score"]], table.amount)
+    kept = place.reference(place.register(model, reference=table, labels="amount", time="at"))
+    assert kept["score"].to_pylist() == table["score"].tolist()
 
 
 @pytest.mark.parametrize(

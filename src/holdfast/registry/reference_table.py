@@ -16,7 +16,7 @@ WHOSE: Final = ("subject", "prediction_id")
 """Columns by which an erasure finds rows, where no input bears their name."""
 RESERVED: Final = ("prediction", "probability", "probabilities", "label", "time")
 _SCORE: Final = "score"
-"""What the log calls the probability: the monitor would judge it in the place of an input of that name."""
+"""What the log calls a binary model's probability: the monitor would judge that in the input's place."""
 
 
 def reference_table(reference: Reference, signature: Signature, answer: Answer) -> pa.Table:
@@ -27,12 +27,13 @@ def reference_table(reference: Reference, signature: Signature, answer: Answer) 
     `WHOSE` if given.
 
     Raises:
-        ReferenceDataError: an input bears one of these names, or the time column holds no times.
+        ReferenceDataError: an input bears one of these names, or that of a binary model `score`, or the time
+            column holds no times.
     """
     import pyarrow as pa
 
     names = [column.name for column in signature.columns]
-    taken = (*RESERVED, _SCORE)
+    taken = (*RESERVED, _SCORE) if signature.task == "binary" else RESERVED
     clash = [name for name in names if name in taken]
     if clash:
         raise ReferenceDataError(

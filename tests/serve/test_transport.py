@@ -378,6 +378,11 @@ def test_a_client_that_would_rather_speak_http_2_is_answered_in_http_1_1(client:
     assert [client.prediction() for _ in range(3)] == [6.0, 8.0, 10.0]
 
 
+def test_any_number_of_requests_that_ask_for_http_2_may_come_at_once(client: Client) -> None:
+    client.socket.sendall(b"".join(request(a, extra=H2C) for a in range(1500)))
+    assert [client.prediction() for _ in range(1500)] == [2.0 * a for a in range(1500)]
+
+
 def test_the_body_of_a_request_that_asks_for_http_2_may_come_in_any_pieces(client: Client) -> None:
     for byte in request(7, extra=H2C):
         client.socket.sendall(bytes([byte]))

@@ -1,7 +1,8 @@
-"""What the connections of one worker share: heads of known requests, and heads of answers."""
+"""What one worker's connections share: heads of known requests and of answers, what stands for a request."""
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import Callable
@@ -24,6 +25,17 @@ _IDS: Final = re.compile(
     rb"\r\n(x-request-id|X-Request-ID|X-Request-Id|traceparent|Traceparent): ([!-~]{1,200})(?=\r\n)"
 )
 """Lines that differ from request to request of one client."""
+
+
+class Waiting:
+    """Stands for an unanswered request in the place where uvicorn looks for its last cycle."""
+
+    response_complete = False
+    keep_alive = True
+    disconnected = False
+
+    def __init__(self) -> None:
+        self.message_event = asyncio.Event()
 
 
 class KnownHead:

@@ -8,7 +8,6 @@ requests behind it queue as ASGI requests, and an ASGI request behind unanswered
 
 from __future__ import annotations
 
-import asyncio
 import select
 import time
 from collections import deque
@@ -20,7 +19,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from holdfast.errors import HoldfastError
 from holdfast.serve.admission import Grant
 from holdfast.serve.caller import ANYONE, CALLER_HEADERS, read_caller
-from holdfast.serve.connection_state import KnownHead, WorkerState
+from holdfast.serve.connection_state import KnownHead, Waiting, WorkerState
 from holdfast.serve.errors import (
     ContentTypeError,
     HeadersTooLargeError,
@@ -49,17 +48,6 @@ LINGER_S: Final = 2.0
 """Time in which the rest of a refused body is read and dropped, so that the client can read why."""
 MOST_PIPELINED: Final = 64
 _HEAD_END: Final = b"\r\n\r\n"
-
-
-class _Waiting:
-    """Stands for an unanswered request in the place where uvicorn looks for its last cycle."""
-
-    response_complete = False
-    keep_alive = True
-    disconnected = False
-
-    def __init__(self) -> None:
-        self.message_event = asyncio.Event()
 
 
 class HotProtocol(HttpToolsProtocol):
@@ -152,9 +140,9 @@ class HotProtocol(HttpToolsProtocol):
         else:
             self._read = None
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._upgrade(data[upgrade.args[0] :])
+            self._feed(data)
+        except httptools.HttpParserUpgrade:
+            self._upgrade()
             return
         except httptools.HttpParserError:
             if self._close_after:
@@ -172,18 +160,30 @@ class HotProtocol(HttpToolsProtocol):
                     HeadersTooLargeError("the headers are too long", expected=f"at most {HEAD_BYTES} bytes")
                 )
 
-    def _upgrade(self, rest: bytes) -> None:
-        """Hand the connection over to the WebSocket protocol, unless an answer is still due on it.
+    def _feed(self, data: bytes) -> None:
+        """Parse; what asks for another protocol than WebSocket is read again as if it did not.
 
-        A request for any other protocol is read again without that: the parser has left out its body.
+        Raises:
+            HttpParserUpgrade: the request before the rest is for WebSocket.
+            HttpParserError: as from the parser.
         """
-        if self._is_to_stay:
-            head = head_without_upgrade(self.parser, self.url, self._head)
-            self._is_to_stay = False
-            self.parser = httptools.HttpRequestParser(self)
-            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
-            self.data_received(head + rest)
-            return
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                if not self._is_to_stay:
+                    raise
+                self._is_to_stay = False
+                self._read = None
+                # The parser has left out the body, and is at its end.
+                data = head_without_upgrade(self.parser, self.url, self._head) + data[upgrade.args[0] :]
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
+            else:
+                return
+
+    def _upgrade(self) -> None:
+        """Hand the connection over to the WebSocket protocol, unless an answer is still due on it."""
         if not self._should_upgrade():
             return
         if self.slots or self._app_busy:
@@ -214,7 +214,7 @@ class HotProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:  # noqa: D102 - the parser's or transport's callback
         self._in_head = False
         if self.parser.should_upgrade() and asks_for_another_http(self._head):
-            self._is_to_stay = True  # and is answered in HTTP/1.1, see `_upgrade`
+            self._is_to_stay = True  # and is answered in HTTP/1.1, see `_feed`
             return
         service, path = self._services.choose(self.url)
         bind = None
@@ -297,7 +297,7 @@ class HotProtocol(HttpToolsProtocol):
         for name, value in head:
             super().on_header(name, value)
         if self.slots and not self._app_busy:
-            self.cycle = _Waiting()  # type: ignore[assignment]  # makes uvicorn queue the request
+            self.cycle = Waiting()  # type: ignore[assignment]  # makes uvicorn queue the request
         super().on_headers_complete()
         if self.service.draining and self.cycle is not None:
             self.cycle.keep_alive = False

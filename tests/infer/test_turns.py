@@ -5,23 +5,20 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-import traceback
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from arithmetic import DEMO, Arithmetic, model_of
+from arithmetic import Arithmetic
+from callers import Waiting, batcher_of, closed, in_loop, open_lane, submit
 
 from holdfast.clock import SystemClock
-from holdfast.errors import HoldfastError
 from holdfast.infer import (
     CHALLENGER_ARM,
     PINNED_ARM,
     AnsweredBatch,
     DataPlane,
     Job,
-    Lane,
     ModelFailedError,
     NotReadyError,
     OverloadedError,
@@ -31,69 +28,6 @@ from holdfast.prediction_log import PredictionLog, SpoolWriter
 from holdfast.privacy import Redactor
 from holdfast.spec.checklist import Privacy
 from holdfast.telemetry import ServiceCounts
-
-
-class Waiting(Job):
-    """A job whose outcome can be awaited."""
-
-    __slots__ = ("future",)
-
-    def __init__(self, lane: Lane, rows: list[tuple[float, float]]) -> None:
-        body = b"[" + b",".join(b'{"a":%r,"b":%r}' % row for row in rows) + b"]"
-        records, _ = lane.codec.decode(body)
-        super().__init__(len(records), records, None, (), asyncio.get_running_loop().time())
-        self.future: asyncio.Future[list[float]] = asyncio.get_running_loop().create_future()
-
-    def answered(self, batch: AnsweredBatch, start: int) -> None:
-        self.future.set_result(batch.predictions[start : start + self.rows])
-
-    def failed(self, error: HoldfastError) -> None:
-        self.future.set_exception(error)
-
-
-class Deaf(Waiting):
-    """A job whose caller cannot be told."""
-
-    def failed(self, error: HoldfastError) -> None:
-        raise ConnectionError("gone")
-
-
-class Leaving(Arithmetic):
-    """A model that calls `sys.exit`, as a script may."""
-
-    leaves = False
-
-    def run(self, feeds: Any) -> dict[str, Any]:
-        if self.leaves:
-            raise SystemExit(3)
-        return super().run(feeds)
-
-
-def in_loop(test: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 30))
-
-
-def batcher_of(*, deadline_s: float = 5.0, plane: DataPlane | None = None) -> TurnBatcher:
-    return TurnBatcher(plane or DataPlane(None, None, SystemClock()), ServiceCounts(), deadline_s)
-
-
-def open_lane(batcher: TurnBatcher, runtime: Arithmetic, version: str = "1") -> Lane:
-    model = model_of(runtime, version)
-    model.warm_up()
-    runtime.batches.clear()
-    lane = Lane(model, DEMO)
-    batcher.open_lane(lane)
-    return lane
-
-
-def submit(batcher: TurnBatcher, lane: Lane, rows: list[tuple[float, float]]) -> asyncio.Future[list[float]]:
-    job = Waiting(lane, rows)
-    batcher.submit(lane, job)
-    return job.future
-
-
-def closed(runtime: Arithmetic) -> bool:
-    return runtime.closed
 
 
 def test_all_jobs_of_one_turn_are_one_run_and_answers_keep_their_order() -> None:
@@ -499,81 +433,3 @@ def test_a_row_is_copied_to_the_challenger_of_the_moment_it_was_asked_at() -> No
 
     in_loop(test)
     assert (early.rows, late.rows) == (2, 1)
-
-
-def test_a_retired_lane_of_which_nobody_waits_any_more_closes_too() -> None:
-    async def test() -> None:
-        batcher, runtime = batcher_of(), Arithmetic()
-        lane = open_lane(batcher, runtime)
-        gone = Waiting(lane, [(1, 0)])
-        batcher.submit(lane, gone)
-        gone.cancelled = True
-        batcher.retire(lane)
-        await asyncio.sleep(0.01)
-        assert closed(runtime)
-        batcher.close()
-
-    in_loop(test)
-
-
-@pytest.mark.parametrize("pause_s", [0.0, 0.005])
-def test_a_model_that_ends_its_program_fails_its_own_rows_and_the_next_are_answered(pause_s: float) -> None:
-    async def test() -> None:
-        batcher, runtime = batcher_of(), Leaving(pause_s=pause_s)
-        lane = open_lane(batcher, runtime)
-        runtime.leaves = True
-        with pytest.raises(ModelFailedError):
-            await submit(batcher, lane, [(1, 0)])
-        runtime.leaves = False
-        assert await submit(batcher, lane, [(2, 0)]) == [2.0]
-        batcher.close()
-
-    in_loop(test)
-
-
-def test_a_refusal_given_again_and_again_does_not_pile_up_what_it_refused() -> None:
-    async def test() -> None:
-        batcher, runtime = batcher_of(deadline_s=0.05), Arithmetic(pause_s=0.02)
-        lane = open_lane(batcher, runtime)
-        now_s = asyncio.get_running_loop().time()
-        lane.cost.observe(1, 10.0)  # of which one is under way and another waits
-        submit(batcher, lane, [(1, 0)]).add_done_callback(lambda future: future.exception())
-        await asyncio.sleep(0)
-        with pytest.raises(OverloadedError) as first:
-            submit(batcher, lane, [(1, 0)])
-        for _ in range(50):
-            with pytest.raises(OverloadedError) as again:
-                batcher.check(lane, now_s)
-            assert again.value is first.value
-        assert len(list(traceback.walk_tb(again.value.__traceback__))) < 10
-        await batcher.drained()
-        batcher.close()
-
-    in_loop(test)
-
-
-def test_a_request_larger_than_the_queue_hears_that_and_not_of_a_deadline() -> None:
-    async def test() -> None:
-        batcher, runtime = batcher_of(deadline_s=1000.0), Arithmetic()
-        lane = open_lane(batcher, runtime)
-        job = Waiting(lane, [(1, 0)])
-        job.rows = 200_001
-        with pytest.raises(OverloadedError, match="at most 200000 rows, 0 wait, and this request has 200001"):
-            batcher.submit(lane, job)
-        batcher.close()
-
-    in_loop(test)
-
-
-def test_a_refusal_that_cannot_be_delivered_keeps_nobody_else_from_an_answer() -> None:
-    async def test() -> None:
-        batcher, runtime = batcher_of(), Arithmetic()
-        lane = open_lane(batcher, runtime)
-        late = Deaf(lane, [(1, 0)])
-        late.patience_s = 0.001
-        batcher.submit(lane, late)
-        late.arrived_s -= 1.0
-        assert await submit(batcher, lane, [(2, 0)]) == [2.0]
-        batcher.close()
-
-    in_loop(test)

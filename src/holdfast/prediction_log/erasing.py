@@ -255,7 +255,7 @@ def _request_path(log_folder: Path, request_id: str) -> Path:
 def _write(path: Path, content: bytes) -> None:
     """The file, whole or not at all, and on the disk; readable by its owner only."""
     partial = path.with_suffix(".partial")
-    with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:  # noqa: PTH123 - with this mode
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

@@ -193,7 +193,7 @@ class V2Codec:
             tensor = self._tensors.get(given.name)
             if tensor is None:
                 raise InputError(
-                    "unknown input", where=f"{path}.name", next_step=self._input_hint(given.name)
+                    "unknown input", where=f"{path}.name", next_step=choice(given.name, list(self._tensors))
                 )
             if given.name in seen:
                 raise InputError("the input is given twice", where=f"{path}.name")
@@ -440,9 +440,6 @@ class V2Codec:
             binary = read_flag(one.parameters, "binary_data", f"$.outputs[{i}].parameters")
             wanted.append((one.name, everywhere or False if binary is None else binary))
         return tuple(wanted)
-
-    def _input_hint(self, name: str) -> str:
-        return choice(name, list(self._tensors))
 
     def encode(self, call: InferCall, batch: AnsweredBatch, start: int) -> Body:
         """The response body for the rows of one call."""

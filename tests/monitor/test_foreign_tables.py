@@ -59,7 +59,7 @@ def test_columns_without_any_finite_value_do_not_stop_a_stand_in() -> None:
     assert judged(*tables).verdict == "healthy"
 
 
-def test_bytes_are_categories_and_periods_are_not_judged() -> None:
+def test_bytes_are_categories_and_periods_are_moments() -> None:
     tables = [
         table(seed).assign(
             roh=[b"abc" if one else b"\xff\x00" for one in table(seed)["bezahlt"]],
@@ -69,7 +69,7 @@ def test_bytes_are_categories_and_periods_are_not_judged() -> None:
     ]
     found = judged(*tables)
     assert found.verdict == "healthy"
-    assert any("'monat' is not judged" in note for note in found.notes)
+    assert any("'monat' is taken as the time" in note for note in found.notes)
 
 
 def test_the_numbers_of_shuffled_rows_are_no_column() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.monitor.errors import MonitorError
 from holdfast.monitor.rows import ColumnValues
 from holdfast.stats import Coded
 
@@ -85,6 +83,15 @@ class Lying:
         return values if self.words is None else Coded(values, self.words)
 
 
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column holds text, as it is or in codes."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
 def is_plain_text(kind: pa.DataType) -> bool:
     """Whether values are text, not in codes."""
     import pyarrow as pa
@@ -104,44 +111,6 @@ def distinct_values(held: pa.ChunkedArray) -> int:
         return most
     codes = [chunk.indices.drop_null() for chunk in held.unify_dictionaries().chunks]
     return len(pa.chunked_array(codes).unique()) if codes else 0
-
-
-def microseconds(held: pa.ChunkedArray, where: str) -> NDArray[np.int64]:
-    """Times of all rows, since the epoch.
-
-    Args:
-        held: timestamps, dates or text.
-        where: as an error calls the column.
-
-    Raises:
-        MonitorError: a row has no time.
-    """
-    import pyarrow as pa
-
-    fault = f"{held.null_count} of {len(held)} rows without a time" if held.null_count else None
-    if pa.types.is_integer(held.type) or pa.types.is_floating(held.type):
-        fault = str(held.type)
-    if fault is None:
-        try:
-            # Arrow keeps times in UTC whatever the zone shown; text with an offset needs a zone to be read.
-            zone = getattr(held.type, "tz", None) or ("UTC" if _has_offset(held) else None)
-            moments = held.cast(pa.timestamp("us", zone), safe=False)
-        except pa.ArrowException as error:
-            fault = str(error)
-    if fault is not None:
-        raise MonitorError(
-            "the time column holds no times",
-            where=where,
-            expected="timestamps, dates or ISO 8601 text in every row",
-            received=fault,
-        )
-    values: NDArray[np.int64] = flat_array(moments.cast(pa.int64()), np.int64)
-    return values
-
-
-def _has_offset(held: pa.ChunkedArray) -> bool:
-    first = held[0].as_py() if len(held) else None
-    return isinstance(first, str) and re.search(r"(Z|[+-]\d\d:?\d\d)$", first) is not None
 
 
 def flat_array(held: pa.ChunkedArray | pa.Array, kind: type[np.generic]) -> NDArray[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -13,17 +13,20 @@ from numpy.typing import NDArray
 from holdfast.artifact.errors import ReferenceDataError
 from holdfast.artifact.reference import Reference
 from holdfast.clock import iso_utc
-from holdfast.monitor.columns import column_values, distinct_values, microseconds
+from holdfast.monitor.columns import column_values, distinct_values, is_text
 from holdfast.monitor.costing import ErrorCosts
 from holdfast.monitor.diagnosis import Diagnosis
 from holdfast.monitor.errors import MonitorError
 from holdfast.monitor.explaining import Explainer
 from holdfast.monitor.judge import Settings, judge
-from holdfast.monitor.kinds import TEXTS_LOOKED_AT, Kinds, OwnColumns, is_text
+from holdfast.monitor.kinds import TEXTS_LOOKED_AT, Kinds, OwnColumns
+from holdfast.monitor.moments import Written, only_written_time
+from holdfast.monitor.number_texts import as_the_reference_writes
+from holdfast.monitor.pandas_frames import plain_numbers, plain_objects
 from holdfast.monitor.parts import MOST_PARTED_ROWS
 from holdfast.monitor.profiling import profiles
 from holdfast.monitor.reference import ReferenceModel
-from holdfast.monitor.row_sources import TableRows, plain_numbers
+from holdfast.monitor.row_sources import TableRows
 from holdfast.monitor.rows import Rows
 from holdfast.monitor.streams import (
     RowStream,
@@ -53,6 +56,10 @@ class _Notes:
     def add(self, line: str) -> None:
         if line not in self.lines:
             self.lines.append(line)
+
+    def add_numbers(self, kinds: Kinds) -> None:
+        for name in kinds.numbers:
+            self.add(f"{name!r} is text that holds numbers, and is judged as numbers.")
 
 
 def diagnose(
@@ -153,12 +160,18 @@ def diagnose(
         return of_streams(*streams)
     if in_one_pass:
         reference, current = plain_numbers(reference), plain_numbers(current)
+    reference, current = plain_objects(reference), plain_objects(current)
     old, new = _table(reference, "reference"), _table(current, "current")
     time = time or _only_time(old, new, notes)
     for name, role in ((target, "target"), (prediction, "prediction"), (score, "score"), (time, "time")):
         _require(name, role, old, new)
-    old, old_time = _by_time(old, time, "reference")
-    new, new_time = _by_time(new, time, "current")
+    read = [name for name in old.column_names if name not in (target, time)]
+    new, of_other_types = as_the_reference_writes(old, new, read)
+    for name in of_other_types:
+        notes.add(f"{name!r} is of another type in the current data: read as the reference holds it.")
+    written = (None, None) if time is None else _written(old.column(time), new.column(time), time, notes)
+    old, old_time = _by_time(old, time, written[0], "reference")
+    new, new_time = _by_time(new, time, written[1], "current")
     if in_one_pass and old.num_rows > MOST_PARTED_ROWS:
         return of_streams(RowStream(TableRows(old, "reference")), RowStream(TableRows(new, "current")))
     measuring = Kinds.fit(
@@ -168,9 +181,11 @@ def diagnose(
         own=columns,
         kinds=kinds,
         rate_hz=audio_rate_hz,
+        time_us=old_time,
     )
     old = measuring.apply(old, old_time, reference=True)
     new = measuring.apply(new, new_time, reference=False)
+    notes.add_numbers(measuring)
     inputs = _inputs(old, new, {target, time} - {None}, notes)
     targets = read_targets(old, new, target=target, prediction=prediction, score=score, inputs=inputs)
     for line in targets.notes:
@@ -265,9 +280,14 @@ def _diagnose_streams(
     outputs = {name for name in (prediction, score) if name is not None}
     sample = reference.sample()
     every = max(2, -(-max(reference.rows, current.rows) // TEXTS_LOOKED_AT))
+    if time is not None:
+        columns = reference.source.column(time), current.source.column(time)
+        old_way, new_way = _written(*columns, time, notes)
+        reference, current = replace(reference, written=old_way), replace(current, written=new_way)
     kinds = Kinds.fit(
         sample, apart=outputs, time=time, every=every, numbers=reference.sampled_rows(), **measuring
     )
+    notes.add_numbers(kinds)
     reference, current = reference.measured(kinds, time), current.measured(kinds, time)
     if not kinds.plain:
         sample = reference.sample()
@@ -368,16 +388,29 @@ def _only_time(old: pa.Table, new: pa.Table, notes: _Notes) -> str | None:
         # What not every row has is no time of the row.
         and not any(table.column(column.name).null_count for table in (old, new))
     ]
-    if len(both) != 1:
-        return None
-    notes.add(f"{both[0]!r} is taken as the time, as the only timestamp.")
-    return both[0]
+    if len(both) == 1:
+        notes.add(f"{both[0]!r} is taken as the time, as the only timestamp.")
+        return both[0]
+    text = None if both else only_written_time(old, new)
+    if text is not None:
+        notes.add(f"{text!r} is taken as the time: its dates follow on each other.")
+    return text
 
 
-def _by_time(table: pa.Table, time: str | None, where: str) -> tuple[pa.Table, NDArray[np.int64] | None]:
-    if time is None:
+def _written(old: pa.ChunkedArray, new: pa.ChunkedArray, time: str, notes: _Notes) -> tuple[Written, Written]:
+    """How either table writes its times; said where it is not plain."""
+    found = Written.of(old, f"reference.{time}", new), Written.of(new, f"current.{time}", old)
+    for said in dict.fromkeys(one.said for one in found if one.said):
+        notes.add(f"{time!r} is read as {said}.")
+    return found
+
+
+def _by_time(
+    table: pa.Table, time: str | None, written: Written | None, where: str
+) -> tuple[pa.Table, NDArray[np.int64] | None]:
+    if time is None or written is None:
         return table, None
-    values = microseconds(table.column(time), f"{where}.{time}")
+    values = written.microseconds(table.column(time), f"{where}.{time}")
     if (values[1:] >= values[:-1]).all():
         return table, values
     order = np.argsort(values, kind="stable")
@@ -401,12 +434,7 @@ def _inputs(old: pa.Table, new: pa.Table, apart: set[str | None], notes: _Notes)
         ):
             notes.add(f"{name!r} is not judged: {column.type} columns are not profiled yet.")
             continue
-        names_rows = is_text(column.type) or pa.types.is_integer(column.type)
-        if (
-            names_rows
-            and old.num_rows >= _LEAST_FOR_IDENTIFIER
-            and distinct_values(old.column(name)) > _IDENTIFIER_SHARE * old.num_rows
-        ):
+        if _names_rows(old.column(name)):
             notes.add(f"{name!r} is not judged: it names rows (nearly every value is distinct).")
             continue
         chosen.append(name)
@@ -424,6 +452,28 @@ def _inputs(old: pa.Table, new: pa.Table, apart: set[str | None], notes: _Notes)
             next_step="Name such a column's kind in kinds=, or take a reference with the model's inputs",
         )
     return chosen
+
+
+def _names_rows(held: pa.ChunkedArray) -> bool:
+    """Text of which nearly every value is distinct; of whole numbers those that count rows.
+
+    Numbers that are distinct because they are large, as cents and bytes are, lie far apart and in no order.
+    """
+    import pyarrow as pa
+
+    rows = len(held)
+    whole = pa.types.is_integer(held.type)
+    if rows < _LEAST_FOR_IDENTIFIER or not (whole or is_text(held.type)):
+        return False
+    if distinct_values(held) <= _IDENTIFIER_SHARE * rows:
+        return False
+    if not whole:
+        return True
+    numbers = held.drop_null().cast(pa.float64(), safe=False).to_numpy()
+    steps = np.sign(np.diff(numbers))
+    in_order = abs(float(steps.sum())) > _IDENTIFIER_SHARE * len(steps)
+    low, high = np.quantile(numbers, [0.05, 0.95])
+    return bool(in_order or high - low <= rows / _IDENTIFIER_SHARE)
 
 
 def _rows(

@@ -10,7 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.monitor.cells import cells, kind_of
+from holdfast.monitor.columns import flat_array, is_text
 from holdfast.monitor.errors import MonitorError
+from holdfast.monitor.moments import Written, written_moments
+from holdfast.monitor.number_texts import NumberText
 from holdfast.stats import MEASURED_KINDS, RATE_HZ, HashedVocabulary, feature_names, kind_features
 
 if TYPE_CHECKING:
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
 OwnColumns = Mapping[str, "Callable[[pa.Table], Any]"]
 """By name, what makes a column of a table: an array with one value a row."""
 DAY_US: Final = 86_400_000_000
+AGE: Final = "age in days"
+_NEARLY_ALL: Final = 0.99
 _DISTINCT: Final = 0.5
 """Share of distinct values above which text is no category."""
 _LEAST_ROWS: Final = 200
@@ -35,15 +40,6 @@ _PLAIN_BYTES: Final = 4
 """Whole numbers of fewer bytes are what a camera or microphone made, and their type says the scale."""
 SAID_KINDS: Final = (*MEASURED_KINDS, "text")
 """Kinds that `diagnose` may be told of."""
-
-
-def is_text(kind: pa.DataType) -> bool:
-    """Whether a column holds text, as it is or in codes."""
-    import pyarrow as pa
-
-    if pa.types.is_dictionary(kind):
-        kind = kind.value_type
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def free_texts(table: pa.Table) -> list[str]:
@@ -167,7 +163,11 @@ class Kinds:
     texts: Mapping[str, Texts]
     own: OwnColumns
     time: str | None
-    moments: tuple[str, ...]
+    moments: Mapping[str, Written]
+    numbers: Mapping[str, NumberText] = field(default_factory=dict)
+    """Columns of text that hold numbers."""
+    of_rows: frozenset[str] = frozenset()
+    """Moments that are the row's own time once more: only how far they lie from it says anything."""
 
     @classmethod
     def fit(
@@ -181,6 +181,7 @@ class Kinds:
         rate_hz: float = RATE_HZ,
         every: int = 1,
         numbers: NDArray[np.int64] | None = None,
+        time_us: NDArray[np.int64] | None = None,
     ) -> Kinds:
         """From the rows of a reference.
 
@@ -193,6 +194,7 @@ class Kinds:
             rate_hz: of sounds that do not bring their rate along.
             every: rows of which the words are looked at, as in `Texts`.
             numbers: of the rows in their file, if they are a sample of it.
+            time_us: the time of each row, if it is known here.
 
         Raises:
             MonitorError: a kind is said of no column, or there is no such kind.
@@ -206,7 +208,7 @@ class Kinds:
                     expected=", ".join(SAID_KINDS) + ", of a column of the reference",
                     received=kind if name in table.column_names else "no such column",
                 )
-        large, moments = {}, []
+        large, moments = {}, {}
         for column in table.schema:
             if column.name in apart or column.name == time:
                 continue
@@ -215,8 +217,19 @@ class Kinds:
             if found in MEASURED_KINDS:
                 large[column.name] = Large.fit(str(found), held, rate_hz)
             elif found is None and _is_moment(column.type):
-                moments.append(column.name)
+                moments[column.name] = Written("iso")
         left = [name for name in table.column_names if name not in {*apart, *large, *said, time}]
+        moments |= written_moments(table.select(left))
+        texts_of_numbers = {}
+        for name in left:
+            way = (
+                NumberText.of_reference(table.column(name))
+                if is_text(table.schema.field(name).type)
+                else None
+            )
+            if way is not None and name not in moments:
+                texts_of_numbers[name] = way
+        left = [name for name in left if name not in {*moments, *texts_of_numbers}]
         free = [*free_texts(table.select(left)), *(name for name, kind in said.items() if kind == "text")]
         texts = {}
         for name in free:
@@ -226,12 +239,15 @@ class Kinds:
                 learned = learned.take(rows[:: max(1, -(-len(rows) // TEXTS_LOOKED_AT))])
             known = (text for text in learned.to_pylist() if text is not None)
             texts[name] = Texts(HashedVocabulary.fit(known), every)
-        return cls(large, texts, own or {}, time, tuple(moments))
+        same = {
+            name for name, way in moments.items() if _is_of_rows(way.timestamps(table.column(name)), time_us)
+        }
+        return cls(large, texts, own or {}, time, moments, texts_of_numbers, frozenset(same))
 
     @property
     def plain(self) -> bool:
         """Whether every column is judged as it is."""
-        return not (self.large or self.texts or self.own or self.moments)
+        return not (self.large or self.texts or self.own or self.moments or self.numbers)
 
     def apply(
         self,
@@ -260,8 +276,13 @@ class Kinds:
         for column in table.schema:
             held = table.column(column.name)
             parts: Iterator[tuple[str, Any]] | None = None
-            if column.name in self.moments and _is_moment(column.type):
-                parts = _of_moments(held, time_us)
+            if column.name in self.numbers and is_text(column.type):
+                held = self.numbers[column.name].read(held)
+            if column.name in self.moments and (_is_moment(column.type) or is_text(column.type)):
+                moments = self.moments[column.name].timestamps(held)
+                parts = _of_moments(moments, time_us, hours=_has_hours(column.type))
+                if column.name in self.of_rows:
+                    parts = (one for one in parts if one[0] == AGE)
             elif column.name in self.texts:
                 parts = self.texts[column.name].parts(held, numbers, own=reference)
             elif column.name in self.large:
@@ -305,18 +326,35 @@ def _is_moment(kind: pa.DataType) -> bool:
     return bool(pa.types.is_timestamp(kind) or pa.types.is_date(kind))
 
 
-def _of_moments(held: pa.ChunkedArray, time_us: NDArray[np.int64] | None) -> Iterator[tuple[str, Any]]:
+def _is_of_rows(held: pa.ChunkedArray, time_us: NDArray[np.int64] | None) -> bool:
+    """Whether nearly all lie within a day of the row's time."""
+    import pyarrow as pa
+
+    if time_us is None or not len(held) or held.null_count:
+        return False
+    apart = np.abs(time_us - flat_array(held.cast(pa.int64()), np.int64))
+    return bool(np.quantile(apart, _NEARLY_ALL) <= DAY_US)
+
+
+def _has_hours(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return not pa.types.is_date(kind)
+
+
+def _of_moments(
+    held: pa.ChunkedArray, time_us: NDArray[np.int64] | None, *, hours: bool
+) -> Iterator[tuple[str, Any]]:
     """Hour of the day and day of the week in UTC, and the age in days at the time of the row."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if pa.types.is_timestamp(held.type):
+    if hours:
         yield "hour", pc.hour(held)
-    moments = held.cast(pa.timestamp("us", getattr(held.type, "tz", None)), safe=False)
-    yield "weekday", pc.day_of_week(moments)
+    yield "weekday", pc.day_of_week(held)
     if time_us is not None:
-        age = pc.subtract(pa.array(time_us), moments.cast(pa.int64()))
-        yield "age in days", pc.divide(age.cast(pa.float64()), float(DAY_US))
+        age = pc.subtract(pa.array(time_us), held.cast(pa.int64()))
+        yield AGE, pc.divide(age.cast(pa.float64()), float(DAY_US))
 
 
 def _of_texts(held: pa.ChunkedArray) -> Iterator[tuple[str, Any]]:

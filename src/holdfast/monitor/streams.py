@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.monitor.columns import column_values, microseconds
+from holdfast.monitor.columns import column_values
 from holdfast.monitor.features import Feature
 from holdfast.monitor.kinds import Kinds
+from holdfast.monitor.moments import Written
 from holdfast.monitor.profiling import PIECE_ROWS, Measures, ProfileAdder, WindowProfile
 from holdfast.monitor.reference import PAIR_ROWS, ReferenceModel, merged, paired_columns
 from holdfast.monitor.row_sources import FileRows, RowSource
@@ -59,6 +60,8 @@ class RowStream:
     """How columns are measured that no bins fit; None: every column is taken as it is."""
     time_us: NDArray[np.int64] | None = field(default=None, repr=False)
     """Of each row, where a moment's age needs it."""
+    written: Written = field(default_factory=partial(Written, "iso"))
+    """How times are."""
 
     @property
     def rows(self) -> int:
@@ -153,7 +156,9 @@ class RowStream:
     def times(self, name: str | None) -> NDArray[np.int64] | None:
         """Microseconds of every row, in order of the rows."""
         return (
-            None if name is None else microseconds(self.source.column(name), f"{self.source.where}: {name}")
+            None
+            if name is None
+            else self.written.microseconds(self.source.column(name), f"{self.source.where}: {name}")
         )
 
 

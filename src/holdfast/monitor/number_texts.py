@@ -1,0 +1,180 @@
+"""Numbers that a table holds as text: with a decimal point or comma, groups of thousands, a sign of a unit."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from holdfast.monitor.columns import is_text
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_MOST_CATEGORIES: Final = 20
+"""Numbers of so few values may well be codes: they stay categories."""
+_LEAST_SHARE: Final = 0.95
+"""Of the values that are there; what is written otherwise counts as missing."""
+_MISSING: Final = ("", "?", "-", ".", "na", "n/a", "#n/a", "nan", "null", "none", "missing", "unknown")
+_SIGNS: Final = "€$£¥%"
+_POINT: Final = r"(\d+|[1-9]\d{0,2}(,\d{3})+)?(\.\d+|\d\.)?([eE][+-]?\d+)?"
+_COMMA: Final = r"(\d+|[1-9]\d{0,2}([. '\x{2019}\x{00a0}]\d{3})+)?(,\d+)?"
+_CODE: Final = r"^[+-]?0\d"
+"""Zeros ahead of a number are of a code: of a place, an article, a person."""
+_TRUE: Final = frozenset({"true", "t", "yes", "y", "ja", "j", "1"})
+_FALSE: Final = frozenset({"false", "f", "no", "n", "nein", "0"})
+
+
+@dataclass(frozen=True, slots=True)
+class NumberText:
+    """How the numbers of a column of text are written."""
+
+    comma: bool = False
+    """Whether decimals follow a comma."""
+    sign: str = ""
+    """Of a unit, in every value."""
+
+    @classmethod
+    def of_reference(cls, held: pa.ChunkedArray) -> NumberText | None:
+        """None where the values are names, codes or categories.
+
+        Args:
+            held: text of a reference.
+        """
+        import pyarrow.compute as pc
+
+        known = _known(held)
+        if not len(known) or re.search(r"\d", str(known[0].as_py())) is None:
+            return None
+        found = cls.of(held)
+        if found is None or pc.count_distinct(known).as_py() <= _MOST_CATEGORIES:
+            return None
+        if pc.any(pc.match_substring_regex(known, _CODE)).as_py():
+            return None
+        lengths = pc.min_max(pc.utf8_length(known)).as_py()
+        whole = pc.all(pc.match_substring_regex(known, r"^\d+$")).as_py()
+        return None if whole and lengths["min"] == lengths["max"] else found
+
+    @classmethod
+    def of(cls, held: pa.ChunkedArray) -> NumberText | None:
+        """The way in which nearly all values are numbers; None where they are not."""
+        import pyarrow.compute as pc
+
+        known = _known(held)
+        if not len(known):
+            return None
+        first = str(known[0].as_py())
+        sign = next((one for one in _SIGNS if one in first), "")
+        ways = [cls(comma, sign) for comma in (False, True)]
+        shares = [pc.mean(pc.match_substring_regex(known, way.pattern)).as_py() for way in ways]
+        best = max(range(2), key=lambda place: (shares[place], -place))
+        return ways[best] if shares[best] >= _LEAST_SHARE else None
+
+    @property
+    def pattern(self) -> str:
+        """Of a value that is a number."""
+        number = _COMMA if self.comma else _POINT
+        sign = re.escape(self.sign)
+        bare = rf"{number}" if not sign else rf"({sign}\s*{number}|{number}\s*{sign})"
+        # Everything of a number may be absent, but not all of it.
+        return rf"^[+-]?{bare}$"
+
+    def read(self, held: pa.ChunkedArray) -> pa.ChunkedArray:
+        """The numbers, null where a value is none; whole ones as such, so that names of rows are known."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        text = _trimmed(held)
+        fits = pc.and_(pc.match_substring_regex(text, self.pattern), pc.match_substring_regex(text, r"\d"))
+        bare = pc.replace_substring_regex(text, rf"[\s{re.escape(self.sign)}'\x{{2019}}\x{{00a0}}]", "")
+        if self.comma:
+            bare = pc.replace_substring(pc.replace_substring(bare, ".", ""), ",", ".")
+        else:
+            bare = pc.replace_substring(bare, ",", "")
+        numbers = pc.if_else(fits, bare, pa.scalar(None, bare.type)).cast(pa.float64())
+        rest = pc.all(pc.equal(pc.floor(numbers), numbers)).as_py()
+        large = pc.max(pc.abs(numbers)).as_py()
+        if rest and large is not None and large < 2**53:
+            return numbers.cast(pa.int64())
+        return numbers
+
+
+def of_booleans(held: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """Words for yes and no as booleans; None where a value is another."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    text = pc.utf8_lower(_trimmed(held))
+    words = {word for word in pc.unique(text).to_pylist() if word is not None}
+    if not words or not words <= _TRUE | _FALSE:
+        return None
+    yes = pc.is_in(text, value_set=pa.array(sorted(_TRUE), text.type))
+    return pc.if_else(pc.is_valid(text), yes, pa.scalar(None, pa.bool_()))
+
+
+def as_the_reference_writes(
+    old: pa.Table, new: pa.Table, names: Sequence[str]
+) -> tuple[pa.Table, tuple[str, ...]]:
+    """Current columns of another type than the reference's, read as the reference holds them, and which.
+
+    Args:
+        old: the reference.
+        new: the current rows.
+        names: of the columns that are looked at.
+    """
+    read = []
+    for name in names:
+        if name not in old.column_names or name not in new.column_names:
+            continue
+        found = _as_of_reference(old.column(name), new.column(name))
+        if found is not None:
+            new = new.set_column(new.column_names.index(name), name, found)
+            read.append(name)
+    return new, tuple(read)
+
+
+def _as_of_reference(old: pa.ChunkedArray, new: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if is_text(new.type) and pa.types.is_boolean(old.type):
+        return of_booleans(new)
+    if is_text(new.type) and _is_number(old.type):
+        way = NumberText.of(new)
+        return None if way is None else way.read(new)
+    if is_text(old.type) and pa.types.is_boolean(new.type):
+        words = pc.unique(_trimmed(old)).to_pylist()
+        pair = [[one for one in words if one and one.lower() in some] for some in (_FALSE, _TRUE)]
+        if any(len(some) != 1 for some in pair) or len([one for one in words if one]) != 2:
+            return None
+        return pc.if_else(new, pair[1][0], pair[0][0])
+    if is_text(old.type) and _is_number(new.type):
+        numbers = new.cast(pa.float64(), safe=False)
+        whole = pc.all(pc.equal(pc.floor(numbers), numbers)).as_py()
+        return (numbers.cast(pa.int64()) if whole else new).cast(pa.string())
+    return None
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+
+
+def _trimmed(held: pa.ChunkedArray) -> pa.ChunkedArray:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_dictionary(held.type):
+        held = held.cast(held.type.value_type)
+    return pc.utf8_trim_whitespace(held)
+
+
+def _known(held: pa.ChunkedArray) -> pa.ChunkedArray:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    text = _trimmed(held).drop_null()
+    marks = pc.is_in(pc.utf8_lower(text), value_set=pa.array(_MISSING, text.type))
+    return text.filter(pc.invert(marks))

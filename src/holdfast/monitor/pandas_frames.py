@@ -1,0 +1,69 @@
+"""pandas' frames as Arrow takes them."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+_LARGE_ROWS: Final = 1 << 17
+
+
+def plain_numbers(frame: Any) -> Any:
+    """A large pandas frame as Arrow, its plain numbers as they lie; anything else as it is.
+
+    pandas' own way to Arrow looks for NaN in all numbers and copies those it finds into nulls, which takes as
+    long as a third of the report. NaN may stay where it is: it is missing all the same.
+    """
+    large = type(frame).__module__.partition(".")[0] == "pandas" and len(frame) > _LARGE_ROWS
+    if not large or not hasattr(frame, "columns") or len(set(frame.columns)) < len(frame.columns):
+        return frame
+    if not all(isinstance(name, str) for name in frame.columns):
+        return frame
+    import pyarrow as pa
+
+    plain = [name for name, kind in frame.dtypes.items() if kind == np.float64]
+    rest = pa.Table.from_pandas(frame.drop(columns=plain), preserve_index=False)
+    columns = {name: pa.array(frame[name].to_numpy()) if name in plain else None for name in frame.columns}
+    return pa.table({name: rest.column(name) if one is None else one for name, one in columns.items()})
+
+
+def plain_objects(frame: Any) -> Any:
+    """A pandas frame whose columns Arrow can take; anything else as it is.
+
+    Columns of Python objects may mix numbers with text, as a file with `n/a` among its numbers gives them:
+    they become text, which is read as numbers again where it is some. Periods become the moments they begin
+    with.
+    """
+    if type(frame).__module__.partition(".")[0] != "pandas" or not hasattr(frame, "columns"):
+        return frame
+    if len(set(frame.columns)) < len(frame.columns):
+        return frame
+    import pandas as pd
+
+    changed = {}
+    for name in frame.columns:
+        column = frame[name]
+        if isinstance(column.dtype, pd.PeriodDtype):
+            changed[name] = column.dt.to_timestamp()
+        elif column.dtype == object and pd.api.types.infer_dtype(column, skipna=True).startswith("mixed"):
+            held = {type(value) for value in column if not _is_missing(value)}
+            if held <= {str, int, float, bool, np.float64, np.float32, np.int64, np.int32, np.bool_}:
+                changed[name] = column.map(_as_text)
+    return frame.assign(**changed) if changed and all(isinstance(one, str) for one in changed) else frame
+
+
+def _is_missing(value: Any) -> bool:
+    import pandas as pd
+
+    return (
+        value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and np.isnan(value))
+    )
+
+
+def _as_text(value: Any) -> str | None:
+    if _is_missing(value):
+        return None
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)

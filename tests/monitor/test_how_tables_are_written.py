@@ -1,0 +1,183 @@
+"""Times, numbers and yes or no as tables of several countries and programs write them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from holdfast.monitor import MonitorError, diagnose
+from holdfast.monitor.moments import Written
+from holdfast.monitor.number_texts import NumberText
+
+ROWS = 1200
+MOMENTS = st.datetimes(datetime(1995, 1, 1), datetime(2095, 1, 1)).map(  # noqa: DTZ001 - meant as UTC
+    lambda moment: moment.replace(microsecond=0, tzinfo=UTC)
+)
+
+
+def column(values: list[Any]) -> pa.ChunkedArray:
+    return pa.chunked_array([pa.array(values)])
+
+
+def read(values: list[Any], other: list[Any] | None = None) -> list[int]:
+    held = column(values)
+    way = Written.of(held, "t", None if other is None else column(other))
+    return [number // 10**6 for number in way.microseconds(held, "t").tolist()]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "%Y-%m-%d %H:%M:%S",
+        "%d.%m.%Y %H:%M:%S",
+        "%Y/%m/%d %H:%M:%S",
+        "%d.%m.%Y, %I:%M:%S %p",
+        "%Y-%m-%dT%H:%M:%SZ",
+    ],
+)
+@given(moments=st.lists(MOMENTS, min_size=1, max_size=5))
+def test_text_of_one_order_gives_its_moments(form: str, moments: list[datetime]) -> None:
+    written = [moment.strftime(form) for moment in moments]
+    assert read(written) == [int(moment.timestamp()) for moment in moments]
+
+
+@pytest.mark.parametrize("factor", [1, 10**3, 10**6, 10**9])
+@given(moments=st.lists(MOMENTS, min_size=1, max_size=5))
+def test_numbers_since_1970_tell_their_unit_themselves(factor: int, moments: list[datetime]) -> None:
+    seconds = [int(moment.timestamp()) for moment in moments]
+    assert read([one * factor for one in seconds]) == seconds
+    assert read([str(one * factor) for one in seconds]) == seconds
+
+
+def test_days_and_months_are_told_by_what_exceeds_twelve_in_either_table() -> None:
+    assert read(["3/4/2025 9:05", "31/4/2025 9:05"][:1], ["31/1/2025"]) == [
+        int(datetime(2025, 4, 3, 9, 5, tzinfo=UTC).timestamp())
+    ]
+    assert read(["3/4/2025"], ["1/31/2025"]) == [int(datetime(2025, 3, 4, tzinfo=UTC).timestamp())]
+    with pytest.raises(MonitorError, match="can be read in two ways") as caught:
+        read(["3/4/2025"], ["5/6/2025"])
+    assert caught.value.where == "t"
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        (["31.02.2025"], "no times"),
+        (["31.12.25"], "no times"),
+        (["31.12.2025", "2025-12-31"], "among day.month.year"),
+        (["13/14/2025", "1/2/2025"], "no times"),
+        ([0, 1, 2], "from 0 to 2"),
+        ([1_700_000_000, 1_700_000_000_000], "from 1700000000 to 1700000000000"),
+        (["2025-01-01T00:00:00Z", "2025-01-01T00:00:00"], "some times have a time zone"),
+    ],
+)
+def test_what_is_no_time_or_of_two_kinds_is_refused(values: list[Any], says: str) -> None:
+    with pytest.raises(MonitorError, match=says):
+        read(values)
+
+
+@given(
+    numbers=st.lists(
+        st.floats(-1e6, 1e6).map(lambda one: round(one, 2)), min_size=40, max_size=60, unique=True
+    )
+)
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda one: f"{one:.2f}",
+        lambda one: f"{one:,.2f}",
+        lambda one: f"{one:,.2f}".translate(str.maketrans(".,", ",.")),
+        lambda one: f"{one:.2f} €",
+        lambda one: f"{one:.2f}%",
+    ],
+)
+def test_numbers_are_read_from_text_however_it_groups_and_marks_them(
+    write: Any, numbers: list[float]
+) -> None:
+    held = column([*(write(one) for one in numbers), None, "n/a"])
+    way = NumberText.of_reference(held)
+    assert way is not None
+    found = way.read(held).to_pylist()
+    assert found[-2:] == [None, None]
+    assert found[:-2] == pytest.approx(numbers)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [f"{code:05d}" for code in range(100)],  # places
+        [str(10_000 + code) for code in range(100)],  # orders
+        [f"A{code}" for code in range(100)],
+        [str(code % 5) for code in range(100)],  # few: categories
+        [f"{code}.{code}.{code}" for code in range(100)],
+        ["small", *map(str, range(9))] * 10,
+    ],
+)
+def test_codes_names_and_categories_stay_what_they_are(values: list[str]) -> None:
+    assert NumberText.of_reference(column(values)) is None
+
+
+def table(seed: int, shift: float = 0.0) -> pd.DataFrame:
+    random = np.random.default_rng(seed)
+    return pd.DataFrame({"a": random.normal(shift, 1, ROWS).round(3), "flag": random.random(ROWS) < 0.5})
+
+
+def mixed(frame: pd.DataFrame) -> pd.DataFrame:
+    values = frame["a"].astype(object)
+    values.iloc[::300] = "n/a"
+    return frame.assign(a=values)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda frame: frame.assign(a=frame["a"].astype(str)),
+        mixed,
+        lambda frame: frame.assign(flag=np.where(frame["flag"], "yes", "no")),
+    ],
+)
+def test_the_same_values_in_another_type_are_no_fault_and_their_shift_is_found(write: Any) -> None:
+    as_text = [diagnose(table(1), write(table(2, shift)), window="60 rows") for shift in (0.0, 0.8)]
+    both = [diagnose(write(table(1)), write(table(2, shift)), window="60 rows") for shift in (0.0, 0.8)]
+    back = [diagnose(write(table(1)), table(2, shift), window="60 rows") for shift in (0.0, 0.8)]
+    for quiet, shifted in (as_text, both, back):
+        assert quiet.verdict == "healthy"
+        assert shifted.features[0].name == "a"
+        assert shifted.kinds == ("data drift",)
+    assert any("of another type in the current data" in note for note in as_text[0].notes)
+
+
+def test_whole_numbers_that_are_distinct_because_they_are_large_are_judged() -> None:
+    random = np.random.default_rng(3)
+    bytes_sent = [{"bytes": (random.lognormal(14, 1, ROWS) * factor).astype(int)} for factor in (1, 2)]
+    assert diagnose(*bytes_sent, window="60 rows").features[0].name == "bytes"
+
+
+@pytest.mark.parametrize("order", [np.arange(ROWS), np.random.default_rng(0).permutation(ROWS)])
+def test_numbers_of_rows_are_not_judged_in_any_order(order: Any) -> None:
+    tables = [table(seed).assign(number=order + seed * ROWS) for seed in (1, 2)]
+    found = diagnose(*tables, window="60 rows")
+    assert found.verdict == "healthy"
+    assert any("'number' is not judged" in note for note in found.notes)
+
+
+def test_a_day_written_beside_the_time_is_no_category_never_seen() -> None:
+    start = [pd.Timestamp("2025-01-01"), pd.Timestamp("2025-02-20")]
+    tables = [
+        table(seed).assign(moment=pd.date_range(begin, periods=ROWS, freq="h"))
+        for seed, begin in enumerate(start)
+    ]
+    for one in tables:
+        one["day"] = one["moment"].dt.strftime("%d.%m.%Y")
+    assert diagnose(*tables, time="moment", window="7d").verdict == "healthy"
+    alone = diagnose(*(one.drop(columns="moment") for one in tables), window="60 rows")
+    assert alone.verdict == "healthy"
+    assert "'day' is taken as the time: its dates follow on each other." in alone.notes
+    assert "'day' is read as day.month.year." in alone.notes

@@ -1,4 +1,4 @@
-"""Numbers that a table holds as text: with a decimal point or comma, groups of thousands, a sign of a unit."""
+"""Numbers that a table holds as text: with a decimal point or comma, groups of thousands, a unit."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from serving import BODY, ask, holdfast, make_deployment
+from systems import BODY, ask, holdfast, make_deployment
 
 MLSERVER = """
 import json, sys, urllib.request

@@ -24,7 +24,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 from peers import PEERS
 from processes import cpu_s
-from serving import ask, holdfast, make_deployment, running
+from systems import ask, holdfast, make_deployment, running
 
 
 def memory_mb(session: int) -> dict[str, dict[str, float]]:

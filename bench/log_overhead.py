@@ -36,7 +36,8 @@ from pathlib import Path
 from typing import Any
 
 from peers import Question, records
-from serving import System, holdfast, load, lua, make_deployment
+from systems import System, holdfast, make_deployment
+from wrk import load, lua
 
 CONNECTIONS = 64
 KEEPER = """

@@ -39,7 +39,8 @@ from typing import Any
 
 from log_overhead import CONNECTIONS, interval_of_median, print_pairs, worker_cpu_s
 from peers import Question, records
-from serving import System, holdfast, load, lua, make_deployment
+from systems import System, holdfast, make_deployment
+from wrk import load, lua
 
 WATCHED = {
     "off": "",

@@ -157,7 +157,7 @@ def main() -> None:
     arguments = parser.parse_args()
     sys.path.insert(0, str(Path(__file__).parent))
     from peers import records
-    from serving import ask, holdfast, make_deployment
+    from systems import ask, holdfast, make_deployment
 
     question = records("json", arguments.rows)
     body = b"" if question is None else question.body

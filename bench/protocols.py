@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from serving import BODY, FEATURES, ask, holdfast, make_deployment
+from peers import FEATURES
+from systems import BODY, ask, holdfast, make_deployment
 
 ROUNDS = 3
 SECONDS = 3

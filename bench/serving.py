@@ -6,7 +6,7 @@
     uv run python bench/serving.py --models A --peers granian mlserver --codecs json --rows 1
 
 Model A is a scaler and an MLP of 64 x 64 on 20 features, B a gradient boosting of 100 trees, C an MLP of
-2048 x 2048. After `just compile`, `PYTHONPATH=build/compiled` before the command measures what was compiled.
+2048 x 2048. After `just compile`, a second holdfast, whose hot path is compiled, runs beside the first.
 The load generator is `wrk` (`apt-get install wrk`); it shares the machine, so only ratios travel between
 machines. Each system runs in an environment of its own (`uv run --isolated --with ...`), with as many workers
 where it has such; what cannot be installed or started is said so, and the others go on. How each is asked
@@ -21,67 +21,26 @@ import json
 import math
 import os
 import platform
-import re
 import shutil
 import signal
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 from ceiling import Ceiling
-from peers import FEATURES, PEERS, SESSION, Ask, Peer, Question, records, v2
-from processes import cpu_s
+from peers import PEERS, records
+from systems import System, asked_of_holdfast, compiled, holdfast, make_deployment, running, score_of, settle
+from wrk import Case, Round, load, lua
 
 from holdfast.compiled import hot_path_is_compiled
-
-BODY = records("json", 1).body.decode()  # type: ignore[union-attr]  # spoken by all
-
 
 PROMISES = {"C": "[speed]\np99_ms = 2000\ndeadline_ms = 5000\n"}
 """Peers promise nothing. 64 callers with 32 rows of model C each want half a second of work at once, most of
 which holdfast would refuse under its default promise of 100 ms: see `overload.py` for that."""
-
-
-@dataclass
-class Round:
-    """What wrk saw in one round."""
-
-    requests_per_s: float
-    """Answered with success."""
-    p50_ms: float
-    p99_ms: float
-    failures: int
-    cpu_us: float
-    """Processor time of all the system's processes per request: it hardly depends on what else runs."""
-
-
-@dataclass(frozen=True)
-class System:
-    """One that runs."""
-
-    url: str
-    pid: int
-    """Of the first process; all others are of its session."""
-    ask: Ask
-
-
-@dataclass(frozen=True)
-class Case:
-    """What is asked."""
-
-    codec: str
-    rows: int
-    connections: int
 
 
 def main() -> None:
@@ -139,6 +98,7 @@ def compare(
     file = make_deployment(folder / "on", arguments.workers, logging=True, model=model, extra=promise)
     if not arguments.quick:
         make_deployment(folder / "off", arguments.workers, logging=False, model=model, extra=promise)
+        make_deployment(folder / "compiled", arguments.workers, logging=True, model=model, extra=promise)
     with contextlib.ExitStack() as stack:
         systems: dict[str, System] = {}
         ours = stack.enter_context(holdfast(folder / "on"))
@@ -146,6 +106,11 @@ def compare(
         if not arguments.quick:
             bare = stack.enter_context(holdfast(folder / "off"))
             systems["holdfast, no log"] = System(*bare, asked_of_holdfast(bare[0]))
+            try:
+                built = stack.enter_context(holdfast(folder / "compiled", compiled()))
+                systems["holdfast, compiled"] = System(*built, asked_of_holdfast(built[0]))
+            except RuntimeError as error:
+                failed["holdfast, compiled"] = str(error)
         for key in arguments.peers:
             peer = PEERS[key]
             try:
@@ -203,13 +168,19 @@ def summary(model: str, case: Case, seen: dict[str, list[Round]]) -> dict[str, A
         }
         for name, rounds in seen.items()
     }
-    ours = systems["holdfast"]["requests_per_s"]
     ratios = {
-        name: ours / one["requests_per_s"] for name, one in systems.items() if one["requests_per_s"] > 0
+        ours: {
+            name: systems[ours]["requests_per_s"] / one["requests_per_s"]
+            for name, one in systems.items()
+            if one["requests_per_s"] > 0
+        }
+        for ours in ("holdfast", "holdfast, compiled")
+        if ours in systems
     }
     return {
         "model": model, "codec": case.codec, "rows": case.rows, "connections": case.connections,
-        "systems": systems, "ratios": ratios,
+        "systems": systems, "ratios": ratios["holdfast"],
+        "ratios_compiled": ratios.get("holdfast, compiled", {}),
     }  # fmt: skip
 
 
@@ -230,6 +201,11 @@ def as_text(document: dict[str, Any]) -> str:
                 f"  p50 {one['p50_ms']:.2f} ms  p99 {one['p99_ms']:.2f} ms  failures {one['failures']}"
                 f"  cpu {one['cpu_us_per_request']:.0f} us"
                 f"  holdfast is {case['ratios'].get(name, math.nan):.2f} times that"
+                + (
+                    f", compiled {case['ratios_compiled'][name]:.2f}"
+                    if name in case["ratios_compiled"]
+                    else ""
+                )
             )
         if "onnxruntime_in_process" in case:
             found = case["onnxruntime_in_process"]
@@ -240,216 +216,6 @@ def as_text(document: dict[str, Any]) -> str:
             )
     lines += [f"not run: {name}: {why}" for name, why in document.get("not_run", {}).items()]
     return "\n".join(lines)
-
-
-def lua(question: Question) -> str:
-    """A script for wrk that sends this request; the body as hexadecimal, since it may be any bytes."""
-    headers = dict((("Content-Type", question.content_type), *question.headers))
-    lines = [
-        "wrk.method = 'POST'",
-        "local function byte(digits) return string.char(tonumber(digits, 16)) end",
-        f"wrk.body = ('{question.body.hex()}'):gsub('..', byte)",
-        *(f"wrk.headers['{name}'] = '{value}'" for name, value in headers.items()),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def settle(systems: list[System], longest_s: float = 20.0, look_s: float = 0.5) -> None:
-    """Wait until nobody starts up any more: processes beside the workers may still load what they import."""
-    until_s = time.monotonic() + longest_s
-    busy = True
-    while busy and time.monotonic() < until_s:
-        before_s = sum(cpu_s(system.pid) for system in systems)
-        time.sleep(look_s)
-        busy = sum(cpu_s(system.pid) for system in systems) - before_s > 0.2 * look_s
-
-
-def load(system: System, question: Question, script: Path, connections: int, seconds: float) -> Round:
-    duration = f"-d{max(1, round(seconds))}s"
-    command = ["wrk", "-t1", f"-c{connections}", duration, "--latency", "--timeout", "10s", "-s", str(script)]
-    url = system.url + question.path
-    before_s = cpu_s(system.pid)
-    text = subprocess.run([*command, url], capture_output=True, text=True, check=True).stdout
-    spent_s = cpu_s(system.pid) - before_s
-    found = re.search(r"Requests/sec:\s+([\d.]+)", text)
-    count = re.search(r"(\d+) requests in", text)
-    if found is None or count is None:
-        raise RuntimeError(text)
-    bad = re.search(r"Non-2xx or 3xx responses: (\d+)", text)
-    errors = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", text)
-    failures = (int(bad[1]) if bad else 0) + (sum(map(int, errors.groups())) if errors else 0)
-    cpu_us = spent_s / max(int(count[1]), 1) * 1e6
-    # wrk counts refusals too, and a refusal is no answer.
-    answered_per_s = float(found[1]) * (1 - (int(bad[1]) if bad else 0) / max(int(count[1]), 1))
-    return Round(answered_per_s, milliseconds(text, "50%"), milliseconds(text, "99%"), failures, cpu_us)
-
-
-def milliseconds(text: str, percentile: str) -> float:
-    found = re.search(rf"{percentile}\s+([\d.]+)(us|ms|s|m)", text)
-    factors = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
-    return math.nan if found is None else float(found[1]) * factors[found[2]]
-
-
-def asked_of_holdfast(url: str) -> Ask:
-    """Named fields at `/predict`; binary tensors by protocol v2."""
-    described = json.loads(urllib.request.urlopen(f"{url}/v2/models/bench", timeout=60).read())
-    binary = v2("bench", described["inputs"][0]["name"])
-    return lambda codec, rows: records(codec, rows) or binary(codec, rows)
-
-
-def fitted(model: str, inputs: Any, labels: Any) -> Any:
-    """Model A: scaler and MLP of 64 x 64; B: gradient boosting of 100 trees; C: MLP of 2048 x 2048."""
-    from sklearn.ensemble import GradientBoostingClassifier
-    from sklearn.neural_network import MLPClassifier
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    if model == "B":
-        return GradientBoostingClassifier(n_estimators=100, max_depth=4, random_state=0).fit(inputs, labels)
-    if model == "C":
-        return MLPClassifier((2048, 2048), max_iter=1, random_state=0).fit(inputs[:400], labels[:400])
-    mlp = MLPClassifier((64, 64), max_iter=20, random_state=0)
-    return make_pipeline(StandardScaler(), mlp).fit(inputs, labels)
-
-
-def make_deployment(
-    folder: Path, workers: int, *, logging: bool, model: str = "A", extra: str = "", logging_extra: str = ""
-) -> Path:
-    """A deployment with a fitted and registered pipeline; the path of its ONNX file."""
-    import warnings
-
-    import numpy as np
-    import pyarrow as pa
-
-    from holdfast.clock import SystemClock
-    from holdfast.registry import Registry, register_model
-    from holdfast.spec import Deployment
-
-    folder.mkdir()
-    (folder / "holdfast.toml").write_text(
-        f'[model]\nname = "bench"\n[compute]\ncores = {workers}\n[target]\nport = 0\n'
-        f"[logging]\nenabled = {str(logging).lower()}\n{logging_extra}{extra}"
-    )
-    random = np.random.default_rng(0)
-    inputs = random.normal(size=(2000, FEATURES)).astype(np.float32)
-    labels = (inputs[:, 0] + inputs[:, 1] * inputs[:, 2] > 0).astype(int)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        pipeline = fitted(model, inputs, labels)
-    reference = pa.table({**{f"f{i}": inputs[:, i].astype(float) for i in range(FEATURES)}, "y": labels})
-    deployment = Deployment.open(folder, {})
-    with Registry.open(deployment.registry_url, SystemClock()) as registry:
-        version = register_model(
-            deployment, registry, pipeline, reference=reference, labels="y", clock=SystemClock()
-        )
-    return deployment.artifacts_folder / version.sha256[:32] / "model.onnx"
-
-
-@contextlib.contextmanager
-def holdfast(folder: Path) -> Iterator[tuple[str, int]]:
-    """`holdfast serve` as users start it, the log's keeper beside it; its address and first process."""
-    command = [sys.executable, "-m", "holdfast", "serve", "-C", str(folder), "--no-monitor"]
-    log = folder / "serve.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
-    try:
-        deadline = time.monotonic() + 60
-        while not (found := re.search(r"http://\S+:\d+", log.read_text())):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(log.read_text())
-            time.sleep(0.05)
-        yield found[0], process.pid
-    finally:
-        stop(process)
-
-
-@contextlib.contextmanager
-def running(folder: Path, peer: Peer, model: Path, workers: int) -> Iterator[tuple[str, int]]:
-    """A peer in its own environment.
-
-    Raises:
-        RuntimeError: it cannot be installed or started; the end of its own words.
-    """
-    folder.mkdir()
-    (folder / "session.py").write_text(SESSION)
-    for name, text in peer.files.items():
-        (folder / name).write_text(text)
-    port = free_ports(3)
-    command = ["uv", "run", "--isolated", "--no-project", "--python", sys.executable]
-    for package in (*peer.packages, "onnxruntime", "numpy"):
-        command += ["--with", package]
-    log = folder / "output.log"
-    installed = subprocess.run([*command, "python", "-c", ""], capture_output=True, text=True, check=False)
-    if installed.returncode:
-        raise RuntimeError("cannot be installed: " + installed.stderr.strip()[-300:])
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [*command, *peer.command(port, workers)],
-            cwd=folder,
-            env={**os.environ, "MODEL": str(model), "PYTHONPATH": str(folder)},
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-    try:
-        url = f"http://127.0.0.1:{port}"
-        question = peer.ask("json", 1)
-        deadline = time.monotonic() + peer.patience_s
-        while True:
-            try:
-                send(url, question)
-                break
-            except OSError as error:
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError(f"does not start ({error}): {log.read_text()[-300:]}") from None
-                time.sleep(0.1)
-        yield url, process.pid
-    finally:
-        stop(process)
-
-
-def free_ports(count: int) -> int:
-    """The first of so many free ports in a row: some systems take the next ones too."""
-    while True:
-        with contextlib.ExitStack() as held, contextlib.suppress(OSError, OverflowError):
-            first = held.enter_context(socket.create_server(("", 0))).getsockname()[1]
-            for port in range(first + 1, first + count):
-                held.enter_context(socket.create_server(("", port)))
-            return int(first)
-
-
-def send(url: str, question: Question | None, patience_s: float = 10) -> Any:
-    if question is None:
-        raise RuntimeError("not spoken")
-    headers = {"content-type": question.content_type, **dict(question.headers)}
-    request = urllib.request.Request(url + question.path, question.body, headers)
-    with urllib.request.urlopen(request, timeout=patience_s) as response:
-        return json.load(response)
-
-
-def ask(url: str, patience_s: float = 10) -> Any:
-    """One record by named fields."""
-    return send(url, records("json", 1), patience_s)
-
-
-def score_of(url: str, question: Question | None) -> float:
-    """The probability of the second class, wherever the system puts it: all must say the same."""
-    found = send(url, question, 30)
-    while isinstance(found, dict):
-        keys = ("score", "predictions", "outputs", "output", "data")
-        found = next(found[key] for key in keys if key in found)
-    while isinstance(found, list):
-        found = found[-1] if not isinstance(found[-1], dict) else found[-1]["data"]
-    return float(found)
-
-
-def stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(20)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 if __name__ == "__main__":

@@ -236,7 +236,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     sys.path.insert(0, str(Path(__file__).parent))
-    from serving import BODY, make_deployment
+    from systems import BODY, make_deployment
 
     with tempfile.TemporaryDirectory() as name:
         make_deployment(

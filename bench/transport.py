@@ -125,7 +125,7 @@ def main() -> None:
             runner.run(serve(Path(folder), kind, socket.socket(fileno=int(fd))))
         return
     sys.path.insert(0, str(Path(__file__).parent))
-    from serving import BODY, ask, make_deployment
+    from systems import BODY, ask, make_deployment
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -152,7 +152,7 @@ def main() -> None:
 def measure(
     children: dict[str, tuple[subprocess.Popen[bytes], int]], connections: int, rounds: int, script: Path
 ) -> None:
-    from serving import milliseconds
+    from wrk import milliseconds
 
     seen: dict[str, list[tuple[float, float, float]]] = {kind: [] for kind in children}
     for _ in range(rounds):

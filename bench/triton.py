@@ -28,7 +28,8 @@ from typing import Any
 from peers import FEATURES, PEERS, ROW, v2
 from processes import cpu_s
 from protocols import SECONDS, grpc_rate
-from serving import System, asked_of_holdfast, holdfast, load, lua, make_deployment, running, settle
+from systems import System, asked_of_holdfast, holdfast, make_deployment, running, settle
+from wrk import load, lua
 
 CONNECTIONS = 64
 

@@ -14,19 +14,15 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 
 from holdfast.infer import NotReadyError
 from holdfast.prediction_log import ErasedPredictionError
-from holdfast.serve.caller import read_caller
 from holdfast.serve.consent import read_consents
 from holdfast.serve.errors import RouteNotFoundError
 from holdfast.serve.guarding import (
+    OPEN,
     PAGES,
-    FutureSink,
     Guard,
-    answer,
     on_http_error,
-    small_headers,
-    with_headers,
 )
-from holdfast.serve.hot import find_hot
+from holdfast.serve.hot import Take, find_hot
 from holdfast.serve.labels import read_labels
 from holdfast.serve.metrics import metrics_response, show
 from holdfast.serve.mlflow import INVOCATIONS
@@ -89,25 +85,22 @@ class _Routes:
     def table(self) -> list[BaseRoute]:
         model, pinned = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
         repository = RepositoryRoutes(self._service)
+        hot = self._guard.hot(self._read_hot)
         return [
             Route("/", self._root),
             Route(f"{PAGES}{{rest:path}}", self._guard.counted(PAGES, self._pages), methods=["GET", "POST"]),
-            Route(PREDICT, self._guard.guarded(PREDICT, self._hot), methods=["POST"]),
-            Route(f"{model}/infer", self._guard.guarded(PREDICT, self._hot), methods=["POST"]),
-            Route(f"{pinned}/infer", self._guard.guarded(PREDICT, self._hot), methods=["POST"]),
-            Route(V1_PREDICT, self._guard.guarded(PREDICT, self._hot), methods=["POST"]),
-            Route(
-                "/v1/models/{model}/versions/{version}:predict",
-                self._guard.guarded(PREDICT, self._hot),
-                methods=["POST"],
-            ),
+            Route(PREDICT, hot, methods=["POST"]),
+            Route(f"{model}/infer", hot, methods=["POST"]),
+            Route(f"{pinned}/infer", hot, methods=["POST"]),
+            Route(V1_PREDICT, hot, methods=["POST"]),
+            Route("/v1/models/{model}/versions/{version}:predict", hot, methods=["POST"]),
             Route("/v1/models", self._guard.counted("/v1/models", self._v1_models)),
             Route("/v1/models/{model}", self._guard.counted("/v1/models/{model}", self._v1_status)),
             Route(
                 "/v1/models/{model}/versions/{version}",
                 self._guard.counted("/v1/models/{model}", self._v1_status),
             ),
-            Route(INVOCATIONS, self._guard.guarded(PREDICT, self._hot), methods=["POST"]),
+            Route(INVOCATIONS, hot, methods=["POST"]),
             Route("/ping", self._guard.counted("/ping", self._ready)),
             Route("/health", self._guard.counted("/health", self._ready)),
             Route("/version", self._guard.counted("/version", self._holdfast_version)),
@@ -135,7 +128,7 @@ class _Routes:
     def _authorise(self, request: Request, authorization: bytes | None, scopes: frozenset[str]) -> None:
         request.state.grant = self._service.authorise(authorization, scopes)
 
-    async def _hot(self, request: Request) -> Response:
+    async def _read_hot(self, request: Request) -> tuple[Take, bytes]:
         """A hot request that came behind others: the same codecs and the same plane."""
         bind = find_hot(self._service, request.scope["raw_path"])
         if bind is None:
@@ -145,10 +138,7 @@ class _Routes:
             request.headers.get("content-type", "").encode("latin-1"),
             None if json_bytes is None else json_bytes.encode("latin-1"),
         )
-        body = await read_body(request, self._service.max_body_bytes)
-        sink = FutureSink(read_caller(small_headers(request)))
-        response = await answer(sink, take(body, sink))
-        return with_headers(response, sink)
+        return take, await read_body(request, self._service.max_body_bytes)
 
     async def _labels(self, request: Request) -> Response:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -277,7 +267,9 @@ class _Routes:
         champion = self._service.champion
         signature = champion.lane.model.signature if champion else None
         version = champion.lane.version if champion else None
-        document = openapi(self._service.checklist, signature, version, self._service.examples)
+        document = openapi(
+            self._service.checklist, signature, version, self._service.examples, open_paths=OPEN
+        )
         if self.below:
             document["servers"] = [{"url": self.below}]
         return json_response(document)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from holdfast.errors import HoldfastError
 from holdfast.infer import InputError, MalformedBodyError, NotReadyError, OverloadedError, UnknownModelError
-from holdfast.serve.caller import Caller, read_caller
+from holdfast.serve.caller import ANYONE, Caller, read_caller
 from holdfast.serve.errors import ListenError
 from holdfast.serve.grpc_infer import ModelInferRequest, decode_infer
 from holdfast.serve.grpc_messages import METHODS, POOL, SERVICE, message_class
@@ -31,6 +32,9 @@ INFER: Final = "grpc ModelInfer"
 EXTENSIONS: Final = ["binary_tensor_data", "model_repository"]
 _OVERHEAD_BYTES: Final = 64 * 1024
 """Of a message beside its tensors."""
+_MOST_READ: Final = 2
+"""Times the limit of a body, up to which a message is read so that its refusal can say what the limit is and
+be counted. The library refuses longer ones before anybody here sees them."""
 _HEALTH_S: Final = 0.1
 _CODES: Final[dict[int, grpc.StatusCode]] = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
@@ -88,7 +92,7 @@ class GrpcServer:
         self._version = version
         self._health = health.aio.HealthServicer()
         self._following: asyncio.Task[None] | None = None
-        size_bytes = max(one.max_body_bytes for one in services.all) + _OVERHEAD_BYTES
+        size_bytes = _MOST_READ * max(one.max_body_bytes for one in services.all) + _OVERHEAD_BYTES
         self._server = grpc.aio.server(
             options=[
                 ("grpc.so_reuseport", 1),
@@ -169,77 +173,89 @@ class GrpcServer:
                 handlers[method] = grpc.unary_unary_rpc_method_handler(self._infer)
                 continue
             handlers[method] = grpc.unary_unary_rpc_method_handler(
-                self._guarded(behaviour, _SCOPES.get(method, _ANYONE_KNOWN)),
+                self._guarded(method, behaviour, _SCOPES.get(method, _ANYONE_KNOWN)),
                 request_deserializer=request.FromString,
                 response_serializer=response.SerializeToString,
             )
         return handlers
 
-    def _guarded(self, behaviour: _Handler, scopes: frozenset[str] | None) -> Any:
-        """Keys first, and every error as a status."""
+    def _guarded(self, method: str, behaviour: _Handler, scopes: frozenset[str] | None) -> Any:
+        """Keys first, every error as a status, and every call counted."""
+        route = f"grpc {method}"
 
         async def guarded(request: Any, context: Any) -> Any:
+            began_s = time.monotonic()
+            named = self._services.find(_name_in(request) or "")
+            service = named or self._services.first
+            counts, sink = service.counts.route(route), _FutureSink(ANYONE)
             try:
+                sink = _FutureSink(_caller(context))
                 if scopes is None:
-                    return await behaviour(request)
-                return await behaviour(request, self._asked(request, context, scopes))
-            except UnknownModelError as error:
-                if behaviour == self._ModelReady:
-                    return message_class("ModelReadyResponse")(ready=False)
-                return await _abort(context, error)
+                    answer = await behaviour(request)
+                else:
+                    answer = await behaviour(request, self._asked(request, context, scopes))
             except HoldfastError as error:
+                if isinstance(error, UnknownModelError) and behaviour == self._ModelReady:
+                    counts.observe(200, time.monotonic() - began_s)
+                    return message_class("ModelReadyResponse")(ready=False)
+                service.count_error(counts, error, began_s, sink)
                 return await _abort(context, error)
+            counts.observe(200, time.monotonic() - began_s)
+            return answer
 
         return guarded
 
     def _asked(self, request: Any, context: Any, scopes: frozenset[str]) -> list[Service]:
         """The deployment that a request names, or all that its caller may see where it can name none."""
-        name = getattr(request, "model_name", getattr(request, "name", None))
+        name = _name_in(request)
         if name is None:
             return self._services.admitting(_authorization(context), scopes)
         service = self._services.named(name, _authorization(context))
         service.authorise(_authorization(context), scopes)
         return [service]
 
-    async def _infer(self, body: bytes, context: Any) -> bytes:
-        job = None
+    async def _infer(self, body: bytes, context: Any) -> Any:
+        sink = _FutureSink(ANYONE)
+        service = self._services.first
         try:
-            alone = self._services.alone
-            if alone is not None:
-                alone.authorise(_authorization(context))
-            else:
-                self._services.know(_authorization(context))
-            try:
-                request = ModelInferRequest.FromString(body)
-            except DecodeError:
-                raise MalformedBodyError("not a ModelInferRequest") from None
-            service = alone or self._named(request.model_name, len(body), context)
             sink = _FutureSink(_caller(context))
-            job = service.ask(
-                INFER,
-                sink,
-                lambda endpoint: decode_infer(endpoint, request),
-                request.model_name,
-                request.model_version or None,
-            )
+            request = self._read(body, context)
+            service = self._services.named(request.model_name, _authorization(context))
+            if self._services.alone is None:
+                service.authorise(_authorization(context))
+            if len(body) > service.max_body_bytes + _OVERHEAD_BYTES:
+                raise too_large(service.max_body_bytes)
+        except HoldfastError as error:
+            service.turn_away(INFER, error, sink)
+            return await _abort(context, error)
+        job = service.ask(
+            INFER,
+            sink,
+            lambda endpoint: decode_infer(endpoint, request),
+            request.model_name,
+            request.model_version or None,
+        )
+        try:
             answer = await sink.future
             context.set_trailing_metadata(_metadata(sink))
             return answer
         except HoldfastError as error:
-            refused: bytes = await _abort(context, error)
-            return refused
+            return await _abort(context, error)
         except asyncio.CancelledError:
             if job is not None:
                 job.cancelled = True
             raise
 
-    def _named(self, name: str, size_bytes: int, context: Any) -> Service:
-        """One of several, with its own keys and its own limit of bytes."""
-        service = self._services.named(name, _authorization(context))
-        service.authorise(_authorization(context))
-        if size_bytes > service.max_body_bytes + _OVERHEAD_BYTES:
-            raise too_large(service.max_body_bytes)
-        return service
+    def _read(self, body: bytes, context: Any) -> Any:
+        """What a caller with an accepted key asks."""
+        if self._services.alone is not None:
+            self._services.alone.authorise(_authorization(context))
+        else:
+            self._services.know(_authorization(context))
+        try:
+            return ModelInferRequest.FromString(body)
+        except DecodeError:
+            raise MalformedBodyError("not a ModelInferRequest") from None
 
     async def _ServerLive(self, _: Any) -> Any:  # noqa: N802 - the protocol's name
         return message_class("ServerLiveResponse")(live=True)
@@ -296,6 +312,12 @@ def _wanted(request: Any, service: Service) -> str | None:
             "not a parameter of this service", where=f"parameters.{name[:80]}", expected="version"
         )
     return None if version is None else version.string_param or str(version.int64_param)
+
+
+def _name_in(request: Any) -> str | None:
+    """Of the model that a request names; None: it has no place for one."""
+    name: str | None = getattr(request, "model_name", getattr(request, "name", None))
+    return name
 
 
 def _authorization(context: Any) -> bytes:

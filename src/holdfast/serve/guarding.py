@@ -15,19 +15,20 @@ from starlette.responses import Response
 from holdfast.errors import HoldfastError
 from holdfast.serve.caller import ANYONE, Caller, read_caller
 from holdfast.serve.errors import MethodNotAllowedError, RequestError, RouteNotFoundError, ServeError
+from holdfast.serve.hot import Take, route_of
 from holdfast.serve.repository import LOAD, UNLOAD
 from holdfast.serve.responses import JSON, error_response
-from holdfast.serve.service import PREDICT, Service
+from holdfast.serve.service import FOR_PREDICTIONS, Service
 from holdfast.serve.sink import Sink
 
 PAGES: Final = "/ui/"
 """The dashboard's paths. It asks for a key by itself, with a form."""
-_OPEN: Final = frozenset(
+OPEN: Final = frozenset(
     {"/livez", "/readyz", "/v2/health/live", "/v2/health/ready", "/ping", "/health", PAGES}
 )
+"""Paths for which nobody needs a key."""
 _ANYONE_KNOWN: Final[frozenset[str]] = frozenset()
 _SCOPES: Final = {
-    PREDICT: frozenset({"predict"}),
     "/labels": frozenset({"label"}),
     "/consent": frozenset({"label"}),
     "/metrics": frozenset({"read"}),
@@ -37,6 +38,7 @@ _SCOPES: Final = {
 """Of routes that describe the service, every known caller may read."""
 logger = logging.getLogger("holdfast.serve")
 Handler = Callable[[Request], Awaitable[Response]]
+Read = Callable[[Request], Awaitable[tuple[Take, bytes]]]
 Authorise = Callable[[Request, bytes | None, frozenset[str]], None]
 """Raises a `HoldfastError` where the caller with this Authorization header has none of these scopes."""
 
@@ -83,17 +85,11 @@ class Guard:
         self._service = service
         self._authorise = authorise
 
-    def guarded(self, route: str, handler: Handler) -> Handler:
-        """Keys first, with the scope of the route, and every error as JSON."""
-        scopes = _SCOPES.get(route, _ANYONE_KNOWN)
+    def _told(self, handler: Handler) -> Handler:
+        """Every error as JSON."""
 
-        async def guarded(request: Request) -> Response:
+        async def told(request: Request) -> Response:
             try:
-                if route not in _OPEN:
-                    authorization = request.headers.get("authorization")
-                    self._authorise(
-                        request, authorization.encode("latin-1") if authorization else None, scopes
-                    )
                 return await handler(request)
             except HoldfastError as error:
                 return error_response(error)
@@ -106,7 +102,46 @@ class Guard:
                     ServeError("the request could not be answered", received=type(error).__name__)
                 )
 
-        return guarded
+        return told
+
+    def guarded(self, route: str, handler: Handler) -> Handler:
+        """Keys first, with the scope of the route, and every error as JSON."""
+        scopes = _SCOPES.get(route, _ANYONE_KNOWN)
+
+        async def guarded(request: Request) -> Response:
+            try:
+                if route not in OPEN:
+                    self._authorise(request, _authorization(request), scopes)
+                return await handler(request)
+            except HoldfastError as error:
+                self._service.note_refusal(error)
+                raise
+
+        return self._told(guarded)
+
+    def hot(self, read: Read) -> Handler:
+        """Keys first, and every error as JSON; what no version is asked to answer is counted here.
+
+        Args:
+            read: who takes the body, and the body; raises a `HoldfastError` where it cannot be read.
+        """
+
+        async def hot(request: Request) -> Response:
+            sink = FutureSink(ANYONE)
+            try:
+                sink = FutureSink(read_caller(small_headers(request)))
+                self._authorise(request, _authorization(request), FOR_PREDICTIONS)
+                take, body = await read(request)
+            except HoldfastError as error:
+                self._service.turn_away(route_of(request.scope["raw_path"]), error, sink)
+                return with_headers(error_response(error), sink)
+            try:
+                response = await answer(sink, take(body, sink))
+            except HoldfastError as error:
+                response = error_response(error)
+            return with_headers(response, sink)
+
+        return self._told(hot)
 
     def counted(self, route: str, handler: Handler) -> Handler:
         """Guarded, and counted by route and status; the hot routes count themselves."""
@@ -131,6 +166,11 @@ class Guard:
             return with_headers(response, sink)
 
         return counted
+
+
+def _authorization(request: Request) -> bytes | None:
+    given = request.headers.get("authorization")
+    return given.encode("latin-1") if given else None
 
 
 def small_headers(request: Request) -> list[tuple[bytes, bytes]]:

@@ -10,9 +10,9 @@ from urllib.parse import unquote
 from holdfast.infer import Job
 from holdfast.serve.errors import ContentTypeError, RequestError
 from holdfast.serve.mlflow import INVOCATIONS, invoke, invoke_csv
-from holdfast.serve.service import PREDICT, Service
+from holdfast.serve.service import INFER, PREDICT, Service
 from holdfast.serve.sink import Sink
-from holdfast.serve.v1 import predict_v1
+from holdfast.serve.v1 import V1_PREDICT, predict_v1
 
 Take = Callable[[bytes, Sink], Job | None]
 """Reads a body and sees that the sink gets an answer; returns the queued job, None if it is answered."""
@@ -41,6 +41,14 @@ def find_hot(service: Service, url: bytes) -> Bind | None:
     if path == _INVOCATIONS:
         return partial(_bind_invocations, service)
     return None
+
+
+def route_of(path: bytes) -> str:
+    """Under which name the requests of a hot path are counted."""
+    path = path.partition(b"?")[0]
+    if path.startswith(_MODELS):
+        return INFER
+    return V1_PREDICT if path.startswith(_V1_MODELS) else path.decode("latin-1")
 
 
 def _bind_json(take: Take, content_type: bytes, json_bytes: bytes | None) -> Take:  # noqa: ARG001 - of this shape
@@ -78,6 +86,10 @@ def _bind_invocations(service: Service, content_type: bytes, json_bytes: bytes |
         return partial(invoke_csv, service)
     check_json(content_type)
     return partial(invoke, service)
+
+
+def take_nothing(body: bytes, sink: Sink) -> None:
+    """Stands for the route of a request that is refused before its body is read."""
 
 
 def check_json(content_type: bytes) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from holdfast.artifact.signature import Column, Signature
 from holdfast.infer import RecordSchema
 from holdfast.infer.schema import INTEGER_RANGES
+from holdfast.serve.openapi_errors import OF_BODIES, add_common_errors, errors, readiness
 from holdfast.serve.openapi_protocols import SCHEMAS, protocol_paths
 from holdfast.spec.checklist import Checklist
 
@@ -29,6 +30,8 @@ def openapi(
     signature: Signature | None,
     version: str | None,
     examples: list[dict[str, Any]],
+    *,
+    open_paths: frozenset[str] = frozenset(),
 ) -> dict[str, Any]:
     """The document; without a champion, records are of unknown shape.
 
@@ -37,6 +40,7 @@ def openapi(
         signature: of the champion.
         version: of the champion.
         examples: records of the reference; pass none where they are private.
+        open_paths: that ask nobody for a key.
     """
     name = checklist.model.name
     record: dict[str, Any] = {"type": "object"}
@@ -69,22 +73,24 @@ def openapi(
             "/predict": {"post": _predict(body)},
             "/labels": {"post": _labels()},
             "/consent": {"post": _consent()},
-            **protocol_paths(name, _errors(400, 401, 404, 413, 415, 422, 500, 503)),
+            **protocol_paths(name),
             f"/v2/models/{name}": {
-                "get": _plain("The model's inputs and outputs (Open Inference Protocol v2)")
+                "get": _plain("The model's inputs and outputs (Open Inference Protocol v2)", 404, 503)
             },
-            f"/v2/models/{name}/ready": {"get": _plain("Whether the model answers")},
+            f"/v2/models/{name}/ready": readiness("Whether the model answers", 404),
             "/v2": {"get": _plain("The server's name, version and extensions")},
             "/v2/health/live": {"get": _plain("Whether the process lives")},
-            "/v2/health/ready": {"get": _plain("Whether the champion is loaded")},
+            "/v2/health/ready": readiness("Whether the champion is loaded"),
             "/livez": {"get": _plain("Whether the process lives")},
-            "/readyz": {"get": _plain("Whether the champion is loaded and warm")},
-            "/metrics": {"get": _plain("Prometheus metrics", "text/plain")},
+            "/readyz": readiness("Whether the champion is loaded and warm"),
+            "/metrics": {"get": _plain("Prometheus metrics", kind="text/plain")},
             "/openapi.json": {"get": _plain("This document")},
         },
         "components": {"schemas": {"Record": record, "Answer": answer, "Error": _ERROR, **SCHEMAS}},
     }
-    if checklist.security.auth == "keys":
+    with_keys = checklist.security.auth == "keys"
+    add_common_errors(document["paths"], with_keys=with_keys, open_paths=open_paths)
+    if with_keys:
         document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
         document["security"] = [{"key": []}]
     return document
@@ -167,22 +173,6 @@ def _json(schema: dict[str, Any]) -> dict[str, Any]:
     return {"application/json": {"schema": schema}}
 
 
-def _errors(*statuses: int) -> dict[str, Any]:
-    meanings = {
-        400: "The body is not readable.",
-        401: "No accepted API key.",
-        404: "No such model or version.",
-        410: "The prediction was erased on request.",
-        413: "Too many rows or bytes.",
-        415: "Not JSON.",
-        422: "A value does not fit; `where` is its path.",
-        500: "The model failed on these rows.",
-        503: "Too busy or not ready; see Retry-After.",
-    }
-    content = _json({"$ref": "#/components/schemas/Error"})
-    return {str(status): {"description": meanings[status], "content": content} for status in statuses}
-
-
 def _predict(body: dict[str, Any]) -> dict[str, Any]:
     answer = {"$ref": "#/components/schemas/Answer"}
     return {
@@ -194,7 +184,7 @@ def _predict(body: dict[str, Any]) -> dict[str, Any]:
                 "description": "The answers; each is in the log before it is sent.",
                 "content": _json({"oneOf": [answer, {"type": "array", "items": answer}]}),
             },
-            **_errors(400, 401, 413, 415, 422, 500, 503),
+            **errors(*OF_BODIES, 404, 422, 503),
         },
     }
 
@@ -222,7 +212,7 @@ def _consent() -> dict[str, Any]:
         },
         "responses": {
             "200": {"description": "Recorded.", "content": _json(accepted)},
-            **_errors(400, 401, 413, 415, 422, 503),
+            **errors(*OF_BODIES, 422, 503),
         },
     }
 
@@ -262,10 +252,11 @@ def _labels() -> dict[str, Any]:
         "requestBody": {"required": True, "content": content},
         "responses": {
             "200": {"description": "Written to the log.", "content": _json(accepted)},
-            **_errors(400, 401, 410, 413, 422, 503),
+            **errors(*OF_BODIES, 410, 422, 503),
         },
     }
 
 
-def _plain(summary: str, kind: str = "application/json") -> dict[str, Any]:
-    return {"summary": summary, "responses": {"200": {"description": summary, "content": {kind: {}}}}}
+def _plain(summary: str, *statuses: int, kind: str = "application/json") -> dict[str, Any]:
+    found = {"200": {"description": summary, "content": {kind: {}}}}
+    return {"summary": summary, "responses": found | errors(*statuses)}

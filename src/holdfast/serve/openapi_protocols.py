@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from holdfast.serve.openapi_errors import OF_BODIES, errors, readiness
+
 _REF: Final = "#/components/schemas/"
 SCHEMAS: Final[dict[str, Any]] = {
     "InferRequest": {
@@ -110,15 +112,15 @@ SCHEMAS: Final[dict[str, Any]] = {
 }
 
 
-def protocol_paths(name: str, errors: dict[str, Any]) -> dict[str, Any]:
+def protocol_paths(name: str) -> dict[str, Any]:
     """Paths of protocols v2, v1 and MLflow, of the model repository and of streams.
 
     Args:
         name: of the model.
-        errors: the error responses, as the document has them.
     """
+    asked, changed = errors(*OF_BODIES, 404, 422, 503), errors(*OF_BODIES, 404, 409, 422, 503)
     model, v1 = f"/v2/models/{name}", f"/v1/models/{name}"
-    infer = _post("Open Inference Protocol v2: tensors in, tensors out", "InferRequest", {}, errors)
+    infer = _post("Open Inference Protocol v2: tensors in, tensors out", "InferRequest", {}, asked)
     binary = {"schema": {"type": "string", "format": "binary"}}
     infer["requestBody"]["content"]["application/octet-stream"] = binary
     infer["responses"]["200"]["content"]["application/octet-stream"] = binary
@@ -146,23 +148,23 @@ def protocol_paths(name: str, errors: dict[str, Any]) -> dict[str, Any]:
             "post": predict | {"operationId": "predictV1Version", "parameters": [_VERSION]}
         },
         "/v1/models": {"get": _get("The models")},
-        v1: {"get": _get("Readiness and the versions that answer")},
+        v1: {"get": _get("Readiness and the versions that answer", 404, 503)},
         "/invocations": {"post": invoke | {"operationId": "invocations"}},
-        "/ping": {"get": _get("Whether the champion is loaded")},
-        "/health": {"get": _get("Whether the champion is loaded")},
-        "/version": {"get": _get("Of holdfast", "text/plain")},
+        "/ping": readiness("Whether the champion is loaded"),
+        "/health": readiness("Whether the champion is loaded"),
+        "/version": {"get": _get("Of holdfast", kind="text/plain")},
         "/v2/repository/index": {
             "post": _post(
                 "Every registered version, and whether it answers",
                 None,
                 {"$ref": f"{_REF}RepositoryIndex"},
-                errors,
+                errors(*OF_BODIES, 409, 503),
             )
         },
-        f"/v2/repository/models/{name}/load": {"post": _post(change, "VersionChange", {}, errors)},
+        f"/v2/repository/models/{name}/load": {"post": _post(change, "VersionChange", {}, changed)},
         f"/v2/repository/models/{name}/unload": {
             "post": _post(
-                "Take a version out (without one: all but the champion)", "VersionChange", {}, errors
+                "Take a version out (without one: all but the champion)", "VersionChange", {}, changed
             )
         },
     }
@@ -171,17 +173,18 @@ def protocol_paths(name: str, errors: dict[str, Any]) -> dict[str, Any]:
 _VERSION: Final = {"name": "version", "in": "path", "required": True, "schema": {"type": "string"}}
 
 
-def _post(summary: str, body: str | None, answer: dict[str, Any], errors: dict[str, Any]) -> dict[str, Any]:
+def _post(summary: str, body: str | None, answer: dict[str, Any], failing: dict[str, Any]) -> dict[str, Any]:
     schema = {"$ref": f"{_REF}{body}"} if body else {"type": "object"}
     return {
         "summary": summary,
         "requestBody": {"required": body is not None, "content": {"application/json": {"schema": schema}}},
         "responses": {
             "200": {"description": summary, "content": {"application/json": {"schema": answer}}},
-            **errors,
+            **failing,
         },
     }
 
 
-def _get(summary: str, kind: str = "application/json") -> dict[str, Any]:
-    return {"summary": summary, "responses": {"200": {"description": summary, "content": {kind: {}}}}}
+def _get(summary: str, *statuses: int, kind: str = "application/json") -> dict[str, Any]:
+    found = {"200": {"description": summary, "content": {kind: {}}}}
+    return {"summary": summary, "responses": found | errors(*statuses)}

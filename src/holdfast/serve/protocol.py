@@ -8,7 +8,6 @@ requests behind it queue as ASGI requests, and an ASGI request behind unanswered
 
 from __future__ import annotations
 
-import select
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final, Never
@@ -27,11 +26,12 @@ from holdfast.serve.errors import (
     RequestTimeoutError,
 )
 from holdfast.serve.heads import asks_for_another_http, head_without_upgrade
-from holdfast.serve.hot import Take, find_hot
+from holdfast.serve.hot import Take, find_hot, route_of, take_nothing
 from holdfast.serve.responses import too_large
 from holdfast.serve.services import Services
-from holdfast.serve.sink import Sink
 from holdfast.serve.slot import Slot, error_response
+from holdfast.serve.sockets import has_unread
+from holdfast.serve.status import reason_name
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
@@ -259,7 +259,7 @@ class HotProtocol(HttpToolsProtocol):
             elif key == b"upgrade":
                 self._start_cold()
                 return
-        take: Take = _take_nothing
+        take: Take = take_nothing
         self._caller = ANYONE
         try:
             if of_caller:
@@ -335,6 +335,7 @@ class HotProtocol(HttpToolsProtocol):
         slot = Slot(self, caller, close=close, echo_keep_alive=self._echo_keep_alive)
         if self._refused is not None:
             self.slots.append(slot)
+            self._count_refused(self._refused, slot)
             slot.refuse(self._refused)
             return
         body = self._body
@@ -406,17 +407,23 @@ class HotProtocol(HttpToolsProtocol):
         self._hot = None
         self._dropping = True
         self._body_bytes = 0
-        self.service.counts.refuse(type(error).__name__.removesuffix("Error").lower())
-        busy = self._app_busy
-        if busy:
+        slot = Slot(self, close=False, echo_keep_alive=False)
+        if error is self._refused:
+            self._count_refused(error, slot)
+        else:
+            self.service.counts.refuse(reason_name(error))
+        if self._app_busy:
             # The answer would overtake an earlier one; the connection ends with that one.
             self.cycle.keep_alive = False
             return
-        slot = Slot(self, close=False, echo_keep_alive=False)
         slot.data = error_response(error, head_lines=self.date_line, close=True)
         self.slots.append(slot)
         self.flush_answers()
         self.loop.call_later(LINGER_S, self._close_now)
+
+    def _count_refused(self, error: HoldfastError, slot: Slot) -> None:
+        """Of a hot request whose rows nobody has looked at."""
+        self.service.turn_away(route_of(self._services.choose(self.url)[1]), error, slot)
 
     def _close_now(self) -> None:
         if not self.transport.is_closing():
@@ -479,7 +486,7 @@ class HotProtocol(HttpToolsProtocol):
         To be called again until the connection is gone.
         """
         if not self.busy:
-            if time.monotonic() - self._last_seen_s >= silence_s and not self._has_unread():
+            if time.monotonic() - self._last_seen_s >= silence_s and not has_unread(self.transport):
                 self._close_after = True
                 self.transport.close()
             return
@@ -488,12 +495,3 @@ class HotProtocol(HttpToolsProtocol):
             self.slots[-1].close = True
         if self._app_busy:
             self.cycle.keep_alive = False
-
-    def _has_unread(self) -> bool:
-        """Whether bytes have come that the event loop has not read yet; closing now would reset them."""
-        descriptor = self.transport.get_extra_info("socket").fileno()
-        return descriptor >= 0 and bool(select.select([descriptor], [], [], 0)[0])
-
-
-def _take_nothing(body: bytes, sink: Sink) -> None:
-    """Stands for the route of a request that is refused before its body is read."""

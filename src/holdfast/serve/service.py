@@ -19,7 +19,6 @@ from holdfast.infer import (
     Lane,
     LoadedModel,
     NotReadyError,
-    OverloadedError,
     TooManyRowsError,
     TurnBatcher,
     UnknownModelError,
@@ -32,7 +31,7 @@ from holdfast.serve.consent import ConsentBook
 from holdfast.serve.errors import ServeError
 from holdfast.serve.jobs import CallJob, PredictJob
 from holdfast.serve.sink import Sink
-from holdfast.serve.status import status_of
+from holdfast.serve.status import reason_name, refusal_reason, status_of
 from holdfast.serve.v2 import V2Codec
 from holdfast.spec.checklist import Checklist
 from holdfast.telemetry import RouteCounts, ServiceCounts
@@ -394,8 +393,17 @@ class Service:
         counts.observe(status, seconds)
         if self.books.watch is not None:
             self.books.watch.request(counts, status, answered_s, seconds, sink, rows=rows)
-        if isinstance(error, OverloadedError):
-            self.counts.refuse(error.reason)
+        self.note_refusal(error)
+
+    def note_refusal(self, error: HoldfastError) -> None:
+        """Count the reason, where it is one of want of time or room."""
+        reason = refusal_reason(error)
+        if reason is not None:
+            self.counts.refuse(reason)
+
+    def turn_away(self, route: str, error: HoldfastError, sink: Sink) -> None:
+        """Count a request that no version was asked to answer, and that is about to be told so."""
+        self.count_error(self.counts.route(route), error, time.monotonic(), sink)
 
     def authorise(
         self, authorization: bytes | None, scopes: frozenset[str] = FOR_PREDICTIONS
@@ -421,7 +429,7 @@ class Service:
             grant = self.admission.find(authorization)
             check_scope(grant, scopes or grant.scopes)
         except HoldfastError as error:
-            self.counts.refuse(type(error).__name__.removesuffix("Error").lower())
+            self.counts.refuse(reason_name(error))
             raise
         return grant
 

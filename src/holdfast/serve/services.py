@@ -11,6 +11,7 @@ from holdfast.serve.admission import check_scope
 from holdfast.serve.control import DEPLOYMENTS
 from holdfast.serve.errors import ForbiddenError, RateLimitedError, UnauthorisedError
 from holdfast.serve.service import FOR_PREDICTIONS, Service
+from holdfast.serve.status import reason_name
 
 _PREFIX: Final = DEPLOYMENTS.encode()
 _NAMING: Final = (b"/v2/models/", b"/v1/models/", b"/v2/repository/models/")
@@ -91,7 +92,7 @@ class Services:
         if not let_in:
             # Only now is it a refusal: that a key of one deployment does not open another is as it should be.
             said = next((one for one in refusals if not isinstance(one, UnauthorisedError)), refusals[0])
-            self.first.counts.refuse(type(said).__name__.removesuffix("Error").lower())
+            self.first.counts.refuse(reason_name(said))
             raise said
         return let_in
 

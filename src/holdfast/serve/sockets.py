@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import select
 import socket
 import struct
 import time
+from asyncio import BaseTransport
 from typing import Final
 
 from holdfast.serve.errors import ListenError
@@ -133,3 +135,9 @@ def _open(family: int, kind: int, address: tuple[object, ...], count: int) -> tu
             opened.append(one)
         undo.pop_all()
         return opened, int(str(address[1]))
+
+
+def has_unread(transport: BaseTransport) -> bool:
+    """Whether bytes have come that nobody has read yet; closing it now would reset them."""
+    descriptor = transport.get_extra_info("socket").fileno()
+    return descriptor >= 0 and bool(select.select([descriptor], [], [], 0)[0])

@@ -70,6 +70,20 @@ def status_of(error: HoldfastError) -> int:
     return status_of_class(type(error))
 
 
+def refusal_reason(error: HoldfastError) -> str | None:
+    """Under which reason a refusal for want of time or room is counted; callers' keys are counted apart."""
+    if isinstance(error, OverloadedError):
+        return error.reason
+    if isinstance(error, errors.BodyTooLargeError | TooManyRowsError):
+        return reason_name(error)
+    return None
+
+
+def reason_name(error: HoldfastError) -> str:
+    """The error's class as a word."""
+    return type(error).__name__.removesuffix("Error").lower()
+
+
 def error_body(error: HoldfastError) -> bytes:
     """The JSON body of an error: its parts, with the whole text under `error` as protocol v2 wants it."""
     return msgspec.json.encode(error.as_dict())

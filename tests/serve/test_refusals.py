@@ -1,4 +1,4 @@
-"""Refusals: each is counted once by its reason, and each refused request by its status, over any transport."""
+"""Each refusal is counted once by its reason, each refused request by its status, over any transport."""
 
 from __future__ import annotations
 

@@ -132,10 +132,10 @@ def protocol_paths(name: str) -> dict[str, Any]:
             "schema": {"type": "integer", "minimum": 0},
         }
     ]
-    invoke = _post("MLflow's scoring call", "Invocation", {"$ref": f"{_REF}Predictions"}, errors)
+    invoke = _post("MLflow's scoring call", "Invocation", {"$ref": f"{_REF}Predictions"}, asked)
     invoke["requestBody"]["content"]["text/csv"] = {"schema": {"type": "string"}}
     predict = _post(
-        "TensorFlow Serving's and KServe v1's predict", "V1Request", {"$ref": f"{_REF}Predictions"}, errors
+        "TensorFlow Serving's and KServe v1's predict", "V1Request", {"$ref": f"{_REF}Predictions"}, asked
     )
     change = "Load a registered version into every worker (without one: the newest)"
     return {

@@ -75,6 +75,16 @@ def test_a_broken_line_is_named_by_its_number() -> None:
     assert caught.value.where == "line 2"
 
 
+def test_blank_lines_are_lines_but_no_labels() -> None:
+    good = b'{"prediction_id": "a", "y": 1}\n'
+    with pytest.raises(MalformedBodyError) as broken:
+        read_labels(b"\n\n" + good + b"\n  \nnonsense\n", CLOCK, lines=True)
+    assert broken.value.where == "line 6"
+    with pytest.raises(InputError) as wrong:
+        read_labels(b"\n" + good + b"\n\r\n" + b'{"prediction_id": "a"}\n', CLOCK, lines=True)
+    assert wrong.value.where == "$[1].label"
+
+
 def test_labels_of_erased_predictions_are_refused_and_counted(start: Start, tmp_path: Path) -> None:
     server = start(linear_model())
     erase(tmp_path / "log", SystemClock(), prediction_ids=["gone", "gone too"])

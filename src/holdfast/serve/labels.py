@@ -21,18 +21,19 @@ def read_labels(body: bytes, clock: Clock, *, lines: bool = False) -> list[Label
 
     Raises:
         MalformedBodyError: not readable.
-        InputError: a label is not of the form; `where` is the path.
+        InputError: a label is not of the form; `where` is the path. Of lines, it counts those that are not
+            blank, as if they were a list.
     """
     text = body.strip()
     if lines or (text.startswith(b"{") and b"\n" in text and not _is_one_json(text)):
         found = []
-        for number, line in enumerate(text.splitlines()):
+        for number, line in enumerate(body.splitlines(), 1):
             if line.strip():
                 try:
-                    found.append((read_json(line), f"$[{number}]"))
+                    found.append((read_json(line), f"$[{len(found)}]"))
                 except MalformedBodyError as error:
                     raise MalformedBodyError(
-                        error.what, where=f"line {number + 1}", next_step=error.next_step
+                        error.what, where=f"line {number}", next_step=error.next_step
                     ) from None
     else:
         value = read_json(text)

@@ -26,7 +26,7 @@ def read_labels(body: bytes, clock: Clock, *, lines: bool = False) -> list[Label
     """
     text = body.strip()
     if lines or (text.startswith(b"{") and b"\n" in text and not _is_one_json(text)):
-        found = []
+        found: list[tuple[Any, str]] = []
         for number, line in enumerate(body.splitlines(), 1):
             if line.strip():
                 try:

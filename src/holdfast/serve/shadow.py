@@ -26,7 +26,7 @@ from holdfast.infer import SHADOW_ARM, DataPlane, LoadedModel, load_model
 from holdfast.serve.copying import RECEIVE_BYTES, read_copy
 from holdfast.serve.opening import open_plane
 from holdfast.spec import Deployment
-from holdfast.telemetry import CopyCounts, ServiceCounts, write_snapshot
+from holdfast.telemetry import CopyCounts, ServiceCounts, log_to_stderr, write_snapshot
 
 SNAPSHOT_S: Final = 0.5
 NICE: Final = 10
@@ -113,7 +113,7 @@ def main(arguments: list[str]) -> int:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     os.nice(NICE)
-    logging.basicConfig(level=logging.WARNING, format="holdfast shadow: %(levelname)s %(name)s: %(message)s")
+    formatter = log_to_stderr("shadow")
     connection = socket.socket(fileno=int(arguments[0]))
     folder, version, artifact, replica = Path(arguments[1]), arguments[2], Path(arguments[3]), arguments[4]
     counts = ServiceCounts()
@@ -121,6 +121,7 @@ def main(arguments: list[str]) -> int:
     copies.deaths = int(arguments[5])  # 1 if this life follows a death
     try:
         deployment = Deployment.open(folder, os.environ)
+        formatter.exception_text = deployment.checklist.logging.exception_text
         write_snapshot(deployment.run_folder, replica, counts)
         plane = open_plane(deployment, "shadow", SystemClock())
         model = load_model(artifact, version, deployment.checklist.compute)

@@ -32,6 +32,7 @@ from holdfast.serve.services import Services
 from holdfast.serve.several import make_server_app
 from holdfast.serve.sockets import open_no_more
 from holdfast.serve.uvicorn_settings import uvicorn_config
+from holdfast.telemetry import log_to_stderr
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -245,7 +246,7 @@ def main(arguments: list[str]) -> int:
     """The process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    logging.basicConfig(level=logging.WARNING, format="holdfast worker: %(levelname)s %(name)s: %(message)s")
+    formatter = log_to_stderr("worker")
     listening, control, *copies = (socket.socket(fileno=int(one)) for one in arguments)
     try:
         start = receive_one(control)
@@ -253,6 +254,7 @@ def main(arguments: list[str]) -> int:
         return 1
     if not isinstance(start, Start):
         return 1
+    formatter.exception_text = all(one.checklist.logging.exception_text for one in start.homes)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return int(runner.run(_run(start, listening, control, copies)))

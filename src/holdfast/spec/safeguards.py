@@ -200,6 +200,15 @@ class Logging(Section, frozen=True):
             )
         ),
     ] = False
+    exception_text: Annotated[
+        bool,
+        Meta(
+            description=(
+                "Whether the service's own output, on standard error, shows the texts of exceptions. Their "
+                "class and place always stand there. Default false: a model may put a row's values into one."
+            )
+        ),
+    ] = False
     traces: Annotated[
         bool,
         Meta(

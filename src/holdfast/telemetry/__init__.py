@@ -1,7 +1,8 @@
-"""The service's own metrics: counted in the worker, summed over workers off the path of a request."""
+"""The service's own metrics, summed over workers off the path of a request, and what its processes write."""
 
 from holdfast.telemetry.access import AccessLog, Note
 from holdfast.telemetry.counts import LATENCY_EDGES_S, CopyCounts, Histogram, RouteCounts, ServiceCounts
+from holdfast.telemetry.failures import FailureFormatter, log_to_stderr
 from holdfast.telemetry.snapshots import read_all, retire, write_snapshot
 from holdfast.telemetry.traces import Traces
 
@@ -9,11 +10,13 @@ __all__ = [
     "LATENCY_EDGES_S",
     "AccessLog",
     "CopyCounts",
+    "FailureFormatter",
     "Histogram",
     "Note",
     "RouteCounts",
     "ServiceCounts",
     "Traces",
+    "log_to_stderr",
     "read_all",
     "retire",
     "write_snapshot",

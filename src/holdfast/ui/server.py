@@ -18,6 +18,7 @@ from holdfast.clock import Clock
 from holdfast.errors import HoldfastError
 from holdfast.registry import Registry
 from holdfast.spec import Deployment
+from holdfast.telemetry import log_to_stderr
 from holdfast.ui.app import make_dashboard
 from holdfast.ui.below import Below
 from holdfast.ui.facts import Facts
@@ -73,9 +74,7 @@ def serve_dashboard(
         idle_s: end so long after the last request; None: never.
         on_ready: called when requests are answered.
     """
-    logging.basicConfig(
-        level=logging.WARNING, format="holdfast dashboard: %(levelname)s %(name)s: %(message)s"
-    )
+    log_to_stderr("dashboard").exception_text = deployment.checklist.logging.exception_text
     server: _Server | None = None
 
     def ending() -> bool:

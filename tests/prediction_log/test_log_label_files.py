@@ -14,7 +14,14 @@ import pytest
 from log_records import T0_US, new_writer, redacted
 
 from holdfast.clock import ManualClock
-from holdfast.prediction_log import LabelFileReport, PredictionLog, PredictionLogError, add_label_file
+from holdfast.prediction_log import (
+    Keeper,
+    Label,
+    LabelFileReport,
+    PredictionLog,
+    PredictionLogError,
+    add_label_file,
+)
 from holdfast.spec import Deployment
 
 CLOCK = ManualClock(T0_US)
@@ -58,6 +65,21 @@ def test_each_kind_of_file_gives_the_same_labels(deployment: Deployment, tmp_pat
     assert report == LabelFileReport(accepted=2, without_label=0)
     assert str(report) == "Accepted 2 labels."
     assert labels(deployment) == {"a": ("1", known), "b": ("0", known)}
+
+
+def test_labels_in_csv_that_was_exported_find_ids_that_look_like_formulas(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    writer = new_writer(deployment.log_folder)
+    writer.append(redacted(["=a", "@b", "-1"]))
+    writer.append_labels([Label("=a", "+high", T0_US), Label("@b", "low", T0_US)])
+    writer.close()
+    Keeper(deployment.log_folder, CLOCK).run_once()
+    PredictionLog(deployment).export(tmp_path / "rows.csv", "csv")
+    assert '"\'=a"' in (tmp_path / "rows.csv").read_text()
+    assert add(deployment, tmp_path / "rows.csv") == LabelFileReport(accepted=2, without_label=1)
+    assert {name: y for name, (y, _) in labels(deployment).items()} == {"=a": "+high", "@b": "low"}
+    assert PredictionLog(deployment).count().labelled == 2
 
 
 def test_the_same_file_twice_changes_nothing(deployment: Deployment, tmp_path: Path) -> None:

@@ -110,6 +110,14 @@ def count(folder: Path, *, as_json: bool) -> None:
     click.echo(coverage)
 
 
+_verbatim_option = click.option(
+    "--verbatim",
+    is_flag=True,
+    help="In CSV, write texts as they are. Without it, one that a spreadsheet would take for a formula gets "
+    "a single quote before it.",
+)
+
+
 @log_command.command("query")
 @click.argument("sql")
 @folder_option
@@ -123,8 +131,9 @@ def count(folder: Path, *, as_json: bool) -> None:
     type=click.IntRange(64),
     help="Memory the query may use; beyond it a temporary folder is used.",
 )
+@_verbatim_option
 @json_option
-def query(sql: str, folder: Path, memory_mb: int, *, as_csv: bool, as_json: bool) -> None:
+def query(sql: str, folder: Path, memory_mb: int, *, as_csv: bool, verbatim: bool, as_json: bool) -> None:
     """Run one SELECT (DuckDB's SQL) over the views predictions, labels and joined.
 
     `labels` has every revision of every label, `joined` each prediction with `y` of its last one. The query
@@ -138,7 +147,7 @@ def query(sql: str, folder: Path, memory_mb: int, *, as_csv: bool, as_json: bool
     _note_reading(folder, "log query", sql=without_values(sql))
     rows = log.query(sql, memory_mb=memory_mb)
     if as_csv:
-        print_csv(rows)
+        print_csv(rows, verbatim=verbatim)
     elif as_json:
         print_rows_json(rows, coverage_of(log.ledger()))
     else:
@@ -209,8 +218,9 @@ def retain(folder: Path, *, dry_run: bool, as_json: bool) -> None:
 @log_command.command("export")
 @click.argument("target", type=click.Path(path_type=Path, dir_okay=False))
 @folder_option
+@_verbatim_option
 @json_option
-def export(target: Path, folder: Path, *, as_json: bool) -> None:
+def export(target: Path, folder: Path, *, verbatim: bool, as_json: bool) -> None:
     """Write predictions with their labels to TARGET: .parquet, .csv or .jsonl."""
     formats: dict[str, Literal["parquet", "csv", "jsonl"]] = {
         ".parquet": "parquet",
@@ -221,7 +231,7 @@ def export(target: Path, folder: Path, *, as_json: bool) -> None:
         raise click.BadParameter(f"{target.name} must end in {', '.join(formats)}", param_hint="TARGET")
     log = _open_settled(folder)
     _note_reading(folder, "log export", format=target.suffix)
-    rows = log.export(target, formats[target.suffix])
+    rows = log.export(target, formats[target.suffix], verbatim=verbatim)
     if as_json:
         print_json({"path": str(target), "rows": rows})
     else:

@@ -50,12 +50,12 @@ def coverage_of(ledger: Ledger) -> CoverageOfLog:
     )
 
 
-def print_csv(rows: pa.RecordBatchReader) -> None:
-    """All rows as CSV; lists as JSON text."""
+def print_csv(rows: pa.RecordBatchReader, *, verbatim: bool) -> None:
+    """All rows as CSV; lists as JSON text, formulas of a spreadsheet behind a quote unless verbatim."""
     from holdfast.prediction_log.exporting import write_csv
 
     sys.stdout.flush()
-    write_csv(rows, sys.stdout.buffer)
+    write_csv(rows, sys.stdout.buffer, verbatim=verbatim)
 
 
 def print_rows_json(rows: pa.RecordBatchReader, coverage: CoverageOfLog) -> None:

@@ -10,20 +10,25 @@ import pyarrow as pa
 import pyarrow.csv as pcsv
 import pyarrow.parquet as pq
 
+from holdfast.prediction_log.formulas import guarded
+
 ExportFormat = Literal["parquet", "csv", "jsonl"]
 
 
-def export_batches(batches: pa.RecordBatchReader, path: Path, kind: ExportFormat) -> int:
+def export_batches(
+    batches: pa.RecordBatchReader, path: Path, kind: ExportFormat, *, verbatim: bool = False
+) -> int:
     """Stream the batches to a file that appears under its name when it is complete; returns the rows.
 
-    In CSV, lists are written as JSON text and null as nothing; in JSON Lines, NaN and infinities are null.
+    In CSV, lists are written as JSON text and null as nothing, and unless `verbatim` texts that a spreadsheet
+    would take for formulas get a quote before them; in JSON Lines, NaN and infinities are null.
     """
     partial = path.with_name(f".{path.name}.partial")
     try:
         if kind == "parquet":
             n_rows = _write_parquet(batches, partial)
         elif kind == "csv":
-            n_rows = write_csv(batches, partial)
+            n_rows = write_csv(batches, partial, verbatim=verbatim)
         else:
             n_rows = _write_jsonl(batches, partial)
         partial.replace(path)
@@ -41,23 +46,27 @@ def _write_parquet(batches: pa.RecordBatchReader, path: Path) -> int:
     return n_rows
 
 
-def write_csv(batches: pa.RecordBatchReader, target: Path | BinaryIO) -> int:
-    """Stream the batches as CSV; returns the rows."""
-    schema = pa.schema(
-        [
-            pa.field(column.name, pa.string() if pa.types.is_nested(column.type) else column.type)
-            for column in batches.schema
-        ]
-    )
+def write_csv(batches: pa.RecordBatchReader, target: Path | BinaryIO, *, verbatim: bool = False) -> int:
+    """Stream the batches as CSV; returns the rows. See `export_batches`."""
+    schema = pa.schema([pa.field(column.name, _type_in_csv(column.type)) for column in batches.schema])
     n_rows = 0
     with pcsv.CSVWriter(target, schema) as writer:
         for batch in batches:
             columns = [
                 _as_json(column) if pa.types.is_nested(column.type) else column for column in batch.columns
             ]
+            if not verbatim:
+                columns = [guarded(column) for column in columns]
+            columns = [column.cast(field.type) for column, field in zip(columns, schema, strict=True)]
             writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
             n_rows += batch.num_rows
     return n_rows
+
+
+def _type_in_csv(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_dictionary(kind):
+        return _type_in_csv(kind.value_type)
+    return pa.string() if pa.types.is_nested(kind) or pa.types.is_string_view(kind) else kind
 
 
 def _as_json(column: pa.Array) -> pa.Array:

@@ -13,6 +13,7 @@ from pyarrow import csv, json, parquet
 
 from holdfast.clock import Clock, parse_time_us
 from holdfast.prediction_log.errors import ErasedPredictionError, PredictionLogError
+from holdfast.prediction_log.formulas import without_guard
 from holdfast.prediction_log.label_door import LabelDoor
 from holdfast.prediction_log.labels import Label
 from holdfast.prediction_log.settling import settle
@@ -145,10 +146,13 @@ def _labels(source: Path, columns: Sequence[str], now_us: int) -> Iterator[tuple
     """The labels of each batch, and how many of its rows had none."""
     id_column, label_column, *time_columns = columns
     first_row = 0
+    is_csv = source.suffix == ".csv"  # perhaps one that was exported
     try:
         for batch in _batches(source, columns, id_column):
             ids = batch.column(id_column).to_pylist()
             truths = batch.column(label_column).to_pylist()
+            if is_csv:
+                ids, truths = ([_as_given(value) for value in values] for values in (ids, truths))
             times = batch.column(time_columns[0]).to_pylist() if time_columns else [None] * len(ids)
             labels = []
             for row, (name, truth, moment) in enumerate(zip(ids, truths, times, strict=True), first_row):
@@ -160,6 +164,11 @@ def _labels(source: Path, columns: Sequence[str], now_us: int) -> Iterator[tuple
             first_row += len(ids)
     except (OSError, pa.ArrowException) as error:
         raise PredictionLogError(f"the labels cannot be read: {error}", where=str(source)) from error
+
+
+def _as_given(value: Any) -> Any:
+    """A cell of CSV: an empty one holds nothing, also where the others hold text."""
+    return (without_guard(value) or None) if isinstance(value, str) else value
 
 
 def _time_us(moment: Any, now_us: int, source: Path, row: int) -> int:

@@ -184,13 +184,15 @@ class PredictionLog:
         until_us: int | None = None,
         columns: Sequence[str] | None = None,
         labels: bool = True,
+        verbatim: bool = False,
     ) -> int:
         """Write predictions, with their labels unless told otherwise, to one file; returns the rows written.
 
-        The file appears under its name only when it is complete.
+        The file appears under its name only when it is complete. In CSV, a text that a spreadsheet would take
+        for a formula has a single quote before it unless `verbatim`.
         """
         read: Callable[..., pa.RecordBatchReader] = self.joined if labels else self.predictions
-        return export_batches(read(since_us, until_us, columns), path, format)
+        return export_batches(read(since_us, until_us, columns), path, format, verbatim=verbatim)
 
     def large_input(
         self, digest: str, *, sealer: Sealer | None = None, subject: str | None = None

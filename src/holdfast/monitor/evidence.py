@@ -61,7 +61,7 @@ def data_tests(
         calendar: when the windows were.
     """
     total = {
-        family: sum(_family_of(test) == family for one in reference.features.values() for test in one.tests)
+        family: sum(_family_of(test) == family for one in reference.judged.values() for test in one.tests)
         for family in DATA_FAMILIES
     }
     found: dict[Family, list[Tests]] = {}
@@ -91,7 +91,7 @@ def _groups(reference: ReferenceModel, windows: int) -> Iterator[list[str]]:
     """Columns that are judged at a time: a year of hours and 200 columns would not fit otherwise."""
     some: list[str] = []
     tests = 0
-    for name, feature in reference.features.items():
+    for name, feature in reference.judged.items():
         some.append(name)
         tests += len(feature.tests)
         if tests * windows >= LARGEST_MATRIX and len(some) >= LEAST_COLUMNS:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,14 +12,23 @@ from numpy.typing import NDArray
 from holdfast.artifact.errors import ReferenceDataError
 from holdfast.artifact.reference import Reference
 from holdfast.clock import iso_utc
-from holdfast.monitor.columns import column_values, distinct_values, is_text
+from holdfast.monitor.clocked import clock_columns
+from holdfast.monitor.column_roles import (
+    Notes,
+    by_time,
+    how_written,
+    judged_inputs,
+    only_time,
+    require,
+    without_clocks,
+)
+from holdfast.monitor.columns import column_values
 from holdfast.monitor.costing import ErrorCosts
 from holdfast.monitor.diagnosis import Diagnosis
 from holdfast.monitor.errors import MonitorError
 from holdfast.monitor.explaining import Explainer
 from holdfast.monitor.judge import Settings, judge
 from holdfast.monitor.kinds import TEXTS_LOOKED_AT, Kinds, OwnColumns
-from holdfast.monitor.moments import Written, only_written_time
 from holdfast.monitor.number_texts import as_the_reference_writes
 from holdfast.monitor.pandas_frames import plain_numbers, plain_objects
 from holdfast.monitor.parts import MOST_PARTED_ROWS
@@ -36,7 +44,15 @@ from holdfast.monitor.streams import (
     profile_stream,
 )
 from holdfast.monitor.targets import Targets, read_targets
-from holdfast.monitor.windows import cut, describe_strays, propose_window, without_strays
+from holdfast.monitor.windows import (
+    Stretch,
+    cut,
+    describe_strays,
+    first_day,
+    of_whole_windows,
+    propose_window,
+    without_strays,
+)
 from holdfast.spec import Duration, FalseAlarmBudget, WindowSize
 from holdfast.stats import RATE_HZ
 
@@ -44,22 +60,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _Setting = TypeVar("_Setting")
-_IDENTIFIER_SHARE: Final = 0.9
-"""A text or whole-number column with so many distinct values names rows; its distribution means nothing."""
-_LEAST_FOR_IDENTIFIER: Final = 200
-
-
-@dataclass(slots=True)
-class _Notes:
-    lines: list[str] = field(default_factory=list)
-
-    def add(self, line: str) -> None:
-        if line not in self.lines:
-            self.lines.append(line)
-
-    def add_numbers(self, kinds: Kinds) -> None:
-        for name in kinds.numbers:
-            self.add(f"{name!r} is text that holds numbers, and is judged as numbers.")
 
 
 def diagnose(
@@ -139,7 +139,7 @@ def diagnose(
     delay = (
         _parsed("label_delay", Duration.parse, label_delay) if isinstance(label_delay, str) else label_delay
     )
-    notes = _Notes()
+    notes = Notes()
     in_one_pass = target is None and explain is not True
 
     def of_streams(old: RowStream, new: RowStream) -> Diagnosis:
@@ -162,16 +162,16 @@ def diagnose(
         reference, current = plain_numbers(reference), plain_numbers(current)
     reference, current = plain_objects(reference), plain_objects(current)
     old, new = _table(reference, "reference"), _table(current, "current")
-    time = time or _only_time(old, new, notes)
+    time = time or only_time(old, new, notes)
     for name, role in ((target, "target"), (prediction, "prediction"), (score, "score"), (time, "time")):
-        _require(name, role, old, new)
+        require(name, role, old, new)
     read = [name for name in old.column_names if name not in (target, time)]
     new, of_other_types = as_the_reference_writes(old, new, read)
     for name in of_other_types:
         notes.add(f"{name!r} is of another type in the current data: read as the reference holds it.")
-    written = (None, None) if time is None else _written(old.column(time), new.column(time), time, notes)
-    old, old_time = _by_time(old, time, written[0], "reference")
-    new, new_time = _by_time(new, time, written[1], "current")
+    written = (None, None) if time is None else how_written(old.column(time), new.column(time), time, notes)
+    old, old_time = by_time(old, time, written[0], "reference")
+    new, new_time = by_time(new, time, written[1], "current")
     if in_one_pass and old.num_rows > MOST_PARTED_ROWS:
         return of_streams(RowStream(TableRows(old, "reference")), RowStream(TableRows(new, "current")))
     measuring = Kinds.fit(
@@ -186,7 +186,7 @@ def diagnose(
     old = measuring.apply(old, old_time, reference=True)
     new = measuring.apply(new, new_time, reference=False)
     notes.add_numbers(measuring)
-    inputs = _inputs(old, new, {target, time} - {None}, notes)
+    inputs = judged_inputs(old, new, {target, time} - {None}, notes)
     targets = read_targets(old, new, target=target, prediction=prediction, score=score, inputs=inputs)
     for line in targets.notes:
         notes.add(line)
@@ -202,12 +202,13 @@ def diagnose(
     model = ReferenceModel.fit(
         targets.task,
         old_rows,
-        cut(len(old_rows), old_time, size, min_rows=min_rows),
+        _cut(old_rows, old_time, size, min_rows),
         outputs={name for name in (prediction, score) if name is not None},
         second_view=prediction is not None or score is not None,
     )
     if len(model.windows) < 5:
         notes.add("The reference spans fewer than 5 windows: natural variation between windows is not known.")
+    notes.add_clocks(model.clocked)
     clock_fault = ""
     if size.duration is not None and new_time is not None:
         length_us = size.duration.microseconds
@@ -216,7 +217,10 @@ def diagnose(
         clock_fault = describe_strays(numbers, counts, kept, length_us)
         rows = slice(int(counts[: kept[0]].sum()), int(counts[: kept[1]].sum()))
         new_rows, new_time = new_rows.take(rows), new_time[rows]
-    stretches = cut(len(new_rows), new_time, size, min_rows=min_rows)
+        whole, unfinished = of_whole_windows(new_time, size, first_day(new_time, length_us))
+        new_rows, new_time = new_rows.take(whole), new_time[whole]
+        notes.add(unfinished)
+    stretches = _cut(new_rows, new_time, size, min_rows)
     windows = profiles(model.measures, new_rows, stretches)
     newest = int(new_time[-1]) if new_time is not None else 0
     oldest_open = newest - delay.microseconds if delay is not None and new_time is not None else None
@@ -268,21 +272,21 @@ def _diagnose_streams(
     run_length: float,
     tolerance_sd: float,
     min_rows: int,
-    notes: _Notes,
+    notes: Notes,
     measuring: dict[str, Any],
 ) -> Diagnosis:
     """Many rows without labels: batch by batch, in memory that does not grow with them."""
     shape = current.empty()
     prediction, score, time = apart
-    time = time or _only_time(reference.empty(), shape, notes)
+    time = time or only_time(reference.empty(), shape, notes)
     for name, role in ((prediction, "prediction"), (score, "score"), (time, "time")):
-        _require(name, role, reference.empty(), shape)
+        require(name, role, reference.empty(), shape)
     outputs = {name for name in (prediction, score) if name is not None}
     sample = reference.sample()
     every = max(2, -(-max(reference.rows, current.rows) // TEXTS_LOOKED_AT))
     if time is not None:
         columns = reference.source.column(time), current.source.column(time)
-        old_way, new_way = _written(*columns, time, notes)
+        old_way, new_way = how_written(*columns, time, notes)
         reference, current = replace(reference, written=old_way), replace(current, written=new_way)
     kinds = Kinds.fit(
         sample, apart=outputs, time=time, every=every, numbers=reference.sampled_rows(), **measuring
@@ -291,7 +295,11 @@ def _diagnose_streams(
     reference, current = reference.measured(kinds, time), current.measured(kinds, time)
     if not kinds.plain:
         sample = reference.sample()
-    inputs = _inputs(sample, current.empty(), {time} - {None}, notes)
+    inputs = judged_inputs(sample, current.empty(), {time} - {None}, notes)
+    old_times = reference.times(time)
+    if old_times is not None:
+        held = {name: column_values(sample, name) for name in inputs if name not in outputs}
+        inputs = without_clocks(inputs, clock_columns(held, old_times[reference.sampled_rows()]), notes)
     fitted = SampledReference.fit(reference, sample, inputs, outputs)
     del sample  # of large values and many columns it is most of the memory
     times = current.times(time)
@@ -300,16 +308,16 @@ def _diagnose_streams(
         notes.add(f"Windows of {size}, chosen to give about twenty.")
     elif size.duration is not None and times is None:
         raise _no_time(size)
-    old_times = reference.times(time)
     if size.duration is None and not (_rising(old_times) and _rising(times)):
         # Windows of so many rows are cut in the order of the files, so they have no times of their own.
         old_times = times = None
-    old = WindowsOfRows.cut(reference, old_times, size, min_rows)
-    new = WindowsOfRows.cut(current, times, size, min_rows)
+    old = WindowsOfRows.cut(reference, old_times, size, min_rows, current=False)
+    new = WindowsOfRows.cut(current, times, size, min_rows, current=True)
     own = profile_stream(fitted.measures, reference, old, fitted.of_sample)
     model = fitted.counted(own, timed=old.timed)
     if len(model.windows) < 5:
         notes.add("The reference spans fewer than 5 windows: natural variation between windows is not known.")
+    notes.add(new.unfinished)
     settings = Settings(
         run_length=run_length,
         tolerance_sd=tolerance_sd,
@@ -357,123 +365,10 @@ def _table(source: Any, role: str) -> pa.Table:
     return table
 
 
-def _require(name: str | None, role: str, old: pa.Table, new: pa.Table) -> None:
-    for table, where in ((old, "reference"), (new, "current")):
-        if name is not None and name not in table.column_names:
-            if role == "target" and where == "current":
-                continue
-            near = _near(str(name), table.column_names)
-            raise MonitorError(
-                f"there is no column {name!r} to take as {role}",
-                where=where,
-                expected=", ".join(table.column_names),
-                next_step=f"Did you mean {near[0]!r}?" if near else None,
-            )
-
-
-def _near(name: str, choices: Sequence[str]) -> list[str]:
-    same = [choice for choice in choices if choice.strip().casefold() == name.strip().casefold()]
-    return same or get_close_matches(name, choices, n=1)
-
-
-def _only_time(old: pa.Table, new: pa.Table, notes: _Notes) -> str | None:
-    import pyarrow as pa
-
-    both: list[str] = [
-        column.name
-        for column in new.schema
-        if pa.types.is_timestamp(column.type)
-        and column.name in old.column_names
-        and pa.types.is_timestamp(old.schema.field(column.name).type)
-        # What not every row has is no time of the row.
-        and not any(table.column(column.name).null_count for table in (old, new))
-    ]
-    if len(both) == 1:
-        notes.add(f"{both[0]!r} is taken as the time, as the only timestamp.")
-        return both[0]
-    text = None if both else only_written_time(old, new)
-    if text is not None:
-        notes.add(f"{text!r} is taken as the time: its dates follow on each other.")
-    return text
-
-
-def _written(old: pa.ChunkedArray, new: pa.ChunkedArray, time: str, notes: _Notes) -> tuple[Written, Written]:
-    """How either table writes its times; said where it is not plain."""
-    found = Written.of(old, f"reference.{time}", new), Written.of(new, f"current.{time}", old)
-    for said in dict.fromkeys(one.said for one in found if one.said):
-        notes.add(f"{time!r} is read as {said}.")
-    return found
-
-
-def _by_time(
-    table: pa.Table, time: str | None, written: Written | None, where: str
-) -> tuple[pa.Table, NDArray[np.int64] | None]:
-    if time is None or written is None:
-        return table, None
-    values = written.microseconds(table.column(time), f"{where}.{time}")
-    if (values[1:] >= values[:-1]).all():
-        return table, values
-    order = np.argsort(values, kind="stable")
-    return table.take(order), values[order]
-
-
-def _inputs(old: pa.Table, new: pa.Table, apart: set[str | None], notes: _Notes) -> list[str]:
-    """The columns whose distributions are judged."""
-    import pyarrow as pa
-
-    chosen = []
-    for column in old.schema:
-        name = column.name
-        if name in apart:
-            continue
-        if (
-            pa.types.is_temporal(column.type)
-            or pa.types.is_nested(column.type)
-            or pa.types.is_null(column.type)
-            or isinstance(column.type, pa.BaseExtensionType)
-        ):
-            notes.add(f"{name!r} is not judged: {column.type} columns are not profiled yet.")
-            continue
-        if _names_rows(old.column(name)):
-            notes.add(f"{name!r} is not judged: it names rows (nearly every value is distinct).")
-            continue
-        chosen.append(name)
-        if name not in new.column_names:
-            notes.add(f"{name!r} is absent from the current data and counts as missing in every row.")
-    extra = [name for name in new.column_names if name not in old.column_names and name not in apart]
-    if extra:
-        notes.add(f"Not in the reference, so not judged: {', '.join(extra)}.")
-    if not chosen:
-        raise MonitorError(
-            "the reference has no column to judge",
-            where="reference",
-            expected="a column besides the target and the time, of numbers, booleans, text, images or sounds",
-            received=", ".join(f"{column.name}: {column.type}" for column in old.schema),
-            next_step="Name such a column's kind in kinds=, or take a reference with the model's inputs",
-        )
-    return chosen
-
-
-def _names_rows(held: pa.ChunkedArray) -> bool:
-    """Text of which nearly every value is distinct; of whole numbers those that count rows.
-
-    Numbers that are distinct because they are large, as cents and bytes are, lie far apart and in no order.
-    """
-    import pyarrow as pa
-
-    rows = len(held)
-    whole = pa.types.is_integer(held.type)
-    if rows < _LEAST_FOR_IDENTIFIER or not (whole or is_text(held.type)):
-        return False
-    if distinct_values(held) <= _IDENTIFIER_SHARE * rows:
-        return False
-    if not whole:
-        return True
-    numbers = held.drop_null().cast(pa.float64(), safe=False).to_numpy()
-    steps = np.sign(np.diff(numbers))
-    in_order = abs(float(steps.sum())) > _IDENTIFIER_SHARE * len(steps)
-    low, high = np.quantile(numbers, [0.05, 0.95])
-    return bool(in_order or high - low <= rows / _IDENTIFIER_SHARE)
+def _cut(rows: Rows, time_us: NDArray[np.int64] | None, size: WindowSize, min_rows: int) -> list[Stretch]:
+    length = size.duration
+    begin = 0 if time_us is None or length is None else first_day(time_us, length.microseconds)
+    return cut(len(rows), time_us, size, min_rows=min_rows, begin_us=begin)
 
 
 def _rows(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 BATCH_ROWS: Final = 1 << 16
 """Rows taken at a time: a column of them stays in the second cache, whatever the number of rows."""
 QUALITY_CELLS: Final = 256
+_EVEN_EDGES: Final = np.arange(1, QUALITY_CELLS) / QUALITY_CELLS
 _MIX: Final = np.uint64(0x9E3779B97F4A7C15)
 """An odd number without pattern (the golden ratio's digits): cells of different columns do not cancel."""
 PIECE_ROWS: Final = 30 * 1024
@@ -69,6 +70,24 @@ class Measures:
     concept: ConceptModel | None
     paired: tuple[str, ...] = ()
     """Numeric columns whose dependence is followed."""
+    quality_edges: NDArray[np.float64] | None = field(default=None, repr=False)
+    """Bounds of the cells of a binary score in which classes are counted; see `quality_edges`."""
+
+
+def quality_edges(score: NDArray[np.float64], truth: NDArray[np.float64]) -> NDArray[np.float64]:
+    """At most 254 bounds between cells of a binary score: half between equally many rows, half positives.
+
+    Ties within a cell cost the area under the ROC curve least if neither class has many rows in one. On cells
+    of one width all scores of a rare class would share a few.
+
+    Args:
+        score: of the reference, of any scale; rows without one count for nothing.
+        truth: 1 for positives, 0 for negatives.
+    """
+    half = QUALITY_CELLS // 2
+    shares = np.arange(1, half) / half
+    sides = [score[np.isfinite(score) & (truth == side)] for side in (0.0, 1.0)]
+    return np.unique(np.concatenate([np.quantile(side, shares) for side in sides if side.size] or [shares]))
 
 
 def profiles(
@@ -166,6 +185,8 @@ class ProfileAdder:
         concept = measures.concept
         views, tests = (0, 0) if concept is None else (len(concept.views), len(concept.tests))
         self._concept = np.zeros((size, 1 + 3 * views, tests))
+        edges = measures.quality_edges
+        self._quality_edges = _EVEN_EDGES if edges is None else edges
         self._quality = np.zeros((size, 2, QUALITY_CELLS) if measures.task == "binary" else (size, 1, 3))
         width = len(measures.paired)
         self._products = np.zeros((size, width, width))
@@ -292,7 +313,7 @@ class ProfileAdder:
     ) -> None:
         size = span.stop - span.start
         if self._measures.task == "binary":
-            at = np.clip((score * QUALITY_CELLS).astype(int), 0, QUALITY_CELLS - 1)
+            at = np.searchsorted(self._quality_edges, score, side="right")
             place = (local * 2 + (truth == 1.0)) * QUALITY_CELLS + at
             wanted = (truth == 0.0) | (truth == 1.0)
             found = np.bincount(place[wanted], minlength=size * 2 * QUALITY_CELLS)

@@ -9,11 +9,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.monitor.clocked import clock_columns
 from holdfast.monitor.concept import ConceptModel
 from holdfast.monitor.errors import MonitorError
 from holdfast.monitor.features import Feature
 from holdfast.monitor.parts import Parts
-from holdfast.monitor.profiling import QUALITY_CELLS, Measures, WindowProfile, profiles
+from holdfast.monitor.profiling import QUALITY_CELLS, Measures, WindowProfile, profiles, quality_edges
 from holdfast.monitor.rows import Rows, Task
 from holdfast.stats import Z95, Counts, Estimate, StatisticsError, area_under_curve, fisher_variance
 
@@ -52,6 +53,10 @@ class ReferenceModel:
     """Columns that the model answered."""
     parts: Parts | None = field(default=None, repr=False)
     """Of its windows; None where there is no need, or where its rows are read once."""
+    clocked: frozenset[str] = frozenset()
+    """Inputs that say what time it is: not judged by themselves."""
+    quality_edges: NDArray[np.float64] | None = field(default=None, repr=False)
+    """As of `Measures`."""
 
     @classmethod
     def fit(
@@ -78,10 +83,16 @@ class ReferenceModel:
         if not rows.columns or len(rows) == 0:
             raise MonitorError("the reference is empty", expected="at least one column and one row")
         features = {name: Feature.fit(name, values) for name, values in rows.columns.items()}
-        paired = paired_columns(features, outputs)
+        clocked = frozenset(clock_columns(rows.columns, rows.time_us)) - set(outputs)
+        if clocked == set(features):
+            clocked = frozenset()
+        paired = paired_columns(features, {*outputs, *clocked})
         among = {name: one.of_reference for name, one in features.items()}
         concept = ConceptModel.fit(task, rows, among, second_view=second_view)
-        measures = Measures(task, among, concept, paired)
+        edges = None
+        if task == "binary" and rows.score is not None and rows.truth is not None:
+            edges = quality_edges(rows.score, rows.truth)
+        measures = Measures(task, among, concept, paired, edges)
         own = profiles(measures, rows, stretches)
         whole = merged(own)
         step = max(1, len(rows) // PAIR_ROWS)
@@ -91,12 +102,30 @@ class ReferenceModel:
         variance = fisher_variance(np.stack(scores, axis=1)) if len(paired) > 1 else None
         timed = rows.time_us is not None
         parts = Parts.of(features, rows, stretches)
-        return cls(task, features, concept, own, whole, paired, variance, timed, frozenset(outputs), parts)
+        return cls(
+            task,
+            features,
+            concept,
+            own,
+            whole,
+            paired,
+            variance,
+            timed,
+            frozenset(outputs),
+            parts,
+            clocked,
+            edges,
+        )
+
+    @property
+    def judged(self) -> Mapping[str, Feature]:
+        """The columns that are judged by themselves."""
+        return {name: one for name, one in self.features.items() if name not in self.clocked}
 
     @property
     def measures(self) -> Measures:
         """What is measured of a window's rows."""
-        return Measures(self.task, self.features, self.concept, self.paired)
+        return Measures(self.task, self.features, self.concept, self.paired, self.quality_edges)
 
     def profile(self, rows: Rows, start: int, end: int) -> WindowProfile:
         """Counts and sums of one window; costs one binning of each value."""

@@ -21,7 +21,14 @@ from holdfast.monitor.profiling import PIECE_ROWS, Measures, ProfileAdder, Windo
 from holdfast.monitor.reference import PAIR_ROWS, ReferenceModel, merged, paired_columns
 from holdfast.monitor.row_sources import FileRows, RowSource
 from holdfast.monitor.rows import Rows
-from holdfast.monitor.windows import Stretch, cut, cut_counted, describe_strays, without_strays
+from holdfast.monitor.windows import (
+    Stretch,
+    cut,
+    describe_strays,
+    first_day,
+    of_whole_windows,
+    without_strays,
+)
 from holdfast.stats import NumericBins, fisher_variance
 
 if TYPE_CHECKING:
@@ -178,10 +185,18 @@ class WindowsOfRows:
     """Whether the bounds of the windows are times."""
     strays: str = ""
     """Rows that a wrong clock dated, which no window holds, in words."""
+    unfinished: str = ""
+    """Windows that are not whole, in words."""
 
     @classmethod
     def cut(
-        cls, source: RowStream, time_us: NDArray[np.int64] | None, size: WindowSize, min_rows: int
+        cls,
+        source: RowStream,
+        time_us: NDArray[np.int64] | None,
+        size: WindowSize,
+        min_rows: int,
+        *,
+        current: bool,
     ) -> WindowsOfRows:
         """The windows of many rows.
 
@@ -190,16 +205,22 @@ class WindowsOfRows:
             time_us: of each of its rows, rising for windows of so many rows; None: there are none.
             size: of a window.
             min_rows: of a window.
+            current: whether windows at the ends that are not whole are left out.
         """
         if time_us is not None and size.duration is not None:
             length_us = size.duration.microseconds
             numbers, counts = np.unique(time_us // length_us, return_counts=True)
             kept = without_strays(numbers, counts, min_rows=min_rows)
             strays = describe_strays(numbers, counts, kept, length_us)
-            inner = slice(*kept)
-            stretches = cut_counted(numbers[inner], counts[inner], length_us, min_rows=min_rows)
+            ordered = np.sort(time_us)[int(counts[: kept[0]].sum()) : int(counts[: kept[1]].sum())]
+            begin = first_day(ordered, length_us) if len(ordered) else 0
+            kept_rows, unfinished = slice(None), ""
+            if current:
+                kept_rows, unfinished = of_whole_windows(ordered, size, begin)
+            ordered = ordered[kept_rows]
+            stretches = cut(len(ordered), ordered, size, min_rows=min_rows, begin_us=begin)
             starts = np.array([start for start, _, _ in stretches], dtype=np.int64)
-            return cls(stretches, starts, time_us, timed=True, strays=strays)
+            return cls(stretches, starts, time_us, timed=True, strays=strays, unfinished=unfinished)
         stretches = cut(source.rows, time_us, size, min_rows=min_rows)
         starts = np.array([part.start for _, _, part in stretches], dtype=np.int64)
         return cls(stretches, starts, None, timed=time_us is not None)
@@ -213,7 +234,7 @@ class WindowsOfRows:
             return np.repeat(np.arange(begin, last), np.diff(bounds))
         at = self.time_us[first : first + rows]
         found: NDArray[np.intp] = np.searchsorted(self.starts, at, side="right") - 1
-        if self.strays:
+        if self.strays or self.unfinished:
             found[at >= self.stretches[-1][1]] = -1
         return found
 
@@ -350,7 +371,7 @@ def profile_stream(
             cuts = [(slice(None), False)] if apart is None else source.by_sample(first, batch.num_rows)
             for some, inside in cuts:
                 of_rows, at = (rows, window) if apart is None else (rows.take(some), window[some])
-                if windows.strays:
+                if windows.strays or windows.unfinished:
                     of_rows, at = of_rows.take(at >= 0), at[at >= 0]
                 yield apart if apart is not None and inside else adder, of_rows, at
             first += batch.num_rows

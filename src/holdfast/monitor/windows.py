@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -16,6 +17,10 @@ Stretch = tuple[int, int, slice]
 
 STRAY_GAP: Final = 10
 """Empty windows beyond which a few rows are dated by a wrong clock."""
+_DAY_US: Final = 86_400_000_000
+_LACKING: Final = 0.1
+"""Share of its length that a window may lack at either end of the rows."""
+LEAST_WHOLE: Final = 3
 TARGET_WINDOWS: Final = 20
 """Where nobody says how long a window is: about twenty of them show when a change began."""
 _NICE_US: Final = tuple(
@@ -40,7 +45,13 @@ def propose_window(rows: int, time_us: NDArray[np.int64] | None) -> WindowSize:
 
 
 def cut(
-    rows: int, time_us: NDArray[np.int64] | None, size: WindowSize, *, min_rows: int, offset: int = 0
+    rows: int,
+    time_us: NDArray[np.int64] | None,
+    size: WindowSize,
+    *,
+    min_rows: int,
+    offset: int = 0,
+    begin_us: int = 0,
 ) -> list[Stretch]:
     """The windows of rows in order of time.
 
@@ -54,6 +65,7 @@ def cut(
         size: of a window.
         min_rows: of a window.
         offset: number of the first row, where rows have no times.
+        begin_us: what windows by time begin at multiples of their length after, as of `first_day`.
     """
     if rows == 0:
         return []
@@ -66,13 +78,18 @@ def cut(
             raw = [(int(time_us[part.start]), int(time_us[part.stop - 1]) + 1, part) for _, _, part in raw]
     else:
         length = size.duration.microseconds
-        numbers, counts = np.unique(time_us // length, return_counts=True)
-        return cut_counted(numbers, counts, length, min_rows=min_rows)
+        numbers, counts = np.unique((time_us - begin_us) // length, return_counts=True)
+        return cut_counted(numbers, counts, length, min_rows=min_rows, begin_us=begin_us)
     return _join_small(raw, min_rows)
 
 
 def cut_counted(
-    numbers: NDArray[np.int64], counts: NDArray[np.int64], length_us: int, *, min_rows: int
+    numbers: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    length_us: int,
+    *,
+    min_rows: int,
+    begin_us: int = 0,
 ) -> list[Stretch]:
     """`cut` by time, from how many rows each window has.
 
@@ -81,10 +98,15 @@ def cut_counted(
         counts: rows of each.
         length_us: of a window.
         min_rows: as for `cut`.
+        begin_us: as for `cut`.
     """
     ends = np.cumsum(counts)
     raw = [
-        (int(number) * length_us, (int(number) + 1) * length_us, slice(int(end - count), int(end)))
+        (
+            begin_us + int(number) * length_us,
+            begin_us + (int(number) + 1) * length_us,
+            slice(int(end - count), int(end)),
+        )
         for number, count, end in zip(numbers, counts, ends, strict=True)
     ]
     return _join_small(raw, min_rows)
@@ -119,6 +141,63 @@ def without_strays(
         if place > low and counts[place:].sum() < few:
             high = int(place)
     return low, high
+
+
+def first_day(time_us: NDArray[np.int64], length_us: int) -> int:
+    """Where windows of several days begin: on the first day of the rows, so that it begins a whole window."""
+    if length_us <= _DAY_US or length_us % _DAY_US:
+        return 0
+    return int(time_us.min()) // _DAY_US * _DAY_US % length_us
+
+
+def whole_windows(
+    stretches: Sequence[Stretch], time_us: NDArray[np.int64], min_left: int = LEAST_WHOLE
+) -> tuple[int, int]:
+    """Positions of the first window that is whole, and of the one after the last.
+
+    A window that the rows only begin or end in holds some hours or weekdays and not the others, which is no
+    drift. Whether it is one is told by where in the others the rows begin and end.
+
+    Args:
+        stretches: windows by time of rows in order of time.
+        time_us: of the rows.
+        min_left: with fewer whole windows all are kept.
+    """
+    starts, ends = (np.array([one[side] for one in stretches], dtype=np.float64) for side in (0, 1))
+    first = np.array([time_us[part.start] for _, _, part in stretches], dtype=np.float64)
+    last = np.array([time_us[part.stop - 1] for _, _, part in stretches], dtype=np.float64)
+    length = ends - starts
+    before, after = (first - starts) / length, (ends - last) / length
+    low, high = 0, len(stretches)
+    if high < min_left + 1:
+        return low, high
+    rows = np.array([part.stop - part.start for _, _, part in stretches], dtype=np.float64)
+    few = rows < (1 - _LACKING) * np.median(rows[1:-1])
+    low = int(few[0] and before[0] > float(np.median(before[1:-1])) + _LACKING)
+    if few[-1] and after[-1] > float(np.median(after[1:-1])) + _LACKING:
+        high -= 1
+    return (low, high) if high - low >= min_left else (0, len(stretches))
+
+
+def of_whole_windows(time_us: NDArray[np.int64], size: WindowSize, begin_us: int) -> tuple[slice, str]:
+    """The rows in windows that are whole, and the others in words.
+
+    Args:
+        time_us: of each row, rising.
+        size: of a window, by time.
+        begin_us: as for `cut`.
+    """
+    stretches = cut(len(time_us), time_us, size, min_rows=1, begin_us=begin_us)
+    if not stretches:
+        return slice(None), ""
+    low, high = whole_windows(stretches, time_us)
+    parts = [
+        f"{part.stop - part.start} rows from {iso_utc(start)[:16]}"
+        for number, (start, _, part) in enumerate(stretches)
+        if not low <= number < high
+    ]
+    said = f"Not judged, as their window is not whole: {' and '.join(parts)}." if parts else ""
+    return slice(stretches[low][2].start, stretches[high - 1][2].stop), said
 
 
 def describe_strays(

@@ -1,0 +1,111 @@
+"""A window that holds only some hours or weekdays is no drift, nor is a column that tells the hour."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from holdfast.monitor import diagnose, streams
+from holdfast.monitor.clocked import clock_columns
+from holdfast.monitor.windows import cut, first_day, whole_windows
+from holdfast.spec import WindowSize
+
+HOUR_US, DAY_US = 3_600_000_000, 86_400_000_000
+
+
+def rows(seed: int, start: str, hours: int, each: int = 5) -> pd.DataFrame:
+    random = np.random.default_rng(seed)
+    moment = pd.date_range(start, periods=hours * each, freq=pd.Timedelta("1h") / each)
+    hour = moment.hour.to_numpy()
+    return pd.DataFrame(
+        {
+            "moment": moment,
+            "hour": hour,
+            "day": moment.day_name(),
+            "load": np.sin(hour / 24 * 2 * np.pi) + random.normal(size=len(moment)),
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("window", "start", "hours"),
+    [("1d", "2025-05-05", 24 * 12 + 8), ("1d", "2025-05-05 07:00", 24 * 12), ("7d", "2025-05-06", 24 * 40)],
+)
+def test_days_and_weeks_that_the_rows_only_begin_or_end_in_raise_no_alarm(
+    window: str, start: str, hours: int
+) -> None:
+    found = diagnose(rows(1, "2025-03-03", 24 * 56), rows(2, start, hours), time="moment", window=window)
+    assert found.verdict == "healthy"
+    assert any(note.startswith("Not judged, as their window is not whole") for note in found.notes)
+    assert "Not judged, as they tell the time of the row: day, hour." in found.notes
+
+
+def test_a_level_that_shifts_by_day_is_found_beside_them() -> None:
+    now = rows(2, "2025-05-05", 24 * 12 + 8)
+    now.loc[now.index >= 5 * 24 * 6, "load"] += 1.0
+    found = diagnose(rows(1, "2025-03-03", 24 * 56), now, time="moment", window="1d")
+    assert found.kinds == ("data drift",)
+    assert [one.name for one in found.features] == ["load"]
+    assert found.since is not None
+    assert found.since.estimate.startswith("2025-05-11")
+
+
+def test_a_file_read_in_one_pass_is_cut_and_judged_alike(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tables = [rows(1, "2025-03-03", 24 * 56), rows(2, "2025-05-05 07:00", 24 * 12)]
+    paths = [tmp_path / f"{number}.parquet" for number in range(2)]
+    for table, path in zip(tables, paths, strict=True):
+        table.to_parquet(path)
+    whole = diagnose(*tables, time="moment", window="1d")
+    monkeypatch.setattr(streams, "LARGE_ROWS", 100)
+    passed = diagnose(*paths, time="moment", window="1d")
+    assert passed.verdict == whole.verdict == "healthy"
+    assert [one.start for one in passed.windows] == [one.start for one in whole.windows]
+    assert [one.rows for one in passed.windows] == [one.rows for one in whole.windows]
+
+
+@given(start=st.integers(0, 10**6), rows_per_hour=st.integers(1, 4), hours=st.integers(24, 400))
+def test_windows_that_are_left_hold_every_hour(start: int, rows_per_hour: int, hours: int) -> None:
+    times = start * HOUR_US + np.arange(hours * rows_per_hour) * (HOUR_US // rows_per_hour)
+    stretches = cut(len(times), times, WindowSize.parse("1d"), min_rows=1)
+    low, high = whole_windows(stretches, times)
+    assert high - low >= min(3, len(stretches))
+    if (low, high) != (0, len(stretches)):
+        for begin, _, part in stretches[low:high]:
+            held = {int(time - begin) // HOUR_US for time in times[part]}
+            assert len(held) >= 21
+
+
+@given(start=st.integers(0, 10**5))
+def test_weeks_begin_with_the_first_day_of_the_rows(start: int) -> None:
+    times = start * DAY_US + np.arange(21 * 24) * HOUR_US
+    begin = first_day(times, 7 * DAY_US)
+    stretches = cut(len(times), times, WindowSize.parse("7d"), min_rows=1, begin_us=begin)
+    assert [part.stop - part.start for _, _, part in stretches] == [168] * 3
+    assert stretches[0][0] == times[0]
+
+
+def test_only_what_the_clock_tells_is_left_out() -> None:
+    random = np.random.default_rng(0)
+    times = 20_000 * DAY_US + np.arange(24 * 28) * HOUR_US
+    hour, day = (times // HOUR_US) % 24, times // DAY_US
+    columns = {
+        "hour": hour.astype(float),
+        "night": (hour < 6).astype(float),
+        "weekend": (day % 7 < 2).astype(float),
+        "tariff": ((day % 7 < 5) & (hour > 8)).astype(float),
+        "level": (day // 14).astype(float),
+        "holiday": (day % 28 == 3).astype(float),
+        "mostly the hour": np.where(random.random(len(hour)) < 0.03, 5, hour).astype(float),
+        "draw": random.integers(0, 5, len(hour)).astype(float),
+        "constant": np.zeros(len(hour)),
+    }
+    assert set(clock_columns(columns, times)) == {"hour", "night", "weekend", "tariff"}
+    assert set(clock_columns(columns, None)) == set()
+    assert set(clock_columns({name: one[:20] for name, one in columns.items()}, times[:20])) == set()

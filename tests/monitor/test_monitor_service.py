@@ -19,7 +19,7 @@ from sklearn.linear_model import LogisticRegression
 
 from holdfast.alerts import Alerting
 from holdfast.clock import ManualClock
-from holdfast.monitor import Diagnosis, Monitor, MonitorError
+from holdfast.monitor import Diagnosis, Monitor, MonitorError, following
 from holdfast.monitor.service import DIAGNOSIS
 from holdfast.prediction_log import Keeper, Label, PredictionLog, SpoolWriter
 from holdfast.privacy import PredictionRecord, Redactor
@@ -241,6 +241,28 @@ def test_following_yields_each_diagnosis_that_is_new_and_stops(ward: Ward) -> No
         seen.append(diagnosis.verdict)
         stop.set()
     assert seen == ["healthy"]
+
+
+def test_following_outlives_a_disk_that_fails_and_says_so_once(
+    ward: Ward, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ward.log(6)
+    monkeypatch.setattr(following, "FOLLOW_INTERVAL_S", 0.0)
+    looks = iter([OSError(28, "No space left on device")] * 3)
+    monitor = Monitor(ward.deployment, ward.registry, ward.clock)
+
+    def look() -> Diagnosis:
+        for error in looks:
+            raise error
+        return monitor.run_once()
+
+    stop = threading.Event()
+    for diagnosis in following.follow(look, ward.clock, stop):
+        assert diagnosis.verdict == "healthy"
+        stop.set()
+    said = [record.getMessage() for record in caplog.records if record.name == "holdfast.monitor"]
+    assert said == ["judging failed and is tried again", "judging works again; it failed 3 times"]
+    assert "No space left on device" in caplog.text
 
 
 def test_a_row_from_the_future_closes_no_window(ward: Ward) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from holdfast.monitor.costing import ErrorCosts
 from holdfast.monitor.diagnosis import Coverage, Diagnosis
 from holdfast.monitor.errors import MonitorError
 from holdfast.monitor.explaining import LARGEST_SAMPLE, Explainer
+from holdfast.monitor.following import follow
 from holdfast.monitor.history import Recorder, write_history
 from holdfast.monitor.judge import Settings, judge
 from holdfast.monitor.log_rows import OUTPUTS, Translation, read_reference
@@ -44,11 +44,6 @@ from holdfast.spec import Deployment, WindowSize
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_log: Final = logging.getLogger("holdfast.monitor")
-FOLLOW_INTERVAL_S: Final = 10.0
-"""How often `follow` looks for newly closed windows and labels: far more often than windows close."""
-LARGEST_DUTY: Final = 0.1
-"""Share of the time that `follow` may spend judging: on a large log it looks less often, not harder."""
 FROZEN_AFTER_DELAYS: Final = 2
 """A window this many label delays old is stored as a profile; labels that come later no longer reach it."""
 DIAGNOSIS: Final = "diagnosis"
@@ -208,23 +203,7 @@ class Monitor:
 
     def follow(self, stop: threading.Event) -> Iterator[Diagnosis]:
         """Judge again and again until `stop` is set; yields each diagnosis that says something new."""
-        last: str | None = None
-        waiting_for = ""
-        while not stop.is_set():
-            began_s = self._clock.monotonic_s()
-            try:
-                diagnosis = self.run_once()
-            except MonitorError as error:
-                # No champion yet, or one without a reference: a promotion may change that at any time.
-                diagnosis = None
-                if str(error) != waiting_for:
-                    waiting_for = str(error)
-                    _log.warning("nothing is judged: %s", error)
-            if diagnosis is not None and diagnosis.to_json() != last:
-                last = diagnosis.to_json()
-                yield diagnosis
-            spent_s = self._clock.monotonic_s() - began_s
-            stop.wait(max(FOLLOW_INTERVAL_S, spent_s / LARGEST_DUTY))
+        return follow(self.run_once, self._clock, stop)
 
     def _champion(self) -> str:
         champion = self._registry.route().champion

@@ -7,9 +7,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pyarrow import parquet
 
 from holdfast.monitor import diagnose
+from holdfast.monitor.counted_windows import CountedWindows
+from holdfast.spec import WindowSize
 
 STEP_US = 300 * 1_000_000
 DAY = 288
@@ -89,3 +93,22 @@ def test_a_flip_is_seen_against_a_hundred_rows_of_reference(seed: int) -> None:
     alarms = [window.alarm for window in found.windows]
     assert found.kinds == ("concept drift",)
     assert alarms.index(True) in (6, 7)
+
+
+@given(times=st.lists(st.integers(0, 40), max_size=80), size=st.integers(1, 15), batches=st.integers(1, 6))
+def test_rows_shown_batch_by_batch_fall_into_the_windows_of_all_in_order(
+    times: list[int], size: int, batches: int
+) -> None:
+    every = np.array(times, dtype=np.int64)
+    windows = CountedWindows.cut(every, WindowSize(rows=size))
+    shown = [np.sort(part) for part in np.array_split(every, batches)]
+    found = [windows.of(part) for part in shown]
+    held = np.concatenate([np.empty(0, dtype=np.intp), *found])
+    full = len(times) // size
+    assert np.bincount(held[held >= 0], minlength=full).tolist() == [size] * full
+    assert (held < 0).sum() == len(times) - full * size
+    order = np.argsort(np.concatenate([np.empty(0, dtype=np.int64), *shown]), kind="stable")
+    assert (held[order] == np.r_[np.repeat(np.arange(full), size), [-1] * (len(times) - full * size)]).all()
+    rising = np.sort(every)
+    for number in range(windows.apart):
+        assert rising[(number + 1) * size] > rising[(number + 1) * size - 1]

@@ -18,6 +18,7 @@ from holdfast.artifact import open_artifact
 from holdfast.clock import Clock, iso_utc
 from holdfast.monitor.columns import flat_array
 from holdfast.monitor.costing import ErrorCosts
+from holdfast.monitor.counted_windows import CountedWindows
 from holdfast.monitor.diagnosis import Coverage, Diagnosis
 from holdfast.monitor.errors import MonitorError
 from holdfast.monitor.explaining import LARGEST_SAMPLE, Explainer
@@ -29,7 +30,6 @@ from holdfast.monitor.older_versions import older_answers
 from holdfast.monitor.own_measures import OwnMeasures
 from holdfast.monitor.profile_store import ProfileStore
 from holdfast.monitor.profiling import ProfileAdder, WindowProfile
-from holdfast.monitor.profiling import profiles as profiles_of
 from holdfast.monitor.reference import ReferenceModel
 from holdfast.monitor.rows import Rows
 from holdfast.monitor.slice_history import write_slices
@@ -309,17 +309,9 @@ class Monitor:
         self, version: str, since_us: int | None, length_us: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], dict[int, int]]:
         """Numbers of the windows that hold rows of the version, how many, and each window's newest time."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
         held: dict[int, int] = {}
         newest_us: dict[int, int] = {}
-        columns = [name for name in ("time", "model_version") if name in self._log.schema().names]
-        for batch in self._log.predictions(since_us, None, columns):
-            chosen = _table(batch)
-            if "model_version" in columns:
-                chosen = chosen.filter(pc.equal(chosen.column("model_version"), version))
-            times = np.sort(flat_array(chosen.column("time").cast(pa.int64()), np.int64))
+        for times in self._times(version, since_us):
             found, first, counts = np.unique(times // length_us, return_index=True, return_counts=True)
             for number, at, count in zip(found.tolist(), first.tolist(), counts.tolist(), strict=True):
                 held[number] = held.get(number, 0) + count
@@ -331,24 +323,34 @@ class Monitor:
     def _of_counted_windows(
         self, translation: Translation, version: str, reference: ReferenceModel, since_us: int | None
     ) -> _New:
-        """Windows of so many rows: their bounds are known only when all rows since then lie in order."""
+        """Windows of so many rows: the times of all rows since then say where each ends."""
         settings = self._deployment.checklist.monitoring
-        table: pa.Table = self._log.joined(since_us, None, self._columns(translation)).read_all()
-        rows = translation.log(self._opened(table, version))
-        times: NDArray[np.int64] = rows.time_us if rows.time_us is not None else np.empty(0, dtype=np.int64)
+        times = np.concatenate([np.empty(0, dtype=np.int64), *self._times(version, since_us)])
         watermark_us = self._clock.now_us()
         if self._deployment.checklist.predictions.time_field:
-            watermark_us = int(times[-1]) if len(times) else since_us or 0
-        whole = len(times) // (settings.window.rows or 1) * (settings.window.rows or 1)
-        stretches = cut(whole, times, settings.window, min_rows=1)
-        apart = [part.stop < len(times) and int(times[part.stop]) >= end for _, end, part in stretches]
-        return _New(
-            profiles_of(reference.measures, rows, stretches),
-            watermark_us,
-            len(times),
-            "",
-            apart.index(False) if False in apart else len(apart),
-        )
+            watermark_us = int(times.max()) if len(times) else since_us or 0
+        windows = CountedWindows.cut(times, settings.window)
+        stretches = windows.stretches
+        if not stretches:
+            return _New([], watermark_us, len(times), "", 0)
+        adder = ProfileAdder(reference.measures, [(start, end) for start, end, _ in stretches])
+        for rows in self._rows_between(translation, version, stretches[0][0], stretches[-1][1]):
+            if rows.time_us is not None and len(rows.time_us):
+                number = windows.of(rows.time_us)
+                adder.add(rows.take(number >= 0), number[number >= 0])
+        return _New(list(adder.finish()), watermark_us, len(times), "", windows.apart)
+
+    def _times(self, version: str, since_us: int | None) -> Iterator[NDArray[np.int64]]:
+        """Of the version's rows, batch by batch, rising in each."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        columns = [name for name in ("time", "model_version") if name in self._log.schema().names]
+        for batch in self._log.predictions(since_us, None, columns):
+            chosen = _table(batch)
+            if "model_version" in columns:
+                chosen = chosen.filter(pc.equal(chosen.column("model_version"), version))
+            yield np.sort(flat_array(chosen.column("time").cast(pa.int64()), np.int64))
 
     def _columns(self, translation: Translation) -> list[str]:
         present = self._log.schema().names

@@ -50,10 +50,17 @@ def describe_pair(name: str, tests: Tests, test: int) -> str:
     )
 
 
+def _change_of(tests: Tests, test: int) -> float:
+    """Of the windows in alarm that hold rows of the cell; of the clearest, where they pool older ones."""
+    alone = tests.single[:, test]
+    raised = np.flatnonzero((tests.strength[:, test] >= 1) & (alone != 0))
+    some = raised if raised.size else np.array([int(np.argmax(np.abs(alone)))])
+    return float(np.mean(tests.shift[some, test]))
+
+
 def describe_concept(reference: ReferenceModel, tests: Tests, test: int, cell: str) -> str:
     """What happened to the truth at given inputs since the alarm."""
-    raised = np.flatnonzero(tests.strength[:, test] >= 1)
-    change = float(np.mean(tests.shift[raised, test]))
+    change = _change_of(tests, test)
     place = "overall" if cell == "overall" else f"at {cell}"
     direction = "higher" if change > 0 else "lower"
     what = {

@@ -64,3 +64,21 @@ def test_a_diagnosis_without_labels_says_what_share_would_explain_it() -> None:
     assert found.class_shares.explains
     assert found.class_shares.after.low <= 0.8 <= found.class_shares.after.high
     assert "If only the shares of the classes changed" in found.summary
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_an_effect_of_a_column_that_the_score_leaves_out_is_no_label_shift(seed: int) -> None:
+    """P(score | y) is as it was, though the mapping is not."""
+    random = np.random.default_rng(seed)
+
+    def rows(number: int, effect: float) -> dict[str, Any]:
+        x, z = random.normal(size=(2, number))
+        score = 1 / (1 + np.exp(-1.5 * x))
+        chance = 1 / (1 + np.exp(-1.5 * x - effect * z))
+        return {"x": x, "z": z, "s": score, "y": (random.random(number) < chance).astype(int)}
+
+    found = diagnose(
+        rows(5000, 0.0), rows(4000, 0.7), target="y", score="s", window="250 rows", explain=False
+    )
+    assert found.kinds == ("concept drift",)
+    assert found.features[0].name == "z"

@@ -23,6 +23,7 @@ from holdfast.monitor.evidence import PAIR_MARK, concept_tests, data_tests
 from holdfast.monitor.family import DATA_FAMILIES, SHARES, Budget, Tests
 from holdfast.monitor.faults import find_fault, find_swaps
 from holdfast.monitor.features import Feature
+from holdfast.monitor.label_shift import is_label_shift
 from holdfast.monitor.onset import known_by_heart, locate, onset_of_column, shape_of, strongest_tests
 from holdfast.monitor.profiling import WindowProfile
 from holdfast.monitor.reference import METRICS, ReferenceModel, quality_of
@@ -32,9 +33,7 @@ from holdfast.monitor.seasons import Calendar
 from holdfast.monitor.words import advice_for, describe_concept, describe_data, describe_pair, summarise
 from holdfast.stats import (
     OnsetEstimate,
-    chi_square,
     estimate_onset,
-    label_shift_gain,
     population_stability_index,
     total_variation,
 )
@@ -44,16 +43,12 @@ _STRONG: Final = 1.3
 """An alarm of fewer windows counts, once it is over, only if it was so far beyond the threshold."""
 _ALMOST: Final = 0.999
 """What is left of an alarm that does not count."""
-_LABEL_SHIFT_CELLS: Final = 8
-_GAIN_CELLS: Final = 16
 _CLEAREST: Final = 8
 """Windows in which a fault is looked for: their quartiles together tell a factor of 2.54 from one of 2."""
 _MOSTLY: Final = 0.5
 ROWS: Final = "rows"
 TIME: Final = "time"
 """What a finding is called that is of no column: rows that came twice, rows that a wrong clock dated."""
-_LABEL_SHIFT_CHANCE: Final = 0.01
-"""Label shift explains what is seen if P(score | y) is as it was, by a chi-square test at this level."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +255,7 @@ def _kinds(
             return tuple(kinds), faults, True
     if changed:
         labelled = [windows[number] for number in with_labels]
-        if _is_label_shift(reference, labelled, concept):
+        if is_label_shift(reference, labelled, concept):
             # Other shares of the classes explain moved columns, and no broken pipe.
             return ("data fault", "label shift") if faults else ("label shift",), faults, False
         kinds.append("concept drift")
@@ -305,37 +300,6 @@ def _clearest(tests: Tests, test: int) -> list[int]:
     least = max(float(alone.max()) / 2, 0.0)
     found = [int(number) for number in np.argsort(-alone, kind="stable")[:_CLEAREST]]
     return sorted(number for number in found if alone[number] >= least)
-
-
-def _is_label_shift(
-    reference: ReferenceModel, labelled: Sequence[WindowProfile], concept: Sequence[Tests]
-) -> bool:
-    if reference.task != "binary":
-        return False
-    first = min(int(np.argmax(tests.alarm)) for tests in concept if tests.alarm.any())
-    after = np.sum([window.quality for window in labelled[first:]], axis=0)
-    before = reference.whole.quality
-    for side in (0, 1):
-        old, new = before[side], after[side]
-        if min(old.sum(), new.sum()) < 100:
-            return False
-        group = np.minimum(
-            (np.cumsum(old) / old.sum() * _LABEL_SHIFT_CELLS).astype(int), _LABEL_SHIFT_CELLS - 1
-        )
-        statistic, freedom = chi_square(np.bincount(group, weights=old), np.bincount(group, weights=new))
-        from scipy.special import chdtrc
-
-        if freedom < 1 or chdtrc(freedom, statistic) < _LABEL_SHIFT_CHANCE:
-            return False
-    # The chi-square has little power on few rows; a raised level of P(y | score) must explain them less well.
-    cells = np.minimum(
-        (np.cumsum(before.sum(axis=0)) / before.sum() * _GAIN_CELLS).astype(int), _GAIN_CELLS - 1
-    )
-    old, new = (
-        np.stack([np.bincount(cells, weights=side, minlength=_GAIN_CELLS) for side in table])
-        for table in (before, after)
-    )
-    return label_shift_gain(old, new) > 0
 
 
 def _window_evidence(

@@ -24,6 +24,7 @@ from holdfast.monitor.column_roles import (
 )
 from holdfast.monitor.columns import column_values
 from holdfast.monitor.costing import ErrorCosts
+from holdfast.monitor.counters import counters, with_steps
 from holdfast.monitor.diagnosis import Diagnosis
 from holdfast.monitor.errors import MonitorError
 from holdfast.monitor.explaining import Explainer
@@ -174,6 +175,10 @@ def diagnose(
     new, new_time = by_time(new, time, written[1], "current")
     if in_one_pass and old.num_rows > MOST_PARTED_ROWS:
         return of_streams(RowStream(TableRows(old, "reference")), RowStream(TableRows(new, "current")))
+    rising = counters(old, new, old_time, {target, prediction, score, time})
+    old, new = with_steps(old, rising), with_steps(new, rising)
+    for name in rising:
+        notes.add(f"{name!r} only rises: what it rises by is judged.")
     measuring = Kinds.fit(
         old,
         apart={name for name in (target, prediction, score) if name is not None},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -181,3 +182,33 @@ def test_a_day_written_beside_the_time_is_no_category_never_seen() -> None:
     assert alone.verdict == "healthy"
     assert "'day' is taken as the time: its dates follow on each other." in alone.notes
     assert "'day' is read as day.month.year." in alone.notes
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda frame: frame.to_dict("records"),
+        lambda frame: frame.to_records(index=False),
+        lambda frame: frame["a"],
+        lambda frame: frame[["a"]].to_numpy(),
+        lambda frame: frame["a"].to_numpy(),
+    ],
+)
+def test_records_arrays_and_series_are_tables(write: Any) -> None:
+    quiet, shifted = (
+        diagnose(write(table(1)), write(table(2, shift)), window="60 rows") for shift in (0.0, 0.8)
+    )
+    assert quiet.verdict == "healthy"
+    assert shifted.features[0].name in {"a", "0"}
+
+
+@pytest.mark.parametrize(("between", "decimal"), [(",", "."), (";", ","), (";", "."), ("\t", ",")])
+def test_a_csv_file_is_read_by_what_stands_between_its_columns(
+    tmp_path: Path, between: str, decimal: str
+) -> None:
+    paths = [tmp_path / f"{number}.csv" for number in range(2)]
+    for number, path in enumerate(paths):
+        table(number, 0.8 * number).to_csv(path, sep=between, decimal=decimal, index=False)
+    found = diagnose(*paths, window="60 rows")
+    assert [one.name for one in found.features] == ["a"]
+    assert found.kinds == ("data drift",)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 MAX_CATEGORIES: Final = 1000
 """Categories listed in a signature. A text column with more distinct values than this is `text`."""
+
+_DELIMITERS: Final = (",", ";", "\t")
+_LONGEST_HEAD: Final = 1 << 20
 
 _FLOATS: Final[Mapping[int, Dtype]] = {16: "float16", 32: "float32", 64: "float64"}
 
@@ -158,7 +162,10 @@ def _read_file(path: Path) -> pa.Table:
     import pyarrow as pa
     from pyarrow import csv, parquet
 
-    readers = {".parquet": parquet.read_table, ".pq": parquet.read_table, ".csv": csv.read_csv}
+    def read_csv(name: str) -> pa.Table:
+        return csv.read_csv(name, parse_options=csv.ParseOptions(delimiter=_delimiter(path)))
+
+    readers = {".parquet": parquet.read_table, ".pq": parquet.read_table, ".csv": read_csv}
     suffix = path.suffix.lower()
     if suffix not in readers:
         raise ReferenceDataError(
@@ -186,6 +193,14 @@ def _read_file(path: Path) -> pa.Table:
     if suffix == ".csv" and text:  # Arrow takes text that is no UTF-8 for bytes
         raise _not_utf8(path, f"column {text[0]!r}")
     return table
+
+
+def _delimiter(path: Path) -> str:
+    """What stands between the names of a file's columns: a semicolon or tab where decimals have a comma."""
+    with path.open("rb") as file:
+        head = file.readline(_LONGEST_HEAD).decode("utf-8", "replace")
+    outside = re.sub(r'"[^"]*"', "", head)
+    return max(_DELIMITERS, key=lambda one: (outside.count(one), -_DELIMITERS.index(one)))
 
 
 def _not_utf8(path: Path, column: str | None = None) -> ReferenceDataError:

@@ -31,7 +31,7 @@ from holdfast.monitor.explaining import Explainer
 from holdfast.monitor.judge import Settings, judge
 from holdfast.monitor.kinds import TEXTS_LOOKED_AT, Kinds, OwnColumns
 from holdfast.monitor.number_texts import as_the_reference_writes
-from holdfast.monitor.pandas_frames import plain_numbers, plain_objects
+from holdfast.monitor.pandas_frames import as_columns, plain_numbers
 from holdfast.monitor.parts import MOST_PARTED_ROWS
 from holdfast.monitor.profiling import profiles
 from holdfast.monitor.reference import ReferenceModel
@@ -90,7 +90,7 @@ def diagnose(
 
     Args:
         reference: what the model was judged good on: a path to Parquet or CSV, or any frame that speaks Arrow
-            (pandas, polars, pyarrow, ...). Best held out from training.
+            (pandas, polars, pyarrow, ...), or records. Best held out from training.
         current: production data of the same columns, in order of time if no time column is given.
         target: column of the true answer; rows without it are unlabelled. Without it only P(x) is judged.
         prediction: column of the model's answer: a class, a number, or the probability of the positive class.
@@ -161,7 +161,7 @@ def diagnose(
         return of_streams(*streams)
     if in_one_pass:
         reference, current = plain_numbers(reference), plain_numbers(current)
-    reference, current = plain_objects(reference), plain_objects(current)
+    reference, current = as_columns(reference), as_columns(current)
     old, new = _table(reference, "reference"), _table(current, "current")
     time = time or only_time(old, new, notes)
     for name, role in ((target, "target"), (prediction, "prediction"), (score, "score"), (time, "time")):

@@ -1,7 +1,8 @@
-"""pandas' frames as Arrow takes them."""
+"""What Python programs hold as tables, as Arrow takes it: frames of pandas, arrays of NumPy, records."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -28,6 +29,34 @@ def plain_numbers(frame: Any) -> Any:
     return pa.table({name: rest.column(name) if one is None else one for name, one in columns.items()})
 
 
+def as_columns(source: Any) -> Any:
+    """Records, arrays and a pandas series as columns; anything else as it is.
+
+    Columns of an array without names are called by their number.
+    """
+    if isinstance(source, list | tuple) and source and all(isinstance(row, Mapping) for row in source):
+        names = dict.fromkeys(name for row in source for name in row)
+        return plain_objects(_frame({name: [row.get(name) for row in source] for name in names}))
+    if isinstance(source, np.ndarray) and source.dtype.names:
+        return {name: source[name] for name in source.dtype.names}
+    if isinstance(source, np.ndarray) and source.ndim in {1, 2} and source.dtype.kind in "fiub":
+        columns = source.reshape(len(source), -1).T
+        return {str(number): column for number, column in enumerate(columns)}
+    if _is_pandas(source) and getattr(source, "ndim", 2) == 1 and hasattr(source, "to_frame"):
+        return source.to_frame()
+    return plain_objects(source)
+
+
+def _is_pandas(source: Any) -> bool:
+    return type(source).__module__.partition(".")[0] == "pandas"
+
+
+def _frame(columns: Mapping[str, Any]) -> Any:
+    import pandas as pd
+
+    return pd.DataFrame(columns)
+
+
 def plain_objects(frame: Any) -> Any:
     """A pandas frame whose columns Arrow can take; anything else as it is.
 
@@ -35,7 +64,7 @@ def plain_objects(frame: Any) -> Any:
     they become text, which is read as numbers again where it is some. Periods become the moments they begin
     with.
     """
-    if type(frame).__module__.partition(".")[0] != "pandas" or not hasattr(frame, "columns"):
+    if not _is_pandas(frame) or not hasattr(frame, "columns"):
         return frame
     if len(set(frame.columns)) < len(frame.columns):
         return frame

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.monitor import MonitorError, diagnose
-from holdfast.monitor.moments import Written
+from holdfast.monitor.moments import microseconds, written
 from holdfast.monitor.number_texts import NumberText
 
 ROWS = 1200
@@ -29,8 +29,8 @@ def column(values: list[Any]) -> pa.ChunkedArray:
 
 def read(values: list[Any], other: list[Any] | None = None) -> list[int]:
     held = column(values)
-    way = Written.of(held, "t", None if other is None else column(other))
-    return [number // 10**6 for number in way.microseconds(held, "t").tolist()]
+    way = written(held, "t", None if other is None else column(other))
+    return [number // 10**6 for number in microseconds(way, held, "t").tolist()]
 
 
 @pytest.mark.parametrize(

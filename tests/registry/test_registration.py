@@ -266,6 +266,10 @@ def test_an_input_may_be_called_score_where_the_model_has_none(place: Place) -> 
         ["2026-01-01"] * 300,
         pd.date_range("2026-01-01", periods=300).date,
         ["2026-01-01T00:00:00+02:00"] * 300,
+        ["01.01.2026"] * 300,
+        ["1/1/2026 0:00", "1/13/2026 0:00"] * 150,
+        [1_767_225_600] * 300,
+        [1_767_225_600_000] * 300,
     ],
 )
 def test_times_come_as_text_dates_or_with_an_offset(place: Place, times: Any) -> None:
@@ -273,6 +277,12 @@ def test_times_come_as_text_dates_or_with_an_offset(place: Place, times: Any) ->
     kept = place.reference(place.register(fitted(table), reference=table, labels="fraud", time="at"))
     expected = "2025-12-31 22:00" if "+02" in str(times[0]) else "2026-01-01 00:00"
     assert str(kept["time"][0].as_py())[:16] == expected
+
+
+def test_days_and_months_that_cannot_be_told_are_refused(place: Place) -> None:
+    table = frame().assign(at="1/2/2026")
+    with pytest.raises(ReferenceDataError, match="can be read in two ways"):
+        place.register(fitted(table), reference=table, labels="fraud", time="at")
 
 
 def test_numbers_are_no_times(place: Place) -> None:

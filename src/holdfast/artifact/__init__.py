@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from holdfast.artifact.describing import Inputs, Wanted, graph_inputs, infer_signature
     from holdfast.artifact.estimators import Estimator
     from holdfast.artifact.graph import Graph, read_graph
+    from holdfast.artifact.moments import Written
     from holdfast.artifact.reference import Reference
     from holdfast.artifact.sources import EstimatorSource, OnnxSource, PythonSource, open_source
 
@@ -39,6 +40,7 @@ _LAZY = {
     "Estimator": "estimators",
     "Graph": "graph",
     "read_graph": "graph",
+    "Written": "moments",
     "Reference": "reference",
     "EstimatorSource": "sources",
     "OnnxSource": "sources",
@@ -80,6 +82,7 @@ __all__ = [
     "Tensor",
     "UntrustedSourceError",
     "Wanted",
+    "Written",
     "conversions",
     "graph_inputs",
     "infer_signature",

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.artifact import Written
 from holdfast.monitor.columns import distinct_values, is_text
 from holdfast.monitor.errors import MonitorError
 from holdfast.monitor.kinds import Kinds
-from holdfast.monitor.moments import Written, only_written_time
+from holdfast.monitor.moments import microseconds, only_written_time
+from holdfast.monitor.moments import written as how
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -91,7 +93,7 @@ def how_written(
     old: pa.ChunkedArray, new: pa.ChunkedArray, time: str, notes: Notes
 ) -> tuple[Written, Written]:
     """How either table writes its times; said where it is not plain."""
-    found = Written.of(old, f"reference.{time}", new), Written.of(new, f"current.{time}", old)
+    found = how(old, f"reference.{time}", new), how(new, f"current.{time}", old)
     for said in dict.fromkeys(one.said for one in found if one.said):
         notes.add(f"{time!r} is read as {said}.")
     return found
@@ -103,7 +105,7 @@ def by_time(
     """Rows in order of time, and their times."""
     if time is None or written is None:
         return table, None
-    values = written.microseconds(table.column(time), f"{where}.{time}")
+    values = microseconds(written, table.column(time), f"{where}.{time}")
     if (values[1:] >= values[:-1]).all():
         return table, values
     order = np.argsort(values, kind="stable")

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.artifact import Written
 from holdfast.monitor.cells import cells, kind_of
 from holdfast.monitor.columns import flat_array, is_text
 from holdfast.monitor.errors import MonitorError
-from holdfast.monitor.moments import Written, written_moments
+from holdfast.monitor.moments import written_moments
 from holdfast.monitor.number_texts import NumberText
 from holdfast.stats import MEASURED_KINDS, RATE_HZ, HashedVocabulary, feature_names, kind_features
 

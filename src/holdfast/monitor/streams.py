@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.artifact import Written
 from holdfast.monitor.columns import column_values
 from holdfast.monitor.features import Feature
 from holdfast.monitor.kinds import Kinds
-from holdfast.monitor.moments import Written
+from holdfast.monitor.moments import microseconds
 from holdfast.monitor.profiling import PIECE_ROWS, Measures, ProfileAdder, WindowProfile
 from holdfast.monitor.reference import PAIR_ROWS, ReferenceModel, merged, paired_columns
 from holdfast.monitor.row_sources import FileRows, RowSource
@@ -165,7 +166,7 @@ class RowStream:
         return (
             None
             if name is None
-            else self.written.microseconds(self.source.column(name), f"{self.source.where}: {name}")
+            else microseconds(self.written, self.source.column(name), f"{self.source.where}: {name}")
         )
 
 

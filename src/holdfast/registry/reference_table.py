@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from holdfast.artifact import Answer, Reference, ReferenceDataError, Signature
+from holdfast.artifact import Answer, Reference, ReferenceDataError, Signature, Written
 from holdfast.clock import parse_time_us
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def time_column(column: Any, name: str) -> pa.Array:
     """As timestamps in UTC with microseconds.
 
     Raises:
-        ReferenceDataError: the column holds neither timestamps, dates nor ISO 8601 text.
+        ReferenceDataError: the column holds no times, or such as can be read in two ways; see `Written`.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -138,7 +138,11 @@ def time_column(column: Any, name: str) -> pa.Array:
         return column.cast(wanted, safe=False)
     if pa.types.is_date(kind):
         return column.cast(pa.timestamp("us")).cast(wanted)
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    way = Written.of(column, name)
+    if way.said:
+        return way.known(column, name)
+    if text:
         try:
             moments = [None if text is None else parse_time_us(text) for text in column.to_pylist()]
         except ValueError as error:

@@ -206,9 +206,12 @@ def drift(seed: int, change: str) -> bool:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="five seeds instead of twenty")
+    parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    seeds = range(5 if arguments.quick else 20)
+    first = arguments.first_seed
+    seeds = range(first, first + (5 if arguments.quick else arguments.seeds))
     result = {
         "seeds": len(seeds),
         "named": {fault: sum(named(seed, fault) for seed in seeds) for fault in FAULTS},

@@ -19,12 +19,13 @@ from holdfast.monitor.family import (
     Tests,
     limits_of,
 )
-from holdfast.monitor.judge_family import judge_family
+from holdfast.monitor.judge_family import judge, judge_family
+from holdfast.monitor.known import Known
 from holdfast.monitor.parts import Parts
 from holdfast.monitor.profiling import WindowProfile
 from holdfast.monitor.reference import ReferenceModel
 from holdfast.monitor.seasons import Calendar
-from holdfast.monitor.variation import LEAST_REFERENCE_WINDOWS, tail_clumps
+from holdfast.monitor.variation import LEAST_REFERENCE_WINDOWS, of_squares, tail_clumps
 from holdfast.stats import (
     SCALES,
     PairMoments,
@@ -148,8 +149,10 @@ def _of_columns(
             name: tail_clumps(reference.features[name], reference.windows, alone=alone) for name in some
         }
     all_error = np.concatenate(error)
+    together = _clusters(reference, some)
     sums, own_sums = _joined(parts), _joined(own) if own else None
     finer = _joined(within) if within else None
+    scores: tuple[list[str], NDArray[np.float64]] | None = None
     for family in DATA_FAMILIES:
         chosen = np.array([_family_of(test) == family for _, test in names])
         if chosen.any():
@@ -160,14 +163,26 @@ def _of_columns(
                 for number, (feature, test) in enumerate(picked)
                 if test in clumped.get(feature, {})
             }
-            yield judge_family(
-                Plan(family, picked, all_error[chosen], step, clumps, total[family]),
+            plan = Plan(
+                family,
+                picked,
+                all_error[chosen],
+                step,
+                clumps,
+                total[family],
+                None if together is None else together[:, chosen],
+                None if scores is None else of_squares(scores[1], scores[0], picked),
+            )
+            known = Known.of(
+                plan,
                 _choose(sums, chosen),
                 None if own_sums is None else _choose(own_sums, chosen),
-                budget=budget,
-                calendar=calendar,
-                parts=_choose_parts(reference.parts, finer, chosen),
+                calendar,
+                _choose_parts(reference.parts, finer, chosen),
             )
+            if family == "location" and known.spread is not None:
+                scores = [feature for feature, _ in picked], known.spread
+            yield judge(known, budget)
 
 
 def concept_tests(
@@ -294,6 +309,20 @@ def _choose_parts(
     parts: Parts | None, sums: Sums | None, chosen: NDArray[np.bool_]
 ) -> tuple[Parts, Sums] | None:
     return None if parts is None or sums is None else (parts, _choose(sums, chosen))
+
+
+def _clusters(reference: ReferenceModel, some: Sequence[str]) -> NDArray[np.float64] | None:
+    """`[2, K]`, what clusters of extreme rows add to variance and third cumulant of one row."""
+    held = {} if reference.parts is None else reference.parts.clusters
+    if not held.keys() & set(some):
+        return None
+    added = [
+        np.stack([held[name].variance, held[name].third])
+        if name in held
+        else np.zeros((2, len(reference.features[name].tests)))
+        for name in some
+    ]
+    return np.concatenate(added, axis=1)
 
 
 def _joined(parts: Sequence[Sums]) -> Sums:

@@ -57,6 +57,10 @@ class Plan:
     """How many rows come together, by the number of a test that the reference shows nothing of."""
     total: int = 0
     """Tests of the whole family, where these are some of them."""
+    clusters: NDArray[np.float64] | None = field(default=None, repr=False)
+    """`[2, K]`, what clusters of extreme rows add to variance and third cumulant of one row."""
+    least: NDArray[np.float64] | None = field(default=None, repr=False)
+    """`[S, K]`, natural spread that there is at least, by what other tests of the same columns show."""
 
     @property
     def counting(self) -> NDArray[np.float64]:

@@ -44,8 +44,18 @@ def judge_family(
         doubt: as for `scan`.
         parts: of the reference's windows, and what they contribute.
     """
-    known = Known.of(plan, sums, own, calendar, parts)
-    sums = known.sums
+    return judge(Known.of(plan, sums, own, calendar, parts), budget, doubt)
+
+
+def judge(known: Known, budget: Budget, doubt: NDArray[np.float64] | None = None) -> Tests:
+    """The same, of one whose calm times are known.
+
+    Args:
+        known: by the reference alone.
+        budget: of everything together.
+        doubt: as for `scan`.
+    """
+    plan, sums = known.plan, known.sums
     limits = limits_of(plan.family, plan.total or len(plan.names), budget)
     strength, single = np.zeros(sums.observed.shape), np.zeros(sums.observed.shape)
     for some in known.stretches():

@@ -159,6 +159,11 @@ class Known:
         )
         for number, clump in plan.clumps.items():
             spread[:, number] = np.maximum(clump, 1.0)
+        if plan.least is not None:
+            spread = np.maximum(spread, plan.least)
+        if plan.clusters is not None:
+            unit = self.own.variance.sum(axis=0) / np.maximum(self.own.weight.sum(axis=0), 1e-9)
+            spread = np.maximum(spread, 1 + plan.clusters[0] / np.maximum(unit, 1e-300))
         spread = spread * unseen(windows)[:, None] if plan.family in DATA_FAMILIES else spread
         return np.asarray(spread, dtype=np.float64)
 
@@ -250,6 +255,7 @@ class Known:
             level=level,
             some=scales,
             lead=lead,
+            clustered=None if self.plan.clusters is None else self.plan.clusters[1],
         )
 
 

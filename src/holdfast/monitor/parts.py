@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.monitor.clusters import Clusters
 from holdfast.monitor.features import Feature
 from holdfast.monitor.rows import Rows
 from holdfast.monitor.windows import Stretch
@@ -33,6 +34,8 @@ class Parts:
     """`[P]`, the number of the window."""
     place: NDArray[np.float64] = field(repr=False)
     """`[P]`, the middle within its window, from 0 to 1."""
+    clusters: Mapping[str, Clusters] = field(default_factory=dict, repr=False)
+    """Of columns whose extreme rows come one after the other."""
 
     @classmethod
     def of(cls, features: Mapping[str, Feature], rows: Rows, stretches: Sequence[Stretch]) -> Parts | None:
@@ -54,14 +57,20 @@ class Parts:
         )
         taken = slice(stretches[0][2].start, stretches[-1][2].stop)
         held = len(sizes) * each
+        clusters: dict[str, Clusters] = {}
 
         def counted(feature: Feature) -> Sums:
             cells = feature.bins.cells
-            at = number * cells + feature.index(rows.columns[feature.name][taken])
+            index = feature.index(rows.columns[feature.name][taken])
+            together = Clusters.of(feature, index)
+            if together is not None:
+                clusters[feature.name] = together
+            at = number * cells + index
             return feature.sums(np.bincount(at, minlength=held * cells).reshape(held, cells))
 
         return cls(
             {name: counted(feature.of_reference) for name, feature in features.items()},
             np.repeat(np.arange(len(sizes)), each),
             np.tile((np.arange(each) + 0.5) / each, len(sizes)),
+            clusters,
         )

@@ -33,6 +33,10 @@ _TIED: Final = 0.1
 _LEAST_VALUES: Final = 10
 _BESIDE: Final = (0.75, 1.3)
 """Powers of a factor that must not fit as well: otherwise the rows do not tell which factor it was."""
+_NEAR: Final = np.geomspace(0.75, 1 / 0.75, 15)
+_CLEARLY: Final = 7.9
+"""What a free factor gains by chance once in 200; none so near may gain more. Growth by fifty is none
+of sixty, though the quartiles of few rows lie within chance of both."""
 _SMALL: Final = 10.0
 """Factors below come about by themselves where a column swings about zero."""
 _REMEMBERS: Final = 1.5
@@ -43,6 +47,8 @@ _LEAST_WINDOWS: Final = 5
 _MIDDLE: Final = 1.5
 """The median of a few windows' ranks is as good as a rank of two thirds of their rows."""
 _SHARES: Final = np.array([0.25, 0.5, 0.75])
+_TOGETHER: Final = np.minimum.outer(_SHARES, _SHARES) - np.outer(_SHARES, _SHARES)
+"""Covariance of the ranks of quartiles, for one row."""
 
 
 def unit_of(
@@ -90,6 +96,14 @@ def unit_of(
         missed = miss(factor)
         return missed is not None and bool((missed <= allowed).all())
 
+    def off(factor: float) -> float:
+        """Of the quartiles' ranks beyond rounding, in units of chance: about chi-square."""
+        cell = bins.index(quartiles / factor)
+        high = passed[cell] + _RANKS
+        low = high - within[cell] / total - 2 * _RANKS
+        rank = np.maximum(low - _SHARES, 0.0) - np.maximum(_SHARES - high, 0.0)
+        return float(rank @ np.linalg.solve(_TOGETHER * noise, rank))
+
     def maps(factor: float) -> bool:
         """Every rank of the reference, not the quartiles alone; zero stays where it is."""
         if within.max() >= _TIED * total:
@@ -111,7 +125,7 @@ def unit_of(
             missed = miss(wanted)
             if missed is None or (missed > allowed).any() or any(fits(wanted**power) for power in _BESIDE):
                 continue
-            if not maps(wanted):
+            if off(wanted) > _CLEARLY + min(off(wanted * near) for near in _NEAR) or not maps(wanted):
                 continue
             if found is None or missed.max() < found[0]:
                 found = float(missed.max()), f"{direction} by {words}: another unit?"

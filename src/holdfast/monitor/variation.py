@@ -69,3 +69,29 @@ def unseen(windows: int) -> NDArray[np.float64]:
     """
     seen = max((scale for scale in SCALES if windows >= LEAST_REFERENCE_WINDOWS * scale), default=1)
     return np.array([max(1.0, scale / seen) ** _PERSISTENCE for scale in SCALES])
+
+
+def of_squares(
+    spread: NDArray[np.float64],
+    columns: Sequence[str],
+    names: Sequence[tuple[str, str]],
+) -> NDArray[np.float64]:
+    """`[S, K]`, the natural spread of squared normal scores that the scores' own leads to expect.
+
+    Where rows are correlated by `r`, `r²`, `r³`, ... from one to the next, sums vary `(1 + r) / (1 - r)`
+    times as much as those of independent ones, and squares of normal scores are correlated by the squares of
+    that (Mehler 1866). Their own variation between windows is told less well: squares are skewed.
+
+    Args:
+        spread: `[S, columns]`, of the scores' sums.
+        columns: what they are called.
+        names: columns and tests; 1 for tests of anything else.
+    """
+    place = {column: number for number, column in enumerate(columns)}
+    least = np.ones((len(spread), len(names)))
+    for number, (column, test) in enumerate(names):
+        if column in place and test == "scale":
+            own = spread[:, place[column]]
+            square = ((own - 1) / (own + 1)) ** 2
+            least[:, number] = (1 + square) / (1 - square)
+    return least

@@ -174,6 +174,7 @@ def scan_by_scale(
     level: LevelError | None = None,
     some: slice = slice(None),
     lead: int = 0,
+    clustered: NDArray[np.float64] | None = None,
 ) -> Iterator[tuple[NDArray[np.float64], Sums]]:
     """`scan`, one scale after the other: the values `[W, K]` and the pooled sums, for a year of windows.
 
@@ -214,7 +215,11 @@ def scan_by_scale(
                 relative = weight / windows / np.maximum(usual_weight, 1e-9)
                 wide = 1 + (wide - 1) * relative
             # Rows that come in clusters of m vary m times as much and are m * m times as skewed.
+            alone = third
             total, third = total * wide, third * wide**2
+            if clustered is not None:
+                added = alone + weight * clustered
+                third = np.where(np.abs(added) > np.abs(third), added, third)
         z = signed_z(observed, expected, total, third)
         yield z, whole
 

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
+from google.protobuf.message import DecodeError
 
 from holdfast.artifact.packing import numpy_dtype
 from holdfast.artifact.signature import Dtype
-from holdfast.infer import AnsweredBatch, InputError
+from holdfast.infer import AnsweredBatch, InputError, MalformedBodyError
 from holdfast.infer.schema import is_integer
 from holdfast.serve.calls import Body
+from holdfast.serve.grpc_known import KnownInfer, KnownInfers, Reading, infer_response
 from holdfast.serve.grpc_messages import message_class
 from holdfast.serve.service import Endpoint
 from holdfast.serve.v2 import InferCall
@@ -62,10 +64,17 @@ class GrpcInferCall(InferCall):
 
     def _answer(self, given_id: str, ids: list[str], found: Sequence[Any]) -> Body:
         codec = self.codec
+        dtypes = [codec.output(name).dtype for name, _ in self.outputs]
+        if self.raw:
+            outputs = [
+                (name, DATATYPES[dtype], values.shape, tensor_bytes(dtype, values))
+                for (name, _), dtype, values in zip(self.outputs, dtypes, found, strict=True)
+            ]
+            body = infer_response(codec.model, codec.version, given_id, ",".join(ids), outputs)
+            return body, None
         response = ModelInferResponse(model_name=codec.model, model_version=codec.version, id=given_id)
         response.parameters["prediction_ids"].string_param = ",".join(ids)
-        dtypes = [codec.output(name).dtype for name, _ in self.outputs]
-        raw = self.raw or "float16" in dtypes
+        raw = "float16" in dtypes
         for (name, _), dtype, values in zip(self.outputs, dtypes, found, strict=True):
             tensor = response.outputs.add(name=name, datatype=DATATYPES[dtype], shape=values.shape)
             if raw:
@@ -76,6 +85,64 @@ class GrpcInferCall(InferCall):
                 flat = [one if isinstance(one, bytes) else str(one).encode() for one in flat]
             getattr(tensor.contents, _CONTENTS[dtype]).extend(flat)
         return response.SerializeToString(), None
+
+
+class InferReader:
+    """Reads ModelInferRequests; those of known heads without protobuf."""
+
+    def __init__(self) -> None:
+        self._known = KnownInfers(ModelInferRequest.FromString)
+
+    def open(self, body: bytes) -> InferMessage:
+        """What is known of a message before it is clear which model is asked.
+
+        Raises:
+            MalformedBodyError: it is no ModelInferRequest.
+        """
+        known = self._known.find(body)
+        if known is not None:
+            return InferMessage(self._known, body, known, None)
+        try:
+            return InferMessage(self._known, body, None, ModelInferRequest.FromString(body))
+        except DecodeError:
+            raise MalformedBodyError("not a ModelInferRequest") from None
+
+
+class InferMessage:
+    """One ModelInferRequest: which model it names, and its rows for whichever version answers."""
+
+    __slots__ = ("_body", "_head", "_known", "_request", "model", "version")
+
+    def __init__(self, known: KnownInfers, body: bytes, head: KnownInfer | None, request: Any) -> None:
+        self._known = known
+        self._body = body
+        self._head = head
+        self._request = request
+        self.model: str = request.model_name if head is None else head.model
+        self.version: str = request.model_version if head is None else head.version
+
+    def decode(self, endpoint: Endpoint) -> GrpcInferCall:
+        """The rows for the version of this endpoint.
+
+        Raises:
+            InputError: tensors do not fit the signature.
+            TooManyRowsError: more rows than one request may hold.
+        """
+        codec, head = endpoint.v2, self._head
+        reading = None if head is None else head.reading(codec)
+        if head is not None and reading is not None:
+            block = codec.read_plain_bytes(reading.rows, memoryview(self._body)[len(head.head) :])
+            if block is not None:
+                call = GrpcInferCall(codec, None, block, reading.outputs)
+                call.raw = True
+                return call
+        request = self._request
+        if request is None:
+            self._request = request = ModelInferRequest.FromString(self._body)
+        call = decode_infer(endpoint, request)
+        if reading is None:
+            self._known.learn(self._body, request, call.block, Reading(codec, call.rows, call.outputs))
+        return call
 
 
 def decode_infer(endpoint: Endpoint, request: Any) -> GrpcInferCall:

@@ -11,15 +11,14 @@ from typing import Any, Final
 
 import grpc
 import msgspec
-from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from holdfast.errors import HoldfastError
-from holdfast.infer import InputError, MalformedBodyError, NotReadyError, OverloadedError, UnknownModelError
-from holdfast.serve.caller import ANYONE, Caller, read_caller
+from holdfast.infer import InputError, NotReadyError, OverloadedError, UnknownModelError
+from holdfast.serve.caller import ANYONE, CALLER_HEADERS, Caller, read_caller
 from holdfast.serve.errors import ListenError
-from holdfast.serve.grpc_infer import ModelInferRequest, decode_infer
+from holdfast.serve.grpc_infer import InferMessage, InferReader
 from holdfast.serve.grpc_messages import METHODS, POOL, SERVICE, message_class
 from holdfast.serve.repository import IndexRequest, index_of, repository_of
 from holdfast.serve.responses import too_large
@@ -48,6 +47,7 @@ _CODES: Final[dict[int, grpc.StatusCode]] = {
     429: grpc.StatusCode.RESOURCE_EXHAUSTED,
     503: grpc.StatusCode.UNAVAILABLE,
 }
+_CALLER_NAMES: Final = frozenset(name.decode() for name in CALLER_HEADERS)
 _ANYONE_KNOWN: Final[frozenset[str]] = frozenset()
 _SCOPES: Final[dict[str, frozenset[str] | None]] = {
     "ServerLive": None,
@@ -91,6 +91,7 @@ class GrpcServer:
         self._services = services
         self._version = version
         self._health = health.aio.HealthServicer()
+        self._reader = InferReader()
         self._following: asyncio.Task[None] | None = None
         size_bytes = _MOST_READ * max(one.max_body_bytes for one in services.all) + _OVERHEAD_BYTES
         self._server = grpc.aio.server(
@@ -219,8 +220,8 @@ class GrpcServer:
         service = self._services.first
         try:
             sink = _FutureSink(_caller(context))
-            request = self._read(body, context)
-            service = self._services.named(request.model_name, _authorization(context))
+            message = self._read(body, context)
+            service = self._services.named(message.model, _authorization(context))
             if self._services.alone is None:
                 service.authorise(_authorization(context))
             if len(body) > service.max_body_bytes + _OVERHEAD_BYTES:
@@ -228,16 +229,11 @@ class GrpcServer:
         except HoldfastError as error:
             service.turn_away(INFER, error, sink)
             return await _abort(context, error)
-        job = service.ask(
-            INFER,
-            sink,
-            lambda endpoint: decode_infer(endpoint, request),
-            request.model_name,
-            request.model_version or None,
-        )
+        job = service.ask(INFER, sink, message.decode, message.model, message.version or None)
         try:
             answer = await sink.future
-            context.set_trailing_metadata(_metadata(sink))
+            if sink.headers:
+                context.set_trailing_metadata(_metadata(sink))
             return answer
         except HoldfastError as error:
             return await _abort(context, error)
@@ -246,16 +242,13 @@ class GrpcServer:
                 job.cancelled = True
             raise
 
-    def _read(self, body: bytes, context: Any) -> Any:
+    def _read(self, body: bytes, context: Any) -> InferMessage:
         """What a caller with an accepted key asks."""
         if self._services.alone is not None:
             self._services.alone.authorise(_authorization(context))
         else:
             self._services.know(_authorization(context))
-        try:
-            return ModelInferRequest.FromString(body)
-        except DecodeError:
-            raise MalformedBodyError("not a ModelInferRequest") from None
+        return self._reader.open(body)
 
     async def _ServerLive(self, _: Any) -> Any:  # noqa: N802 - the protocol's name
         return message_class("ServerLiveResponse")(live=True)
@@ -327,8 +320,12 @@ def _authorization(context: Any) -> bytes:
 
 def _caller(context: Any) -> Caller:
     """What the call's metadata and its deadline say; the same names as HTTP's headers."""
-    given = ((name.encode(), _as_bytes(value)) for name, value in context.invocation_metadata())
-    caller = read_caller(given)
+    given = [
+        (name.encode(), _as_bytes(value))
+        for name, value in context.invocation_metadata()
+        if name in _CALLER_NAMES
+    ]
+    caller = read_caller(given) if given else ANYONE
     remaining_s = context.time_remaining()
     if remaining_s is None:
         return caller

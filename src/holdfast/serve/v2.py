@@ -157,8 +157,8 @@ class V2Codec:
             tail = memoryview(body)[json_bytes:]
             text = body[:json_bytes]
             known = self._known.get(text, len(tail))
-            if known is not None and self._plain is not None:
-                plain = self._read_plain_bytes(self._plain, known.rows, tail)
+            if known is not None:
+                plain = self.read_plain_bytes(known.rows, tail)
                 if plain is not None:
                     return InferCall(self, None, plain, known.outputs)
         request = read_envelope(text)
@@ -227,7 +227,7 @@ class V2Codec:
         if len(shape) != 2 or shape[1] != len(tensor.columns) or not 0 < shape[0] <= self._max_rows:
             return None
         if raw is not None:
-            return self._read_plain_bytes(tensor, shape[0], raw)
+            return self.read_plain_bytes(shape[0], raw)
         data = given.data
         try:
             flat = None if isinstance(data, UnsetType) else self._decoders[tensor.name](data)
@@ -240,8 +240,10 @@ class V2Codec:
         array = np.array(flat, dtype=np.float64).reshape(shape)
         return Block(shape[0], Table(tensor.columns, array.T.astype(np.float64, order="C")))
 
-    def _read_plain_bytes(self, tensor: Tensor, rows: int, raw: memoryview) -> Block | None:
-        """The same of numbers that came as bytes."""
+    def read_plain_bytes(self, rows: int, raw: memoryview) -> Block | None:
+        """The usual request of a model of plain numbers that came as bytes; None: to be looked at closely."""
+        if (tensor := self._plain) is None:
+            return None
         if rows == 1 and tensor.dtype == "float32" and len(raw) == self._row.size:
             row = self._row.unpack(raw)
             return None if math.isnan(sum(row)) else Block(1, Table(tensor.columns, None, row))

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from holdfast.registry.registration import Judgement, register_model
     from holdfast.registry.registry import Registry
     from holdfast.registry.variants import prepare_variant, register_variant, stored_reference
+    from holdfast.registry.watch import RegistryWatch
 
 _LAZY = {
     "Alarm": "outbox",
@@ -54,6 +55,7 @@ _LAZY = {
     "REFERENCE_FILE": "references",
     "ReferenceChange": "references",
     "Registry": "registry",
+    "RegistryWatch": "watch",
     "DecidingLoss": "deciding",
     "deciding_loss": "deciding",
     "deciding_loss_of": "deciding",
@@ -102,6 +104,7 @@ __all__ = [
     "ReferenceChange",
     "Registry",
     "RegistryError",
+    "RegistryWatch",
     "Rollout",
     "RolloutKind",
     "RolloutStep",

@@ -28,6 +28,7 @@ from holdfast.registry.errors import RegistryError, UnknownVersionError
 from holdfast.registry.outbox import Outbox
 from holdfast.registry.rollouts import Rollouts, challenger_route, open_rollout, step
 from holdfast.registry.values import Action, Decision, Evidence, ModelVersion, RouteTable, Status
+from holdfast.registry.watch import RegistryWatch
 
 
 class Registry:
@@ -63,6 +64,10 @@ class Registry:
     def close(self) -> None:
         """Give the connections back."""
         self._engine.dispose()
+
+    def watch(self) -> RegistryWatch:
+        """Tells, for next to nothing, whether there is anything new to read here. Close it before this."""
+        return RegistryWatch(self._engine)
 
     def add_version(
         self,

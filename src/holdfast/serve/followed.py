@@ -30,7 +30,7 @@ from holdfast.serve.holdings import Holdings
 from holdfast.spec import Deployment
 
 if TYPE_CHECKING:
-    from holdfast.registry import Registry
+    from holdfast.registry import Registry, RegistryWatch
 
 ROUTE_POLL_S: Final = 0.2
 ACTOR: Final = "serve"
@@ -89,6 +89,7 @@ class Followed:
         self._poll_at_s = 0.0
         self._resend_at_s: float | None = None
         self._registry: Registry | None = None
+        self._watch: RegistryWatch | None = None
         self._holdings = Holdings(served.deployment, workers, self._send, self._withdraw, memory_mb=memory_mb)
 
     def open(self, undo: contextlib.ExitStack) -> None:
@@ -102,6 +103,7 @@ class Followed:
         from holdfast.registry import Registry
 
         self._registry = undo.enter_context(Registry.open(self.deployment.registry_url, SystemClock()))
+        self._watch = undo.enter_context(self._registry.watch())
         self._holdings.registry = self._registry
         self._poll(self._registry)
 
@@ -149,7 +151,8 @@ class Followed:
         self._holdings.tend()
         if now_s >= self._poll_at_s and self._registry is not None:
             self._poll_at_s = now_s + ROUTE_POLL_S
-            self._poll(self._registry)
+            if self._watch is None or self._watch.may_have_changed():
+                self._poll(self._registry)
         if self._resend_at_s is not None and now_s >= self._resend_at_s:
             self._resend_at_s = None
             self._broadcast()
@@ -198,6 +201,7 @@ class Followed:
         """Go on with the checklist as it was read again."""
         self.deployment = self._holdings.deployment = fresh
         self._poll_at_s = 0.0
+        self._look_again()
         self.stop()
 
     def stop(self) -> None:
@@ -237,6 +241,11 @@ class Followed:
         for worker in self._workers():
             self._send(worker, self._route_to_follow())
 
+    def _look_again(self) -> None:
+        """Read the registry at the next turn, whatever has become of it."""
+        if self._watch is not None:
+            self._watch.forget()
+
     def _poll(self, registry: Registry) -> None:
         self._poll_keys(registry)
         self._poll_route(registry)
@@ -263,6 +272,7 @@ class Followed:
             self._rolls_out = registry.rollouts.open() is not None
         except (HoldfastError, SQLAlchemyError) as error:
             self._say(f"the route table cannot be read: {error}")
+            self._look_again()
             self._poll_at_s = time.monotonic() + 1.0
             return
         self.route = Route(table.generation, table.champion, folder, challenger)
@@ -296,6 +306,7 @@ class Followed:
             )
         except (HoldfastError, SQLAlchemyError) as error:
             self._say(f"the API keys cannot be read, those known stay valid: {error}")
+            self._look_again()
             return
         self._keys = Keys(entries)
         self._keys_seen = seen

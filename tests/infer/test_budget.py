@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -198,6 +198,54 @@ def test_a_run_that_is_long_enough_leaves_the_rest_for_the_next_one(
         return runtime.batches
 
     assert asyncio.run(test())[0] == largest
+
+
+@pytest.mark.interpreted
+@pytest.mark.parametrize(
+    ("waiting", "work_s", "largest"),
+    [
+        pytest.param(24, 0.0005, 20, id="ten milliseconds of the core"),
+        pytest.param(100, 0.00001, 50, id="of many half"),
+        pytest.param(58, 0.00001, 30, id="never more than three times as long by the clock"),
+        pytest.param(24, 0.002, 12, id="nor less than without"),
+        pytest.param(24, 0.0, 12, id="not known of another device"),
+    ],
+)
+def test_where_others_use_the_core_too_a_run_is_as_long_in_its_own_time(
+    waiting: int, work_s: float, largest: int
+) -> None:
+    async def test() -> list[int]:
+        batcher = TurnBatcher(DataPlane(None, None, SystemClock()), ServiceCounts(), 5.0, 1.0)
+        runtime = Arithmetic()
+        lane = Lane(model_of(runtime), DEMO)
+        lane.model.cost, lane.model.work = Settled(), Settled()
+        lane.model.cost.per_row_s, lane.model.work.per_row_s = 0.001, work_s
+        batcher.open_lane(lane)
+        for _ in range(waiting):
+            batcher.submit(lane, job_of(lane))
+        await batcher.drained()
+        batcher.close()
+        return runtime.batches
+
+    assert asyncio.run(test())[0] == largest
+
+
+def test_what_a_run_takes_of_the_core_is_learned_from_long_runs() -> None:
+    class Waiting(Arithmetic):
+        def run(self, feeds: Any) -> Any:
+            time.sleep(0.02)  # somebody else has the core
+            return super().run(feeds)
+
+    model = model_of(Waiting())
+    columns = {"a": np.ones(4), "b": np.ones(4)}
+    for _ in range(3):
+        model.predict(columns, 4)
+    assert model.cost.seconds(4) > 0.02
+    assert 0.0 < model.work.seconds(4) < 0.01
+    model.runs_here = False
+    model.work = RunCost()
+    model.predict(columns, 4)
+    assert model.work.seconds(4) == 0.0
 
 
 @pytest.mark.parametrize(

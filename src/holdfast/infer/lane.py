@@ -21,6 +21,9 @@ HALF_S: Final = 0.025
 from long runs, and a warm-up on a busy machine does not see it."""
 _SMALL_PART: Final = 0.03
 """Of a run that lasts long enough, for what does not depend on its rows."""
+_STRETCHED: Final = 3.0
+"""Times as long by the clock may last what takes a core no longer than these: where others use the core too,
+short runs do not end earlier, they only cost more."""
 MAX_QUEUED_ROWS: Final = 200_000
 """Bound of the queue whatever the estimates say."""
 
@@ -67,7 +70,15 @@ class Lane:
         model = self.model
         cost = model.cost
         enough_s = max(ENOUGH_S, max(cost.fixed_s, self.cost.fixed_s) / _SMALL_PART)
-        half = min(present // 2, cost.rows_within(HALF_S))
-        enough = max(cost.rows_within(enough_s), model.paying_rows, half)
+        half = min(present // 2, self._rows_of_work(HALF_S))
+        enough = max(self._rows_of_work(enough_s), model.paying_rows, half)
         longest_s = max(longest_s, _FIXED_PARTS * cost.fixed_s)
         return min(cost.rows_within(longest_s), enough, model.most_rows, model.worthwhile_rows)
+
+    def _rows_of_work(self, seconds: float) -> int:
+        """Most rows whose run takes a core so long, by the clock up to three times that."""
+        cost, work = self.model.cost, self.model.work
+        rows = cost.rows_within(seconds)
+        if work.per_row_s <= 0.0:  # no long run yet, or on another device
+            return rows
+        return max(rows, min(work.rows_within(seconds), cost.rows_within(_STRETCHED * seconds)))

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 _RUNS_PER_POINT = 3
 """How much each measured point weighs against what comes later."""
+_LONG_RUN_S = 0.001
+"""From which asking what a run takes of the processor costs nothing beside it."""
 
 
 class LoadedModel:
@@ -62,6 +64,11 @@ class LoadedModel:
         self.platform = platform
         self.examples = examples or {}
         self.cost = RunCost()
+        self.work = RunCost()
+        """The same in processor time of the thread that runs it, of long runs alone: what it takes longer by
+        the clock, others had the core. Not of what another device runs."""
+        self.runs_here = True
+        """On the processor, not on another device."""
         self.last_run_s = 0.0
         self.measured: Measured | None = None
         """Of the warm-up."""
@@ -103,6 +110,8 @@ class LoadedModel:
         """
         if rows > self.most_rows:
             return self._predict_in_pieces(columns, rows)
+        is_long = self.runs_here and self.cost.seconds(rows) > _LONG_RUN_S
+        began_s = time.thread_time() if is_long else 0.0
         started = time.perf_counter()
         try:
             outputs = None
@@ -127,6 +136,8 @@ class LoadedModel:
                 )
         self.last_run_s = time.perf_counter() - started
         self.cost.observe(rows, self.last_run_s)
+        if is_long:
+            self.work.observe(rows, time.thread_time() - began_s)
         return answer
 
     def _predict_in_pieces(self, columns: Mapping[str, Values], rows: int) -> Answer:
@@ -182,6 +193,7 @@ class LoadedModel:
         budget_bytes = DEFAULT_BUDGET_BYTES if memory_bytes is None else memory_bytes
         self.measured = measured = measure(run, budget_bytes)
         self.cost = RunCost()
+        self.work = RunCost()
         for _ in range(_RUNS_PER_POINT):
             for count, seconds in measured.curve:
                 self.cost.observe(count, seconds)
@@ -212,13 +224,15 @@ def load_model(artifact_folder: Path, version: str, compute: Compute | None = No
 
     artifact = open_artifact(artifact_folder)
     platform = "onnxruntime_onnx" if artifact.runtime == "onnx" else artifact.runtime
-    return LoadedModel(
+    model = LoadedModel(
         version,
         artifact.signature,
         open_runtime(artifact, compute),
         platform=platform,
         examples=artifact.warmup_columns(),
     )
+    model.runs_here = compute is None or compute.accelerator in {"none", "openvino"}
+    return model
 
 
 def _cycled(values: Values, rows: int) -> Values:

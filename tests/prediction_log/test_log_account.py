@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 from log_records import T0_US, ids_of, new_writer, redacted
@@ -12,6 +13,7 @@ from log_records import T0_US, ids_of, new_writer, redacted
 from holdfast.clock import ManualClock
 from holdfast.prediction_log import Keeper, read_account
 from holdfast.prediction_log.account import Accountant
+from holdfast.prediction_log.known_ranges import KnownRanges
 from holdfast.prediction_log.places import LogPlace
 from holdfast.telemetry import ServiceCounts
 from holdfast.telemetry.exposition import Shown, exposition
@@ -55,3 +57,40 @@ def test_missing_rows_raise_the_alarm_once_and_stand_in_the_metrics(
     assert [record.getMessage().split(" are")[0] for record in caplog.records] == ["7 rows"]
     text = exposition([Shown("fraud", ServiceCounts(), 1, account=account)]).decode()
     assert 'holdfast_log_unaccounted_rows{model="fraud"} 7.0' in text
+
+
+def test_a_file_is_read_for_one_account_and_believed_in_the_next(tmp_path: Path) -> None:
+    folder = tmp_path / "predictions"
+    known = KnownRanges()
+    place = LogPlace.of(tmp_path).predictions
+    writer = new_writer(tmp_path)
+    keeper = Keeper(tmp_path, ManualClock(T0_US))
+    for number in range(3):
+        writer.append(redacted(ids_of(f"p{number}-", 10)))
+        keeper.run_once()
+        assert known.of(place.open(), place) == {writer.replica: [(0, 10 * (number + 1))]}
+        assert known.files_read == number + 1
+    DeltaTable(str(folder)).optimize.compact()
+    assert known.of(place.open(), place) == {writer.replica: [(0, 30)]}
+    assert known.files_read == 4, "one file in the place of three"
+    writer.close()
+
+
+def test_a_file_that_was_changed_or_lost_is_noticed_though_it_was_read(tmp_path: Path) -> None:
+    fill(tmp_path)
+    clock = ManualClock(T0_US)
+    accountant = Accountant(LogPlace.of(tmp_path), clock)
+    before = accountant.take_if_due()
+    assert before is not None
+    assert before.unaccounted == 0
+    (file,) = (tmp_path / "predictions").glob("*.parquet")
+    rows = pq.read_table(file)
+    pq.write_table(rows.slice(3), file)
+    clock.advance_s(60)
+    after = accountant.take_if_due()
+    assert after is not None
+    assert after.unaccounted == 3
+    file.unlink()
+    clock.advance_s(60)
+    with pytest.raises(FileNotFoundError):
+        accountant.take_if_due()

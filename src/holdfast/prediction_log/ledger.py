@@ -16,13 +16,12 @@ from typing import Final
 
 import msgspec
 import pyarrow as pa
-import pyarrow.dataset as pds
-from deltalake import DeltaTable
 
 from holdfast.prediction_log import proof
 from holdfast.prediction_log.blocks import Counters
 from holdfast.prediction_log.errors import LogFormatError
 from holdfast.prediction_log.folders import spool_folder
+from holdfast.prediction_log.known_ranges import KnownRanges, batches
 from holdfast.prediction_log.large_keeping import ContentCheck, LargeFault, names_in
 from holdfast.prediction_log.large_shared import check_shared
 from holdfast.prediction_log.places import Log, LogPlace, TablePlace
@@ -33,7 +32,6 @@ from holdfast.prediction_log.segments import list_segments
 
 _LISTED: Final = 100
 """Holes and duplicates named in a report; all are counted."""
-_BATCH_ROWS: Final = 262_144
 
 
 class Hole(msgspec.Struct, frozen=True):
@@ -180,8 +178,9 @@ class _Reading:
     table; and rows written after the look at the spool are cut off by the counters seen there.
     """
 
-    def __init__(self, place: LogPlace) -> None:
+    def __init__(self, place: LogPlace, known: dict[TableName, KnownRanges] | None = None) -> None:
         self.place = place
+        self.known = known
         self.accounts: dict[str, _Account] = defaultdict(_Account)
         self.torn_records = 0
         self.torn_bytes = 0
@@ -222,12 +221,16 @@ class _Reading:
                     self.torn_bytes += entry["torn_bytes"]
 
     def _read_table(self, table: TableName, place: TablePlace, summaries: list[SegmentSummary]) -> None:
-        known = set(self.accounts)
+        began = set(self.accounts)
         delta = place.open() if place.exists() else None
-        found = {} if delta is None else proof.ranges_by_replica(_delta_batches(delta, place))
+        found: dict[str, list[proof.Range]] = {}
+        if delta is not None and self.known is None:
+            found = proof.ranges_by_replica(batches(delta, place))
+        elif delta is not None and self.known is not None:
+            found = self.known.setdefault(table, KnownRanges()).of(delta, place)
         for replica, parts in found.items():
             account = self.accounts[replica]
-            if replica not in known:  # it began after the look at the spool: its rows are all that is known
+            if replica not in began:  # it began after the look at the spool: its rows are all that is known
                 seen = max(after for _, after in parts)
                 account.counters = account.counters.latest(
                     Counters(served=seen, stored=seen) if table == "predictions" else Counters(labels=seen)
@@ -256,19 +259,19 @@ class _Reading:
         )
 
 
-def _delta_batches(delta: DeltaTable, place: TablePlace) -> Iterator[pa.RecordBatch]:
-    dataset: pds.Dataset = place.dataset(delta)
-    yield from dataset.to_batches(columns=["replica", "sequence"], batch_size=_BATCH_ROWS)
-
-
 def _batches(place: TablePlace, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
     if place.exists():
         yield from place.dataset(place.open()).to_batches(columns=columns)
 
 
-def read_ledger(log: Log) -> Ledger:
-    """The account as of now. Reads two columns of the tables: about a second for 10 million rows."""
-    return _Reading(LogPlace.of(log)).ledger()
+def read_ledger(log: Log, known: dict[TableName, KnownRanges] | None = None) -> Ledger:
+    """The account as of now. Reads two columns of the tables: about a second for 10 million rows.
+
+    Args:
+        log: whose.
+        known: of earlier calls for the same log, and filled for later ones: only new files are read.
+    """
+    return _Reading(LogPlace.of(log), known).ledger()
 
 
 def verify_log(log: Log) -> VerifyReport:

@@ -168,6 +168,24 @@ def test_a_batch_is_no_longer_than_the_latency_target_allows_nor_than_memory_doe
     assert max(asyncio.run(test(MOST_ROWS, 1.0))) == 60
 
 
+def first_run(waiting: int, cost: RunCost, work: RunCost, paying_rows: int = 1) -> int:
+    """Rows of the first run where so many wait and runs are believed to cost this."""
+
+    async def test() -> list[int]:
+        batcher = TurnBatcher(DataPlane(None, None, SystemClock()), ServiceCounts(), 5.0, 1.0)
+        runtime = Arithmetic()
+        lane = Lane(model_of(runtime), DEMO)
+        lane.model.cost, lane.model.work, lane.model.paying_rows = cost, work, paying_rows
+        batcher.open_lane(lane)
+        for _ in range(waiting):
+            batcher.submit(lane, job_of(lane))
+        await batcher.drained()
+        batcher.close()
+        return runtime.batches
+
+    return asyncio.run(test())[0]
+
+
 @pytest.mark.interpreted
 @pytest.mark.parametrize(
     ("waiting", "fixed_s", "paying_rows", "largest"),
@@ -183,21 +201,9 @@ def test_a_batch_is_no_longer_than_the_latency_target_allows_nor_than_memory_doe
 def test_a_run_that_is_long_enough_leaves_the_rest_for_the_next_one(
     waiting: int, fixed_s: float, paying_rows: int, largest: int
 ) -> None:
-    async def test() -> list[int]:
-        batcher = TurnBatcher(DataPlane(None, None, SystemClock()), ServiceCounts(), 5.0, 1.0)
-        runtime = Arithmetic()
-        lane = Lane(model_of(runtime), DEMO)
-        lane.model.cost = Settled()
-        lane.model.cost.per_row_s, lane.model.cost.fixed_s = 0.001, fixed_s
-        lane.model.paying_rows = paying_rows
-        batcher.open_lane(lane)
-        for _ in range(waiting):
-            batcher.submit(lane, job_of(lane))
-        await batcher.drained()
-        batcher.close()
-        return runtime.batches
-
-    assert asyncio.run(test())[0] == largest
+    cost = Settled()
+    cost.per_row_s, cost.fixed_s = 0.001, fixed_s
+    assert first_run(waiting, cost, RunCost(), paying_rows) == largest
 
 
 @pytest.mark.interpreted
@@ -214,20 +220,9 @@ def test_a_run_that_is_long_enough_leaves_the_rest_for_the_next_one(
 def test_where_others_use_the_core_too_a_run_is_as_long_in_its_own_time(
     waiting: int, work_s: float, largest: int
 ) -> None:
-    async def test() -> list[int]:
-        batcher = TurnBatcher(DataPlane(None, None, SystemClock()), ServiceCounts(), 5.0, 1.0)
-        runtime = Arithmetic()
-        lane = Lane(model_of(runtime), DEMO)
-        lane.model.cost, lane.model.work = Settled(), Settled()
-        lane.model.cost.per_row_s, lane.model.work.per_row_s = 0.001, work_s
-        batcher.open_lane(lane)
-        for _ in range(waiting):
-            batcher.submit(lane, job_of(lane))
-        await batcher.drained()
-        batcher.close()
-        return runtime.batches
-
-    assert asyncio.run(test())[0] == largest
+    cost, work = Settled(), Settled()
+    cost.per_row_s, work.per_row_s = 0.001, work_s
+    assert first_run(waiting, cost, work) == largest
 
 
 def test_what_a_run_takes_of_the_core_is_learned_from_long_runs() -> None:

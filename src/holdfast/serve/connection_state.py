@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections import deque
 from collections.abc import Callable
 from email.utils import formatdate
-from typing import Final
+from typing import Any, Final
 
 from uvicorn.server import ServerState
 
@@ -15,6 +16,7 @@ from holdfast.errors import HoldfastError
 from holdfast.serve.admission import Grant
 from holdfast.serve.caller import READABLE_ID_FORM, REQUEST_ID, TRACEPARENT_FORM, Caller, is_traceparent
 from holdfast.serve.hot import Take
+from holdfast.serve.responses import error_response
 
 _MOST_KNOWN_HEADS: Final = 1024
 _LARGEST_KNOWN_HEAD_BYTES: Final = 2048
@@ -36,6 +38,33 @@ class Waiting:
 
     def __init__(self) -> None:
         self.message_event = asyncio.Event()
+
+
+def ends_otherwise(cycle: Any, pipeline: deque[tuple[Any, Any]], error: HoldfastError) -> bool:
+    """Whether a connection that cannot be read any further ends without an answer written at once.
+
+    Args:
+        cycle: uvicorn's newest, which is not answered.
+        pipeline: those that wait for others, the newest first.
+        error: what the connection ends with.
+    """
+    if isinstance(cycle, Waiting):
+        return False  # it stands for hot requests, behind which the answer waits by itself
+    if not cycle.more_body:
+        cycle.keep_alive = (
+            False  # the answer would overtake an earlier one; the connection ends with that one
+        )
+        return True
+    # The rest of its body never comes.
+    if pipeline:
+        cycle.keep_alive = False
+        pipeline[0] = (cycle, error_response(error))
+        return True
+    cycle.disconnected = True
+    cycle.message_event.set()
+    if cycle.response_started:
+        cycle.transport.close()
+    return bool(cycle.response_started)
 
 
 class KnownHead:

@@ -18,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from holdfast.errors import HoldfastError
 from holdfast.serve.admission import Grant
 from holdfast.serve.caller import ANYONE, CALLER_HEADERS, read_caller
-from holdfast.serve.connection_state import KnownHead, Waiting, WorkerState
+from holdfast.serve.connection_state import KnownHead, Waiting, WorkerState, ends_otherwise
 from holdfast.serve.errors import (
     ContentTypeError,
     HeadersTooLargeError,
@@ -74,8 +74,9 @@ class HotProtocol(HttpToolsProtocol):
         self._hot: Take | None = None
         self._caller = ANYONE
         self._grant: Grant | None = None
-        self._in_head = self._head_is_new = False
-        self._head_bytes = 0
+        self._in_head = False
+        self._beside_bytes = 0
+        """Read since the message began or the last of its body came: head, sizes of chunks, trailers."""
         self._body: bytes | list[bytes] = b""
         self._declared = -1
         self._body_bytes = 0
@@ -139,6 +140,7 @@ class HotProtocol(HttpToolsProtocol):
             self._read = data
         else:
             self._read = None
+        self._beside_bytes += len(data)  # but for the read in which it began, at most a buffer
         try:
             self._feed(data)
         except httptools.HttpParserUpgrade:
@@ -151,14 +153,10 @@ class HotProtocol(HttpToolsProtocol):
                 return
             self._end_badly(self._refused or InvalidHttpError("these bytes are no HTTP/1.1 request"))
             return
-        if self._in_head:
-            # Of the read in which the head began we do not know how much belongs to it: at most one buffer.
-            self._head_bytes += 0 if self._head_is_new else len(data)
-            self._head_is_new = False
-            if self._head_bytes > HEAD_BYTES:
-                self._end_badly(
-                    HeadersTooLargeError("the headers are too long", expected=f"at most {HEAD_BYTES} bytes")
-                )
+        if self._beside_bytes > HEAD_BYTES and self._message_began_s:
+            self._end_badly(
+                HeadersTooLargeError("the headers are too long", expected=f"at most {HEAD_BYTES} bytes")
+            )
 
     def _feed(self, data: bytes) -> None:
         """Parse; what asks for another protocol than WebSocket is read again as if it did not.
@@ -204,12 +202,13 @@ class HotProtocol(HttpToolsProtocol):
         self.url = b""
         self._head = []
         self._hot = None
-        self._in_head = self._head_is_new = True
-        self._head_bytes = 0
+        self._in_head = True
+        self._beside_bytes = self._body_bytes = 0
         self._message_began_s = time.monotonic()
 
     def on_header(self, name: bytes, value: bytes) -> None:  # noqa: D102 - the parser's or transport's callback
-        self._head.append((name, value))
+        if self._in_head:  # trailers are nobody's
+            self._head.append((name, value))
 
     def on_headers_complete(self) -> None:  # noqa: D102 - the parser's or transport's callback
         self._in_head = False
@@ -303,6 +302,7 @@ class HotProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:  # noqa: D102 - the parser's or transport's callback
+        self._beside_bytes = 0
         if self._hot is None:
             super().on_body(body)
             return
@@ -412,9 +412,7 @@ class HotProtocol(HttpToolsProtocol):
             self._count_refused(error, slot)
         else:
             self.service.counts.refuse(reason_name(error))
-        if self._app_busy:
-            # The answer would overtake an earlier one; the connection ends with that one.
-            self.cycle.keep_alive = False
+        if self._app_busy and ends_otherwise(self.cycle, self.pipeline, error):
             return
         slot.data = error_response(error, head_lines=self.date_line, close=True)
         self.slots.append(slot)

@@ -14,24 +14,58 @@ import msgspec
 from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
 
 from holdfast.errors import HoldfastError
 from holdfast.infer import InputError, MalformedBodyError, NotReadyError, read_json
 from holdfast.serve.caller import Caller, read_caller
-from holdfast.serve.errors import OriginError, UnauthorisedError
+from holdfast.serve.errors import InvalidHttpError, OriginError, UnauthorisedError
 from holdfast.serve.responses import error_response, too_large
 from holdfast.serve.service import Endpoint, Service
 from holdfast.serve.sink import Sink
+from holdfast.serve.slot import error_response as response_bytes
 from holdfast.serve.stream import MOST_WINDOWS, STREAM, FrameCall, StreamPlan, Windows
 from holdfast.spec.checklist import Checklist
 
 _GOING_AWAY: Final = 1001
 _NO_LONGER_ALLOWED: Final = 1008
+_TOO_BIG: Final = 1009
+_MOST_FRAGMENTS: Final = 4096
+"""Of one message: of the largest, 4 KiB each are as many."""
 _encode = msgspec.json.Encoder().encode
 
 
 class StreamProtocol(WebSocketsSansIOProtocol):
     """uvicorn's protocol over the `websockets` library, as one of a worker's connections."""
+
+    def data_received(self, data: bytes) -> None:
+        """See the library; a first request that it cannot take is answered."""
+        super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.handshake_initiated:
+            error = InvalidHttpError("no request for a WebSocket", expected="GET, with its headers")
+            self.handshake_initiated = True
+            self.transport.write(response_bytes(error, head_lines=b"", close=True))
+            self.transport.close()
+
+    def handle_cont(self, event: Frame) -> None:
+        """See the library; parts without content would cost room and count for nothing."""
+        if len(self.frames) >= _MOST_FRAGMENTS:
+            self.conn.fail(_TOO_BIG, "too many fragments")
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.transport.close()
+            return
+        super().handle_cont(event)
+
+    def pause_writing(self) -> None:
+        """See the library; who does not read the answers to its pings is not read either."""
+        super().pause_writing()
+        self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """See the library."""
+        super().resume_writing()
+        if not self.read_paused:
+            self.transport.resume_reading()
 
     def sweep(self, now_s: float) -> None:
         """Pings find a dead peer; nothing else is looked for."""

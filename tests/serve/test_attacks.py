@@ -1,0 +1,211 @@
+"""Requests made to confuse or to fill the service: each ends in time, in little room and by itself."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import time
+from typing import Any
+
+import pytest
+from live_service import Client, Server, Start, linear_model, starting
+
+from holdfast.serve import protocol as transport
+
+start = starting
+ROW = b'{"a": 1, "b": 0}'
+LABEL = b'{"prediction_id": "x", "label": 1}'
+CHUNKED = b"host: x\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+@pytest.fixture
+def server(start: Start) -> Server:
+    return start(linear_model())
+
+
+def chunk(content: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(content), content)
+
+
+def sweep(server: Server) -> None:
+    def sweep_all() -> None:
+        for one in list(server.state.connections):
+            one.sweep(time.monotonic())  # type: ignore[union-attr]
+
+    server.call(sweep_all)
+
+
+def connections(server: Server) -> int:
+    return len(server.call(lambda: list(server.state.connections)))
+
+
+BROKEN = {
+    "a size that is none": b"zz\r\n",
+    "a negative size": b"-1\r\n",
+    "a size with a line feed alone": b"5\nhello\n0\n\n",
+    "an endless size": b"f" * 40 + b"\r\n",
+    "no end of a chunk": b"2\r\nhello\r\n0\r\n\r\n",
+    "a length among the trailers": b"2\r\n{}\r\n0\r\ncontent-length: 5\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
+@pytest.mark.parametrize("path", ["/predict", "/labels"])
+def test_a_body_that_breaks_off_is_400_and_ends_its_connection_and_no_other(
+    server: Server, path: str, broken: bytes
+) -> None:
+    client = server.client()
+    client.socket.sendall(b"POST %b HTTP/1.1\r\n%b%b" % (path.encode(), CHUNKED, broken))
+    status, headers, _ = client.response()
+    assert (status, headers["connection"]) == (400, "close")
+    assert server.ask("POST", "/predict", ROW)[0] == 200
+
+
+@pytest.mark.interpreted
+def test_a_broken_body_behind_hot_and_other_requests_is_answered_in_its_place(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "LINGER_S", 0.05)
+    hot = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b" % (len(ROW), ROW)
+    cold = b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n"
+    broken = b"POST /labels HTTP/1.1\r\n" + CHUNKED + b"zz\r\n"
+    for before, statuses in (
+        (hot, [200]),
+        (cold, [200]),
+        (hot + cold + hot, [200] * 3),
+        (cold * 3, [200] * 3),
+    ):
+        client = server.client()
+        client.socket.sendall(before + broken)
+        assert [client.response()[0] for _ in statuses] == statuses
+        assert client.response()[0] == 400, before
+        assert client.closed()
+
+
+@pytest.mark.interpreted
+@pytest.mark.parametrize("path", ["/predict", "/labels", "/consent"])
+def test_a_body_that_does_not_come_is_408_on_every_route_and_the_connection_is_given_back(
+    server: Server, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "REQUEST_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(transport, "LINGER_S", 0.05)
+    client = server.client()
+    client.socket.sendall(b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{" % path.encode())
+    time.sleep(0.2)
+    sweep(server)
+    assert client.response()[0] == 408
+    assert client.closed()
+    assert connections(server) == 0
+
+
+@pytest.mark.parametrize("path", ["/predict", "/labels"])
+@pytest.mark.parametrize("endless", [b"x-%d: " + b"y" * 1000 + b"\r\n", b"y" * 1000], ids=["many", "one"])
+def test_endless_trailers_are_431(server: Server, path: str, endless: bytes) -> None:
+    client = server.client()
+    body = ROW if path == "/predict" else LABEL
+    client.socket.sendall(b"POST %b HTTP/1.1\r\n%b%b0\r\nx: " % (path.encode(), CHUNKED, chunk(body)))
+    if b"%d" in endless:
+        client.socket.sendall(b"\r\n")
+    with contextlib.suppress(ConnectionError):
+        for number in range(2000):
+            client.socket.sendall(endless.replace(b"%d", b"%d" % number))
+    assert client.response()[0] == 431
+
+
+def test_an_endless_extension_of_a_chunk_is_431(server: Server) -> None:
+    client = server.client()
+    client.socket.sendall(b"POST /predict HTTP/1.1\r\n" + CHUNKED + b"10;")
+    with contextlib.suppress(ConnectionError):
+        for _ in range(2000):
+            client.socket.sendall(b"y" * 1000)
+    assert client.response()[0] == 431
+
+
+def test_a_long_body_in_small_chunks_and_trailers_of_a_usual_size_are_read(server: Server) -> None:
+    client = server.client()
+    body = b"[" + b",".join([ROW] * 2000) + b"]"
+    pieces = [chunk(body[start : start + 7]) for start in range(0, len(body), 7)]
+    client.socket.sendall(b"POST /predict HTTP/1.1\r\n" + CHUNKED)
+    for start in range(0, len(pieces), 500):
+        client.socket.sendall(b"".join(pieces[start : start + 500]))
+        time.sleep(0.002)
+    client.socket.sendall(b"0\r\nx-checksum: 1\r\n\r\n")
+    status, _, answer = client.response()
+    assert (status, len(json.loads(answer))) == (200, 2000)
+
+
+def test_trailers_are_no_headers(server: Server) -> None:
+    client = server.client()
+    for _ in range(2):
+        trailers = b"x-request-id: evil\r\n"
+        client.socket.sendall(b"POST /predict HTTP/1.1\r\n%b%b0\r\n%b\r\n" % (CHUNKED, chunk(ROW), trailers))
+        status, headers, _ = client.response()
+        assert (status, "x-request-id" in headers) == (200, False)
+
+
+def test_a_request_for_websocket_that_is_none_is_refused(server: Server) -> None:
+    upgrade = b"host: x\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
+    for rest, status in ((b"content-length: 2\r\n\r\n{}", 400), (b"\r\n", 405)):
+        client = server.client()
+        client.socket.sendall(b"POST /v2/models/demo/stream HTTP/1.1\r\n" + upgrade + rest)
+        line = client.file.readline()
+        assert int(line.split()[1]) == status, rest
+        client.file.read()
+
+
+@pytest.mark.interpreted
+def test_a_websocket_behind_an_unanswered_request_is_refused_in_its_place(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport, "LINGER_S", 0.05)
+    client = server.client()
+    hot = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%b" % (len(ROW), ROW)
+    ask = b"GET /v2/models/demo/stream HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
+    client.socket.sendall(
+        hot + ask + b"sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
+    assert client.response()[0] == 200
+    assert client.response()[0] == 400
+    assert client.closed()
+
+
+def open_raw_stream(server: Server) -> Client:
+    client = server.client()
+    client.socket.sendall(
+        b"GET /v2/models/demo/stream HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
+        b"sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
+    while client.file.readline() != b"\r\n":
+        pass
+    return client
+
+
+def frame(opcode: int, content: bytes = b"", *, final: bool = True) -> bytes:
+    head = bytes([opcode | (0x80 if final else 0), 0x80 | len(content)])
+    return head + b"\0\0\0\0" + content
+
+
+def test_endless_fragments_without_content_end_the_stream(server: Server) -> None:
+    client = open_raw_stream(server)
+    client.socket.sendall(frame(1, b"{", final=False))
+    with contextlib.suppress(ConnectionError):
+        for _ in range(200):
+            client.socket.sendall(frame(0, final=False) * 1000)
+    assert client.file.read(4)[2:4] == (1009).to_bytes(2, "big")
+    assert server.ask("POST", "/predict", ROW)[0] == 200
+
+
+def test_a_flood_of_pings_whose_answers_nobody_reads_is_held_back(server: Server) -> None:
+    client = open_raw_stream(server)
+    client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.socket.settimeout(0.5)
+    pings, sent = frame(9, b"x" * 125) * 1000, 0
+    with contextlib.suppress(TimeoutError):
+        for _ in range(400):
+            sent += client.socket.send(pings)
+    (stream,) = server.call(lambda: list(server.state.connections))
+    waiting: Any = server.call(stream.transport.get_write_buffer_size)
+    assert waiting < 1 << 20
+    assert sent < 50_000_000
+    assert server.ask("POST", "/predict", ROW)[0] == 200

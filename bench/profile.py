@@ -191,6 +191,13 @@ def measured(run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     } | answer
 
 
+def counting() -> str:
+    """Whether values are counted in the compiled pass (docs/adr/0050)."""
+    from holdfast.stats import compiled_counting
+
+    return "numpy" if compiled_counting() is None else "compiled"
+
+
 def profile_bytes(reference: Path) -> int:
     """Size of one stored profile of a window of the reference."""
     from holdfast.monitor.columns import column_values
@@ -229,7 +236,7 @@ def main() -> None:
         if arguments.in_memory is not None:
             peers = arguments.in_memory or list(PEERS)
             spent = beside_peers(peers, files, 1 if arguments.quick else 3)
-            print(json.dumps({"rows": 2 * arguments.rows} | spent, indent=2))
+            print(json.dumps({"rows": 2 * arguments.rows, "counting": counting()} | spent, indent=2))
             return
         rounds: dict[str, list[dict[str, Any]]] = {"report": [], "floor": []}
         # Interleaved, so that whatever else the machine does falls on both alike.
@@ -237,7 +244,11 @@ def main() -> None:
             for name, done in rounds.items():
                 command = [sys.executable, __file__, "--one", name, "--files", *map(str, files)]
                 done.append(json.loads(subprocess.run(command, capture_output=True, check=True).stdout))
-        result: dict[str, Any] = {"rows": 2 * arguments.rows, "columns": NUMERIC + TEXT}
+        result: dict[str, Any] = {
+            "rows": 2 * arguments.rows,
+            "columns": NUMERIC + TEXT,
+            "counting": counting(),
+        }
         for name, done in rounds.items():
             result[name] = {
                 key: statistics.median(one[key] for one in done)

@@ -6,11 +6,13 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 from pyarrow import parquet
 
+from holdfast.monitor.plain_columns import plain_columns
 from holdfast.monitor.row_sources import FileRows, TableRows
-from holdfast.stats import Coded
+from holdfast.stats import Coded, compiled_counting
 
 
 def test_values_are_taken_as_they_lie_whatever_the_stretches() -> None:
@@ -52,3 +54,44 @@ def test_extremes_of_a_file_are_those_of_its_finite_values(tmp_path: Path) -> No
         assert source.extremes("half") == (0.0, 999.0)
         assert source.extremes("none") is None
         assert source.extremes("word") is None
+
+
+def test_text_that_is_objects_becomes_the_same_column_whichever_way_it_is_read() -> None:
+    random = np.random.default_rng(5)
+    words = np.array(["one", "two", "three", b"one".decode()], dtype=object)
+    rows = (1 << 17) + 1
+    few = words[random.integers(0, 4, rows)]
+    gaps, many, short = (
+        few.copy(),
+        np.array([f"word {number}" for number in range(rows)], dtype=object),
+        few[:9],
+    )
+    gaps[7] = None
+    frame = pd.DataFrame(
+        {"few": few, "gaps": gaps, "many": many, "number": random.normal(size=rows)}, dtype=object
+    )
+    frame["number"] = frame["number"].astype(float)
+    for source in (frame, {name: frame[name].to_numpy() for name in frame}):
+        table = pa.table(plain_columns(source))
+        assert table.column_names == ["few", "gaps", "many", "number"]
+        for name in table.column_names:
+            assert table.column(name).to_pylist() == frame[name].tolist()
+        if compiled_counting() is not None:
+            assert table.schema.field("few").type == pa.dictionary(pa.int32(), pa.string())
+            assert table.column("few").chunk(0).dictionary.to_pylist().count("one") == 1
+    assert plain_columns({"short": short})["short"] is short
+
+
+def test_categories_of_a_frame_are_taken_as_they_lie_unless_one_is_missing() -> None:
+    rows = (1 << 17) + 1
+    codes = np.random.default_rng(6).integers(0, 3, rows)
+    whole = pd.Categorical.from_codes(codes, ["a", "b", "c"])
+    gaps = pd.Categorical.from_codes(np.where(np.arange(rows) == 5, -1, codes), ["a", "b", "c"])
+    frame = pd.DataFrame(
+        {"whole": whole, "gaps": gaps, "numbers": pd.Categorical.from_codes(codes, [3, 5, 7])}
+    )
+    table = plain_columns(frame)
+    assert table.column("whole").to_pylist() == list(whole)
+    assert table.column("gaps").null_count == 1
+    assert table.column("gaps")[5].as_py() is None
+    assert table.column("numbers").to_pylist() == list(frame["numbers"])

@@ -8,14 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.monitor.odd_values import KEPT, OddValues
-from holdfast.monitor.twins import Twins, returning, spread
+from holdfast.monitor.twins import Twins, returning
+from holdfast.stats import spread_hashes
 
 
 @given(st.lists(st.lists(st.integers(0, 30), max_size=40), max_size=6))
 def test_few_rows_are_counted_exactly(batches: list[list[int]]) -> None:
     twins = Twins()
     for batch in batches:
-        twins.add(spread(np.array(batch, dtype=np.uint64)))
+        twins.add(spread_hashes(np.array(batch, dtype=np.uint64)))
     rows = [row for batch in batches for row in batch]
     assert twins.count == len(rows) - len(set(rows))
 
@@ -25,8 +26,8 @@ def test_many_rows_are_estimated_from_a_bounded_sample_across_batches() -> None:
     again = rows[:40_000]
     one, other = Twins(4096), Twins(4096)
     for batch in np.split(rows, 20):
-        one.add(spread(batch))
-    other.add(spread(again))
+        one.add(spread_hashes(batch))
+    other.add(spread_hashes(again))
     one.include(other)
     # 40 000 pairs drawn with a chance of 1 in 64: 625 of them, give or take 25.
     assert one.count == pytest.approx(40_000, abs=4 * 25 * 64)
@@ -38,7 +39,7 @@ def test_rows_of_the_windows_before_are_counted_exactly_where_few_and_estimated_
 
     def window(rows: np.ndarray) -> Twins:
         twins = Twins()
-        twins.add(spread(rows.astype(np.uint64)))
+        twins.add(spread_hashes(rows.astype(np.uint64)))
         return twins
 
     few = random.integers(0, 1 << 62, (3, 1000))
@@ -52,7 +53,7 @@ def test_rows_of_the_windows_before_are_counted_exactly_where_few_and_estimated_
 
 def test_distinct_rows_in_a_row_have_no_twins() -> None:
     twins = Twins()
-    twins.add(spread(np.arange(1_000_000, dtype=np.uint64)))
+    twins.add(spread_hashes(np.arange(1_000_000, dtype=np.uint64)))
     assert twins.count == 0
 
 

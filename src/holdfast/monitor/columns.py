@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,7 +46,7 @@ def array_values(held: pa.ChunkedArray | pa.Array) -> ColumnValues:
 class Lying:
     """A column whose values lie in memory as they are counted, in one or several stretches."""
 
-    starts: NDArray[np.int64]
+    starts: Sequence[int]
     """Number of the first row of each stretch, and of all rows."""
     parts: Sequence[NDArray[Any]]
     words: tuple[str, ...] | None
@@ -56,7 +58,7 @@ class Lying:
         import pyarrow as pa
 
         kind, chunks = held.type, held.chunks
-        starts = np.cumsum([0, *map(len, chunks)])
+        starts = [0, *accumulate(map(len, chunks))]
         if held.null_count or not chunks:
             return None
         if pa.types.is_float64(kind):
@@ -73,10 +75,10 @@ class Lying:
 
     def rows(self, first: int, stop: int) -> ColumnValues:
         """Those from a number to before another."""
-        low = int(np.searchsorted(self.starts, first, side="right")) - 1
+        low = bisect_right(self.starts, first) - 1
         found: list[NDArray[Any]] = []
         while first < stop:
-            begin, end = int(self.starts[low]), min(stop, int(self.starts[low + 1]))
+            begin, end = self.starts[low], min(stop, self.starts[low + 1])
             found.append(self.parts[low][first - begin : end - begin])
             first, low = end, low + 1
         values = found[0] if len(found) == 1 else np.concatenate([self.parts[0][:0], *found])

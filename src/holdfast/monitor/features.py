@@ -8,7 +8,7 @@ missing, unseen, outside, or more frequent than it was?).
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,7 @@ from holdfast.stats import (
     CategoryBins,
     Coded,
     Counts,
-    Lookup,
     NumericBins,
-    NumericLookup,
     Room,
     Sums,
 )
@@ -149,27 +147,23 @@ class Feature:
             values: of N rows.
             room: to work in, for at least as many; the answer may then be part of it, until it is used again.
         """
-        lookup = self.bins.lookup
-        places = self.places(values, lookup, room)
-        return places if lookup.bin_of is None else lookup.bin_of[places]
+        counted: Any = self.as_counted(values)
+        return self.bins.lookup.index(counted, room)
 
-    def places(self, values: ColumnValues, lookup: Lookup, room: Room | None = None) -> NDArray[np.intp]:
-        """The place of each value, as its bins' look-up has them.
+    def as_counted(self, values: ColumnValues) -> ColumnValues:
+        """As the bins take them, though a column's type may have changed.
 
         Args:
             values: of N rows.
-            lookup: of its bins, made once for many calls.
-            room: as for `index`.
         """
-        if isinstance(lookup, NumericLookup):
-            known = values if isinstance(values, np.ndarray) else np.full(len(values), np.nan)
-            return lookup.places(known, room)
+        if isinstance(self.bins, NumericBins):
+            return values if isinstance(values, np.ndarray) else np.full(len(values), np.nan)
         if isinstance(values, np.ndarray):
             distinct, codes = np.unique(values, return_inverse=True)
             missing = np.isnan(distinct)
             words = tuple(_as_text(value) for value in distinct[~missing])
-            values = Coded(np.where(codes < len(words), codes, -1).astype(np.int32), words)
-        return lookup.places(values, room)
+            return Coded(np.where(codes < len(words), codes, -1).astype(np.int32), words)
+        return values
 
     def quantile(self, counts: NDArray[np.int64], share: float) -> float:
         """A quantile of the rows in the reference's range, by their counts; within one bin of the truth."""

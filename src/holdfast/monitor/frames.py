@@ -31,8 +31,9 @@ from holdfast.monitor.explaining import Explainer
 from holdfast.monitor.judge import Settings, judge
 from holdfast.monitor.kinds import TEXTS_LOOKED_AT, Kinds, OwnColumns
 from holdfast.monitor.number_texts import as_the_reference_writes
-from holdfast.monitor.pandas_frames import as_columns, plain_numbers
+from holdfast.monitor.pandas_frames import as_columns
 from holdfast.monitor.parts import MOST_PARTED_ROWS
+from holdfast.monitor.plain_columns import plain_columns
 from holdfast.monitor.profiling import profiles
 from holdfast.monitor.reference import ReferenceModel
 from holdfast.monitor.row_sources import TableRows
@@ -42,7 +43,7 @@ from holdfast.monitor.streams import (
     SampledReference,
     WindowsOfRows,
     open_streams,
-    profile_stream,
+    profile_both,
 )
 from holdfast.monitor.targets import Targets, read_targets
 from holdfast.monitor.windows import (
@@ -160,7 +161,7 @@ def diagnose(
     if streams is not None:
         return of_streams(*streams)
     if in_one_pass:
-        reference, current = plain_numbers(reference), plain_numbers(current)
+        reference, current = plain_columns(reference), plain_columns(current)
     reference, current = as_columns(reference), as_columns(current)
     old, new = _table(reference, "reference"), _table(current, "current")
     time = time or only_time(old, new, notes)
@@ -318,7 +319,7 @@ def _diagnose_streams(
         old_times = times = None
     old = WindowsOfRows.cut(reference, old_times, size, min_rows, current=False)
     new = WindowsOfRows.cut(current, times, size, min_rows, current=True)
-    own = profile_stream(fitted.measures, reference, old, fitted.of_sample)
+    own, found = profile_both(fitted, (reference, old), (current, new))
     model = fitted.counted(own, timed=old.timed)
     if len(model.windows) < 5:
         notes.add("The reference spans fewer than 5 windows: natural variation between windows is not known.")
@@ -331,7 +332,7 @@ def _diagnose_streams(
         notes=tuple(notes.lines),
         clock_fault=new.strays,
     )
-    return judge(model, profile_stream(model.measures, current, new), settings)
+    return judge(model, found, settings)
 
 
 def _rising(times: NDArray[np.int64] | None) -> bool:

@@ -69,22 +69,32 @@ def only_written_time(old: pa.Table, new: pa.Table) -> str | None:
 
 def written_moments(table: pa.Table) -> dict[str, Written]:
     """Columns of text whose values are moments, with how they are written."""
-    import pyarrow.compute as pc
-
     found = {}
     for name in table.column_names:
-        held = plain_values(table.column(name))
-        if not is_text(held.type):
+        first = _first_text(table.column(name))
+        if first is None or not re.match(r"^\s*\d{1,4}[./-]\d{1,2}[./-]\d{2,4}", first):
             continue
-        known = held.drop_null()
-        if not len(known) or not re.match(r"^\s*\d{1,4}[./-]\d{1,2}[./-]\d{2,4}", known[0].as_py()):
-            continue
+        known = plain_values(table.column(name)).drop_null()
         try:
             way = written(known, name)
         except MonitorError:
             continue
+        import pyarrow.compute as pc
+
         if pc.is_valid(way.timestamps(known)).to_pylist().count(False) == 0:
             found[name] = way
+    return found
+
+
+def _first_text(held: pa.ChunkedArray) -> str | None:
+    """Its first value; None where it holds no text. Codes of many rows are not made into text for it."""
+    import pyarrow as pa
+
+    kind = held.type.value_type if pa.types.is_dictionary(held.type) else held.type
+    if not is_text(kind) or held.null_count == len(held):
+        return None
+    known = held.drop_null() if held.null_count else held
+    found: str = known[0].as_py()
     return found
 
 

@@ -22,6 +22,7 @@ _POINT: Final = r"(\d+|[1-9]\d{0,2}(,\d{3})+)?(\.\d+|\d\.)?([eE][+-]?\d+)?"
 _COMMA: Final = r"(\d+|[1-9]\d{0,2}([. '\x{2019}\x{00a0}]\d{3})+)?(,\d+)?"
 _CODE: Final = r"^[+-]?0\d"
 """Zeros ahead of a number are of a code: of a place, an article, a person."""
+_LOOKED_AT: Final = 1000
 _TRUE: Final = frozenset({"true", "t", "yes", "y", "ja", "j", "1"})
 _FALSE: Final = frozenset({"false", "f", "no", "n", "nein", "0"})
 
@@ -42,11 +43,17 @@ class NumberText:
         Args:
             held: text of a reference.
         """
+        import pyarrow as pa
+
+        if pa.types.is_dictionary(held.type) and _has_few_words(held):
+            return None
         import pyarrow.compute as pc
 
-        known = _known(held)
-        if not len(known) or re.search(r"\d", str(known[0].as_py())) is None:
-            return None
+        # The first value tells of most columns, and is nearly always among the first rows.
+        for some in (held.slice(0, _LOOKED_AT), held):
+            known = _known(some)
+            if len(known) and re.search(r"\d", str(known[0].as_py())) is None:
+                return None
         found = cls.of(held)
         if found is None or pc.count_distinct(known).as_py() <= _MOST_CATEGORIES:
             return None
@@ -169,6 +176,16 @@ def _trimmed(held: pa.ChunkedArray) -> pa.ChunkedArray:
     if pa.types.is_dictionary(held.type):
         held = held.cast(held.type.value_type)
     return pc.utf8_trim_whitespace(held)
+
+
+def _has_few_words(held: pa.ChunkedArray) -> bool:
+    """Whether codes of text are of so few words that they are categories, whatever the rows."""
+    words: set[str] = set()
+    for chunk in held.chunks:
+        if len(chunk.dictionary) > _MOST_CATEGORIES:
+            return False
+        words.update(chunk.dictionary.to_pylist())
+    return len(words) <= _MOST_CATEGORIES
 
 
 def _known(held: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -3,30 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
-
-_LARGE_ROWS: Final = 1 << 17
-
-
-def plain_numbers(frame: Any) -> Any:
-    """A large pandas frame as Arrow, its plain numbers as they lie; anything else as it is.
-
-    pandas' own way to Arrow looks for NaN in all numbers and copies those it finds into nulls, which takes as
-    long as a third of the report. NaN may stay where it is: it is missing all the same.
-    """
-    large = type(frame).__module__.partition(".")[0] == "pandas" and len(frame) > _LARGE_ROWS
-    if not large or not hasattr(frame, "columns") or len(set(frame.columns)) < len(frame.columns):
-        return frame
-    if not all(isinstance(name, str) for name in frame.columns):
-        return frame
-    import pyarrow as pa
-
-    plain = [name for name, kind in frame.dtypes.items() if kind == np.float64]
-    rest = pa.Table.from_pandas(frame.drop(columns=plain), preserve_index=False)
-    columns = {name: pa.array(frame[name].to_numpy()) if name in plain else None for name in frame.columns}
-    return pa.table({name: rest.column(name) if one is None else one for name, one in columns.items()})
 
 
 def as_columns(source: Any) -> Any:

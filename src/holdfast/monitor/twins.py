@@ -9,6 +9,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.stats import drawn_hashes
+
 _MOST_KEPT: Final = 1 << 13
 _LEAST_KEPT: Final = 1 << 10
 """A share of twins of a fifth is then right within 0.013 (one standard deviation)."""
@@ -18,8 +20,6 @@ _MOST_COMPARED: Final = 1 << 11
 """Rows of a window that are looked for in those before it."""
 LOOKED_BACK: Final = 5
 """Windows before in which the rows of one are looked for."""
-_SPREAD: Final = np.uint64(0xBF58476D1CE4E5B9)
-"""A factor of the finaliser of splitmix64 (Steele, Lea and Flood 2014)."""
 
 
 def kept_of_each(windows: int) -> int:
@@ -43,8 +43,8 @@ class Twins:
         self._parts: list[NDArray[np.uint64]] = []
 
     def add(self, hashes: NDArray[np.uint64]) -> None:
-        """Of some more rows, as `spread` makes them."""
-        kept = hashes[hashes <= self._highest] if self._level else hashes.copy()
+        """Of some more rows, as `spread_hashes` makes them."""
+        kept = drawn_hashes(hashes, self._highest) if self._level else hashes.copy()
         self._parts.append(kept)
         self._held += len(kept)
         while self._held > self._most and self._level < 63:
@@ -59,12 +59,12 @@ class Twins:
 
     def _thin(self, level: int) -> None:
         self._level = level
-        self._parts = [part[part <= self._highest] for part in self._parts]
+        self._parts = [drawn_hashes(part, self._highest) for part in self._parts]
         self._held = sum(map(len, self._parts))
 
     @property
-    def _highest(self) -> np.uint64:
-        return np.uint64((1 << (64 - self._level)) - 1)
+    def _highest(self) -> int:
+        return (1 << (64 - self._level)) - 1
 
     @property
     def count(self) -> int:
@@ -114,11 +114,3 @@ def _in_both(own: NDArray[np.uint64], ordered: NDArray[np.uint64]) -> int:
         return 0
     place = np.searchsorted(ordered, own)
     return int((ordered.take(place, mode="clip") == own).sum())
-
-
-def spread(mixed: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Hashes whose highest bits are as good as drawn, of numbers that differ where rows do."""
-    hashes = mixed ^ (mixed >> np.uint64(30))
-    hashes *= _SPREAD
-    hashes ^= hashes >> np.uint64(31)
-    return hashes

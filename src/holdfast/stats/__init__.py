@@ -22,6 +22,15 @@ from holdfast.stats.calibration import (
     score_edges,
 )
 from holdfast.stats.calm import SHORT_LAG, CalmWindows, calm_so_far, level_error, settled, stretches
+from holdfast.stats.counting import (
+    ColumnCounter,
+    WindowRows,
+    add_products,
+    compiled_counting,
+    distinct_objects,
+    drawn_hashes,
+    spread_hashes,
+)
 from holdfast.stats.decomposition import Decomposition, decompose
 from holdfast.stats.dependence import PairMoments, correlations, fisher_variance, pairs_by_scale, scan_pairs
 from holdfast.stats.domain import DomainShift, tell_apart
@@ -124,6 +133,7 @@ __all__ = [
     "CategoryLookup",
     "ClassCalibration",
     "Coded",
+    "ColumnCounter",
     "Confusion",
     "Counts",
     "Decomposition",
@@ -154,6 +164,8 @@ __all__ = [
     "ShapeOdds",
     "StatisticsError",
     "Sums",
+    "WindowRows",
+    "add_products",
     "area_under_curve",
     "arrival_curve",
     "audio_features",
@@ -166,11 +178,14 @@ __all__ = [
     "calm_so_far",
     "change_shape",
     "chi_square",
+    "compiled_counting",
     "correlations",
     "count_boundaries",
     "counted_periods",
     "decompose",
+    "distinct_objects",
     "doubt_of_variance",
+    "drawn_hashes",
     "embedding_features",
     "estimate_area",
     "estimate_class_accuracy",
@@ -224,6 +239,7 @@ __all__ = [
     "shares_by_confusion",
     "shares_by_likelihood",
     "signed_z",
+    "spread_hashes",
     "spread_of",
     "stretches",
     "tell_apart",

@@ -230,13 +230,14 @@ class NumericLookup:
         True
     """
 
-    __slots__ = ("_bins", "_grid", "_ruler", "bin_of")
+    __slots__ = ("_inner", "bin_of", "grid", "maximum", "ruler")
 
     def __init__(self, bins: NumericBins) -> None:
-        self._bins = bins
-        self._ruler = ruler_for(bins.edges, bins.maximum)
-        self._grid = None if self._ruler is not None else grid_for(bins.edges)
-        self.bin_of: NDArray[np.intp] | None = None if self._ruler is None else self._ruler.bin_of
+        self._inner, self.maximum = len(bins.edges), bins.maximum
+        self.ruler = ruler_for(bins.edges, bins.maximum)
+        self.grid = None if self.ruler is not None else grid_for(bins.edges)
+        """Where there is no ruler."""
+        self.bin_of: NDArray[np.intp] | None = None if self.ruler is None else self.ruler.bin_of
         """The cell of each place; None where places are cells."""
 
     def places(self, values: NDArray[Any], room: Room | None = None) -> NDArray[np.intp]:
@@ -247,18 +248,18 @@ class NumericLookup:
             room: as for `NumericBins.index`.
         """
         numbers = np.asarray(values, dtype=np.float64)
-        if self._ruler is not None and numbers.size:
+        if self.ruler is not None and numbers.size:
             found = np.empty(len(numbers), dtype=np.intp) if room is None else room.found[: len(numbers)]
-            self._ruler.find(numbers, found)
+            self.ruler.find(numbers, found)
             return found
-        grid, inner = self._grid, len(self._bins.edges)
+        grid, inner = self.grid, self._inner
         if grid is None or numbers.size == 0:
             return np.empty(0, dtype=np.intp)
         # NaN is greater than nothing and makes the extremes NaN; most stretches have nothing outside.
         least, greatest = float(numbers.min()), float(numbers.max())
         found = grid.locate(numbers, room, tame=grid.tame(least, greatest))
-        if not greatest <= self._bins.maximum:
-            found[np.flatnonzero(numbers > self._bins.maximum)] = inner + 1
+        if not greatest <= self.maximum:
+            found[np.flatnonzero(numbers > self.maximum)] = inner + 1
         if not (np.isfinite(least) and np.isfinite(greatest)):
             found[np.isnan(numbers)] = inner + 2
             found[np.isinf(numbers)] = inner + 3
@@ -266,7 +267,7 @@ class NumericLookup:
 
     def folded(self, counts: Counts) -> Counts:
         """Counts of the cells from those of the places."""
-        return counts if self._ruler is None else self._ruler.folded(counts)
+        return counts if self.ruler is None else self.ruler.folded(counts)
 
     def index(self, values: NDArray[Any], room: Room | None = None) -> NDArray[np.intp]:
         """The cell of each value, as `NumericBins.index`."""
@@ -302,14 +303,16 @@ class CategoryLookup:
         """
         if not isinstance(values, Coded):
             return np.fromiter(map(self._cells.__getitem__, values), dtype=np.intp, count=len(values))
-        # Batch after batch has the same words.
-        words, table = self._known or ((), None)
-        if table is None or words is not values.words:
-            # The last place is that of code -1, missing.
-            table = np.array([*map(self._cells.__getitem__, values.words), self._cells[None]], dtype=np.intp)
-            self._known = (values.words, table)
         found = np.empty(len(values), dtype=np.intp) if room is None else room.found[: len(values)]
-        return table.take(values.codes, out=found, mode="wrap")
+        return self.table(values.words).take(values.codes, out=found, mode="wrap")
+
+    def table(self, words: tuple[str, ...]) -> NDArray[np.intp]:
+        """The cell of each word, and last that of a missing one, whose code is -1."""
+        # Batch after batch has the same words.
+        if self._known is None or words is not self._known[0]:
+            cells = [*map(self._cells.__getitem__, words), self._cells[None]]
+            self._known = (words, np.array(cells, dtype=np.intp))
+        return self._known[1]
 
     def folded(self, counts: Counts) -> Counts:
         """As they are."""

@@ -18,6 +18,9 @@ def _shares(
         raise StatisticsError(
             "counts of different cells", expected=f"shape {first.shape}", received=f"shape {second.shape}"
         )
+    for counts in (first, second):
+        if not (np.isfinite(counts).all() and (counts >= 0).all()):
+            raise StatisticsError("counts that are none", expected="numbers from 0", received=f"{counts}")
     if first.sum() <= 0 or second.sum() <= 0:
         raise StatisticsError("counts of no row")
     return first / first.sum(), second / second.sum()
@@ -26,9 +29,10 @@ def _shares(
 def population_stability_index(reference: NDArray[Any], current: NDArray[Any]) -> float:
     """Symmetrised Kullback-Leibler divergence, sum (q - p) ln(q / p), with half a row added to each cell.
 
-    Without drift its mean is about (cells - 1)(1/n + 1/m) for n and m rows, which is subtracted (down to 0),
-    so that a short window does not look drifted. Read on coarse cells: about ten, as the usual bounds 0.1 and
-    0.25 assume (Siddiqi 2006).
+    Cells without a row of either are left out. Without drift the mean is about (cells - 1)(1/n + 1/m) for n
+    and m rows, which is subtracted (down to 0), so that a short window does not look drifted. With fewer than
+    about five rows a cell that is too much: the index is then too low, never too high. Read on coarse cells:
+    about ten, as the usual bounds 0.1 and 0.25 assume (Siddiqi 2006).
 
     Example:
         >>> import numpy as np
@@ -36,8 +40,10 @@ def population_stability_index(reference: NDArray[Any], current: NDArray[Any]) -
         >>> round(population_stability_index(np.array([1, 1]) * big, np.array([3, 1]) * big), 4)
         0.2747
     """
-    first = np.asarray(reference, dtype=np.float64) + 0.5
-    second = np.asarray(current, dtype=np.float64) + 0.5
+    _shares(reference, current)
+    held = np.asarray(reference) + np.asarray(current) > 0
+    first = np.asarray(reference, dtype=np.float64)[held] + 0.5
+    second = np.asarray(current, dtype=np.float64)[held] + 0.5
     p, q = _shares(first, second)
     raw = float(((q - p) * np.log(q / p)).sum())
     bias = (len(p) - 1) * (1 / first.sum() + 1 / second.sum())
@@ -95,14 +101,26 @@ def kolmogorov_smirnov(reference: NDArray[Any], current: NDArray[Any]) -> float:
 
 
 def wasserstein_distance(reference: NDArray[Any], current: NDArray[Any], positions: NDArray[Any]) -> float:
-    """Mean distance that mass must move, in the unit of `positions` (one for each ordered cell).
+    """Mean distance that mass must move, in the unit of `positions`: of each ordered cell one, rising.
+
+    Raises:
+        StatisticsError: the positions are not as many as the cells, not finite, or not rising.
 
     Example:
         >>> wasserstein_distance(np.array([1, 0, 0]), np.array([0, 0, 1]), np.array([0.0, 1.0, 3.0]))
         3.0
     """
     p, q = _shares(reference, current)
-    return float((np.abs(np.cumsum(p - q))[:-1] * np.diff(np.asarray(positions, dtype=np.float64))).sum())
+    at = np.asarray(positions, dtype=np.float64)
+    if at.shape != p.shape or not np.isfinite(at).all() or bool((at[1:] < at[:-1]).any()):
+        raise StatisticsError(
+            "positions of other cells", expected=f"{len(p)} finite numbers, rising", received=f"{at}"
+        )
+    moved = np.abs(np.cumsum(p - q))[:-1]
+    if np.isfinite(float(at[-1]) - float(at[0])):
+        return float((moved * np.diff(at)).sum())
+    # The range of all doubles is wider than the greatest of them.
+    return float(2 * (moved * np.diff(at / 2)).sum())
 
 
 def chi_square(reference: NDArray[Any], current: NDArray[Any]) -> tuple[float, int]:

@@ -1,0 +1,80 @@
+"""Large tables in memory as they lie, for Arrow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.monitor.columns import is_plain_text
+from holdfast.monitor.pandas_frames import plain_objects
+from holdfast.stats import distinct_objects
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_LARGE_ROWS: Final = 1 << 17
+
+
+def plain_columns(frame: Any) -> Any:
+    """A large pandas frame, or arrays by name, as Arrow: what is plain as it lies; anything else as it is.
+
+    pandas' own way to Arrow looks for NaN in all numbers and copies those it finds into nulls, which takes as
+    long as a third of the report. NaN may stay where it is: it is missing all the same. Of categories pandas
+    looks at every code as well, and of text that is objects at every word.
+    """
+    import pyarrow as pa
+
+    if isinstance(frame, Mapping):
+        return {name: _plain_column(values) for name, values in frame.items()}
+    large = type(frame).__module__.partition(".")[0] == "pandas" and len(frame) > _LARGE_ROWS
+    if not large or not hasattr(frame, "columns") or len(set(frame.columns)) < len(frame.columns):
+        return frame
+    if not all(isinstance(name, str) for name in frame.columns):
+        return frame
+    found = {name: _plain_column(frame[name]) for name in frame.columns}
+    plain = {name: one for name, one in found.items() if isinstance(one, pa.Array)}
+    try:
+        rest = pa.Table.from_pandas(plain_objects(frame.drop(columns=[*plain])), preserve_index=False)
+    except (pa.ArrowException, TypeError, ValueError):
+        return frame  # what is wrong with it is said by the reader of all tables
+    return pa.table({name: plain[name] if name in plain else rest.column(name) for name in frame.columns})
+
+
+def _plain_column(held: Any) -> Any:
+    """Plain numbers, and many words without one missing; any other column as it is."""
+    import pyarrow as pa
+
+    kind = getattr(held, "dtype", None)
+    if kind == np.float64:
+        values = np.asarray(held)
+        return pa.array(values) if values.ndim == 1 else held
+    if kind == np.object_ and len(held) > _LARGE_ROWS:
+        words = _coded_words(np.asarray(held))
+        return held if words is None else words
+    if getattr(held, "cat", None) is None:
+        return held
+    codes, texts = held.cat.codes.to_numpy(), pa.array(held.cat.categories)
+    if not is_plain_text(texts.type) or (len(codes) and int(codes.min()) < 0):
+        return held
+    # Without a look at whether each code is one of a word.
+    return pa.DictionaryArray.from_arrays(pa.array(codes), texts, safe=False)
+
+
+def _coded_words(values: NDArray[np.object_]) -> pa.Array | None:
+    """Of objects that are few and all text."""
+    import pyarrow as pa
+
+    found = distinct_objects(values) if values.ndim == 1 else None
+    if found is None:
+        return None
+    codes, first = found
+    words = values[first].tolist()
+    if not all(type(word) is str for word in words):
+        return None
+    distinct = {word: number for number, word in enumerate(dict.fromkeys(words))}
+    if len(distinct) < len(words):
+        codes = np.array([distinct[word] for word in words], dtype=np.int32)[codes]
+    return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array([*distinct], pa.string()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from holdfast.stats import CalmWindows, LevelError, calm_so_far, level_error, settled, stretches
 
@@ -70,3 +71,24 @@ def test_what_is_not_known_of_mean_and_season_adds_up_as_a_quadratic_form() -> N
     assert isinstance(level, LevelError)
     total = (weight * shapes)[2:6].sum(axis=0)
     assert level.added(weight, 4)[5, 0] == pytest.approx(total @ root @ root.T @ total)
+
+
+@pytest.mark.parametrize(("spread", "factor"), [(0.25, 1.0), (1.0, 1.0), (4.0, 2.0)])
+def test_calm_windows_are_believed_within_what_passes_once_in_a_hundred(spread: float, factor: float) -> None:
+    def wrong(mean: float) -> float:
+        calm, one = CalmWindows(np.array([[1 / 100]]), np.ones(1)), np.ones((3, 1))
+        calm.add(100 * mean * one, 100 * one, one, np.ones((3, 1), dtype=bool))
+        return float(calm.known(np.array([spread]))[0][0, 0])
+
+    # The mean of 300 rows against one of 100: both err.
+    limit = factor * norm.isf(0.005) * np.sqrt(1 / 300 + 1 / 100)
+    assert wrong(0.999 * limit) == pytest.approx(0.75 * 0.999 * limit)
+    assert wrong(1.001 * limit) == 0.0
+
+
+def test_a_test_whose_rows_do_not_vary_learns_nothing_from_calm_windows() -> None:
+    calm, one = CalmWindows(np.array([[1 / 100], [1 / 100]]), np.array([0.0, 1.0])), np.ones((3, 2))
+    calm.add(one, 100 * one, one[:, :1], np.ones((3, 2), dtype=bool))
+    wrong, covariance = calm.known(np.ones(2))
+    assert (wrong[0, 0], covariance[0, 0, 0]) == (0.0, 0.0)
+    assert wrong[1, 0] == pytest.approx(0.0075)

@@ -114,3 +114,14 @@ def test_what_makes_no_sense_is_refused(wrong: object) -> None:
     assert callable(wrong)
     with pytest.raises(StatisticsError):
         wrong()
+
+
+def test_a_bet_on_a_short_reference_keeps_a_twentieth_of_what_it_has_at_the_worst() -> None:
+    detector = EDetector.against(3, 1, run_length_rows=1000.0)
+    assert detector.slack > 1
+    detector.add(np.array([[-1.0]]))
+    up, down = np.exp(detector.log_sums[0])
+    assert up.min() == pytest.approx(0.05)
+    assert down == pytest.approx(1 + (1 - detector.slack) * detector.stakes)
+    assert detector.add(np.array([[1.0], [-1.0]] * 50)).size == 0
+    assert np.isfinite(detector.log_sums).all()

@@ -10,7 +10,17 @@ from hypothesis.extra import numpy as arrays
 from scipy import stats as scipy_stats
 from scipy.signal import lfilter
 
-from holdfast.stats import SCALES, Sums, doubt_of_variance, natural_spread, pooled, scan, threshold
+from holdfast.stats import (
+    SCALES,
+    Sums,
+    doubt_of_variance,
+    natural_spread,
+    pooled,
+    scan,
+    signed_z,
+    spread_of,
+    threshold,
+)
 
 ROWS, REFERENCE_ROWS = 1000, 20_000
 
@@ -249,3 +259,41 @@ def test_the_doubt_of_a_variance_is_student_s_t_against_the_normal() -> None:
         (scipy_stats.t.isf(scipy_stats.norm.sf(4.3), 10) / 4.3) ** 2
     )
     assert doubt_of_variance(10.0) > doubt_of_variance(40.0) > 1
+
+
+def test_variation_between_windows_counts_as_much_more_as_a_window_is_larger() -> None:
+    one = np.ones((1, 1))
+    sums = Sums(30 * one, 0 * one, 100 * one, 0 * one, 200 * one)
+    spread = np.full((len(SCALES), 1), 3.0)
+    z = scan(sums, np.zeros(1), spread, usual_weight=np.array([100.0]))
+    # Twice the variance between windows of twice the rows: 100 by sampling and 2 * 200.
+    assert z[0, 0, 0] == pytest.approx(30 / np.sqrt(500), rel=1e-3)
+
+
+def test_a_first_window_is_no_smaller_for_the_windows_that_did_not_come_before_it() -> None:
+    one = np.ones((1, 1))
+    sums = Sums(30 * one, 0 * one, 100 * one, 0 * one, 100 * one)
+    spread = np.full((len(SCALES), 1), 3.0)
+    z = scan(sums, np.zeros(1), spread, usual_weight=np.array([100.0]))[0, 0]
+    assert z == pytest.approx(np.full(len(SCALES), 30 / np.sqrt(300)), rel=1e-3)
+
+
+def test_a_count_against_a_short_reference_is_as_skewed_as_scipys_beta_binomial() -> None:
+    rows, chance, told = 100, 0.05, 200.0
+    law = scipy_stats.betabinom(rows, chance * told, (1 - chance) * told)
+    mean, variance, skew = (float(one) for one in law.stats("mvs"))
+    sampling = rows * chance * (1 - chance)
+    observed = mean + 4 * np.sqrt(variance)
+    one = np.ones((1, 1))
+    sums = Sums(observed * one, mean * one, sampling * one, sampling * (1 - 2 * chance) * one, rows * one)
+    error = np.array([(variance - sampling) / rows**2])
+    wanted = signed_z(
+        np.array([observed]), np.array([mean]), np.array([variance]), np.array([skew * variance**1.5])
+    )
+    assert scan(sums, error)[0, 0, 0] == pytest.approx(float(wanted[0]), abs=0.005)
+
+
+def test_pairs_of_windows_vary_at_most_twice_as_much_as_single_ones_are_known_to() -> None:
+    own = np.full((1000, 1, len(SCALES)), np.sqrt(40.0))
+    own[:, 0, 0] = np.sqrt(2.0)  # what lasts for ever doubles, whatever a few blocks seem to say
+    assert spread_of(own)[1, 0] == pytest.approx(4 * 1000 / 999 * (1 + np.sqrt(2 / 509)))

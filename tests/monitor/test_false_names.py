@@ -112,3 +112,11 @@ def test_centimetres_of_a_column_with_a_zero_are_still_named(factor: float) -> N
         found = diagnose({"length": old}, {"length": factor * new}, window="100 rows")
         assert found.kinds == ("data fault",)
         assert "2.54" in found.features[0].description
+
+
+def test_growth_by_fifty_is_no_factor_of_sixty() -> None:
+    for seed in range(3):
+        random = np.random.default_rng([51, seed])
+        old, new = random.normal(size=(2, 6000))
+        found = diagnose({"x": old}, {"x": 50 * new}, window="500 rows", explain=False)
+        assert found.kinds == ("data drift",), found.features[0].description

@@ -218,15 +218,15 @@ def _kinds(
     """Kinds, faults by column, and whether faults hide what the mapping does."""
     faults: dict[str, str] = {}
     moved: list[str] = []
-    shown: dict[str, list[WindowProfile]] = {}
+    strongest: dict[str, tuple[float, list[int]]] = {}
     for tests in data:
         for test in tests.in_alarm:
-            name = tests.names[test][0]
-            if name in moved:
-                continue
-            moved.append(name)
-            if tests.family != "pairs":
-                shown[name] = [windows[number] for number in _clearest(tests, int(test))]
+            name, strength = tests.names[test][0], float(tests.strength[:, test].max())
+            if name not in moved:
+                moved.append(name)
+            if tests.family != "pairs" and strength > strongest.get(name, (0.0,))[0]:
+                strongest[name] = strength, _clearest(tests, int(test))
+    shown = {name: [windows[number] for number in some] for name, (_, some) in strongest.items()}
     faults |= find_swaps(reference, shown)
     for name in shown.keys() - faults.keys():
         fault = find_fault(reference, name, shown[name])

@@ -34,7 +34,10 @@ def test_values_are_taken_as_they_lie_whatever_the_stretches() -> None:
         }
     )
     lie = TableRows(table, "current").as_they_lie([*table.column_names, "absent"])
-    assert set(lie) == {"number", "word"}
+    assert set(lie) == {"number", "word", "other words"}
+    several = lie["other words"].rows(40, 60)
+    assert isinstance(several, Coded)
+    assert [several.words[code] for code in several.codes] == [*"aaaaaaaaaabbbbbbbbbb"]
     for first, stop in ((0, 100), (0, 7), (5, 9), (7, 60), (59, 61), (100, 100)):
         np.testing.assert_array_equal(lie["number"].rows(first, stop), numbers[first:stop])
         some = lie["word"].rows(first, stop)

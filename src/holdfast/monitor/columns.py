@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,10 @@ def array_values(held: pa.ChunkedArray | pa.Array) -> ColumnValues:
     return _coded(held)
 
 
+_FEW_WORDS: Final = 1000
+"""Of more, a column's codes are not made anew for one table of words."""
+
+
 @dataclass(frozen=True, slots=True)
 class Lying:
     """A column whose values lie in memory as they are counted, in one or several stretches."""
@@ -54,7 +58,7 @@ class Lying:
 
     @classmethod
     def of(cls, held: pa.ChunkedArray) -> Lying | None:
-        """None where values must be made: another type, nulls, or stretches with words of their own."""
+        """None where values must be made: another type, nulls, or stretches with many words of their own."""
         import pyarrow as pa
 
         kind, chunks = held.type, held.chunks
@@ -69,7 +73,11 @@ class Lying:
         if not is_plain_text(first.type) or first.null_count:
             return None
         if not all(chunk.dictionary.equals(first) for chunk in chunks[1:]):
-            return None
+            # Each part of a file brings its words in the order in which it met them.
+            if max(len(chunk.dictionary) for chunk in chunks) > _FEW_WORDS:
+                return None
+            held = held.unify_dictionaries()
+            chunks, first = held.chunks, held.chunks[0].dictionary
         plain = np.int8 if kind.index_type == pa.int8() else np.int32
         return cls(starts, [flat_array(chunk.indices, plain) for chunk in chunks], tuple(first.to_pylist()))
 

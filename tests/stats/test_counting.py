@@ -20,6 +20,7 @@ from holdfast.stats import (
     compiled_counting,
     counting,
     drawn_hashes,
+    finite_extremes,
     spread_hashes,
 )
 
@@ -164,3 +165,20 @@ def test_sums_of_products_are_those_in_double_precision(columns: int, rows: int)
     np.testing.assert_allclose(
         scattered - 1, some[:, ::3].astype(float) @ some[:, ::3].T.astype(float), atol=1e-5 * rows**0.5
     )
+
+
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("rows", [1, 63, 64, 5000])
+def test_extremes_are_those_of_the_finite_values(
+    law: str, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(rows)
+    values = LAWS[law](random, rows)
+    values[random.random(rows) < 0.1] = np.nan
+    values[random.random(rows) < 0.1] = -np.inf
+    values[random.random(rows) < 0.1] = np.inf
+    finite = values[np.isfinite(values)]
+    expected = (finite.min(), finite.max()) if finite.size else (np.inf, -np.inf)
+    assert finite_extremes(values) == expected
+    monkeypatch.setattr(counting, "compiled_counting", lambda: None)
+    assert finite_extremes(values) == expected

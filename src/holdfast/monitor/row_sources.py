@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
 import numpy as np
 
 from holdfast.monitor.columns import Lying, array_values
+from holdfast.stats import finite_extremes
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,8 +20,6 @@ _READ_BYTES: Final = 1 << 16
 """Read of each column at a time."""
 _GROUP_ROWS: Final = 1 << 17
 """Rows of a table in memory that stand for a row group of a file."""
-_STRETCH_ROWS: Final = 1 << 15
-"""Numbers that are looked at twice in turn."""
 
 
 class RowSource(Protocol):
@@ -158,9 +156,8 @@ class FileRows:
             values = array_values(batch.column(0))
             if not isinstance(values, np.ndarray):
                 return None
-            values = values[np.isfinite(values)]
-            if values.size:
-                low, high = min(low, float(values.min())), max(high, float(values.max()))
+            least, greatest = finite_extremes(values)
+            low, high = min(low, least), max(high, greatest)
         return (low, high) if low <= high else None
 
     def as_they_lie(self, names: Sequence[str]) -> Mapping[str, Lying]:
@@ -219,16 +216,8 @@ class TableRows:
             values = array_values(chunk)
             if not isinstance(values, np.ndarray):
                 return None
-            # Stretch by stretch: the second pass then reads from the cache.
-            for start in range(0, len(values), _STRETCH_ROWS):
-                part = values[start : start + _STRETCH_ROWS]
-                least, greatest = float(part.min()), float(part.max())
-                if not (isfinite(least) and isfinite(greatest)):
-                    part = part[np.isfinite(part)]
-                    if not part.size:
-                        continue
-                    least, greatest = float(part.min()), float(part.max())
-                low, high = min(low, least), max(high, greatest)
+            least, greatest = finite_extremes(values)
+            low, high = min(low, least), max(high, greatest)
         return (low, high) if low <= high else None
 
     def as_they_lie(self, names: Sequence[str]) -> Mapping[str, Lying]:

@@ -29,6 +29,7 @@ from holdfast.stats.counting import (
     compiled_counting,
     distinct_objects,
     drawn_hashes,
+    finite_extremes,
     spread_hashes,
 )
 from holdfast.stats.decomposition import Decomposition, decompose
@@ -196,6 +197,7 @@ __all__ = [
     "explain_by_shares",
     "feature_names",
     "find_regions",
+    "finite_extremes",
     "fisher_variance",
     "fit_season",
     "hellinger_distance",

@@ -19,6 +19,7 @@ enum {
     BLOCK = 1024, /* values whose places are found before they are counted: they stay in the first cache */
     WAYS = 4,     /* counters of each cell: one would wait for itself where a value is followed by its like */
     MOST_CELLS = 512,
+    BESIDE = 64, /* extremes that are kept beside each other, so that none waits for the one before */
 };
 
 static const uint64_t MIX = 0x9E3779B97F4A7C15u;
@@ -246,6 +247,31 @@ int64_t holdfast_drawn(const uint64_t *hashes, int64_t rows, uint64_t highest, u
         count += hashes[i] <= highest;
     }
     return count;
+}
+
+/* The least and the greatest finite number into `found` [2]; infinite the wrong way where there is none. */
+FOR_EACH_PROCESSOR
+void holdfast_extremes(const double *values, int64_t rows, double *found)
+{
+    double low[BESIDE], high[BESIDE];
+    for (int lane = 0; lane < BESIDE; lane++) {
+        low[lane] = INFINITY;
+        high[lane] = -INFINITY;
+    }
+    for (int64_t start = 0; start < rows; start += BESIDE) {
+        int size = rows - start < BESIDE ? (int)(rows - start) : BESIDE;
+        for (int lane = 0; lane < size; lane++) {
+            double value = values[start + lane];
+            low[lane] = (value < low[lane]) & (value > -INFINITY) ? value : low[lane];
+            high[lane] = (value > high[lane]) & (value < INFINITY) ? value : high[lane];
+        }
+    }
+    for (int lane = 1; lane < BESIDE; lane++) {
+        low[0] = low[lane] < low[0] ? low[lane] : low[0];
+        high[0] = high[lane] > high[0] ? high[lane] : high[0];
+    }
+    found[0] = low[0];
+    found[1] = high[0];
 }
 
 typedef float Lanes __attribute__((vector_size(64)));

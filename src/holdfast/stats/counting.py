@@ -24,6 +24,7 @@ _SPREAD: Final = np.uint64(0xBF58476D1CE4E5B9)
 _LIBRARY: Final = Path(__file__).with_name("counting.compiled")
 _MOST_CELLS: Final = 1 << 15
 """The compiled pass keeps the number of a cell in 16 bits."""
+_STRETCH: Final = 1 << 15
 _OBJECT_BITS: Final = 11
 _MOST_OBJECTS: Final = 1 << (_OBJECT_BITS - 1)
 _address: Final = ctypes.c_void_p
@@ -70,6 +71,7 @@ def compiled_counting() -> ctypes.CDLL | None:
         numbers, codes = library.holdfast_count_numbers, library.holdfast_count_codes
         spread, drawn = library.holdfast_spread, library.holdfast_drawn
         distinct, products = library.holdfast_distinct, library.holdfast_products
+        extremes = library.holdfast_extremes
     except (OSError, AttributeError):
         return None
     whole = ctypes.c_int64
@@ -80,6 +82,7 @@ def compiled_counting() -> ctypes.CDLL | None:
     drawn.argtypes, drawn.restype = [_address, whole, ctypes.c_uint64, _address], whole
     distinct.argtypes = [_address, whole, whole, ctypes.c_int, _address, _address, _address]
     distinct.restype = whole
+    extremes.argtypes, extremes.restype = [_address, whole, _address], None
     products.argtypes, products.restype = [_address, whole, whole, whole, _address], None
     return library
 
@@ -100,6 +103,28 @@ def spread_hashes(mixed: NDArray[np.uint64]) -> NDArray[np.uint64]:
     hashes *= _SPREAD
     hashes ^= hashes >> np.uint64(31)
     return hashes
+
+
+def finite_extremes(values: NDArray[np.float64]) -> tuple[float, float]:
+    """The least and the greatest finite value; infinity and its opposite where there is none.
+
+    Example:
+        >>> finite_extremes(np.array([np.nan, 3.0, -np.inf, 1.0]))
+        (1.0, 3.0)
+    """
+    library = compiled_counting()
+    if library is not None and values.flags.c_contiguous and values.dtype == np.float64:
+        found = np.empty(2)
+        library.holdfast_extremes(_address_of(values), len(values), _address_of(found))
+        return float(found[0]), float(found[1])
+    low, high = np.inf, -np.inf
+    # Stretch by stretch: the second pass then reads from the cache.
+    for start in range(0, len(values), _STRETCH):
+        part = values[start : start + _STRETCH]
+        part = part if np.isfinite(part.min()) and np.isfinite(part.max()) else part[np.isfinite(part)]
+        if part.size:
+            low, high = min(low, float(part.min())), max(high, float(part.max()))
+    return low, high
 
 
 def drawn_hashes(hashes: NDArray[np.uint64], highest: int) -> NDArray[np.uint64]:

@@ -59,12 +59,13 @@ class StreamProtocol(WebSocketsSansIOProtocol):
     def pause_writing(self) -> None:
         """See the library; who does not read the answers to its pings is not read either."""
         super().pause_writing()
-        self.transport.pause_reading()
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
 
     def resume_writing(self) -> None:
         """See the library."""
         super().resume_writing()
-        if not self.read_paused:
+        if not self.read_paused and not self.transport.is_closing():
             self.transport.resume_reading()
 
     def sweep(self, now_s: float) -> None:

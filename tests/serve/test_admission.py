@@ -15,6 +15,7 @@ from holdfast.registry import Registry
 from holdfast.serve.admission import Admission, KeyEntry, check_scope
 from holdfast.serve.errors import ForbiddenError, RateLimitedError, UnauthorisedError
 from holdfast.serve.rates import RateGate, RateSlots, make_rates_file
+from holdfast.serve.tokens import Token, TokenVerifier
 from holdfast.spec.checklist import Security
 
 start = starting
@@ -289,3 +290,41 @@ def test_who_has_no_scope_at_all_is_told_which_there_are(admission: Admission) -
     admission.replace_keys([entry(1, [])])
     with pytest.raises(ForbiddenError, match=r"label or predict or read; received no scope\. .*scope label"):
         check_scope(admission.find(bearer(1)), frozenset())
+
+
+class Trusting(TokenVerifier):
+    """Takes any token for one that ends after a second."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.clock, self.verified = clock, 0
+
+    def verify(self, token: bytes) -> Token:
+        self.verified += 1
+        return Token(token.decode(), frozenset({"predict"}), self.clock.now_us() + 1_000_000)
+
+
+def test_a_token_is_verified_once_and_so_many_are_remembered_and_no_more(clock: ManualClock) -> None:
+    tokens = Trusting(clock)
+    admission = Admission(Security(auth="keys"), clock, tokens=tokens)
+    for number in range(5000):
+        for _ in range(2):
+            assert admission.find(b"Bearer a.%d.c" % number).scopes == {"predict"}
+        assert len(admission._of_tokens) <= 4096
+    assert tokens.verified == 5000
+    for nothing in (b"Bearer a.b", b"Bearer a.b.c.d", b"Bearer abc"):
+        with pytest.raises(UnauthorisedError):
+            admission.find(nothing)
+    assert tokens.verified == 5000, "what is no token is not looked at"
+
+
+def test_a_key_and_a_token_end_at_the_microsecond_that_they_say(clock: ManualClock) -> None:
+    admission = Admission(Security(auth="keys"), clock, tokens=Trusting(clock))
+    admission.replace_keys([entry(1, expires_at_us=1_001_000)])
+    grants = [admission.find(bearer(1)), admission.find(b"Bearer a.b.c")]
+    clock.sleep_s(0.999_999)
+    assert [grant.admit() for grant in grants] == [True, True]
+    clock.sleep_s(0.000_001)
+    assert [grant.admit() for grant in grants] == [False, False]
+    for authorization in (bearer(1), b"Bearer a.b.c"):
+        with pytest.raises(UnauthorisedError):
+            admission.find(authorization)

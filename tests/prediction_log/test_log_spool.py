@@ -255,6 +255,23 @@ def test_rows_that_are_all_sampled_out_are_counted_in_the_file_at_once(tmp_path:
     assert writer.sampled_out == writer.served == 21
 
 
+def test_of_a_sample_that_cannot_be_written_only_what_would_have_been_stored_is_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = new_writer(tmp_path, sampling_fraction=0.25)
+    names = ids_of("a", 400)
+    wanted = sum(is_sampled(name, 0.25) for name in names)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writer, "_write", full)
+        writer.append(redacted(names))
+    counted = (writer.served, writer.stored, writer.sampled_out, writer.dropped)
+    assert counted == (400, 0, 400 - wanted, wanted)
+
+
 # Synced
 
 

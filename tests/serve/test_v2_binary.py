@@ -12,6 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from live_service import Server, Start, linear_model, mixed_model, starting
 
+from holdfast.infer import InputError
+from holdfast.serve.v2_binary import read_tensor, read_texts
+
 start = starting
 
 INFER = "/v2/models/demo/infer"
@@ -191,3 +194,32 @@ def test_no_bytes_give_a_5xx(start: Start) -> None:
 
     check()
     assert binary(server, envelope, *data)[0] == 200
+
+
+def test_a_byte_that_is_no_boolean_is_refused_and_the_others_are_views() -> None:
+    flags = memoryview(b"\0\1\1")
+    read = read_tensor("bool", flags, [3], "$")
+    assert (read.tolist(), read.base is not None) == ([False, True, True], True)
+    for wrong in (b"\0\2\1", b"\0\xff\1"):
+        with pytest.raises(InputError, match="neither 0 nor 1"):
+            read_tensor("bool", memoryview(wrong), [3], "$")
+
+
+@pytest.mark.parametrize("size", [7, 9, 0, 16])
+def test_bytes_that_do_not_fill_the_shape_are_refused(size: int) -> None:
+    with pytest.raises(InputError, match="do not fill the shape"):
+        read_tensor("float32", memoryview(bytes(size)), [2, 1], "$")
+
+
+@pytest.mark.parametrize(("count", "error"), [(1, "more elements"), (3, "do not fill")])
+def test_another_number_of_texts_than_the_shape_holds_is_refused(count: int, error: str) -> None:
+    two = memoryview(b"\1\0\0\0a\0\0\0\0")
+    assert read_texts(two, 2, "$") == ["a", ""]
+    with pytest.raises(InputError, match=error):
+        read_texts(two, count, "$")
+
+
+def test_a_text_of_which_one_byte_is_missing_is_cut_off() -> None:
+    for cut in (b"\2\0\0\0a", b"\1\0\0\0", b"\1\0\0"):
+        with pytest.raises(InputError, match="cut off"):
+            read_texts(memoryview(cut), 1, "$")

@@ -60,3 +60,11 @@ def test_the_value_lies_in_its_interval(values: list[float], q: float) -> None:
 def test_no_value_is_an_error() -> None:
     with pytest.raises(StatisticsError):
         quantile_estimate(np.array([]), 0.5)
+
+
+def test_missing_values_and_shares_that_are_none_are_refused() -> None:
+    with pytest.raises(StatisticsError, match="value is missing"):
+        quantile_estimate(np.array([1.0, np.nan, 2.0]), 0.5)
+    for share in (0.0, 1.0, np.nan):
+        with pytest.raises(StatisticsError, match="share that is none"):
+            quantile_estimate(np.array([1.0, 2.0]), share)

@@ -64,7 +64,7 @@ def quantile_estimate(
         resamples: draws of blocks. Cost: N plus `resamples` times blocks times about 3000.
 
     Raises:
-        StatisticsError: no value.
+        StatisticsError: no value, one that is missing, or a share that is none.
 
     Example:
         >>> import numpy as np
@@ -83,6 +83,14 @@ def quantile_estimate(
     rows = numbers.size
     if rows == 0:
         raise StatisticsError("no value")
+    if not 0 < q < 1:
+        raise StatisticsError("a share that is none", expected="between 0 and 1", received=f"{q}")
+    if np.isnan(numbers[-1]):
+        raise StatisticsError(
+            "a value is missing, so values have no order",
+            received=f"{int(np.isnan(numbers).sum())} of {rows} missing",
+            next_step="Leave it out, or count what never came as infinite",
+        )
     value = float(numbers[max(int(np.ceil(q * rows)) - 1, 0)])
     below, above = quantile_ranks(rows, q, confidence)
     low = float(numbers[below - 1]) if below >= 1 else 0.0

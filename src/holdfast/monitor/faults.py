@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from holdfast.monitor.features import Feature
 from holdfast.monitor.profiling import WindowProfile
 from holdfast.monitor.reference import ReferenceModel
-from holdfast.monitor.units import unit_of
+from holdfast.monitor.units import unit_of, unit_of_some
 from holdfast.stats import NumericBins
 
 BURST: Final = 0.05
@@ -63,7 +63,11 @@ def find_fault(reference: ReferenceModel, name: str, windows: Sequence[WindowPro
             return None  # As at night, where the sun's power is nought.
         return f"stuck at {stuck[-1].quartiles[name][1]:.6g} in every row"
     quartiles = np.median([_quartiles(reference, name, window) for window in windows], axis=0)
-    return unit_of(reference, name, windows, quartiles) or _partly_stuck(feature, before, after)
+    return (
+        unit_of(reference, name, windows, quartiles)
+        or unit_of_some(reference, name, windows, BURST)
+        or _partly_stuck(feature, before, after)
+    )
 
 
 def find_swaps(

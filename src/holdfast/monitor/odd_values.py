@@ -53,5 +53,20 @@ class OddValues:
     @property
     def quartiles(self) -> tuple[float, float, float]:
         """Of at least one value."""
-        low, middle, high = np.quantile(np.concatenate(self._parts), (0.25, 0.5, 0.75))
-        return float(low), float(middle), float(high)
+        return _quartiles(np.concatenate(self._parts))
+
+    def quartiles_beyond(self, low: float, high: float) -> tuple[float, float, float] | None:
+        """Of the values below one bound or above another; None without any.
+
+        Args:
+            low: of the reference's range.
+            high: of it.
+        """
+        held = np.concatenate(self._parts)
+        beyond = held[(held < low) | (held > high)]
+        return _quartiles(beyond) if beyond.size else None
+
+
+def _quartiles(values: NDArray[np.float64]) -> tuple[float, float, float]:
+    low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
+    return float(low), float(middle), float(high)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from holdfast.monitor.profiling import WindowProfile
 
-FORMAT = 3
+FORMAT = 4
 
 
 class _Stored(msgspec.Struct, frozen=True):
@@ -29,8 +29,8 @@ class _Stored(msgspec.Struct, frozen=True):
     concept_parts: int
     products: bytes | None
     repeated: int
-    returned: int = 0
-    """Absent in profiles of earlier releases."""
+    returned: int
+    beyond: dict[str, tuple[float, float, float]]
 
 
 class ProfileStore:
@@ -85,6 +85,7 @@ def _encode(profile: WindowProfile) -> bytes:
         None if profile.products is None else profile.products.tobytes(),
         profile.repeated,
         profile.returned,
+        dict(profile.beyond),
     )
     return msgspec.msgpack.encode(stored)
 
@@ -107,6 +108,7 @@ def _decode(raw: bytes) -> WindowProfile:
         None if stored.products is None else _square(np.frombuffer(stored.products)),
         stored.repeated,
         stored.returned,
+        stored.beyond,
     )
 
 

@@ -13,7 +13,7 @@ from holdfast.monitor.column_counts import ColumnCounts
 from holdfast.monitor.features import Feature
 from holdfast.monitor.rows import Rows, Task
 from holdfast.monitor.twins import Twins, kept_of_each, returning
-from holdfast.stats import Counts, WindowRows, add_products, spread_hashes
+from holdfast.stats import Counts, NumericBins, WindowRows, add_products, spread_hashes
 
 if TYPE_CHECKING:
     from holdfast.monitor.concept import ConceptModel
@@ -54,6 +54,8 @@ class WindowProfile:
     """Rows that are the same as an earlier one of the window in the cells of all columns."""
     returned: int = 0
     """Rows that are the same as one of the few windows before."""
+    beyond: Mapping[str, tuple[float, float, float]] = field(default_factory=dict, repr=False)
+    """Of the same columns as `quartiles`, those of the values beyond the reference's range."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +210,7 @@ class ProfileAdder:
         returned = returning([self._twins.get(number) for number in range(len(self._bounds))])
         for number, (start, end) in enumerate(self._bounds):
             counts = {name: each[number] for name, each in columns.items()}
-            quartiles, constant = self._found_odd(number)
+            quartiles, constant, beyond = self._found_odd(number)
             yield WindowProfile(
                 start,
                 end,
@@ -222,6 +224,7 @@ class ProfileAdder:
                 self._products[number] if len(self._measures.paired) > 1 else None,
                 self._twins[number].count if number in self._twins else 0,
                 returned[number],
+                beyond,
             )
 
     def _add_quality(
@@ -261,8 +264,11 @@ class ProfileAdder:
             self._twins[number] = Twins(kept_of_each(len(self._bounds)))
         return self._twins[number]
 
-    def _found_odd(self, number: int) -> tuple[dict[str, tuple[float, float, float]], frozenset[str]]:
+    def _found_odd(
+        self, number: int
+    ) -> tuple[dict[str, tuple[float, float, float]], frozenset[str], dict[str, tuple[float, float, float]]]:
         quartiles: dict[str, tuple[float, float, float]] = {}
+        beyond: dict[str, tuple[float, float, float]] = {}
         constant = set()
         rows = int(self._rows[number])
         for name, by_window in self._columns.odd.items():
@@ -271,6 +277,11 @@ class ProfileAdder:
             if odd is None or 2 * odd.rows < rows or odd.rows == 0:
                 continue
             quartiles[name] = odd.quartiles
+            bins = self._measures.features[name].bins
+            if isinstance(bins, NumericBins):
+                outside = odd.quartiles_beyond(bins.edges[0], bins.maximum)
+                if outside is not None:
+                    beyond[name] = outside
             if odd.rows == rows >= _LEAST_STUCK and odd.least == odd.greatest:
                 constant.add(name)
-        return quartiles, frozenset(constant)
+        return quartiles, frozenset(constant), beyond

@@ -132,6 +132,46 @@ def unit_of(
     return None if found is None else found[1]
 
 
+def unit_of_some(
+    reference: ReferenceModel, name: str, windows: Sequence[WindowProfile], least: float
+) -> str | None:
+    """The other unit of a part of the rows, as when one of several senders changes; None if it is none.
+
+    What lies beyond the reference's range must have its quartiles after the conversion, and the other rows
+    must be spread as they were. Factors below ten leave rows within the range, so they are not told.
+
+    Args:
+        reference: fitted.
+        name: of a numeric column.
+        windows: in which the change shows most.
+        least: share of rows beyond the range from which it is looked for.
+    """
+    feature, bins = reference.features[name], reference.features[name].bins
+    shown = [window for window in windows if name in window.beyond]
+    if not isinstance(bins, NumericBins) or len(bins.edges) < _LEAST_VALUES or not shown:
+        return None
+    cells = len(bins.edges) + 2
+    before = feature.counts[:cells].astype(np.float64)
+    now = np.sum([window.counts[name][:cells] for window in shown], axis=0).astype(np.float64)
+    within, outside = now[1:-1], float(now[0] + now[-1])
+    if outside < least * now.sum() or within.sum() < least * now.sum():
+        return None
+    passed = np.cumsum(before[1:-1]) / max(float(before[1:-1].sum()), 1.0)
+    rest = float(np.abs(np.cumsum(within) / within.sum() - passed).max())
+    clusters = _clusters(reference, name, np.cumsum(before) / max(float(before.sum()), 1.0))
+    noise = clusters * (_MIDDLE / outside + 1 / max(float(before.sum()), 1.0))
+    if rest > 2 * _RANKS + _SUPREMUM * np.sqrt(clusters * (1 / within.sum() + 1 / before.sum())):
+        return None
+    allowed = _RANKS + _DEVIATIONS * np.sqrt(_SHARES * (1 - _SHARES) * noise)
+    quartiles = np.median([window.beyond[name] for window in shown], axis=0)
+    for factor, words in UNITS:
+        for wanted, direction in ((factor, "larger"), (1 / factor, "smaller")):
+            ranks = np.interp(quartiles / wanted, [*bins.edges[1:], bins.maximum], passed)
+            if factor >= _SMALL and bool((np.abs(ranks - _SHARES) <= allowed).all()):
+                return f"{direction} by {words} in {outside / now.sum():.0%} of rows: another unit?"
+    return None
+
+
 def _passed(counts: NDArray[np.int64]) -> NDArray[np.float64]:
     share: NDArray[np.float64] = np.cumsum(counts) / max(int(counts.sum()), 1)
     return share

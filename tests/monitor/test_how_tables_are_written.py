@@ -212,3 +212,54 @@ def test_a_csv_file_is_read_by_what_stands_between_its_columns(
     found = diagnose(*paths, window="60 rows")
     assert [one.name for one in found.features] == ["a"]
     assert found.kinds == ("data drift",)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (np.array(["no", "yes"]), np.array([False, True])),
+        (np.array(["N", "Y"]), np.array([0, 1])),
+        (np.array([0, 1]), np.array(["false", "true"])),
+    ],
+)
+def test_answers_of_yes_and_no_are_one_target_in_both_tables(old: Any, new: Any) -> None:
+    tables = [
+        table(seed).assign(y=words[(table(seed)["a"] > 0).astype(int)])
+        for seed, words in ((1, old), (2, new))
+    ]
+    found = diagnose(*tables, target="y", window="60 rows", explain=False)
+    assert found.verdict == "healthy"
+    assert found.coverage.label_coverage == 1.0
+
+
+def test_scores_and_prices_may_be_text() -> None:
+    tables = [
+        table(seed).assign(
+            y=table(seed)["a"] > 0, p=(1 / (1 + np.exp(-table(seed)["a"]))).map("{:.3f}".format)
+        )
+        for seed in (1, 2)
+    ]
+    assert diagnose(*tables, target="y", score="p", window="60 rows", explain=False).verdict == "healthy"
+    prices = [one.assign(price=(1000 + 100 * one["a"]).map("{:,.2f} €".format)) for one in map(table, (1, 2))]
+    found = diagnose(*prices, target="price", window="60 rows", explain=False)
+    assert found.verdict == "healthy"
+    assert found.quality is not None
+    assert found.quality.metric == "mean absolute error"
+
+
+def test_categories_never_met_are_named_the_most_frequent_first() -> None:
+    old, new = (table(seed).assign(code=np.resize(["4548-4", "2345-7"], ROWS)) for seed in (1, 2))
+    new.loc[::4, "code"] = "1558-6"
+    new.loc[::50, "code"] = "rare"
+    found = diagnose(old, new, window="60 rows")
+    assert found.kinds == ("data fault",)
+    assert "categories that the reference never had ('1558-6', 'rare')" in found.features[0].description
+
+
+@pytest.mark.parametrize("share", [0.08, 0.5])
+def test_a_mark_for_missing_values_is_a_fault(share: float) -> None:
+    now = table(2)
+    now.loc[np.random.default_rng(0).random(ROWS) < share, "a"] = -999
+    found = diagnose(table(1), now, window="60 rows")
+    assert found.kinds == ("data fault",)
+    assert "a is at -999 in " in found.features[0].description

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _MANY_CELLS: Final = 100
 _CROWDED: Final = 8
 """A cell of so many that holds an eighth of a window: it is stuck, or in a unit a thousand times as large."""
+_BEYOND: Final = 20
+"""One row of so many beyond the reference's range may be a mark for what is missing."""
 _MOST_COUNTED: Final = 1 << 21
 """Counts made of some rows at a time, 16 MB: of more windows fewer columns."""
 
@@ -136,7 +138,8 @@ class ColumnCounts:
         edge = max(1, (cells - 4) // 50)
         # The outermost bins are wide: within them counts say too little of quartiles.
         outside = counts[:, :, : edge + 1].sum(axis=2) + counts[:, :, -3 - edge : -2].sum(axis=2)
-        odd = outside * 5 > held.held
+        beyond = counts[:, :, 0] + counts[:, :, cells - 3]
+        odd = (outside * 5 > held.held) | (beyond * _BEYOND >= np.maximum(held.held, 1))
         # Of one value only, or of many cells one with an eighth of the rows.
         most = counts.max(axis=2)
         crowded = most * _CROWDED > held.held if cells > _MANY_CELLS else most == held.held

@@ -19,6 +19,7 @@ BURST: Final = 0.05
 """A cell that gains five rows in a hundred at once is a burst."""
 _USUAL: Final = 0.0005
 """Share of rows with categories never met before from which it is said what is usual."""
+NEVER_MET: Final = "categories that the reference never had"
 SWAP_TOLERANCE: Final = 0.15
 """Quartiles of one column are those of another if they agree within this share of their distance."""
 STUCK_SHARE: Final = 0.2
@@ -50,7 +51,7 @@ def find_fault(reference: ReferenceModel, name: str, windows: Sequence[WindowPro
         unseen = cells - 2
         if after[unseen] - before[unseen] >= BURST:
             usual = f" (usually {before[unseen]:.1%})" if before[unseen] >= _USUAL else ""
-            return f"{after[unseen]:.0%} of rows hold categories that the reference never had{usual}"
+            return f"{after[unseen]:.0%} of rows hold {NEVER_MET}{usual}"
         return None
     if after[cells - 1] - before[cells - 1] >= BURST:
         return f"not finite in {after[cells - 1]:.0%} of rows"
@@ -65,6 +66,7 @@ def find_fault(reference: ReferenceModel, name: str, windows: Sequence[WindowPro
     quartiles = np.median([_quartiles(reference, name, window) for window in windows], axis=0)
     return (
         unit_of(reference, name, windows, quartiles)
+        or _mark(feature, windows, counts)
         or unit_of_some(reference, name, windows, BURST)
         or _partly_stuck(feature, before, after)
     )
@@ -122,6 +124,16 @@ def _partly_stuck(feature: Feature, before: NDArray[np.float64], after: NDArray[
     if gain[most] < STUCK_SHARE or beside > gain[most] / 4 or np.abs(np.delete(rest, most)).sum() > 0.5:
         return None
     return f"stuck near {feature.bins.edges[most]:.6g} in {after[inner][most]:.0%} of rows"
+
+
+def _mark(feature: Feature, windows: Sequence[WindowProfile], counts: NDArray[np.int64]) -> str | None:
+    """One value beyond the reference's range in many rows, as -999 stands for what is missing."""
+    shown = [window.beyond[feature.name] for window in windows if feature.name in window.beyond]
+    beyond = float(counts[0] + counts[feature.bins.cells - 3]) / max(float(counts.sum()), 1.0)
+    if not shown or beyond < BURST or int((feature.counts[1:-3] > 0).sum()) < _STUCK_DISTINCT:
+        return None
+    low, middle, high = np.median(np.array(shown), axis=0)
+    return f"at {middle:.6g} in {beyond:.0%} of rows: a mark for missing values?" if low == high else None
 
 
 def _quartiles(reference: ReferenceModel, name: str, window: WindowProfile) -> NDArray[np.float64]:

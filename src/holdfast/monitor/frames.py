@@ -30,7 +30,8 @@ from holdfast.monitor.errors import MonitorError
 from holdfast.monitor.explaining import Explainer
 from holdfast.monitor.judge import Settings, judge
 from holdfast.monitor.kinds import TEXTS_LOOKED_AT, Kinds, OwnColumns
-from holdfast.monitor.number_texts import as_the_reference_writes
+from holdfast.monitor.new_words import with_new_words
+from holdfast.monitor.number_texts import as_the_reference_writes, numbers_of_text
 from holdfast.monitor.pandas_frames import as_columns
 from holdfast.monitor.parts import MOST_PARTED_ROWS
 from holdfast.monitor.plain_columns import plain_columns
@@ -167,7 +168,9 @@ def diagnose(
     time = time or only_time(old, new, notes)
     for name, role in ((target, "target"), (prediction, "prediction"), (score, "score"), (time, "time")):
         require(name, role, old, new)
-    read = [name for name in old.column_names if name not in (target, time)]
+    old, new, _ = numbers_of_text(old, new, [name for name in (prediction, score) if name], fractions=False)
+    old, new, _ = numbers_of_text(old, new, [target] if target else [], fractions=True)
+    read = [name for name in old.column_names if name != time]
     new, of_other_types = as_the_reference_writes(old, new, read)
     for name in of_other_types:
         notes.add(f"{name!r} is of another type in the current data: read as the reference holds it.")
@@ -240,7 +243,7 @@ def diagnose(
         notes=tuple(notes.lines),
         clock_fault=clock_fault,
     )
-    diagnosis = judge(model, windows, settings)
+    diagnosis = with_new_words(judge(model, windows, settings), old_rows.columns, new_rows.columns)
     column = None if target is None else score or prediction
     explainer = Explainer.fit(
         model,

@@ -149,18 +149,72 @@ def _as_of_reference(old: pa.ChunkedArray, new: pa.ChunkedArray) -> pa.ChunkedAr
         return of_booleans(new)
     if is_text(new.type) and _is_number(old.type):
         way = NumberText.of(new)
-        return None if way is None else way.read(new)
-    if is_text(old.type) and pa.types.is_boolean(new.type):
-        words = pc.unique(_trimmed(old)).to_pylist()
-        pair = [[one for one in words if one and one.lower() in some] for some in (_FALSE, _TRUE)]
-        if any(len(some) != 1 for some in pair) or len([one for one in words if one]) != 2:
-            return None
-        return pc.if_else(new, pair[1][0], pair[0][0])
+        if way is None:
+            return of_booleans(new) if _truth(old) is not None else None
+        return way.read(new)
+    if is_text(old.type) and (pa.types.is_boolean(new.type) or _is_number(new.type)):
+        answers = _yes_and_no(old)
+        truth = _truth(new) if answers else None
+        if answers and truth is not None:
+            return pc.if_else(truth, pa.scalar(answers[0]), pa.scalar(answers[1]))
     if is_text(old.type) and _is_number(new.type):
         numbers = new.cast(pa.float64(), safe=False)
         whole = pc.all(pc.equal(pc.floor(numbers), numbers)).as_py()
         return (numbers.cast(pa.int64()) if whole else new).cast(pa.string())
     return None
+
+
+def _yes_and_no(old: pa.ChunkedArray) -> tuple[str, str] | None:
+    """The words for yes and for no of a column that holds these two and no digits."""
+    import pyarrow.compute as pc
+
+    words = [one for one in pc.unique(_trimmed(old)).to_pylist() if one]
+    yes, no = (
+        [one for one in words if one.lower() in some and not one.isdigit()] for some in (_TRUE, _FALSE)
+    )
+    return (yes[0], no[0]) if len(words) == 2 and len(yes) == len(no) == 1 else None
+
+
+def _truth(new: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """Booleans, or zeros and ones as such."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_boolean(new.type):
+        return new
+    values = set(pc.unique(new.drop_null()).to_pylist())
+    return pc.equal(new.cast(pa.float64(), safe=False), 1.0) if values <= {0, 1} else None
+
+
+def numbers_of_text(
+    old: pa.Table, new: pa.Table, names: Sequence[str], *, fractions: bool
+) -> tuple[pa.Table, pa.Table, tuple[str, ...]]:
+    """Both tables with columns of text that hold numbers as numbers, and which these are.
+
+    Args:
+        old: the reference.
+        new: the current rows.
+        names: of the columns that are looked at.
+        fractions: whether whole numbers stay as they are, as they may be classes.
+    """
+    read = []
+    for name in names:
+        way = NumberText.of_reference(old.column(name)) if is_text(old.schema.field(name).type) else None
+        found = None if way is None else way.read(old.column(name))
+        if way is None or found is None or (fractions and not _has_fractions(found)):
+            continue
+        old = old.set_column(old.column_names.index(name), name, found)
+        if name in new.column_names and is_text(new.schema.field(name).type):
+            now = way.read(new.column(name))
+            new = new.set_column(new.column_names.index(name), name, now)
+        read.append(name)
+    return old, new, tuple(read)
+
+
+def _has_fractions(numbers: pa.ChunkedArray) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_floating(numbers.type))
 
 
 def _is_number(kind: pa.DataType) -> bool:

@@ -45,7 +45,7 @@ class WindowProfile:
     quality: NDArray[np.float64] = field(repr=False)
     """Binary: `[2, cells]` of scores, negatives and positives. Else `[1, 3]`: rows, sum, squares of loss."""
     quartiles: Mapping[str, tuple[float, float, float]] = field(default_factory=dict, repr=False)
-    """Numeric columns of which more than a fifth lies at or beyond the ends of the reference's range."""
+    """Numeric columns of which a fifth lies at or a twentieth beyond the ends of the reference's range."""
     constant: frozenset[str] = frozenset()
     """Columns with one value in all rows of the window."""
     products: NDArray[np.float64] | None = field(default=None, repr=False)

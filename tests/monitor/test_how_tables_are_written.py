@@ -263,3 +263,18 @@ def test_a_mark_for_missing_values_is_a_fault(share: float) -> None:
     found = diagnose(table(1), now, window="60 rows")
     assert found.kinds == ("data fault",)
     assert "a is at -999 in " in found.features[0].description
+
+
+@pytest.mark.parametrize("view", [pa.string_view(), pa.dictionary(pa.int32(), pa.string_view())])
+def test_views_of_text_are_text(view: pa.DataType) -> None:
+    days = pd.date_range("2025-01-01", periods=ROWS, freq="h").strftime("%d.%m.%Y")
+
+    def as_views(frame: pd.DataFrame) -> pa.Table:
+        plain = {name: frame[name].astype(str).tolist() for name in ("a", "flag")} | {"day": days.tolist()}
+        words = {name: pa.array(values, pa.string()) for name, values in plain.items()}
+        if pa.types.is_dictionary(view):
+            return pa.table({name: one.dictionary_encode().cast(view) for name, one in words.items()})
+        return pa.table({name: one.cast(view) for name, one in words.items()})
+
+    found = diagnose(as_views(table(1)), as_views(table(2, 0.8)), time="day", window="5d")
+    assert [one.name for one in found.features] == ["a"]

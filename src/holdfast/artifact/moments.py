@@ -170,7 +170,9 @@ def plain_values(held: pa.ChunkedArray) -> pa.ChunkedArray:
     """Values themselves, where a column holds codes of them."""
     import pyarrow as pa
 
-    return held.cast(held.type.value_type) if pa.types.is_dictionary(held.type) else held
+    held = held.cast(held.type.value_type) if pa.types.is_dictionary(held.type) else held
+    # Arrow computes little on views, which polars hands over.
+    return held.cast(pa.large_string()) if pa.types.is_string_view(held.type) else held
 
 
 def no_times(where: str, received: str, next_step: str | None = None) -> ReferenceDataError:

@@ -102,6 +102,20 @@ def is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
+def without_views(table: pa.Table) -> pa.Table:
+    """The table with plain text where polars hands over views of it, on which Arrow computes little."""
+    import pyarrow as pa
+
+    for place, column in enumerate(table.schema):
+        kind = column.type
+        if pa.types.is_dictionary(kind) and pa.types.is_string_view(kind.value_type):
+            words = pa.dictionary(kind.index_type, pa.large_string())
+            table = table.set_column(place, column.name, table.column(place).cast(words))
+        elif pa.types.is_string_view(kind):
+            table = table.set_column(place, column.name, table.column(place).cast(pa.large_string()))
+    return table
+
+
 def is_plain_text(kind: pa.DataType) -> bool:
     """Whether values are text, not in codes."""
     import pyarrow as pa

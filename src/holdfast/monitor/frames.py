@@ -22,7 +22,7 @@ from holdfast.monitor.column_roles import (
     require,
     without_clocks,
 )
-from holdfast.monitor.columns import column_values
+from holdfast.monitor.columns import column_values, without_views
 from holdfast.monitor.costing import ErrorCosts
 from holdfast.monitor.counters import counters, with_steps
 from holdfast.monitor.diagnosis import Diagnosis
@@ -362,6 +362,7 @@ def _table(source: Any, role: str) -> pa.Table:
             received=error.received,
             next_step=error.next_step,
         ) from error
+    table = without_views(table)
     names = table.column_names
     if len(set(names)) < len(names):
         raise MonitorError(

@@ -24,6 +24,8 @@ SWAP_TOLERANCE: Final = 0.15
 """Quartiles of one column are those of another if they agree within this share of their distance."""
 STUCK_SHARE: Final = 0.2
 """Share of the rows that one narrow bin must gain to hold a stuck value."""
+_LEAST_MARKED: Final = 10
+"""Rows of one value that are a mark, and no chance."""
 _NARROW_BINS: Final = 100
 _STUCK_DISTINCT: Final = 10
 """A column with fewer distinct values in the reference may be constant for a day."""
@@ -129,11 +131,13 @@ def _partly_stuck(feature: Feature, before: NDArray[np.float64], after: NDArray[
 def _mark(feature: Feature, windows: Sequence[WindowProfile], counts: NDArray[np.int64]) -> str | None:
     """One value beyond the reference's range in many rows, as -999 stands for what is missing."""
     shown = [window.beyond[feature.name] for window in windows if feature.name in window.beyond]
-    beyond = float(counts[0] + counts[feature.bins.cells - 3]) / max(float(counts.sum()), 1.0)
-    if not shown or beyond < BURST or int((feature.counts[1:-3] > 0).sum()) < _STUCK_DISTINCT:
+    rows = int(counts[0] + counts[feature.bins.cells - 3])
+    if not shown or rows < max(_LEAST_MARKED, BURST * float(counts.sum())):
         return None
-    low, middle, high = np.median(np.array(shown), axis=0)
-    return f"at {middle:.6g} in {beyond:.0%} of rows: a mark for missing values?" if low == high else None
+    if int((feature.counts[1:-3] > 0).sum()) < _STUCK_DISTINCT or np.ptp(np.array(shown)) > 0:
+        return None
+    share = rows / float(counts.sum())
+    return f"at {shown[0][1]:.6g} in {share:.0%} of rows: a mark for missing values?"
 
 
 def _quartiles(reference: ReferenceModel, name: str, window: WindowProfile) -> NDArray[np.float64]:

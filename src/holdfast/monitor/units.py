@@ -37,6 +37,8 @@ _NEAR: Final = np.geomspace(0.75, 1 / 0.75, 15)
 _CLEARLY: Final = 7.9
 """What a free factor gains by chance once in 200; none so near may gain more. Growth by fifty is none
 of sixty, though the quartiles of few rows lie within chance of both."""
+_VAGUE: Final = 0.12
+"""Where chance allows a rank to miss by more, several factors would fit."""
 _SMALL: Final = 10.0
 """Factors below come about by themselves where a column swings about zero."""
 _REMEMBERS: Final = 1.5
@@ -163,6 +165,8 @@ def unit_of_some(
     if rest > 2 * _RANKS + _SUPREMUM * np.sqrt(clusters * (1 / within.sum() + 1 / before.sum())):
         return None
     allowed = _RANKS + _DEVIATIONS * np.sqrt(_SHARES * (1 - _SHARES) * noise)
+    if allowed.max() > _VAGUE:
+        return None
     quartiles = np.median([window.beyond[name] for window in shown], axis=0)
     for factor, words in UNITS:
         for wanted, direction in ((factor, "larger"), (1 / factor, "smaller")):

@@ -15,6 +15,7 @@ from holdfast.stats import (
     Coded,
     ColumnCounter,
     NumericBins,
+    StatisticsError,
     WindowRows,
     add_products,
     compiled_counting,
@@ -117,7 +118,7 @@ def test_the_count_of_a_cell_is_that_of_a_binary_search() -> None:
     np.testing.assert_array_equal(counts[0], np.bincount(place, minlength=bins.cells))
 
 
-@pytest.mark.parametrize("kind", [np.int8, np.int32])
+@pytest.mark.parametrize("kind", [np.int8, np.int16, np.int32, np.int64])
 @pytest.mark.parametrize("together", [True, False])
 def test_words_are_counted_as_numpy_counts_them(
     kind: type, together: bool, monkeypatch: pytest.MonkeyPatch
@@ -182,3 +183,43 @@ def test_extremes_are_those_of_the_finite_values(
     assert finite_extremes(values) == expected
     monkeypatch.setattr(counting, "compiled_counting", lambda: None)
     assert finite_extremes(values) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "shape", "scores"),
+    [
+        (9, (WINDOWS, None), 10),
+        (11, (WINDOWS, None), 11),
+        (10, (WINDOWS - 1, None), 10),
+        (10, (WINDOWS, 3), 10),
+    ],
+)
+def test_arrays_that_do_not_fit_each_other_are_refused(
+    values: int, shape: tuple[int, int | None], scores: int
+) -> None:
+    bins = NumericBins.fit(np.arange(100.0))
+    counter = ColumnCounter(bins.lookup, bins.cells, np.zeros(bins.cells, dtype=np.float32))
+    local = np.arange(10) % WINDOWS
+    rows = WindowRows(local, np.bincount(local), np.zeros(10, np.uint64), together=False)
+    counts = np.zeros((shape[0], shape[1] or bins.cells), dtype=np.int64)
+    with pytest.raises(StatisticsError, match="do not fit each other"):
+        counter.count(np.zeros(values), rows, counts, np.zeros(scores, dtype=np.float32))
+    assert not counts.any()
+
+
+@pytest.mark.parametrize(
+    ("local", "held", "numbers"),
+    [
+        ([0, 1, 2], [1, 1], np.zeros(3, np.uint64)),
+        ([0, 1, 2], [1, 2], np.zeros(3, np.uint64)),
+        ([0, -1], [1, 1], np.zeros(2, np.uint64)),
+        ([0, 1], [1, 1], np.zeros(1, np.uint64)),
+        ([0, 1], [1, 1], np.zeros(4, np.uint64)[::2]),
+        ([0, 1], [1, 1], np.zeros(2)),
+    ],
+)
+def test_rows_of_no_window_and_numbers_of_no_row_are_refused(
+    local: list[int], held: list[int], numbers: NDArray[Any]
+) -> None:
+    with pytest.raises(StatisticsError, match="do not fit each other"):
+        WindowRows(np.array(local), np.array(held), numbers, together=False)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.stats.binning import CategoryLookup, Coded, Counts, Lookup, NumericLookup
+from holdfast.stats.errors import StatisticsError
 from holdfast.stats.grid import Room
 
 MIX: Final = np.uint64(0x9E3779B97F4A7C15)
@@ -95,7 +96,7 @@ def spread_hashes(mixed: NDArray[np.uint64]) -> NDArray[np.uint64]:
         [13787848790026513251, 13787848790026513251, 9128953514933409478]
     """
     library = compiled_counting()
-    if library is not None and mixed.flags.c_contiguous:
+    if library is not None and _plain(mixed, np.uint64):
         hashes = np.empty(len(mixed), dtype=np.uint64)
         library.holdfast_spread(_address_of(mixed), len(mixed), _address_of(hashes))
         return hashes
@@ -113,7 +114,7 @@ def finite_extremes(values: NDArray[np.float64]) -> tuple[float, float]:
         (1.0, 3.0)
     """
     library = compiled_counting()
-    if library is not None and values.flags.c_contiguous and values.dtype == np.float64:
+    if library is not None and _plain(values, np.float64):
         found = np.empty(2)
         library.holdfast_extremes(_address_of(values), len(values), _address_of(found))
         return float(found[0]), float(found[1])
@@ -135,7 +136,7 @@ def drawn_hashes(hashes: NDArray[np.uint64], highest: int) -> NDArray[np.uint64]
         [1, 3]
     """
     library = compiled_counting()
-    if library is None or not hashes.flags.c_contiguous:
+    if library is None or not _plain(hashes, np.uint64):
         return hashes[hashes <= np.uint64(highest)]
     kept = np.empty(len(hashes), dtype=np.uint64)
     count = library.holdfast_drawn(_address_of(hashes), len(hashes), highest, _address_of(kept))
@@ -155,7 +156,7 @@ def distinct_objects(values: NDArray[np.object_]) -> tuple[NDArray[np.int32], ND
         True
     """
     library = compiled_counting()
-    if library is None or not values.flags.c_contiguous or values.dtype != object:
+    if library is None or not _plain(values, np.object_):
         return None
     places = np.full(1 << _OBJECT_BITS, -1, dtype=np.int32)
     codes, first = np.empty(len(values), dtype=np.int32), np.empty(_MOST_OBJECTS, dtype=np.intp)
@@ -185,10 +186,11 @@ def add_products(columns: NDArray[np.float32], sums: NDArray[np.float64]) -> Non
         [[5.0, 11.0], [11.0, 25.0]]
     """
     library = compiled_counting()
-    if library is None or not sums.flags.c_contiguous or columns.strides[1] != columns.itemsize:
+    width, rows = columns.shape
+    beside = columns.dtype == np.float32 and columns.strides[1] == columns.itemsize
+    if library is None or not beside or not _plain(sums, np.float64) or sums.shape != (width, width):
         sums += columns @ columns.T
         return
-    width, rows = columns.shape
     apart = columns.strides[0] // columns.itemsize
     library.holdfast_products(_address_of(columns), width, apart, rows, _address_of(sums))
 
@@ -201,6 +203,9 @@ class WindowRows:
         held: `[W]`, rows of each window.
         together: whether the rows of each window lie together, in the order of the windows.
         mixed: `[N]`, becomes a number for each row by its places in all columns that are counted.
+
+    Raises:
+        StatisticsError: they do not fit each other: compiled code would read and write beside them.
     """
 
     __slots__ = ("_ends", "_rows", "at", "held", "local", "mixed", "together")
@@ -208,12 +213,27 @@ class WindowRows:
     def __init__(
         self, local: NDArray[np.intp], held: NDArray[np.intp], mixed: NDArray[np.uint64], *, together: bool
     ) -> None:
-        self.local, self.held, self.mixed, self.together = local, held, mixed, together
-        self._ends = np.cumsum(held)
-        ends, each = (_address_of(self._ends), None) if together else (None, _address_of(local))
+        self.local, self.held = np.ascontiguousarray(local, dtype=np.int64), held
+        self.mixed, self.together = mixed, together
+        self._ends = np.cumsum(held, dtype=np.int64)
+        self._require_fit()
+        ends, each = (_address_of(self._ends), None) if together else (None, _address_of(self.local))
         self._rows = _Rows(len(local), len(held), ends, each, _address_of(mixed))
         self.at = ctypes.addressof(self._rows)
         """Of what the compiled pass knows of them."""
+
+    def _require_fit(self) -> None:
+        rows, windows = len(self.local), len(self.held)
+        held = int(self._ends[-1]) if windows else 0
+        kept = self.mixed.shape == (rows,) and _plain(self.mixed, np.uint64)
+        inside = self.together or rows == 0 or (self.local.min() >= 0 and self.local.max() < windows)
+        if held != rows or not kept or not inside:
+            raise StatisticsError(
+                "rows and windows do not fit each other",
+                expected=f"{rows} rows of windows below {windows}, and {rows} contiguous numbers of uint64",
+                received=f"windows of {held} rows, numbers {self.mixed.shape} of {self.mixed.dtype}"
+                + ("" if inside else f", windows {self.local.min()} to {self.local.max()}"),
+            )
 
     def of(self, number: int) -> slice | NDArray[np.intp]:
         """Where the rows of a window are."""
@@ -278,7 +298,11 @@ class ColumnCounter:
 
         Returns:
             The cell of each value, where it is wanted.
+
+        Raises:
+            StatisticsError: the arrays do not fit each other: compiled code would read and write beside them.
         """
+        self._require_fit(len(values), rows, counts, paired)
         library = self._library
         if library is not None and self._bins is not None and isinstance(values, np.ndarray):
             found = np.empty(len(values), dtype=np.intp) if wanted else None
@@ -294,7 +318,9 @@ class ColumnCounter:
             return found
         if library is not None and isinstance(values, Coded) and isinstance(self._lookup, CategoryLookup):
             found = np.empty(len(values), dtype=np.intp) if wanted else None
-            table, codes = self._lookup.table(values.words), np.ascontiguousarray(values.codes)
+            table = self._lookup.table(values.words)
+            kind = np.int8 if values.codes.dtype == np.int8 else np.int32  # what the compiled pass can read
+            codes = np.ascontiguousarray(values.codes, dtype=kind)
             library.holdfast_count_codes(
                 rows.at,
                 _address_of(table),
@@ -307,6 +333,28 @@ class ColumnCounter:
             )
             return found
         return self._count_in_passes(values, rows, counts, paired, room, wanted=wanted)
+
+    def _require_fit(
+        self, size: int, rows: WindowRows, counts: Counts, paired: NDArray[np.float32] | None
+    ) -> None:
+        shape = (len(rows.held), self.cells)
+        if size != len(rows.local):
+            fault = f"{size} values of {len(rows.local)} rows"
+        elif counts.shape != shape or not _plain(counts, np.int64):
+            fault = f"counts {counts.shape} of {counts.dtype}"
+        elif paired is None:
+            return
+        elif self._scores is None:
+            fault = "room for scores, of a column without"
+        elif paired.shape != (size,) or not _plain(paired, np.float32):
+            fault = f"scores {paired.shape} of {paired.dtype}"
+        else:
+            return
+        raise StatisticsError(
+            "the rows and the room for their counts do not fit each other",
+            expected=f"{len(rows.local)} values and scores of float32, contiguous counts {shape} of int64",
+            received=fault,
+        )
 
     def _count_in_passes(
         self,
@@ -357,6 +405,11 @@ class ColumnCounter:
         if array is not None:
             self._held.append(array)
         return _address_of(array)
+
+
+def _plain(array: NDArray[Any], kind: type[np.generic]) -> bool:
+    """Whether compiled code can take an array as it lies."""
+    return array.dtype == kind and array.flags.c_contiguous
 
 
 def _address_of(array: NDArray[Any] | None) -> int | None:

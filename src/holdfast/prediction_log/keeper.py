@@ -18,25 +18,20 @@ Now and then: those of `retaining` and `erasing`, `large inputs removed`, `compa
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
-import pyarrow as pa
-import pyarrow.compute as pc
 from deltalake.exceptions import CommitFailedError
 
 from holdfast.clock import Clock
-from holdfast.prediction_log import proof
 from holdfast.prediction_log.account import Account, Accountant
-from holdfast.prediction_log.arrow_rows import label_table, prediction_tables
+from holdfast.prediction_log.committing import Committer, Tally
 from holdfast.prediction_log.erasing import Eraser, ErasureRequest, pending_requests
-from holdfast.prediction_log.errors import LogFormatError, TableBusyError
+from holdfast.prediction_log.errors import TableBusyError
 from holdfast.prediction_log.folders import (
     retention_file,
     retention_request,
@@ -49,13 +44,9 @@ from holdfast.prediction_log.log_tables import LogTables
 from holdfast.prediction_log.mending import mend
 from holdfast.prediction_log.places import Log, LogPlace
 from holdfast.prediction_log.retaining import Retention, RetentionReport, retain, write_report
-from holdfast.prediction_log.scanning import OpenSegment, SegmentSummary, summarise
-from holdfast.prediction_log.schema import fit
-from holdfast.prediction_log.segments import SegmentRef, list_segments, remove_abandoned
-from holdfast.prediction_log.spooled import Batch, Progress, read_segment, size_bytes
+from holdfast.prediction_log.segments import list_segments, remove_abandoned
 from holdfast.prediction_log.staging import finish_abandoned, spoil_runs
 from holdfast.prediction_log.tables import LARGE_FILE_BYTES, SMALL_FILE_BYTES, LogTable
-from holdfast.prediction_log.upkeep import ledger_rows, note_ranges
 from holdfast.spec import Deployment
 
 _log: Final = logging.getLogger("holdfast.keeper")
@@ -97,20 +88,6 @@ class KeeperReport(msgspec.Struct, frozen=True, kw_only=True):
     """Columns whose values have another type than the stored ones: their name, and where they went."""
     unreadable: tuple[str, ...] = ()
     """Segments left alone because a version of holdfast unknown to this one wrote them."""
-
-
-@dataclass(slots=True)
-class _Tally:
-    predictions: int = 0
-    labels: int = 0
-    commits: int = 0
-    segments_deleted: int = 0
-    torn_records: int = 0
-    retention: RetentionReport | None = None
-    labels_refused: int = 0
-    erasures: int = 0
-    kept_apart: dict[tuple[str, str], None] = field(default_factory=dict)
-    unreadable: dict[str, None] = field(default_factory=dict)
 
 
 class Keeper:
@@ -164,8 +141,7 @@ class Keeper:
         self._accountant = Accountant(self._place, clock, on_account)
         self._contents = Contents(self._log_folder, clock)
         self._shared = SharedContents(self._place, clock) if self._place.is_shared else None
-        self._tables: LogTables | None = None
-        self._progress: dict[str, Progress] = {}
+        self._opened: tuple[LogTables, Committer] | None = None
         self._retention_due_s = clock.monotonic_s() if retains else math.inf
         self._look_due_s = clock.monotonic_s()
 
@@ -229,14 +205,13 @@ class Keeper:
 
     def _forget(self) -> None:
         """Believe nothing that was not just read from the tables."""
-        self._tables = None
-        self._progress.clear()
+        self._opened = None
 
     def _pass(self) -> KeeperReport:
-        opened_now = self._tables is None
-        tables = self._open_tables()
+        opened_now = self._opened is None
+        tables, committer = self._open()
         versions = [table.version for table in tables.all]
-        tally = _Tally()
+        tally = Tally()
         # Before the spool is looked at: what was spooled before a request is in the tables when it is met.
         requests = [
             request
@@ -260,7 +235,7 @@ class Keeper:
         remove_abandoned(spool)
         segments = list_segments(spool)
         # What is there now, no more: writers that are faster must not keep a pass from ending.
-        left = sum(size_bytes(ref) - self._progress_of(ref.name, tables).offset for ref in segments)
+        left = committer.spooled_bytes(segments)
         tables.erased_ids.publish()
         erased_elsewhere = False
         if self._place.is_shared and (
@@ -271,10 +246,10 @@ class Keeper:
             tables.erased_ids.publish()
             versions = [table.version for table in tables.all]
         while True:
-            batch = self._read(segments, tables, tally)
+            batch = committer.read(segments, tally)
             self._step("read")
-            self._commit(batch, tables, tally)
-            self._delete_finished(segments, tables, tally)
+            committer.commit(batch, tally)
+            committer.delete_finished(segments, tally)
             # Within the pass: behind a long backlog each commit would cost more than the one before.
             versions = [
                 self._upkeep(table, version) for table, version in zip(tables.all, versions, strict=True)
@@ -310,126 +285,18 @@ class Keeper:
             unreadable=tuple(tally.unreadable),
         )
 
-    def _open_tables(self) -> LogTables:
-        if self._tables is None:
+    def _open(self) -> tuple[LogTables, Committer]:
+        if self._opened is None:
             for place in self._place.all_tables:
                 if place.folder is not None:
                     mend(place.folder)
-            self._tables = LogTables.open(self._place, self._clock)
-        return self._tables
-
-    def _progress_of(self, segment: str, tables: LogTables) -> Progress:
-        progress = self._progress.get(segment)
-        if progress is None:
-            predictions_to = tables.predictions.committed(segment) or 0
-            labels_to = tables.labels.committed(segment) or 0
-            progress = Progress(min(predictions_to, labels_to), predictions_to, labels_to)
-            self._progress[segment] = progress
-        return progress
-
-    def _read(self, segments: list[SegmentRef], tables: LogTables, tally: _Tally) -> Batch:
-        batch = Batch()
-        for ref in segments:
-            left = self._batch_bytes - batch.bytes
-            if left <= 0:
-                break
-            progress = self._progress_of(ref.name, tables)
-            if progress.finished or ref.name in tally.unreadable:
-                continue
-            with contextlib.suppress(FileNotFoundError), OpenSegment(ref) as segment:
-                try:
-                    read_segment(segment, progress, left, batch)
-                except LogFormatError as error:
-                    _log.error("left alone: %s", error)
-                    tally.unreadable[ref.name] = None
-        tally.torn_records += batch.torn_records
-        return batch
-
-    def _commit(self, batch: Batch, tables: LogTables, tally: _Tally) -> None:
-        if batch.predictions:
-            rows = self._without_erased_subjects(self._fitted_predictions(batch, tables, tally), tables)
-            offsets = {segment: batch.read_to[segment] for segment in sorted(batch.prediction_segments)}
-            if self._shared is None:
-                self._contents.note(rows)
-            elif self._shared.upload(rows):
-                self._step("large inputs uploaded")
-            tables.predictions.append(rows, offsets)
-            tally.commits += 1
-            tally.predictions += rows.num_rows
-            self._step("predictions committed")
-        if batch.labels:
-            rows = self._without_erased(label_table(batch.labels), tables, tally)
-            offsets = {segment: batch.read_to[segment] for segment in sorted(batch.label_segments)}
-            tables.labels.append(rows, offsets)
-            tally.commits += 1
-            tally.labels += rows.num_rows
-            self._step("labels committed")
-        for segment, offset in batch.read_to.items():
-            progress = self._progress[segment]
-            progress.offset = offset
-            progress.finished = segment in batch.finished
-
-    def _without_erased(self, labels: pa.Table, tables: LogTables, tally: _Tally) -> pa.Table:
-        """The labels but for those of erased predictions, which are counted and go no further."""
-        if not len(tables.erased_ids):
-            return labels
-        refused = pa.array(tables.erased_ids.mask(labels["prediction_id"].to_pylist()))
-        found = proof.ranges_by_replica(labels.filter(refused).to_batches())
-        tally.labels_refused += note_ranges(found, "refused labels", tables.ledger)
-        if found:
-            self._step("refused labels noted")
-        return labels.filter(pc.invert(refused))
-
-    def _without_erased_subjects(self, rows: pa.Table, tables: LogTables) -> pa.Table:
-        """The rows but for those of subjects that were erased on another machine after they were spooled."""
-        if not self._place.is_shared or not len(tables.erased_ids) or "subject" not in rows.column_names:
-            return rows
-        times = rows["logged_at"].cast(pa.int64()).to_pylist()
-        gone = pa.array(map(tables.erased_ids.covers, rows["subject"].to_pylist(), times), pa.bool_())
-        note_ranges(proof.ranges_by_replica(rows.filter(gone).to_batches()), "erased", tables.ledger)
-        return rows.filter(pc.invert(gone))
-
-    @staticmethod
-    def _fitted_predictions(batch: Batch, tables: LogTables, tally: _Tally) -> pa.Table:
-        schema = tables.predictions.schema
-        fitted_tables = []
-        for table in prediction_tables(batch.predictions):
-            fitted = fit(table, schema)
-            for name, home in fitted.kept_apart:
-                if home not in schema.names:
-                    _log.warning("values of %s are of another type than those stored: see %s", name, home)
-            schema = pa.unify_schemas([schema, fitted.table.schema])
-            fitted_tables.append(fitted.table)
-            tally.kept_apart.update(dict.fromkeys(fitted.kept_apart))
-        return pa.concat_tables(fitted_tables, promote_options="default")
-
-    def _delete_finished(self, segments: list[SegmentRef], tables: LogTables, tally: _Tally) -> None:
-        finished = [
-            ref for ref in segments if ref.name in self._progress and self._progress[ref.name].finished
-        ]
-        unnoted: list[SegmentSummary] = []
-        for ref in finished:
-            if tables.ledger.committed(ref.name) is None:
-                with contextlib.suppress(FileNotFoundError), OpenSegment(ref) as segment:
-                    unnoted.append(summarise(segment))
-        if unnoted:
-            tables.ledger.append(ledger_rows(unnoted), {summary.ref.name: 1 for summary in unnoted})
-            tally.commits += 1
-            self._step("ledger committed")
-        if finished:
-            if self._shared is None:
-                self._contents.sync()
-            for table in tables.all:
-                table.sync()
-            self._step("tables synced")
-        for ref in finished:
-            ref.path.unlink(missing_ok=True)
-            del self._progress[ref.name]
-            tally.segments_deleted += 1
-            self._step("segment deleted")
+            tables = LogTables.open(self._place, self._clock)
+            committer = Committer(tables, self._contents, self._shared, self._batch_bytes, self._step)
+            self._opened = tables, committer
+        return self._opened
 
     def _remove_contents(
-        self, tables: LogTables, tally: _Tally, seen_ns: int, *, orphan_s: float = 0.0
+        self, tables: LogTables, tally: Tally, seen_ns: int, *, orphan_s: float = 0.0
     ) -> tuple[int, int]:
         """Remove large inputs that no row names; none while a segment is unreadable, which may name some.
 
@@ -443,7 +310,7 @@ class Keeper:
             self._step("large inputs removed")
         return removed if self._shared is None else self._shared.remove_unnamed(older_than_s=orphan_s)
 
-    def _erase(self, requests: list[ErasureRequest], tables: LogTables, tally: _Tally, seen_ns: int) -> None:
+    def _erase(self, requests: list[ErasureRequest], tables: LogTables, tally: Tally, seen_ns: int) -> None:
         if not requests:
             return
         eraser = Eraser(
@@ -466,7 +333,7 @@ class Keeper:
                     tables.refresh()
             tally.erasures += 1
 
-    def _retain(self, tables: LogTables, tally: _Tally, seen_ns: int) -> None:
+    def _retain(self, tables: LogTables, tally: Tally, seen_ns: int) -> None:
         tally.retention = retain(
             tables,
             self._retention,

@@ -51,9 +51,8 @@ def ends_otherwise(cycle: Any, pipeline: deque[tuple[Any, Any]], error: Holdfast
     if isinstance(cycle, Waiting):
         return False  # it stands for hot requests, behind which the answer waits by itself
     if not cycle.more_body:
-        cycle.keep_alive = (
-            False  # the answer would overtake an earlier one; the connection ends with that one
-        )
+        # The answer would overtake an earlier one; the connection ends with that one.
+        cycle.keep_alive = False
         return True
     # The rest of its body never comes.
     if pipeline:

@@ -15,8 +15,9 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.stats.boosting import MAPPING_TREES, least_leaf
 from holdfast.stats.calibration import calibrate, score_edges
-from holdfast.stats.domain import fitted, least_leaf
+from holdfast.stats.domain import fitted
 from holdfast.stats.errors import StatisticsError
 from holdfast.stats.quality import Estimate, mean_estimate
 
@@ -32,13 +33,6 @@ LEAST_ROWS: Final = 400
 """Since the change: a hundred rows to learn from at first."""
 LARGEST_FIT: Final = 20_000
 _CALIBRATION_CELLS: Final = 20
-_TREES: Final[Mapping[str, Any]] = {
-    "max_iter": 80,
-    "learning_rate": 0.1,
-    "max_leaf_nodes": 8,
-    "l2_regularization": 1.0,
-    "early_stopping": False,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +232,7 @@ def _retrained(rows: Sample, inputs: Numbers, task: BacktestTask, seed: int) -> 
         most = 2 * LARGEST_FIT // max(2, len(np.unique(rows.truth)))
         rows = rows.part(slice(None, None, -(-len(rows) // most)))
     maker = HistGradientBoostingRegressor if task == "regression" else HistGradientBoostingClassifier
-    model = maker(**_TREES, min_samples_leaf=least_leaf(len(rows)), random_state=seed)
+    model = maker(**MAPPING_TREES, min_samples_leaf=least_leaf(len(rows)), random_state=seed)
     fitted(model, rows.inputs, rows.truth)
     said: Numbers = model.predict_proba(inputs)[:, 1] if task == "binary" else model.predict(inputs)
     return said

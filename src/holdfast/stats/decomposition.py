@@ -12,25 +12,18 @@ S is the law of "overlap weights", for which estimators exist that forgive small
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.stats.domain import FOLDS, DomainShift, fitted, least_leaf, split, tell_apart
+from holdfast.stats.boosting import SMALL_TREES, least_leaf
+from holdfast.stats.domain import FOLDS, DomainShift, fitted, split, tell_apart
 from holdfast.stats.errors import StatisticsError
 from holdfast.stats.quality import Z95, Estimate
 
 Numbers = NDArray[np.float64]
-_TREES: Final[Mapping[str, Any]] = {
-    "max_iter": 60,
-    "learning_rate": 0.1,
-    "max_leaf_nodes": 8,
-    "l2_regularization": 1.0,
-    "early_stopping": False,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +149,7 @@ def _expected_losses(
         for side, belongs in enumerate((old, ~old)):
             chosen = fit[belongs[fit]]
             model = HistGradientBoostingRegressor(
-                **_TREES, min_samples_leaf=least_leaf(len(chosen)), random_state=seed
+                **SMALL_TREES, min_samples_leaf=least_leaf(len(chosen)), random_state=seed
             )
             fitted(model, rows[chosen], loss[chosen])
             found[side, held] = model.predict(rows[held])

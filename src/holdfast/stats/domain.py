@@ -6,13 +6,14 @@ judged by a model that was fitted on it. See docs/methods/domain-classifier.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.stats.boosting import SMALL_TREES, least_leaf
 from holdfast.stats.errors import StatisticsError
 from holdfast.stats.quality import Z95, Estimate, area_under_curve
 
@@ -21,14 +22,6 @@ FOLDS: Final = 5
 """Four fifths of the rows fit each model: more folds cost time and hardly change a boosted model."""
 LEAST_ROWS: Final = 50
 """On each side: with fewer, a fold holds less than ten rows of a side."""
-_TREES: Final[Mapping[str, Any]] = {
-    "max_iter": 60,
-    "learning_rate": 0.1,
-    "max_leaf_nodes": 8,
-    "l2_regularization": 1.0,
-    "early_stopping": False,
-}
-"""Small trees, few of them: a law that did not change must not be told apart by noise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +92,7 @@ def tell_apart(
     lost = np.zeros((folds, rows.shape[1]))
     for fold, (fit, held) in enumerate(split_alike(rows, of_current, folds, seed)):
         model = HistGradientBoostingClassifier(
-            **_TREES, min_samples_leaf=least_leaf(len(fit)), random_state=seed
+            **SMALL_TREES, min_samples_leaf=least_leaf(len(fit)), random_state=seed
         )
         fitted(model, rows[fit], of_current[fit])
         chance[held] = model.predict_proba(rows[held])[:, 1]
@@ -212,13 +205,3 @@ def split_alike(
     number = dealt[group]
     for fold in range(folds):
         yield np.flatnonzero(number != fold), np.flatnonzero(number == fold)
-
-
-def least_leaf(rows: int) -> int:
-    """Rows of a leaf: one in 200, at least 20, so that a leaf's mean is known to a quarter of its spread.
-
-    Example:
-        >>> least_leaf(100_000), least_leaf(100)
-        (500, 20)
-    """
-    return max(20, rows // 200)

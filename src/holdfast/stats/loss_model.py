@@ -6,25 +6,18 @@ It cannot see concept drift. See docs/methods/estimated-quality.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.stats.domain import FOLDS, LEAST_ROWS, fitted, least_leaf, split
+from holdfast.stats.boosting import MAPPING_TREES, least_leaf
+from holdfast.stats.domain import FOLDS, LEAST_ROWS, fitted, split
 from holdfast.stats.errors import StatisticsError
 from holdfast.stats.quality import Z95, Estimate
 
 Numbers = NDArray[np.float64]
-_TREES: Final[Mapping[str, Any]] = {
-    "max_iter": 80,
-    "learning_rate": 0.1,
-    "max_leaf_nodes": 8,
-    "l2_regularization": 1.0,
-    "early_stopping": False,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +66,7 @@ class LossModel:
         models, expected = [], np.empty(len(loss))
         for fit, held in split(np.zeros(len(loss)), folds, seed):
             model = HistGradientBoostingRegressor(
-                **_TREES, min_samples_leaf=least_leaf(len(fit)), random_state=seed
+                **MAPPING_TREES, min_samples_leaf=least_leaf(len(fit)), random_state=seed
             )
             models.append(fitted(model, inputs[fit], loss[fit]))
             expected[held] = models[-1].predict(inputs[held])

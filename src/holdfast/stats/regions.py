@@ -13,7 +13,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.stats.domain import FOLDS, fitted, least_leaf, split
+from holdfast.stats.boosting import SMALL_TREES, least_leaf
+from holdfast.stats.domain import FOLDS, fitted, split
 from holdfast.stats.errors import StatisticsError
 from holdfast.stats.quality import Z95, Estimate
 
@@ -25,13 +26,6 @@ LEAST_SHARE: Final = 0.03
 LEAST_LEAF: Final = 25
 CHANCE: Final = 0.01
 """Of naming a region where the truth is as expected, or of telling regions apart that changed alike."""
-_TREES: Final[Mapping[str, Any]] = {
-    "max_iter": 60,
-    "learning_rate": 0.1,
-    "max_leaf_nodes": 8,
-    "l2_regularization": 1.0,
-    "early_stopping": False,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +64,7 @@ def expected_truth(
     own, new = np.empty(len(reference)), np.zeros(len(current))
     for fit, held in split(np.zeros(len(reference)), folds, seed):
         model = HistGradientBoostingRegressor(
-            **_TREES, min_samples_leaf=least_leaf(len(fit)), random_state=seed
+            **SMALL_TREES, min_samples_leaf=least_leaf(len(fit)), random_state=seed
         )
         fitted(model, reference[fit], truth[fit])
         own[held] = model.predict(reference[held])

@@ -8,7 +8,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.stats.domain import fitted, least_leaf
+from holdfast.stats.boosting import MAPPING_TREES, least_leaf
+from holdfast.stats.domain import fitted
 from holdfast.train.tabular import telling_rows
 
 Numbers = NDArray[np.float64]
@@ -18,7 +19,6 @@ LEAST_FIT: Final = 400
 """Mature labelled rows below which nothing is retrained."""
 _HELD: Final = 0.2
 """Newest share of what is learnt from that says what loss is to be expected."""
-_TREES: Final = {"max_iter": 80, "learning_rate": 0.1, "max_leaf_nodes": 8, "l2_regularization": 1.0}
 
 
 @dataclass(slots=True)
@@ -63,7 +63,7 @@ def fit(history: tuple[Numbers, Numbers], *, classes: bool, seed: int, judged: b
 
     def grown(rows: int) -> Any:
         told = telling_rows(truth[:rows].astype(np.int64) if classes else truth[:rows])
-        trees = maker(**_TREES, early_stopping=False, min_samples_leaf=least_leaf(told), random_state=seed)
+        trees = maker(**MAPPING_TREES, min_samples_leaf=least_leaf(told), random_state=seed)
         return fitted(trees, inputs[:rows], truth[:rows])
 
     if not judged:

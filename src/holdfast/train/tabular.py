@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from holdfast.stats.domain import least_leaf
+from holdfast.stats.boosting import least_leaf
 from holdfast.train.data_set import DataSet
 from holdfast.train.errors import TrainerFailedError
 from holdfast.train.forward import Choice, Rows, age_weights, try_forward

@@ -9,7 +9,8 @@ from arithmetic import DEMO, Arithmetic, model_of
 
 from holdfast.clock import SystemClock
 from holdfast.errors import HoldfastError
-from holdfast.infer import AnsweredBatch, DataPlane, Job, Lane, TurnBatcher
+from holdfast.infer import AnsweredBatch, DataPlane, Job, Lane, OverloadedError, TurnBatcher
+from holdfast.infer.cost import RunCost
 from holdfast.telemetry import ServiceCounts
 
 
@@ -29,6 +30,45 @@ class Waiting(Job):
 
     def failed(self, error: HoldfastError) -> None:
         self.future.set_exception(error)
+
+
+class Counted(Job):
+    """Counts how it ended."""
+
+    __slots__ = ()
+    answers = 0
+
+    def answered(self, batch: AnsweredBatch, start: int) -> None:
+        Counted.answers += 1
+
+    def failed(self, error: HoldfastError) -> None:
+        raise error
+
+
+class Settled(RunCost):
+    """Learns nothing more."""
+
+    __slots__ = ()
+
+    def observe(self, rows: int, seconds: float) -> None:
+        """Runs of the test are not what it speaks of."""
+
+
+def job_of(lane: Lane, kind: type[Job] = Counted) -> Job:
+    records, _ = lane.codec.decode(b'{"a": 1, "b": 0}')
+    return kind(1, records, None, (), asyncio.get_running_loop().time())
+
+
+async def let_in(batcher: TurnBatcher, lane: Lane) -> int:
+    """Rows that are taken until one is refused; all are answered then."""
+    count = 0
+    try:
+        while True:
+            batcher.submit(lane, job_of(lane))
+            count += 1
+    except OverloadedError:
+        await batcher.drained()
+        return count
 
 
 def in_loop(test: Callable[[], Awaitable[None]]) -> None:

@@ -9,35 +9,14 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 from arithmetic import DEMO, Arithmetic, model_of
+from callers import Counted, Settled, job_of, let_in
 
 from holdfast.clock import SystemClock
 from holdfast.errors import HoldfastError
-from holdfast.infer import AnsweredBatch, DataPlane, Job, Lane, OverloadedError, TurnBatcher
+from holdfast.infer import DataPlane, Lane, OverloadedError, TurnBatcher
 from holdfast.infer.budget import MOST_ROWS, measure, rows_in_memory, rows_that_pay, rows_worth_a_run
 from holdfast.infer.cost import RunCost
 from holdfast.telemetry import ServiceCounts
-
-
-class Counted(Job):
-    """Counts how it ended."""
-
-    __slots__ = ()
-    answers = 0
-
-    def answered(self, batch: AnsweredBatch, start: int) -> None:
-        Counted.answers += 1
-
-    def failed(self, error: HoldfastError) -> None:
-        raise error
-
-
-class Settled(RunCost):
-    """Learns nothing more."""
-
-    __slots__ = ()
-
-    def observe(self, rows: int, seconds: float) -> None:
-        """Runs of the test are not what it speaks of."""
 
 
 class Refused(Counted):
@@ -49,11 +28,6 @@ class Refused(Counted):
     def failed(self, error: HoldfastError) -> None:
         assert isinstance(error, OverloadedError)
         Refused.reasons.append(error.reason)
-
-
-def job_of(lane: Lane, kind: type[Job] = Counted) -> Job:
-    records, _ = lane.codec.decode(b'{"a": 1, "b": 0}')
-    return kind(1, records, None, (), asyncio.get_running_loop().time())
 
 
 def test_the_curve_is_the_fastest_run_of_each_size_and_ends_when_runs_get_long() -> None:
@@ -312,16 +286,6 @@ def test_while_the_queue_stands_refusals_cost_nothing_and_end_when_it_moves() ->
 
 @pytest.mark.interpreted
 def test_answers_later_than_predicted_let_fewer_in_until_they_are_in_time_again() -> None:
-    async def let_in(batcher: TurnBatcher, lane: Lane) -> int:
-        count = 0
-        try:
-            while True:
-                batcher.submit(lane, job_of(lane))
-                count += 1
-        except OverloadedError:
-            await batcher.drained()
-            return count
-
     async def test() -> None:
         batcher = TurnBatcher(DataPlane(None, None, SystemClock()), ServiceCounts(), 5.0, 0.1)
         lane = Lane(model_of(Arithmetic()), DEMO)

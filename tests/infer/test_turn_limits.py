@@ -7,8 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from arithmetic import DEMO, Arithmetic, model_of
-from callers import closed, in_loop, open_lane
-from test_budget import Counted, Settled, job_of
+from callers import Counted, Settled, closed, in_loop, job_of, let_in, open_lane
 
 from holdfast.clock import SystemClock
 from holdfast.infer import DataPlane, Lane, OverloadedError, TurnBatcher
@@ -35,18 +34,6 @@ def at_a_tenth_of_a_second_a_row(test: Test, *, deadline_s: float = 500.0, targe
         batcher.close()
 
     in_loop(run)
-
-
-async def let_in(batcher: TurnBatcher, lane: Lane) -> int:
-    """Rows that are taken until one is refused; all are answered then."""
-    count = 0
-    try:
-        while True:
-            batcher.submit(lane, job_of(lane))
-            count += 1
-    except OverloadedError:
-        await batcher.drained()
-        return count
 
 
 async def answer(batcher: TurnBatcher, lane: Lane, requests: int, *, late_s: float = 0.0) -> None:

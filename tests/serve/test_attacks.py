@@ -28,12 +28,27 @@ def chunk(content: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(content), content)
 
 
-def sweep(server: Server) -> None:
+def sweep(server: Server, now_s: float) -> None:
     def sweep_all() -> None:
         for one in list(server.state.connections):
-            one.sweep(time.monotonic())  # type: ignore[union-attr]
+            one.sweep(now_s)  # type: ignore[union-attr]  # of the service's own protocol, all of them
 
     server.call(sweep_all)
+
+
+def wait_for_body(server: Server) -> None:
+    """Until the service has read the head of a request, and waits for the rest."""
+
+    def waits() -> bool:
+        return any(
+            one._message_began_s and not one._in_head  # type: ignore[union-attr]  # as above
+            for one in server.state.connections
+        )
+
+    until_s = time.monotonic() + 10
+    while not server.call(waits):
+        assert time.monotonic() < until_s
+        time.sleep(0.005)
 
 
 def connections(server: Server) -> int:
@@ -88,12 +103,13 @@ def test_a_broken_body_behind_hot_and_other_requests_is_answered_in_its_place(
 def test_a_body_that_does_not_come_is_408_on_every_route_and_the_connection_is_given_back(
     server: Server, path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transport, "REQUEST_TIMEOUT_S", 0.05)
     monkeypatch.setattr(transport, "LINGER_S", 0.05)
     client = server.client()
     client.socket.sendall(b"POST %b HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{" % path.encode())
-    time.sleep(0.2)
-    sweep(server)
+    wait_for_body(server)
+    sweep(server, time.monotonic() + transport.REQUEST_TIMEOUT_S - 1)
+    assert connections(server) == 1
+    sweep(server, time.monotonic() + transport.REQUEST_TIMEOUT_S)
     assert client.response()[0] == 408
     assert client.closed()
     assert connections(server) == 0

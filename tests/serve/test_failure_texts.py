@@ -34,7 +34,7 @@ def telling(feeds: Mapping[str, Any]) -> dict[str, Any]:
 def test_a_value_in_the_text_of_a_models_exception_is_not_written(start: Start, written: StringIO) -> None:
     model = linear_model()
     server = start(model)
-    model._runtime.run = telling  # type: ignore[method-assign]
+    model._runtime.run = telling  # type: ignore[method-assign]  # a model that fails
     model._run_row = None
     status, body, _ = server.ask("POST", "/predict", {"a": 8191, "b": 2})
     assert (status, body["received"]) == (500, "ValueError")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from holdfast.artifact.arrow_types import is_number, is_text
 from holdfast.artifact.errors import ReferenceDataError
 
 if TYPE_CHECKING:
@@ -74,9 +75,9 @@ class Written:
         held = plain_values(held)
         if pa.types.is_temporal(held.type) or not len(held):
             return cls("iso")
-        if _is_number(held.type):
+        if is_number(held.type):
             return cls(_of_numbers(held, where))
-        if not _is_text(held.type):
+        if not is_text(held.type):
             raise no_times(where, str(held.type))
         return cls(_of_text(held, where, None if other is None else plain_values(other)))
 
@@ -187,18 +188,6 @@ def no_times(where: str, received: str, next_step: str | None = None) -> Referen
     )
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    import pyarrow as pa
-
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    import pyarrow as pa
-
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
-
-
 def _of_numbers(held: pa.ChunkedArray, where: str) -> Way:
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -242,7 +231,7 @@ def _of_text(held: pa.ChunkedArray, where: str, other: pa.ChunkedArray | None) -
 def _of_slashes(known: pa.ChunkedArray, where: str, other: pa.ChunkedArray | None) -> Way:
     """What exceeds twelve is no month."""
     first, second = _greatest(known)
-    if max(first, second) <= _MONTHS and other is not None and _is_text(other.type):
+    if max(first, second) <= _MONTHS and other is not None and is_text(other.type):
         first, second = _greatest(other)
     if first > _MONTHS >= second:
         return "d/m/y"

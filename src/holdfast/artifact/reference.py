@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.artifact.arrow_types import is_text
 from holdfast.artifact.errors import ReferenceDataError
 from holdfast.artifact.signature import Column, Dtype, Kind
 
@@ -227,7 +228,7 @@ def column_values(column: pa.ChunkedArray) -> NDArray[np.generic]:
     if pa.types.is_decimal(kind):
         column = column.cast(pa.float64())
         kind = column.type
-    if _is_text(kind):
+    if is_text(kind):
         values: NDArray[np.generic] = np.empty(len(column), dtype=object)
         values[:] = column.to_pylist()
         return values
@@ -252,12 +253,6 @@ def _nested_values(column: pa.ChunkedArray) -> NDArray[np.generic]:
         return np.stack([np.asarray(value) for value in column.to_pylist()])
     except (ValueError, TypeError) as error:
         raise ReferenceDataError("the column's lists differ in length or hold no numbers") from error
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    import pyarrow as pa
-
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def describe_column(reference: Reference, name: str, *, categorical: bool = False) -> Column:

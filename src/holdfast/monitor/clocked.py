@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from holdfast.monitor.rows import ColumnValues
 from holdfast.stats import Coded
+from holdfast.stats.season import DAY_US
 
-_DAY_US: Final = 86_400_000_000
 _QUARTERS: Final = 96
 _MOST_VALUES: Final = 200
 """Distinct values of a column that may follow a clock: a week has 168 hours."""
@@ -32,8 +32,8 @@ def clock_columns(columns: Mapping[str, ColumnValues], time_us: NDArray[np.int64
     """
     if time_us is None or not len(time_us):
         return ()
-    days = time_us // _DAY_US
-    quarter = (time_us % _DAY_US) * _QUARTERS // _DAY_US
+    days = time_us // DAY_US
+    quarter = (time_us % DAY_US) * _QUARTERS // DAY_US
     span = int(days.max() - days.min()) + 1
     clocks = []
     if span >= _CYCLES:

@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.artifact import Written
+from holdfast.monitor import moments
 from holdfast.monitor.columns import distinct_values, is_text
 from holdfast.monitor.errors import MonitorError
 from holdfast.monitor.kinds import Kinds
-from holdfast.monitor.moments import microseconds, only_written_time
-from holdfast.monitor.moments import written as how
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -83,7 +82,7 @@ def only_time(old: pa.Table, new: pa.Table, notes: Notes) -> str | None:
     if len(both) == 1:
         notes.add(f"{both[0]!r} is taken as the time, as the only timestamp.")
         return both[0]
-    text = None if both else only_written_time(old, new)
+    text = None if both else moments.only_written_time(old, new)
     if text is not None:
         notes.add(f"{text!r} is taken as the time: its dates follow on each other.")
     return text
@@ -93,7 +92,7 @@ def how_written(
     old: pa.ChunkedArray, new: pa.ChunkedArray, time: str, notes: Notes
 ) -> tuple[Written, Written]:
     """How either table writes its times; said where it is not plain."""
-    found = how(old, f"reference.{time}", new), how(new, f"current.{time}", old)
+    found = moments.written(old, f"reference.{time}", new), moments.written(new, f"current.{time}", old)
     for said in dict.fromkeys(one.said for one in found if one.said):
         notes.add(f"{time!r} is read as {said}.")
     return found
@@ -105,7 +104,7 @@ def by_time(
     """Rows in order of time, and their times."""
     if time is None or written is None:
         return table, None
-    values = microseconds(written, table.column(time), f"{where}.{time}")
+    values = moments.microseconds(written, table.column(time), f"{where}.{time}")
     if (values[1:] >= values[:-1]).all():
         return table, values
     order = np.argsort(values, kind="stable")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.artifact.arrow_types import is_number
 from holdfast.monitor.rows import ColumnValues
 from holdfast.stats import Coded
 
@@ -30,7 +31,7 @@ def array_values(held: pa.ChunkedArray | pa.Array) -> ColumnValues:
     import pyarrow as pa
 
     kind = held.type.value_type if pa.types.is_dictionary(held.type) else held.type
-    if pa.types.is_boolean(kind) or _is_number(kind):
+    if pa.types.is_boolean(kind) or is_number(kind):
         if pa.types.is_dictionary(held.type):
             held = held.cast(kind)
         if pa.types.is_boolean(kind):
@@ -160,12 +161,6 @@ def _plain(chunk: pa.Array, kind: type[np.generic]) -> NDArray[Any]:
     if buffer is None or not len(chunk):
         return np.empty(0, kind)
     return np.frombuffer(buffer, kind, len(chunk), chunk.offset * np.dtype(kind).itemsize)
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    import pyarrow as pa
-
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 
 def _narrow(codes: pa.Array) -> pa.Array:

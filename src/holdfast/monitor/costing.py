@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from holdfast.monitor.explained import Cost
 from holdfast.monitor.rows import Rows, Task
 from holdfast.stats import Z95, Estimate
+from holdfast.stats.season import DAY_US
 
 Numbers = NDArray[np.float64]
-_DAY_US: Final = 86_400_000_000
 _EVEN: Final = 0.5
 """Without stated costs both errors cost the same."""
 
@@ -124,7 +124,7 @@ def scaled(
     span_us: int | None,
 ) -> Cost:
     """A cost for each row as a cost so far and for a day."""
-    per_day = rows * _DAY_US / span_us if span_us else None
+    per_day = rows * DAY_US / span_us if span_us else None
     return Cost(
         loss=loss,
         basis=basis,

@@ -16,13 +16,13 @@ from holdfast.monitor.errors import MonitorError
 from holdfast.monitor.moments import written_moments
 from holdfast.monitor.number_texts import NumberText
 from holdfast.stats import MEASURED_KINDS, RATE_HZ, HashedVocabulary, feature_names, kind_features
+from holdfast.stats.season import DAY_US
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 OwnColumns = Mapping[str, "Callable[[pa.Table], Any]"]
 """By name, what makes a column of a table: an array with one value a row."""
-DAY_US: Final = 86_400_000_000
 AGE: Final = "age in days"
 _NEARLY_ALL: Final = 0.99
 _DISTINCT: Final = 0.5

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from holdfast.artifact.arrow_types import is_number
 from holdfast.monitor.columns import is_text
 
 if TYPE_CHECKING:
@@ -147,17 +148,17 @@ def _as_of_reference(old: pa.ChunkedArray, new: pa.ChunkedArray) -> pa.ChunkedAr
 
     if is_text(new.type) and pa.types.is_boolean(old.type):
         return of_booleans(new)
-    if is_text(new.type) and _is_number(old.type):
+    if is_text(new.type) and is_number(old.type):
         way = NumberText.of(new)
         if way is None:
             return of_booleans(new) if _truth(old) is not None else None
         return way.read(new)
-    if is_text(old.type) and (pa.types.is_boolean(new.type) or _is_number(new.type)):
+    if is_text(old.type) and (pa.types.is_boolean(new.type) or is_number(new.type)):
         answers = _yes_and_no(old)
         truth = _truth(new) if answers else None
         if answers and truth is not None:
             return pc.if_else(truth, pa.scalar(answers[0]), pa.scalar(answers[1]))
-    if is_text(old.type) and _is_number(new.type):
+    if is_text(old.type) and is_number(new.type):
         numbers = new.cast(pa.float64(), safe=False)
         whole = pc.all(pc.equal(pc.floor(numbers), numbers)).as_py()
         return (numbers.cast(pa.int64()) if whole else new).cast(pa.string())
@@ -215,12 +216,6 @@ def _has_fractions(numbers: pa.ChunkedArray) -> bool:
     import pyarrow as pa
 
     return bool(pa.types.is_floating(numbers.type))
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    import pyarrow as pa
-
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 
 def _trimmed(held: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -12,9 +12,9 @@ from holdfast.monitor.costing import ErrorCosts, loss_name, losses, money
 from holdfast.monitor.explained import Option
 from holdfast.monitor.rows import Task
 from holdfast.stats import Backtest, Estimate, Sample, StatisticsError, backtest, rows_to_decide
+from holdfast.stats.season import DAY_US
 
 Numbers = NDArray[np.float64]
-_DAY_US = 86_400_000_000
 _LONGEST_WAIT = 365.0
 """Days; a gain that takes longer to be sure of is none to wait for."""
 
@@ -64,7 +64,7 @@ def tried_options(
     except StatisticsError:
         return ()
     unit = costs.currency if in_money else loss_name(task)
-    per_day = len(since) * _DAY_US / span_us if span_us else None
+    per_day = len(since) * DAY_US / span_us if span_us else None
     return _with_waiting([_told(one, unit) for one in found], per_day)
 
 

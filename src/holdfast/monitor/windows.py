@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from holdfast.clock import iso_utc
 from holdfast.spec import WindowSize
+from holdfast.stats.season import DAY_US
 
 Stretch = tuple[int, int, slice]
 """Start and end (microseconds, or row numbers; the end is exclusive) and the rows between."""
 
 STRAY_GAP: Final = 10
 """Empty windows beyond which a few rows are dated by a wrong clock."""
-_DAY_US: Final = 86_400_000_000
 _LACKING: Final = 0.1
 """Share of its length that a window may lack at either end of the rows."""
 LEAST_WHOLE: Final = 3
@@ -145,9 +145,9 @@ def without_strays(
 
 def first_day(time_us: NDArray[np.int64], length_us: int) -> int:
     """Where windows of several days begin: on the first day of the rows, so that it begins a whole window."""
-    if length_us <= _DAY_US or length_us % _DAY_US:
+    if length_us <= DAY_US or length_us % DAY_US:
         return 0
-    return int(time_us.min()) // _DAY_US * _DAY_US % length_us
+    return int(time_us.min()) // DAY_US * DAY_US % length_us
 
 
 def whole_windows(

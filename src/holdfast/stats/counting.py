@@ -46,7 +46,7 @@ class _Rows(ctypes.Structure):
 class _Bins(ctypes.Structure):
     """As `Bins` in counting.c."""
 
-    _fields_: Final = [  # type: ignore[misc]
+    _fields_: Final = [  # type: ignore[misc]  # as above
         ("cells", ctypes.c_int64),
         ("scores", _address),
         ("places", ctypes.c_int64),

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from holdfast.monitor import family
-from holdfast.monitor.words import describe_concept
+from holdfast.monitor.features import Feature
+from holdfast.monitor.words import describe_concept, describe_data
 
 
 class OfRegression:
@@ -31,3 +32,30 @@ def test_windows_without_rows_of_a_cell_do_not_thin_its_change(
         "residuals", (("month", "month = 1"),), np.array([single]).T, strength, np.array([shift]).T
     )
     assert said in describe_concept(cast("Any", OfRegression()), tests, 0, "month = 1")
+
+
+SIZES = np.arange(1.0, 1001.0)
+"""In bins of four values, so that a median is true within four."""
+
+
+@pytest.mark.parametrize(
+    ("now", "shift", "said"),
+    [
+        (SIZES + 100, 0.52, "size higher by 0.52 sd (median 501 → 601); share of 1 to 126: 12.5% → 2.5%"),
+        (
+            SIZES * 3 + 1000,
+            3.48,
+            "size higher by at least 3.48 sd (median 501 → above 1000); share above the",
+        ),
+        (SIZES - 2000, -3.48, "size lower by at least 3.48 sd (median 501 → below 1); share below the"),
+        (np.where(SIZES > 600, 999.5, SIZES), 0.75, "size higher by 0.75 sd; share of 876 to 1000: "),
+        (np.where(SIZES > 700, np.nan, SIZES), -0.5, "(median 501 → 351); share missing: 0.0% → 30.0%"),
+        (SIZES, 0.0, "size: share of "),
+    ],
+)
+def test_a_move_is_told_in_the_columns_own_unit_and_as_the_least_where_bins_end(
+    now: np.ndarray[Any, Any], shift: float, said: str
+) -> None:
+    feature = Feature.fit("size", SIZES)
+    counts = np.bincount(feature.index(now), minlength=feature.bins.cells)
+    assert said in describe_data(feature, counts, shift, None)

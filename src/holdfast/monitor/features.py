@@ -35,6 +35,15 @@ in windows of 50 rows three cumulants then tell the tail of their sums. Cut at 3
 often as their share allows."""
 
 
+BESIDE_THE_BINS: Final = (
+    "below the reference's range",
+    "above the reference's range",
+    "missing",
+    "not finite",
+)
+"""Coarse cells of a numeric column after those of its bins, in this order."""
+
+
 @dataclass(frozen=True, slots=True)
 class Feature:
     """The reference of one column."""
@@ -87,8 +96,7 @@ class Feature:
         groups = int(group.max()) + 1
         coarse = np.concatenate([[groups], group, [groups + 1, groups + 2, groups + 3]]).astype(np.intp)
         names = [f"cell:{_range_name(bins, group, number)}" for number in range(groups)]
-        names += [f"cell:{side} the reference's range" for side in ("below", "above")]
-        names += ["cell:missing", "cell:not finite"]
+        names += [f"cell:{place}" for place in BESIDE_THE_BINS]
         members = np.eye(groups + 4)[coarse]
         moments: dict[str, NDArray[np.float64]] = {"location": normal, "scale": square} if inner > 1 else {}
         if inner > _FEW_VALUES:

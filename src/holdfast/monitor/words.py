@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from holdfast.monitor.concept import SLOPE
 from holdfast.monitor.diagnosis import Coverage, DriftKind, DriftShape, FeatureFinding, Onset, QualityChange
 from holdfast.monitor.family import Tests
-from holdfast.monitor.features import Feature
+from holdfast.monitor.features import BESIDE_THE_BINS, Feature
+from holdfast.monitor.plain import plain
 from holdfast.monitor.reference import ReferenceModel
+from holdfast.stats import NumericBins
 
 
 def shown(time: str) -> str:
@@ -34,10 +36,30 @@ def describe_data(feature: Feature, counts: NDArray[np.int64], shift: float | No
     after = np.bincount(feature.coarse, counts) / max(int(counts.sum()), 1)
     cells = [test[5:] for test in feature.tests if test.startswith("cell:")]
     moved = int(np.argmax(np.abs(after - before)))
-    share = f"share of {cells[moved]}: {before[moved]:.1%} → {after[moved]:.1%}"
-    if shift is not None and abs(shift) >= 0.1:
-        return f"{feature.name} {'higher' if shift > 0 else 'lower'} by {abs(shift):.2f} sd; {share}"
-    return f"{feature.name}: {share}"
+    place = cells[moved] if cells[moved] in BESIDE_THE_BINS else f"of {cells[moved]}"
+    share = f"share {place}: {before[moved]:.1%} → {after[moved]:.1%}"
+    if shift is None or abs(shift) < 0.1:
+        return f"{feature.name}: {share}"
+    size, medians = f"{abs(shift):.2f} sd", (_median(feature, feature.counts), _median(feature, counts))
+    if medians[1].startswith(("below", "above")):
+        # Rows beyond the reference's range count as the farthest in it, however far they are.
+        size = f"at least {size}"
+    if medians[0] != medians[1]:
+        size += f" (median {' → '.join(medians)})"
+    return f"{feature.name} {'higher' if shift > 0 else 'lower'} by {size}; {share}"
+
+
+def _median(feature: Feature, counts: NDArray[np.int64]) -> str:
+    """In the column's own unit, as far as bins know it."""
+    if not isinstance(feature.bins, NumericBins):
+        raise TypeError(f"a median of {feature.name}, which has no order")
+    inner = len(feature.bins.edges)
+    half = int(counts[: inner + 2].sum()) / 2
+    if counts[0] > half:
+        return f"below {plain(feature.bins.edges[0])}"
+    if counts[inner + 1] > half:
+        return f"above {plain(feature.bins.maximum)}"
+    return plain(feature.quantile(counts, 0.5))
 
 
 def describe_pair(name: str, tests: Tests, test: int) -> str:

@@ -12,6 +12,7 @@ import pytest
 from live_service import Client, Server, Start, linear_model, starting
 
 from holdfast.serve import protocol as transport
+from holdfast.serve.heads import HEAD_BYTES
 
 start = starting
 ROW = b'{"a": 1, "b": 0}'
@@ -26,6 +27,9 @@ def server(start: Start) -> Server:
 
 def chunk(content: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(content), content)
+
+
+CHUNKED_ROW = b"\r\n" + chunk(ROW) + b"0\r\n\r\n"
 
 
 def sweep(server: Server, now_s: float) -> None:
@@ -136,6 +140,70 @@ def test_an_endless_extension_of_a_chunk_is_431(server: Server) -> None:
         for _ in range(2000):
             client.socket.sendall(b"y" * 1000)
     assert client.response()[0] == 431
+
+
+HOT = b"content-length: %d\r\n\r\n%b" % (len(ROW), ROW)
+TWICE_READ = {
+    "no host": (b"1.1", b"", 400),
+    "two hosts": (b"1.1", b"host: x\r\nhost: y\r\n", 400),
+    "the same host twice": (b"1.1", b"host: x\r\nHost: x\r\n", 400),
+    "two hosts of HTTP/1.0": (b"1.0", b"host: x\r\nhost: y\r\n", 400),
+    "a host that is none": (b"1.1", b"host: x/y@z\r\n", 400),
+    "two hosts in one line": (b"1.1", b"host: x, y\r\n", 400),
+    "chunks in HTTP/1.0": (b"1.0", b"host: x\r\ntransfer-encoding: chunked\r\n", 400),
+    "a coding before chunked": (b"1.1", b"host: x\r\ntransfer-encoding: gzip, chunked\r\n", 501),
+    "codings in two lines": (
+        b"1.1",
+        b"host: x\r\ntransfer-encoding: gzip\r\nTransfer-Encoding: chunked\r\n",
+        501,
+    ),
+    "a coding after chunked": (b"1.1", b"host: x\r\ntransfer-encoding: chunked, gzip\r\n", 400),
+}
+
+
+@pytest.mark.parametrize(("version", "lines", "status"), TWICE_READ.values(), ids=TWICE_READ)
+def test_a_head_that_two_readers_could_read_differently_is_refused_and_ends_its_connection(
+    server: Server, version: bytes, lines: bytes, status: int
+) -> None:
+    rest = CHUNKED_ROW if b"ransfer" in lines else HOT
+    hot = b"POST /predict HTTP/1.1\r\nhost: x\r\n" + HOT
+    for path, before in ((b"/predict", 0), (b"/predict", 2), (b"/labels", 0), (b"/no/such/path", 1)):
+        client = server.client()
+        bad = b"POST %b HTTP/%b\r\n%b%b" % (path, version, lines, rest)
+        client.socket.sendall(hot * before + bad + hot)
+        client.socket.shutdown(socket.SHUT_WR)
+        for _ in range(before):
+            assert client.response()[0] == 200
+        answered, headers, _ = client.response()
+        assert (answered, headers["connection"]) == (status, "close"), path
+        assert client.file.read() == b""
+
+
+@pytest.mark.parametrize("lines", [b"Host: [::1]:80 \r\n", b"host:\r\n", b"HOST: a-b_c.example:8080\r\n"])
+def test_a_host_of_any_right_form_is_taken_and_http_1_0_needs_none(server: Server, lines: bytes) -> None:
+    client = server.client()
+    for _ in range(2):  # the second time it is known
+        client.socket.sendall(b"POST /predict HTTP/1.1\r\n" + lines + HOT)
+        assert client.response()[0] == 200
+    client.socket.sendall(b"POST /predict HTTP/1.0\r\n" + HOT)
+    assert client.response()[0] == 200
+
+
+@pytest.mark.parametrize("path", [b"/predict", b"/labels"])
+@pytest.mark.parametrize("behind", [0, 3])
+def test_a_head_over_64_kib_is_431_though_one_read_has_all_of_it(
+    server: Server, path: bytes, behind: int
+) -> None:
+    hot = b"POST /predict HTTP/1.1\r\nhost: x\r\n" + HOT
+    client = server.client()
+    one = server.call(lambda: next(iter(server.state.connections)))
+    for size, status in ((HEAD_BYTES - 200, 200), (HEAD_BYTES, 431)):
+        long = b"POST %b HTTP/1.1\r\nhost: x\r\nx: %b\r\n" % (path, b"y" * size)
+        body = HOT if path == b"/predict" else b"content-length: %d\r\n\r\n%b" % (len(LABEL), LABEL)
+        server.call(lambda read=hot * behind + long + body: one.data_received(read))
+        for _ in range(behind):
+            assert client.response()[0] == 200
+        assert client.response()[0] == status
 
 
 def test_a_long_body_in_small_chunks_and_trailers_of_a_usual_size_are_read(server: Server) -> None:

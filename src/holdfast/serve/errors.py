@@ -69,6 +69,10 @@ class InvalidHttpError(RequestError):
     """The bytes are no HTTP/1.1 request."""
 
 
+class TransferCodingError(RequestError):
+    """The body comes in a transfer coding that the service does not read."""
+
+
 class RequestTimeoutError(RequestError):
     """The client took too long to send its request."""
 

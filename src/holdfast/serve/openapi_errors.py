@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-ALWAYS: Final = (400, 408, 431, 500)
+ALWAYS: Final = (400, 408, 431, 500, 501)
 """Of any operation: of the transport, of headers that say nothing sensible, and of a fault of ours."""
 OF_KEYS: Final = (401, 403, 429)
 OF_BODIES: Final = (413, 415)
@@ -22,6 +22,7 @@ _MEANINGS: Final = {
     429: "The key asks faster than its rate; see Retry-After.",
     431: "The headers are too long.",
     500: "The model failed on these rows, or the service did.",
+    501: "The body comes in a transfer coding other than `chunked`.",
     503: "Too busy or not ready; see Retry-After.",
 }
 _AFTER: Final = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}}}

@@ -21,11 +21,17 @@ from holdfast.serve.caller import ANYONE, CALLER_HEADERS, read_caller
 from holdfast.serve.connection_state import KnownHead, Waiting, WorkerState, ends_otherwise
 from holdfast.serve.errors import (
     ContentTypeError,
-    HeadersTooLargeError,
     InvalidHttpError,
     RequestTimeoutError,
 )
-from holdfast.serve.heads import asks_for_another_http, head_without_upgrade
+from holdfast.serve.heads import (
+    HEAD_BYTES,
+    asks_for_another_http,
+    check_head,
+    head_without_upgrade,
+    too_long,
+    why_unreadable,
+)
 from holdfast.serve.hot import Take, find_hot, route_of, take_nothing
 from holdfast.serve.responses import too_large
 from holdfast.serve.services import Services
@@ -36,8 +42,6 @@ from holdfast.serve.status import reason_name
 if TYPE_CHECKING:
     from uvicorn.config import Config
 
-HEAD_BYTES: Final = 64 * 1024
-"""Longest request line with headers; a connection's buffer adds at most one read."""
 HEAD_TIMEOUT_S: Final = 10.0
 REQUEST_TIMEOUT_S: Final = 60.0
 """Longest time from a request's first byte to its last."""
@@ -140,23 +144,21 @@ class HotProtocol(HttpToolsProtocol):
             self._read = data
         else:
             self._read = None
-        self._beside_bytes += len(data)  # but for the read in which it began, at most a buffer
+        self._beside_bytes += len(data)  # but for the read in which it began: see `check_head`
         try:
             self._feed(data)
         except httptools.HttpParserUpgrade:
             self._upgrade()
             return
-        except httptools.HttpParserError:
+        except httptools.HttpParserError as error:
             if self._close_after:
                 # Bytes after a request that ends the connection; its answer is still due.
                 self._dropping = True
                 return
-            self._end_badly(self._refused or InvalidHttpError("these bytes are no HTTP/1.1 request"))
+            self._end_badly(self._refused or why_unreadable(error))
             return
         if self._beside_bytes > HEAD_BYTES and self._message_began_s:
-            self._end_badly(
-                HeadersTooLargeError("the headers are too long", expected=f"at most {HEAD_BYTES} bytes")
-            )
+            self._end_badly(too_long())
 
     def _feed(self, data: bytes) -> None:
         """Parse; what asks for another protocol than WebSocket is read again as if it did not.
@@ -212,6 +214,7 @@ class HotProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:  # noqa: D102 - the parser's or transport's callback
         self._in_head = False
+        check_head(self.parser.get_http_version(), self.url, self._head)
         if self.parser.should_upgrade() and asks_for_another_http(self._head):
             self._is_to_stay = True  # and is answered in HTTP/1.1, see `_feed`
             return

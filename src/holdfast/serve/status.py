@@ -45,6 +45,7 @@ STATUS: Final[dict[type[HoldfastError], int]] = {
     errors.MethodNotAllowedError: 405,
     errors.HeadersTooLargeError: 431,
     errors.InvalidHttpError: 400,
+    errors.TransferCodingError: 501,
     errors.RequestTimeoutError: 408,
     errors.RepositoryError: 409,
     errors.OriginError: 403,

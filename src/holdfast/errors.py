@@ -6,6 +6,8 @@ These errors know nothing of HTTP or exit codes: each transport maps them itself
 
 from __future__ import annotations
 
+from typing import Self
+
 
 class HoldfastError(Exception):
     """An error a user can act on: what, where, expected, received, next step.
@@ -33,6 +35,23 @@ class HoldfastError(Exception):
         self.received = received
         self.next_step = next_step
         super().__init__(str(self))
+
+    @classmethod
+    def of(cls, other: HoldfastError, *, what: str | None = None, where: str | None = None) -> Self:
+        """What another room's error says, as an error of this room.
+
+        Args:
+            other: raised there; it stays the cause.
+            what: in the words of this room; None: as there.
+            where: as this room calls the place; None: as there.
+        """
+        return cls(
+            what or other.what,
+            where=where or other.where,
+            expected=other.expected,
+            received=other.received,
+            next_step=other.next_step,
+        )
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}" if self.where else self.what

@@ -33,6 +33,13 @@ def test_a_meter_that_begins_anew_loses_one_step_only() -> None:
     assert with_steps(table.slice(0, 0), ["kwh"]).num_rows == 0
 
 
+def test_a_meter_set_back_to_zero_is_told_and_is_no_drift() -> None:
+    anew = {"kwh": np.r_[meter(2, 1500)["kwh"][:700], meter(3, 0)["kwh"][:800]]}
+    found = diagnose(meter(1, 0), anew, window="50 rows")
+    assert "'kwh' began anew once, like a meter set back to zero: those steps are unknown." in found.notes
+    assert found.verdict == "healthy"
+
+
 @pytest.mark.parametrize(
     ("values", "counts"),
     [

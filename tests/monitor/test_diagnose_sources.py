@@ -240,6 +240,19 @@ def test_large_files_are_judged_in_batches_as_small_ones_are_whole(
     assert streamed.coverage == whole.coverage
 
 
+def test_a_type_that_differs_between_large_files_is_told_as_a_change_of_the_schema(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    x = np.random.default_rng(4).normal(size=2000).round(3)
+    old = as_parquet({"number": x, "text": x.astype(str), "same": x}, tmp_path)
+    new = as_parquet({"number": x.astype(str), "text": x, "same": x.astype(np.float32)}, tmp_path)
+    monkeypatch.setattr("holdfast.monitor.streams.LARGE_ROWS", 1000)
+    told = [note for note in diagnose(old, new).notes if note.startswith("The schema changed")]
+    assert len(told) == 1
+    assert "'number' was double in the reference and is string now" in told[0]
+    assert "missing in every row" in told[0]
+
+
 @pytest.mark.parametrize("speaks", ["arrow", "pandas", "chunks"])
 def test_a_large_table_in_memory_gives_the_report_of_the_same_rows_in_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, speaks: str

@@ -108,6 +108,14 @@ def test_average_precision_is_that_of_scikit_learn_with_ties(
         assert np.isnan(average_precision(labels, scores))
 
 
+def test_average_precision_refuses_missing_scores_and_takes_endless_ones() -> None:
+    labels = np.array([True, False, True])
+    with pytest.raises(StatisticsError, match="1 of 3 missing"):
+        average_precision(labels, np.array([0.9, np.nan, 0.1]))
+    endless = average_precision(labels, np.array([np.inf, np.inf, -np.inf]))
+    assert endless == pytest.approx(average_precision_score(labels, np.array([2.0, 2.0, 1.0])))
+
+
 def test_scaled_log_odds_are_the_logistic_regression_of_platts_targets() -> None:
     random = np.random.default_rng(6)
     odds = random.normal(0, 2, 3000)

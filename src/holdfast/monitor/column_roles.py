@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.artifact import Written
+from holdfast.artifact.arrow_types import is_number
 from holdfast.monitor import moments
 from holdfast.monitor.columns import distinct_values, is_text
 from holdfast.monitor.errors import MonitorError
@@ -39,6 +40,12 @@ class Notes:
         """Of columns that tell the time."""
         if names:
             self.add(f"Not judged, as they tell the time of the row: {', '.join(sorted(names))}.")
+
+    def add_new_beginnings(self, name: str, times: int) -> None:
+        """Of a counter that fell back in the current data."""
+        if times:
+            often = "once" if times == 1 else f"{times} times"
+            self.add(f"{name!r} began anew {often}, like a meter set back to zero: those steps are unknown.")
 
     def add_numbers(self, kinds: Kinds) -> None:
         """Of columns of text that hold numbers."""
@@ -134,6 +141,8 @@ def judged_inputs(old: pa.Table, new: pa.Table, apart: set[str | None], notes: N
         chosen.append(name)
         if name not in new.column_names:
             notes.add(f"{name!r} is absent from the current data and counts as missing in every row.")
+        else:
+            notes.add(_changed_type(name, column.type, new.schema.field(name).type))
     extra = [name for name in new.column_names if name not in old.column_names and name not in apart]
     if extra:
         notes.add(f"Not in the reference, so not judged: {', '.join(extra)}.")
@@ -146,6 +155,18 @@ def judged_inputs(old: pa.Table, new: pa.Table, apart: set[str | None], notes: N
             next_step="Name such a column's kind in kinds=, or take a reference with the model's inputs",
         )
     return chosen
+
+
+def _changed_type(name: str, before: pa.DataType, now: pa.DataType) -> str:
+    """What becomes of a column whose type has changed between numbers and another, in words."""
+    import pyarrow as pa
+
+    kinds = [one.value_type if pa.types.is_dictionary(one) else one for one in (before, now)]
+    were, are = (pa.types.is_boolean(kind) or is_number(kind) for kind in kinds)
+    if were == are or pa.types.is_null(kinds[1]):
+        return ""
+    effect = "it counts as missing in every row" if were else "its numbers are taken as text"
+    return f"The schema changed: {name!r} was {kinds[0]} in the reference and is {kinds[1]} now, so {effect}."
 
 
 def without_clocks(inputs: list[str], clocked: Collection[str], notes: Notes) -> list[str]:

@@ -52,12 +52,17 @@ def counters(
 
 
 def _goes_on(table: pa.Table, name: str) -> bool:
-    import pyarrow as pa
-
-    if name not in table.column_names or not pa.types.is_floating(table.schema.field(name).type):
+    if not _counts(table, name):
         return False
     steps = np.diff(table.column(name).drop_null().to_numpy())
     return bool(steps.size and float((steps < 0).mean()) <= _NEW_BEGINNINGS)
+
+
+def new_beginnings(table: pa.Table, name: str) -> int:
+    """How often a counter fell back, as one that is changed or set to zero does."""
+    if not _counts(table, name):
+        return 0
+    return int((np.diff(table.column(name).drop_null().to_numpy()) < 0).sum())
 
 
 def with_steps(table: pa.Table, names: Sequence[str]) -> pa.Table:
@@ -65,7 +70,7 @@ def with_steps(table: pa.Table, names: Sequence[str]) -> pa.Table:
     import pyarrow as pa
 
     for name in names:
-        if name not in table.column_names or not pa.types.is_floating(table.schema.field(name).type):
+        if not _counts(table, name):
             continue
         values = table.column(name).cast(pa.float64()).to_numpy()
         steps = np.r_[np.nan, np.diff(values)] if len(values) else values
@@ -73,6 +78,13 @@ def with_steps(table: pa.Table, names: Sequence[str]) -> pa.Table:
         place = table.column_names.index(name)
         table = table.set_column(place, name, pa.array(steps, from_pandas=True))
     return table
+
+
+def _counts(table: pa.Table, name: str) -> bool:
+    """Whether it is there and holds fractions, as counters do."""
+    import pyarrow as pa
+
+    return name in table.column_names and pa.types.is_floating(table.schema.field(name).type)
 
 
 def _is_line(values: NDArray[np.float64], along: NDArray[np.int64]) -> bool:

@@ -24,7 +24,7 @@ from holdfast.monitor.column_roles import (
 )
 from holdfast.monitor.columns import column_values, without_views
 from holdfast.monitor.costing import ErrorCosts
-from holdfast.monitor.counters import counters, with_steps
+from holdfast.monitor.counters import counters, new_beginnings, with_steps
 from holdfast.monitor.diagnosis import Diagnosis
 from holdfast.monitor.errors import MonitorError
 from holdfast.monitor.explaining import Explainer
@@ -180,9 +180,10 @@ def diagnose(
     if in_one_pass and old.num_rows > MOST_PARTED_ROWS:
         return of_streams(RowStream(TableRows(old, "reference")), RowStream(TableRows(new, "current")))
     rising = counters(old, new, old_time, {target, prediction, score, time})
-    old, new = with_steps(old, rising), with_steps(new, rising)
     for name in rising:
         notes.add(f"{name!r} only rises: what it rises by is judged.")
+        notes.add_new_beginnings(name, new_beginnings(new, name))
+    old, new = with_steps(old, rising), with_steps(new, rising)
     measuring = Kinds.fit(
         old,
         apart={name for name in (target, prediction, score) if name is not None},
@@ -355,13 +356,8 @@ def _table(source: Any, role: str) -> pa.Table:
     try:
         table = Reference.read(source).table
     except ReferenceDataError as error:
-        raise MonitorError(
-            error.what.replace("reference", f"{role} data" if role == "current" else role),
-            where=error.where or role,
-            expected=error.expected,
-            received=error.received,
-            next_step=error.next_step,
-        ) from error
+        what = error.what.replace("reference", f"{role} data" if role == "current" else role)
+        raise MonitorError.of(error, what=what, where=error.where or role) from error
     table = without_views(table)
     names = table.column_names
     if len(set(names)) < len(names):

@@ -26,7 +26,7 @@ def written(held: pa.ChunkedArray, where: str, other: pa.ChunkedArray | None = N
     try:
         return Written.of(held, where, other)
     except ReferenceDataError as error:
-        raise _of_monitor(error) from error
+        raise MonitorError.of(error) from error
 
 
 def microseconds(way: Written, held: pa.ChunkedArray, where: str) -> NDArray[np.int64]:
@@ -40,19 +40,9 @@ def microseconds(way: Written, held: pa.ChunkedArray, where: str) -> NDArray[np.
     try:
         moments = way.complete(held, where)
     except ReferenceDataError as error:
-        raise _of_monitor(error) from error
+        raise MonitorError.of(error) from error
     values: NDArray[np.int64] = flat_array(moments.cast(pa.int64()), np.int64)
     return values
-
-
-def _of_monitor(error: ReferenceDataError) -> MonitorError:
-    return MonitorError(
-        error.what,
-        where=error.where,
-        expected=error.expected,
-        received=error.received,
-        next_step=error.next_step,
-    )
 
 
 def only_written_time(old: pa.Table, new: pa.Table) -> str | None:

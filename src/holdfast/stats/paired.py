@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.stats.errors import StatisticsError
-from holdfast.stats.quality import Z95, area_under_curve
+from holdfast.stats.quality import Z95, area_under_curve, require_order
 
 Numbers = NDArray[np.float64]
 REPLICATES: Final = 400
@@ -181,15 +181,20 @@ def average_precision(labels: NDArray[np.bool_], scores: NDArray[Any]) -> float:
         labels: `[N]`, True for positives.
         scores: `[N]`.
 
+    Raises:
+        StatisticsError: a score is missing.
+
     Example:
         >>> import numpy as np
         >>> average_precision(np.array([True, False, True]), np.array([0.9, 0.8, 0.7]))
         0.8333333333333333
     """
-    order = np.argsort(-np.asarray(scores, dtype=np.float64), kind="stable")
-    ranked, positive = np.asarray(scores)[order], np.asarray(labels)[order]
+    numbers = np.asarray(scores, dtype=np.float64)
+    require_order(numbers)
+    order = np.argsort(-numbers, kind="stable")
+    ranked, positive = numbers[order], np.asarray(labels)[order]
     if not positive.any():
         return float("nan")
-    last = np.r_[np.flatnonzero(np.diff(ranked)), len(ranked) - 1]
+    last = np.r_[np.flatnonzero(ranked[1:] != ranked[:-1]), len(ranked) - 1]
     found = np.cumsum(positive)[last].astype(np.float64)
     return float(np.diff(np.r_[0.0, found]) @ (found / (last + 1)) / found[-1])

@@ -40,6 +40,21 @@ def mean_estimate(values: NDArray[Any]) -> Estimate:
     return Estimate(mean, mean - Z95 * error, mean + Z95 * error, int(numbers.size))
 
 
+def require_order(scores: NDArray[Any]) -> None:
+    """Refuse scores of which one is missing: its row has no place among the others.
+
+    Raises:
+        StatisticsError: how many are missing.
+    """
+    missing = np.isnan(scores)
+    if missing.any():
+        raise StatisticsError(
+            "a score is missing, so rows have no order",
+            received=f"{int(missing.sum())} of {scores.size} missing",
+            next_step="Leave those rows out",
+        )
+
+
 def area_under_curve(labels: NDArray[np.bool_], scores: NDArray[Any]) -> Estimate:
     """Area under the ROC curve with the interval of DeLong, DeLong and Clarke-Pearson (1988).
 
@@ -56,12 +71,7 @@ def area_under_curve(labels: NDArray[np.bool_], scores: NDArray[Any]) -> Estimat
         0.75
     """
     of_positives, numbers = np.asarray(labels, dtype=bool), np.asarray(scores)
-    if np.isnan(numbers).any():
-        raise StatisticsError(
-            "a score is missing, so rows have no order",
-            received=f"{int(np.isnan(numbers).sum())} of {numbers.size} missing",
-            next_step="Leave those rows out",
-        )
+    require_order(numbers)
     positive, negative = numbers[of_positives], numbers[~of_positives]
     if positive.size == 0 or negative.size == 0:
         raise StatisticsError("the AUC needs both classes among the labels")

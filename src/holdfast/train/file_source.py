@@ -124,13 +124,7 @@ class FileSource:
         try:
             return time_column(self.table.column(column), column)
         except ReferenceDataError as error:
-            raise DataSetError(
-                error.what,
-                where=f"{self.path}: column {column!r}",
-                expected=error.expected,
-                received=error.received,
-                next_step=error.next_step,
-            ) from error
+            raise DataSetError.of(error, where=f"{self.path}: column {column!r}") from error
 
     def _truths(self, column: str, role: str) -> Any:
         """A Boolean column, or one of 0 and 1; nothing else is guessed to mean yes."""

@@ -27,3 +27,9 @@ def test_another_rollout_assigns_other_units() -> None:
     first = [is_below(place_of(b"a" * 16, unit), 0.5) for unit in units]
     second = [is_below(place_of(b"b" * 16, unit), 0.5) for unit in units]
     assert 0.4 < sum(x == y for x, y in zip(first, second, strict=True)) / 2000 < 0.6
+
+
+def test_no_place_is_below_a_share_of_none_and_every_place_below_one_of_all() -> None:
+    first, last = 0, 2**64 - 1
+    assert [is_below(place, 0.0) for place in (first, last)] == [False, False]
+    assert [is_below(place, 1.0) for place in (first, last)] == [True, True]

@@ -61,3 +61,5 @@ def current(
 
 
 NAMES: dict[str, Any] = {"target": "y", "score": "score", "window": f"{WINDOW} rows"}
+JUDGED: dict[str, Any] = NAMES | {"explain": False}
+"""The verdict alone. Reasons may take concept drift back, so where none is expected this asks for more."""

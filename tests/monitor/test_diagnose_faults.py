@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from small_worlds import NAMES, ONSET, WINDOW, WINDOWS, answered, inputs, reference, since_onset
+from small_worlds import JUDGED, ONSET, WINDOW, WINDOWS, answered, inputs, reference, since_onset
 
 from holdfast.monitor import Diagnosis, diagnose
 
@@ -18,7 +18,7 @@ EVERY_FIFTH = np.arange(len(AFTER)) % 5 == 0
 def judged(**broken: Any) -> Diagnosis:
     """The pipe to the log is broken: the model and the truth saw the right values."""
     sound = answered(inputs(0, WINDOWS), 0)
-    return diagnose(reference(), sound | broken, **NAMES)
+    return diagnose(reference(), sound | broken, **JUDGED)
 
 
 def faults(found: Diagnosis) -> dict[str, str]:
@@ -55,7 +55,7 @@ def test_another_unit_is_a_fault(factor: float, words: str) -> None:
     old = reference() | {"size": random.lognormal(1, 0.4, 6000)}
     size = random.lognormal(1, 0.4, WINDOW * WINDOWS)
     new = answered(inputs(0, WINDOWS), 0) | {"size": np.where(AFTER, factor * size, size)}
-    found = diagnose(old, new, **NAMES)
+    found = diagnose(old, new, **JUDGED)
     assert found.kinds == ("data fault",)
     assert f"factor of {words} " in faults(found)["size"]
 
@@ -75,7 +75,7 @@ def test_values_that_are_not_finite_are_a_fault() -> None:
 def test_a_column_that_is_gone_is_a_fault_and_named_in_the_notes() -> None:
     new = answered(inputs(0, WINDOWS), 0)
     del new["dose"]
-    found = diagnose(reference(), new, **NAMES)
+    found = diagnose(reference(), new, **JUDGED)
     assert found.kinds == ("data fault",)
     assert list(faults(found)) == ["dose"]
     assert any("'dose' is absent" in note for note in found.notes)
@@ -93,7 +93,7 @@ def test_a_fault_that_the_model_was_fed_is_not_called_drift_for_its_answers() ->
     columns = inputs(0, WINDOWS)
     age, dose = columns["age"], columns["dose"]
     fed = columns | {"age": np.where(AFTER, dose, age), "dose": np.where(AFTER, age, dose)}
-    found = diagnose(reference(), answered(fed, 0, model=columns), **NAMES)
+    found = diagnose(reference(), answered(fed, 0, model=columns), **JUDGED)
     assert found.kinds == ("data fault",)
     assert any("broken inputs" in note for note in found.notes)
 
@@ -109,7 +109,7 @@ def test_a_batch_delivered_twice_is_a_fault_and_no_drift() -> None:
     order = np.arange(len(AFTER))
     low = ONSET * WINDOW
     order[low + WINDOW // 2 : low + WINDOW] = order[low : low + WINDOW // 2]
-    found = diagnose(reference(), {name: values[order] for name, values in sound.items()}, **NAMES)
+    found = diagnose(reference(), {name: values[order] for name, values in sound.items()}, **JUDGED)
     assert found.kinds == ("data fault",)
     assert "50% of the rows are there twice" in faults(found)["rows"]
     assert [number for number, window in enumerate(found.windows) if window.alarm] == [ONSET]
@@ -119,7 +119,7 @@ def test_a_window_that_comes_again_later_is_a_fault() -> None:
     sound = answered(inputs(0, WINDOWS), 0)
     order = np.arange(len(AFTER))
     order[ONSET * WINDOW : (ONSET + 1) * WINDOW] = order[:WINDOW]
-    found = diagnose(reference(), {name: values[order] for name, values in sound.items()}, **NAMES)
+    found = diagnose(reference(), {name: values[order] for name, values in sound.items()}, **JUDGED)
     assert found.kinds == ("data fault",)
     assert "came again" in faults(found)["rows"]
     assert found.since is not None
@@ -210,7 +210,7 @@ def test_a_batch_that_comes_again_in_the_next_window_is_a_fault() -> None:
     order = np.arange(len(AFTER))
     low = ONSET * WINDOW
     order[low + WINDOW : low + 2 * WINDOW - 100] = order[low : low + WINDOW - 100]
-    found = diagnose(reference(), {name: values[order] for name, values in sound.items()}, **NAMES)
+    found = diagnose(reference(), {name: values[order] for name, values in sound.items()}, **JUDGED)
     assert found.kinds == ("data fault",)
     assert "80% of the rows came in a window before" in faults(found)["rows"]
 

@@ -6,7 +6,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_worlds import NAMES, ONSET, WINDOW, WINDOWS, answered, current, inputs, reference, since_onset
+from small_worlds import (
+    JUDGED,
+    NAMES,
+    ONSET,
+    WINDOW,
+    WINDOWS,
+    answered,
+    current,
+    inputs,
+    reference,
+    since_onset,
+)
 
 from holdfast.monitor import Diagnosis, diagnose
 
@@ -34,7 +45,7 @@ def test_no_change_is_healthy(seed: int) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_shift_is_data_drift_of_its_column_from_its_window_on(seed: int) -> None:
     age = inputs(seed, WINDOWS)["age"] + 0.5 * since_onset()
-    found = diagnose(reference(seed), current(seed, age=age), **NAMES)
+    found = diagnose(reference(seed), current(seed, age=age), **JUDGED)
     assert found.kinds == ("data drift",)
     assert found.features[0].name == "age"
     assert columns(found, "data drift") <= {"age", "score"}
@@ -65,7 +76,7 @@ def test_other_inputs_under_the_same_mapping_are_no_concept_drift(seed: int) -> 
         age=np.where(after, 1.4 * x["age"] + 0.4, x["age"]),
         ward=np.where(after & (np.arange(len(after)) % 3 == 0), "north", x["ward"]),
     )
-    found = diagnose(reference(seed), changed, **NAMES)
+    found = diagnose(reference(seed), changed, **JUDGED)
     assert found.kinds == ("data drift",)
     assert {"age", "ward"} <= columns(found, "data drift")
 
@@ -79,7 +90,7 @@ def test_other_prior_shares_of_the_same_classes_are_label_shift() -> None:
         return {"score": 1 / (1 + np.exp(-(1.2 * x - 0.72))), "y": y}
 
     share = np.where(since_onset(), 0.75, 0.5)
-    found = diagnose(drawn(6000, 0.5), drawn(WINDOW * WINDOWS, share), **NAMES)
+    found = diagnose(drawn(6000, 0.5), drawn(WINDOW * WINDOWS, share), **JUDGED)
     assert found.kinds == ("label shift",)
     # A pipe that breaks later is a fault of its own.
     broken = np.arange(WINDOW * WINDOWS) >= (ONSET + 6) * WINDOW
@@ -87,7 +98,7 @@ def test_other_prior_shares_of_the_same_classes_are_label_shift() -> None:
     both = diagnose(
         drawn(6000, 0.5) | {"spare": random.normal(size=6000)},
         drawn(WINDOW * WINDOWS, share) | {"spare": spare},
-        **NAMES,
+        **JUDGED,
     )
     assert both.kinds == ("data fault", "label shift")
     assert columns(both, "data fault") == {"spare"}
@@ -96,7 +107,7 @@ def test_other_prior_shares_of_the_same_classes_are_label_shift() -> None:
 def test_a_gradual_change_is_called_gradual() -> None:
     ramp = np.clip((np.arange(WINDOW * WINDOWS) / WINDOW - 4) / 12, 0, 1)
     age = inputs(0, WINDOWS)["age"] + 1.5 * ramp
-    assert diagnose(reference(), current(age=age), **NAMES).shape == "gradual"
+    assert diagnose(reference(), current(age=age), **JUDGED).shape == "gradual"
 
 
 def test_a_change_that_is_over_is_recurring() -> None:
@@ -106,7 +117,7 @@ def test_a_change_that_is_over_is_recurring() -> None:
     more = inputs(9, 40)
     long = {name: np.concatenate([values, more[name]]) for name, values in inputs(0, WINDOWS).items()}
     long["age"] = np.concatenate([age, more["age"]])
-    found = diagnose(reference(), answered(long, 0), **NAMES)
+    found = diagnose(reference(), answered(long, 0), **JUDGED)
     assert found.kinds == ("data drift",)
     assert found.shape == "recurring"
     assert abs(onset_window(found) - 5) <= 1
@@ -115,7 +126,7 @@ def test_a_change_that_is_over_is_recurring() -> None:
 def test_a_change_in_the_last_windows_is_too_early_to_shape() -> None:
     window = np.arange(WINDOW * WINDOWS) // WINDOW
     age = inputs(0, WINDOWS)["age"] + 1.0 * (window >= WINDOWS - 2)
-    found = diagnose(reference(), current(age=age), **NAMES)
+    found = diagnose(reference(), current(age=age), **JUDGED)
     assert found.shape == "too early to tell"
 
 
@@ -246,7 +257,7 @@ def test_a_model_that_misses_an_effect_does_not_make_covariate_shift_concept_dri
         # The score knows nothing of x.
         return {"x": x, "z": z, "score": 1 / (1 + np.exp(-z)), "y": truth.astype(np.int64)}
 
-    shifted = diagnose(drawn(20, 0.0), drawn(WINDOWS, 0.7 * since_onset()), **NAMES)
+    shifted = diagnose(drawn(20, 0.0), drawn(WINDOWS, 0.7 * since_onset()), **JUDGED)
     assert shifted.kinds == ("data drift",)
     turned = diagnose(drawn(20, 0.0), drawn(WINDOWS, 0.0, np.where(since_onset(), -1.0, 1.0)), **NAMES)
     assert turned.kinds == ("concept drift",)

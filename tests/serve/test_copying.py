@@ -76,8 +76,8 @@ def test_a_full_queue_drops_and_counts_and_never_waits() -> None:
     ours, theirs = make_pair()
     counts = CopyCounts("2")
     copies = Copies(ours, "2", counts)
-    for _ in range(5000):
-        copies.offer(batch_of(table(10)))
+    for _ in range(500):
+        copies.offer(batch_of(table(100)))
     assert counts.dropped > 0
     assert counts.copied + counts.dropped == 50_000
     received = 0

@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 from holdfast.clock import iso_utc
 from holdfast.prediction_log import PredictionLog
-from holdfast.train import Replay, TrainError, replay
+from holdfast.train import Replay, TrainError, replay, standing_in
 from holdfast.train.standing_in import LARGEST_FIT, newest
 
 KEYS = 'triggers = ["alarm"]\ncool_down = "5d"\ncost = 20.0\nrefit = true\n'
@@ -31,6 +31,12 @@ def alarm_at(shop: Shop, day: int, days: int, by: str = "log_e_data") -> None:
     shop.registry.attach_evidence(
         "1", "diagnosis", {"verdict": "concept drift", "alarm": True, "since": since, "windows": windows}
     )
+
+
+@pytest.fixture
+def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When a training comes does not depend on how many trees stand in for the trainer."""
+    monkeypatch.setattr(standing_in, "MAPPING_TREES", {**standing_in.MAPPING_TREES, "max_iter": 8})
 
 
 @pytest.fixture
@@ -71,6 +77,7 @@ def test_retraining_on_the_alarm_beats_never_and_costs_less_than_always(shop: Sh
     assert said["never"].quality == pytest.approx(area, abs=0.005)  # cut to 512 cells
 
 
+@pytest.mark.usefixtures("few_trees")
 @pytest.mark.parametrize(("keys", "days"), [("", [10, 15]), ("follow_up_rows = 0\n", [10])])
 def test_what_an_alarm_taught_is_followed_up_once_its_rows_have_doubled(
     shop: Shop, keys: str, days: list[int]
@@ -96,6 +103,7 @@ def test_no_policy_learns_from_labels_that_were_not_mature(shop: Shop) -> None:
     assert found["always"].days_late is None
 
 
+@pytest.mark.usefixtures("few_trees")
 def test_an_alarm_that_labels_raise_is_heard_when_they_are_mature(shop: Shop) -> None:
     shop.days(0, 6, score=True)
     shop.days(6, 12, turned=True, score=True)
@@ -105,6 +113,7 @@ def test_an_alarm_that_labels_raise_is_heard_when_they_are_mature(shop: Shop) ->
     assert by_name(found)["checklist"].trainings[0] == iso_utc(START_US + 10 * DAY_US)
 
 
+@pytest.mark.usefixtures("few_trees")
 def test_the_trigger_quality_waits_for_mature_labels(shop: Shop) -> None:
     shop.reopen(TOML + 'triggers = ["quality"]\nleast_quality = 0.8\n')
     shop.days(0, 6, score=True)
@@ -114,6 +123,7 @@ def test_the_trigger_quality_waits_for_mature_labels(shop: Shop) -> None:
     assert iso_utc(START_US + 9 * DAY_US) <= trainings[0] <= iso_utc(START_US + 11 * DAY_US)
 
 
+@pytest.mark.usefixtures("few_trees")
 def test_a_label_that_comes_after_its_row_has_counted_teaches_only_from_then_on(shop: Shop) -> None:
     shop.days(0, 3, score=True)
     shop.days(3, 11, turned=True, score=True, label_after_us=6 * DAY_US)
@@ -121,6 +131,7 @@ def test_a_label_that_comes_after_its_row_has_counted_teaches_only_from_then_on(
     assert by_name(replay(shop.deployment, shop.registry))["always"].days_late == pytest.approx(7.0)
 
 
+@pytest.mark.usefixtures("few_trees")
 @pytest.mark.parametrize(
     ("keys", "late_days"), [("refit = true", 3.0), ("", 10.0), ('split = "random"', 3.0)]
 )
@@ -142,6 +153,7 @@ def test_memory_holds_the_newest_rows_only() -> None:
     assert history[1].min() == 10
 
 
+@pytest.mark.usefixtures("few_trees")
 def test_without_a_diagnosis_it_says_so_and_without_a_label_it_is_an_error(shop: Shop) -> None:
     with pytest.raises(TrainError, match="no prediction yet"):
         replay(shop.deployment, shop.registry)

@@ -297,3 +297,18 @@ def test_pairs_of_windows_vary_at_most_twice_as_much_as_single_ones_are_known_to
     own = np.full((1000, 1, len(SCALES)), np.sqrt(40.0))
     own[:, 0, 0] = np.sqrt(2.0)  # what lasts for ever doubles, whatever a few blocks seem to say
     assert spread_of(own)[1, 0] == pytest.approx(4 * 1000 / 999 * (1 + np.sqrt(2 / 509)))
+
+
+@pytest.mark.parametrize(("each", "seen"), [(3, True), (5, False)])
+def test_parts_are_looked_at_in_blocks_of_up_to_two_thirds_of_a_window(each: int, seen: bool) -> None:
+    one = np.ones((60, 1))
+    calm = Sums(np.tile([[1.0], [-1.0]], (30, 1)), 0 * one, one, 0 * one, one)
+    random = np.random.default_rng(2)
+    if seen:  # in pairs, which two parts of three show
+        parts = np.repeat(random.normal(size=(90, 1)), 2, axis=0)
+    else:  # every third alike, which two parts of five do not show and four would
+        parts = np.tile(random.normal(size=(11, 1, 3)), (1, 10, 1)).reshape(-1, 1)[: 60 * each]
+    parts /= parts.std()
+    many = np.ones_like(parts)
+    spread = natural_spread(calm, alone=True, parts=Sums(parts, 0 * many, many, 0 * many, many))
+    assert bool(spread[0, 0] > 1) == seen

@@ -13,7 +13,8 @@ from sklearn.metrics import roc_auc_score
 
 from holdfast.clock import iso_utc
 from holdfast.prediction_log import PredictionLog
-from holdfast.train import Replay, TrainError, replay, standing_in
+from holdfast.stats.boosting import MAPPING_TREES
+from holdfast.train import Replay, TrainError, replay
 from holdfast.train.standing_in import LARGEST_FIT, newest
 
 KEYS = 'triggers = ["alarm"]\ncool_down = "5d"\ncost = 20.0\nrefit = true\n'
@@ -36,7 +37,7 @@ def alarm_at(shop: Shop, day: int, days: int, by: str = "log_e_data") -> None:
 @pytest.fixture
 def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
     """When a training comes does not depend on how many trees stand in for the trainer."""
-    monkeypatch.setattr(standing_in, "MAPPING_TREES", {**standing_in.MAPPING_TREES, "max_iter": 8})
+    monkeypatch.setattr("holdfast.train.standing_in.MAPPING_TREES", {**MAPPING_TREES, "max_iter": 8})
 
 
 @pytest.fixture

@@ -40,6 +40,12 @@ def test_the_bound_of_normal_numbers_is_at_least_student_s() -> None:
     assert loss_bound(values, rng=np.random.default_rng(0)).upper >= student - 1e-4
 
 
+def test_a_difference_that_is_missing_or_endless_is_an_error() -> None:
+    for strange in (np.nan, np.inf):
+        with pytest.raises(StatisticsError, match=r"1 of 3\. Leave"):
+            loss_bound(np.array([0.5, strange, 0.25]))
+
+
 def test_no_row_is_an_error() -> None:
     with pytest.raises(StatisticsError):
         loss_bound(np.array([]))

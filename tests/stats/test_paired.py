@@ -166,6 +166,7 @@ def test_one_row_has_an_endless_interval_and_none_is_refused() -> None:
         lambda: paired_mean(np.array([]), np.array([])),
         lambda: paired_bootstrap(lambda rows: (0.0, 0.0), 0),
         lambda: scale_number(np.array([]), np.array([])),
+        lambda: scale_temperature(np.empty((0, 3)), np.array([])),
     ):
         with pytest.raises(StatisticsError):
             call()

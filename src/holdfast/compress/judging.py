@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.artifact import Answer, Reference, Signature
+from holdfast.compress.errors import CompressError
 from holdfast.stats import LossBound, loss_bound
 
 _MOST_CATEGORIES: Final = 8
@@ -60,13 +61,26 @@ class Judge:
     seed: int = 0
 
     def judge(self, answer: Answer) -> Judgement:
-        """Compare a candidate's answers with the original's, row by row."""
+        """Compare a candidate's answers with the original's, row by row.
+
+        Rows without a label, or without a number from the original, are left out.
+
+        Raises:
+            CompressError: the candidate answers no number where the original does.
+        """
         metric, mine = self._losses(answer)
         _, original = self._losses(self.answer)
-        differences = mine - original
+        known = np.isfinite(original)
+        strange = int((known & ~np.isfinite(mine)).sum())
+        if strange:
+            raise CompressError(
+                "it answers with no number where the original does",
+                received=f"{strange} of {len(known)} rows",
+            )
+        differences, original = (mine - original)[known], original[known]
         rng = np.random.default_rng(self.seed)
         bound = loss_bound(differences, tries=self.tries, rng=rng)
-        slices = self._slices()
+        slices = self._slices(known)
         found = []
         for name, rows in slices:
             part: LossBound = loss_bound(differences[rows], tries=self.tries * len(slices), rng=rng)
@@ -82,6 +96,7 @@ class Judge:
         )
 
     def _losses(self, answer: Answer) -> tuple[str, NDArray[np.float64]]:
+        """What is lost on each row; NaN where nobody knows, not finite where the answer is no number."""
         task = self.signature.task
         labels = self.reference.labels()
         if task == "tensor":
@@ -90,11 +105,12 @@ class Judge:
             given = np.asarray(answer.prediction, dtype=np.float64)
             truth = np.asarray(self.answer.prediction if labels is None else labels, dtype=np.float64)
             scale = float(np.nanmean(np.abs(truth - np.nanmedian(truth)))) or 1.0
-            errors: NDArray[np.float64] = np.nan_to_num(np.abs(given - truth) / scale)
+            errors: NDArray[np.float64] = np.abs(given - truth) / scale
             return "absolute error in mean absolute deviations", errors
         if labels is None:
             return "share of answers that changed", _differ(answer.prediction, self.answer.prediction)
-        return "share of wrong answers", _differ(answer.prediction, labels)
+        unknown = np.array([one is None or one != one for one in labels.tolist()])  # noqa: PLR0124 - NaN
+        return "share of wrong answers", np.where(unknown, np.nan, _differ(answer.prediction, labels))
 
     def _differences(self, answer: Answer) -> NDArray[np.float64]:
         worst = np.zeros(len(self.reference))
@@ -108,13 +124,17 @@ class Judge:
             worst = np.maximum(worst, gap / max(float(np.abs(flat).max()), 1e-12))
         return worst
 
-    def _slices(self) -> list[tuple[str, NDArray[np.bool_]]]:
-        """Categories of columns with few, quarters of numeric ones; those with too few rows are left out."""
+    def _slices(self, known: NDArray[np.bool_]) -> list[tuple[str, NDArray[np.bool_]]]:
+        """Categories of columns with few, quarters of numeric ones; those with too few rows are left out.
+
+        Args:
+            known: which rows are compared; the slices are of these.
+        """
         found: list[tuple[str, NDArray[np.bool_]]] = []
         for column in self.signature.columns:
             if column.shape or column.kind in {"text", "image", "audio", "embedding"}:
                 continue
-            values = self.reference.values(column.name)
+            values = self.reference.values(column.name)[known]
             if values.dtype.kind in "fiu" and column.kind == "numeric":
                 edges = np.nanquantile(values.astype(np.float64), (0.25, 0.5, 0.75))
                 quarter = np.searchsorted(edges, values, side="right")

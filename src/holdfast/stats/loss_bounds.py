@@ -40,7 +40,7 @@ def loss_bound(
         rng: of the bootstrap; needed unless the losses are 0/1.
 
     Raises:
-        StatisticsError: no row.
+        StatisticsError: no row, or a difference that is missing or endless.
 
     Example:
         >>> import numpy as np
@@ -52,6 +52,12 @@ def loss_bound(
     rows = numbers.size
     if rows == 0:
         raise StatisticsError("no row to compare on")
+    if not np.isfinite(numbers).all():
+        raise StatisticsError(
+            "a difference is missing or endless",
+            received=f"{int((~np.isfinite(numbers)).sum())} of {rows}",
+            next_step="Leave those rows out",
+        )
     level = alpha / tries
     mean = float(numbers.mean())
     if bool(np.isin(numbers, (-1.0, 0.0, 1.0)).all()):

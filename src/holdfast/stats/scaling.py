@@ -110,6 +110,12 @@ def scale_temperature(raw: NDArray[Any], truth: NDArray[Any], weights: NDArray[A
         truth: `[N]` codes, 0 to K - 1.
         weights: `[N]`; None: 1 each.
 
+    Returns:
+        The slope between exp(-4) and exp(4), and no level.
+
+    Raises:
+        StatisticsError: no row.
+
     Example:
         Scores that exaggerate twofold.
 
@@ -124,6 +130,8 @@ def scale_temperature(raw: NDArray[Any], truth: NDArray[Any], weights: NDArray[A
     from scipy.special import logsumexp
 
     x, code = np.asarray(raw, dtype=np.float64), np.asarray(truth, dtype=np.intp)
+    if not code.size:
+        raise StatisticsError("no labelled row")
     w = np.ones(len(x)) if weights is None else np.asarray(weights, dtype=np.float64)
     own = x[np.arange(len(x)), code]
 

@@ -59,10 +59,11 @@ class Losses:
         return (name, words[name]) if self.truthy and name in words else (name,)
 
     def loss(self, answers: Sequence[Any], labels: Sequence[Any]) -> Floats:
-        """NaN where there is no label, or none that can be read."""
+        """NaN where there is no label, or none that can be read; 1 for an answer that is no number."""
         if self.task == "regression":
-            distance = np.abs(numbers(answers) - numbers(labels)) / self.scale
-            return np.minimum(distance, 1.0)
+            true = numbers(labels)
+            distance = np.minimum(np.abs(numbers(answers) - true) / self.scale, 1.0)
+            return np.where(np.isnan(distance) & np.isfinite(true), 1.0, distance)
         said, true = self._texts(answers), self._texts(labels)
         wrong: Floats = (said != true).astype(np.float64)
         if self.task == "binary":
@@ -73,17 +74,25 @@ class Losses:
     def flips(self, ours: Sequence[Any], theirs: Sequence[Any]) -> Floats:
         """1 where two answers differ; regression: their distance in units of loss_scale, at most 1."""
         if self.task == "regression":
-            return np.minimum(np.abs(numbers(ours) - numbers(theirs)) / self.scale, 1.0)
+            return np.minimum(np.abs(self._apart(ours, theirs)), 1.0)
         differ: Floats = (self._texts(ours) != self._texts(theirs)).astype(np.float64)
         return differ
 
     def volume(self, ours: Sequence[Any], theirs: Sequence[Any]) -> Floats:
         """Difference of positives; regression: of the answers in units of loss_scale, in [-1, 1]."""
         if self.task == "regression":
-            return np.clip((numbers(ours) - numbers(theirs)) / self.scale, -1.0, 1.0)
+            return np.clip(self._apart(ours, theirs), -1.0, 1.0)
         if self.task != "binary":
             return np.zeros(len(ours))
         return self._positives(ours) - self._positives(theirs)
+
+    def _apart(self, ours: Sequence[Any], theirs: Sequence[Any]) -> Floats:
+        """In units of the scale; 1 where one is a number and the other none, as the log's queries have it."""
+        first, second = numbers(ours), numbers(theirs)
+        with np.errstate(invalid="ignore"):
+            apart: Floats = (first - second) / self.scale
+        alike = np.isnan(first) == np.isnan(second)
+        return np.where(np.isnan(apart), np.where(alike, 0.0, 1.0), apart)
 
     def _positives(self, answers: Sequence[Any]) -> Floats:
         positive: Floats = (self._texts(answers) == self.positive).astype(np.float64)

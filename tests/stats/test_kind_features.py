@@ -214,5 +214,15 @@ def test_what_is_no_image_sound_or_embedding_is_refused() -> None:
 
 
 def test_pixels_that_are_not_finite_give_nan_and_no_error() -> None:
-    assert math.isnan(image_features(np.full((4, 4), np.nan))["brightness"])
-    assert math.isnan(audio_features(np.full(400, np.nan), RATE_HZ)["centroid_hz"])
+    for strange in (np.nan, np.inf):
+        for pixels in (np.full((4, 8), strange), np.where(np.arange(96).reshape(4, 8, 3) == 7, strange, 0.5)):
+            image = image_features(pixels)
+            assert (image.pop("aspect"), image.pop("megapixels")) == (2.0, 32e-6)
+            assert all(map(math.isnan, image.values()))
+        sound = audio_features(np.where(np.arange(400) == 7, strange, 0.5), RATE_HZ)
+        assert sound.pop("duration_s") == 400 / RATE_HZ
+        assert all(map(math.isnan, sound.values()))
+
+
+def test_a_text_with_half_a_character_is_a_text() -> None:
+    assert HashedVocabulary.fit(["half \ud83d", "a"]).unseen_rate("half \ud83d") == 0.0

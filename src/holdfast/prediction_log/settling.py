@@ -42,7 +42,7 @@ def settle(log: Log, clock: Clock, *, timeout_s: float = 30.0) -> KeeperReport:
         KeeperBehindError: it had not within `timeout_s`.
     """
     place = LogPlace.of(log)
-    wanted = [_summary for _summary in _summaries(place.folder) if _summary.rows or _summary.labels]
+    wanted = _summaries(place.folder)
     deadline_s = clock.monotonic_s() + timeout_s
     while True:
         report = Keeper(log, clock, retains=False).run_once()

@@ -38,7 +38,8 @@ def image_features(image: NDArray[Any]) -> dict[str, float]:
             numbers are taken as shares of their type's maximum (255 for bytes), floats as they are.
 
     Returns:
-        The numbers by the names in `IMAGE_FEATURES`; NaN where pixels are not finite.
+        The numbers by the names in `IMAGE_FEATURES`; where a pixel that is read is not finite, all but aspect
+        and size are NaN.
 
     Raises:
         StatisticsError: the array is no image.
@@ -59,6 +60,9 @@ def image_features(image: NDArray[Any]) -> dict[str, float]:
         top, left = (height - height // step) // 2, (width - width // step) // 2
         middle = _shares(pixels[top : top + height // step, left : left + width // step])
         close = middle[..., 0] if channels == 1 else middle[..., :3] @ _LUMA
+    form = {"aspect": width / height, "megapixels": width * height / 1e6}
+    if not (np.isfinite(luma).all() and np.isfinite(close).all()):
+        return dict.fromkeys(IMAGE_FEATURES, float("nan")) | form
     colour, warmth = (0.0, 0.0) if channels == 1 else _colour(some)
     return {
         "brightness": float(luma.mean()),
@@ -66,8 +70,7 @@ def image_features(image: NDArray[Any]) -> dict[str, float]:
         "sharpness": _sharpness(close),
         "colourfulness": colour,
         "warmth": warmth,
-        "aspect": width / height,
-        "megapixels": width * height / 1e6,
+        **form,
     }
 
 

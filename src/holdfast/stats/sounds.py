@@ -46,7 +46,7 @@ def audio_features(sound: NDArray[Any], rate_hz: float) -> dict[str, float]:
         rate_hz: samples per second.
 
     Returns:
-        The numbers by the names in `AUDIO_FEATURES`; NaN where samples are not finite.
+        The numbers by the names in `AUDIO_FEATURES`; all but the duration NaN where a sample is not finite.
 
     Raises:
         StatisticsError: the array is no sound, or the rate is not positive.
@@ -61,6 +61,8 @@ def audio_features(sound: NDArray[Any], rate_hz: float) -> dict[str, float]:
         raise StatisticsError("not a sampling rate", expected="samples per second", received=str(rate_hz))
     samples = _mono(np.asarray(sound))
     peak = float(np.abs(samples).max())
+    if not np.isfinite(peak):
+        return dict.fromkeys(AUDIO_FEATURES, float("nan")) | {"duration_s": len(samples) / rate_hz}
     frame = max(1, round(_FRAME_S * rate_hz))
     whole = len(samples) // frame
     levels = _decibels(
@@ -118,8 +120,6 @@ def _spectrum(samples: NDArray[np.float64], rate_hz: float) -> tuple[float, floa
     parts = parts - parts.mean(axis=1, keepdims=True)
     power = (np.abs(np.fft.rfft(parts, axis=1)) ** 2).sum(axis=0)
     total = power.sum()
-    if not np.isfinite(total):
-        return float("nan"), float("nan")
     if total <= 0:
         return 0.0, 0.0
     frequencies = np.fft.rfftfreq(parts.shape[1], 1 / rate_hz)

@@ -118,4 +118,5 @@ class HashedVocabulary:
 
 def _places(text: str) -> NDArray[np.intp]:
     mask = (1 << VOCABULARY_BITS) - 1
-    return np.array([zlib.crc32(token.encode()) & mask for token in tokens_of(text)], dtype=np.intp)
+    tokens = (token.encode("utf-8", "surrogatepass") for token in tokens_of(text))
+    return np.array([zlib.crc32(token) & mask for token in tokens], dtype=np.intp)

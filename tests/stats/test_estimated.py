@@ -144,3 +144,13 @@ def test_a_loss_cannot_be_learnt_from_few_rows() -> None:
     model = LossModel.fit(np.zeros((60, 1)), np.ones(60))
     with pytest.raises(StatisticsError, match="no row"):
         model.estimate(np.empty((0, 1)))
+
+
+def test_a_missing_probability_of_a_class_is_no_sure_one() -> None:
+    said = np.tile([[0.2, 0.8], [0.6, 0.4]], (50, 1))
+    fitted = calibrate_classes(said, np.tile([1, 0], 50))
+    gap = np.where(np.arange(200).reshape(100, 2) == 7, np.nan, said)
+    with pytest.raises(StatisticsError, match=r"a chance is missing.*1 of 100 rows without"):
+        fitted.chances(gap)
+    with pytest.raises(StatisticsError, match="a chance is missing"):
+        calibrate_classes(gap, np.tile([1, 0], 50))

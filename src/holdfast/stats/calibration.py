@@ -86,7 +86,11 @@ class ClassCalibration:
         Args:
             probabilities: `[N, K]` as the model said.
             replicate: number of the random calibration; None for the one that is likeliest.
+
+        Raises:
+            StatisticsError: a probability is missing.
         """
+        require_chances(probabilities)
         found = np.empty_like(probabilities, dtype=np.float64)
         for code, (edges, calibration) in enumerate(zip(self.edges, self.classes, strict=True)):
             level = calibration.level if replicate is None else calibration.replicates[replicate]
@@ -108,6 +112,9 @@ def calibrate_classes(
         replicates: of each class.
         seed: of the replicates.
 
+    Raises:
+        StatisticsError: a probability is missing, or there is no row.
+
     Example:
         Probabilities that say nothing mean the classes' shares.
 
@@ -116,6 +123,7 @@ def calibrate_classes(
         >>> found.chances(np.array([[0.5, 0.5]])).tolist()
         [[0.25, 0.75]]
     """
+    require_chances(probabilities)
     edges, classes = [], []
     for code in range(probabilities.shape[1]):
         values = probabilities[:, code]
@@ -126,6 +134,22 @@ def calibrate_classes(
         edges.append(bounds)
         classes.append(calibrate(positives, rows, replicates=replicates, seed=seed + code))
     return ClassCalibration(tuple(edges), tuple(classes))
+
+
+def require_chances(chances: NDArray[Any]) -> None:
+    """Refuse `[N, K]` chances of which one is missing: its row would be sorted in among the surest.
+
+    Raises:
+        StatisticsError: how many rows are without.
+    """
+    without = ~np.isfinite(chances).all(axis=1)
+    if without.any():
+        raise StatisticsError(
+            "a chance is missing",
+            expected="finite chances of every class in every row",
+            received=f"{int(without.sum())} of {len(chances)} rows without",
+            next_step="Leave those rows out",
+        )
 
 
 def score_edges(scores: NDArray[Any], cells: int = SCORE_CELLS) -> Numbers:

@@ -156,6 +156,9 @@ def estimate_class_accuracy(
         probabilities: `[N, K]` of the window, as the model said.
         answered: `[N]` codes of the classes that were answered.
 
+    Raises:
+        StatisticsError: the window has no row, or a probability is missing.
+
     Example:
         A single score of 0.5, of which 70 in 100 were of class 1: answering 1 is right in 70 %.
 

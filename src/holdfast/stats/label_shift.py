@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.stats.calibration import require_chances
 from holdfast.stats.errors import StatisticsError
 
 Numbers = NDArray[np.float64]
@@ -83,13 +84,7 @@ def shares_by_likelihood(chances: Numbers, old_shares: Numbers) -> Numbers:
     """
     if not len(chances):
         raise StatisticsError("no row to find the shares of the classes from")
-    if not np.isfinite(chances).all():
-        raise StatisticsError(
-            "a chance is missing",
-            expected="finite chances of every class in every row",
-            received=f"{int((~np.isfinite(chances)).any(axis=1).sum())} of {len(chances)} rows without",
-            next_step="Leave those rows out",
-        )
+    require_chances(chances)
     ratio = np.asarray(chances, dtype=np.float64) / np.maximum(old_shares, 1e-12)
     return _most_likely(ratio, np.ones(len(chances)), np.asarray(old_shares, dtype=np.float64))
 

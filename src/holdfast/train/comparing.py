@@ -214,7 +214,10 @@ def _part(clusters: NDArray[Any] | None, chosen: NDArray[np.bool_]) -> NDArray[A
 def _losses(
     truth: Truth, champion: Answers, challenger: Answers, decides: DecidingLoss
 ) -> Iterator[tuple[str, tuple[Numbers, Numbers]]]:
-    """Losses of each row, the champion's first."""
+    """Losses of each row, the champion's first; an answer or a chance that is no number loses the most.
+
+    Errors of numbers have no most, so they are left out where an answer is none.
+    """
     y = truth.label
     both = (champion, challenger)
 
@@ -222,20 +225,21 @@ def _losses(
         return loss(both[0]), loss(both[1])
 
     if truth.task == "regression":
-        yield "mean_absolute_error", each(lambda one: np.abs(one.answer - y))
-        yield "mean_squared_error", each(lambda one: (one.answer - y) ** 2)
-        yield decides.name, each(lambda one: np.minimum(np.abs(one.answer - y) / decides.scale, 1.0))
+        if all(np.isfinite(one.answer).all() for one in both):
+            yield "mean_absolute_error", each(lambda one: np.abs(one.answer - y))
+            yield "mean_squared_error", each(lambda one: (one.answer - y) ** 2)
+        yield decides.name, each(lambda one: np.fmin(np.abs(one.answer - y) / decides.scale, 1.0))
         return
     if truth.task == "binary":
         yield (
             "log_loss",
-            each(lambda one: -np.log(np.clip(np.where(y == 1, one.chance, 1 - one.chance), _CLOSE, 1))),
+            each(lambda one: _surprise(np.where(y == 1, one.chance, 1 - one.chance))),
         )
-        yield "brier_score", each(lambda one: (one.chance - y) ** 2)
+        yield "brier_score", each(lambda one: np.fmin((one.chance - y) ** 2, 1.0))
     else:
         code = y.astype(int)
         row = np.arange(len(y))
-        yield "log_loss", each(lambda one: -np.log(np.clip(one.chance[row, code], _CLOSE, 1)))
+        yield "log_loss", each(lambda one: _surprise(one.chance[row, code]))
     yield "error_rate", each(lambda one: (one.answer != y).astype(np.float64))
     if decides.name == "cost":
         wrong_positive = decides.false_positive * decides.scale
@@ -249,6 +253,12 @@ def _losses(
                 )
             ),
         )
+
+
+def _surprise(chance: Numbers) -> Numbers:
+    """Minus the log of the chance that was given to what came true; none at all where it is no number."""
+    loss: Numbers = -np.log(np.clip(np.fmax(chance, 0.0), _CLOSE, 1))
+    return loss
 
 
 def _ranking(truth: Truth, champion: Answers, challenger: Answers, seed: int) -> dict[str, Difference]:

@@ -49,6 +49,36 @@ def test_typed_and_raw_contents_give_the_same_numbers_each_in_its_own_form(start
     assert not answer.outputs[0].HasField("contents")
 
 
+def test_every_one_of_many_connections_gets_its_own_answers_and_finds_health_and_reflection(
+    start: StartGrpc,
+) -> None:
+    client = start(linear_model())
+    options = [("grpc.use_local_subchannel_pool", 1)]  # or all would share one connection
+    channels = [grpc.insecure_channel(f"127.0.0.1:{client.port}", options) for _ in range(16)]
+    clients = [GrpcClient(client.server, client.port, channel) for channel in channels]
+    asked = [
+        one.channel.unary_unary(f"/{SERVICE}/ModelInfer").future(
+            raw([[number, 0]]).SerializeToString(), timeout=20
+        )
+        for number, one in enumerate(clients)
+    ]
+    found = [message_class("ModelInferResponse").FromString(one.result()) for one in asked]
+    scores = [np.frombuffer(one.raw_output_contents[0], "<f4")[0] for one in found]
+    first, second = scores[:2]
+    assert scores == [first + number * (second - first) for number in range(16)]
+    for channel in channels:
+        health = health_pb2_grpc.HealthStub(channel).Check(
+            health_pb2.HealthCheckRequest(service=SERVICE), timeout=20
+        )
+        assert health.status == health_pb2.HealthCheckResponse.SERVING
+        question = reflection_pb2.ServerReflectionRequest(list_services="")
+        listed = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(
+            iter([question]), timeout=20
+        )
+        assert SERVICE in {one.name for one in next(iter(listed)).list_services_response.service}
+        channel.close()
+
+
 def test_text_whole_numbers_and_missing_values_as_in_the_plain_route(start: StartGrpc) -> None:
     client = start(mixed_model())
     rows = [{"age": 30, "city": "north", "income": None}, {"age": 2**53 + 1, "city": "ü", "income": 0.5}]

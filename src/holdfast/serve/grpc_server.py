@@ -35,6 +35,9 @@ _MOST_READ: Final = 2
 """Times the limit of a body, up to which a message is read so that its refusal can say what the limit is and
 be counted. The library refuses longer ones before anybody here sees them."""
 _HEALTH_S: Final = 0.1
+_ACCEPTING: Final = 4
+"""Servers of the library in one worker, on the same address. Each takes up one new call in some four turns of
+the event loop, so that several together make batches of what one would hand over one by one."""
 _CODES: Final[dict[int, grpc.StatusCode]] = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
     401: grpc.StatusCode.UNAUTHENTICATED,
@@ -94,22 +97,26 @@ class GrpcServer:
         self._reader = InferReader()
         self._following: asyncio.Task[None] | None = None
         size_bytes = _MOST_READ * max(one.max_body_bytes for one in services.all) + _OVERHEAD_BYTES
-        self._server = grpc.aio.server(
+        for known in (health_pb2, reflection_pb2):
+            with contextlib.suppress(TypeError):  # a second server of this process has added it
+                POOL.AddSerializedFile(known.DESCRIPTOR.serialized_pb)
+        handlers = grpc.method_handlers_generic_handler(SERVICE, self._handlers())
+        self._servers = [self._accepting(handlers, size_bytes) for _ in range(_ACCEPTING)]
+
+    def _accepting(self, handlers: Any, size_bytes: int) -> grpc.aio.Server:
+        """One that takes up calls."""
+        server = grpc.aio.server(
             options=[
                 ("grpc.so_reuseport", 1),
                 ("grpc.max_receive_message_length", size_bytes),
                 ("grpc.max_send_message_length", -1),
             ]
         )
-        self._server.add_generic_rpc_handlers(
-            (grpc.method_handlers_generic_handler(SERVICE, self._handlers()),)
-        )
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        for known in (health_pb2, reflection_pb2):
-            with contextlib.suppress(TypeError):  # a second server of this process has added it
-                POOL.AddSerializedFile(known.DESCRIPTOR.serialized_pb)
+        server.add_generic_rpc_handlers((handlers,))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = (SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._server, POOL)
+        reflection.enable_server_reflection(names, server, POOL)
+        return server
 
     async def start(
         self,
@@ -130,28 +137,31 @@ class GrpcServer:
         Raises:
             ListenError: the address cannot be listened on.
         """
+        credentials = None
+        port = 0
         try:
             if tls_pair is not None:
-                port = self._server.add_secure_port(
-                    address,
-                    grpc.ssl_server_credentials(
-                        [tls_pair], root_certificates=client_ca, require_client_auth=client_ca is not None
-                    ),
+                credentials = grpc.ssl_server_credentials(
+                    [tls_pair], root_certificates=client_ca, require_client_auth=client_ca is not None
                 )
-            else:
-                port = self._server.add_insecure_port(address)
+            for server in self._servers:
+                if credentials is None:
+                    port = server.add_insecure_port(address)
+                else:
+                    port = server.add_secure_port(address, credentials)
+                address = f"{address.rpartition(':')[0]}:{port}"  # the same for all
         except (OSError, RuntimeError) as error:
             raise ListenError(f"cannot listen for gRPC: {error}", where=address) from error
-        await self._server.start()
+        await asyncio.gather(*(server.start() for server in self._servers))
         self._following = asyncio.create_task(self._follow_readiness())
-        return int(port)
+        return port
 
     async def stop(self, grace_s: float) -> None:
         """Accept no more calls, and answer those that are in for up to `grace_s` seconds."""
         if self._following is not None:
             self._following.cancel()
         await self._health.enter_graceful_shutdown()
-        await self._server.stop(grace_s)
+        await asyncio.gather(*(server.stop(grace_s) for server in self._servers))
 
     async def _follow_readiness(self) -> None:
         before = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from itertools import repeat
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -144,18 +143,22 @@ class DataPlane:
         if self.writer is not None and self._redactor is not None:
             now_us = self._clock.now_us()
             ended = time.monotonic()
+            times: Sequence[int] | NDArray[np.int64]
+            latency: Sequence[int] | NDArray[np.int64]
             if arrivals is None or len(arrivals) == 1:
                 began = started if arrivals is None else arrivals[0][0]
                 waited = round((ended - began) * 1_000_000)
                 times, latency = [now_us - waited] * rows, [waited] * rows
             else:
-                latency = _waits_us(arrivals, ended, rows)
-                times = [now_us - waited for waited in latency]
+                waits = [int((ended - began) * 1e6 + 0.5) for began, _ in arrivals]
+                if rows == len(arrivals):
+                    latency, times = waits, [now_us - waited for waited in waits]
+                else:
+                    latency = np.repeat(waits, [count for _, count in arrivals])
+                    times = now_us - latency
             if block.times_us is not None:
-                times = [
-                    arrived if own is None else own
-                    for own, arrived in zip(block.times_us, times, strict=True)
-                ]
+                arrived = times.tolist() if isinstance(times, np.ndarray) else times
+                times = [at if own is None else own for own, at in zip(block.times_us, arrived, strict=True)]
             inputs: Mapping[str, Values] = block.columns
             large: Mapping[str, NDArray[np.generic]] = _NONE
             features: Mapping[str, Mapping[str, Values]] = _NONE
@@ -203,17 +206,6 @@ class DataPlane:
         """Close the log writer; no call may follow."""
         if self.writer is not None:
             self.writer.close()
-
-
-def _waits_us(arrivals: Sequence[tuple[float, int]], ended_s: float, rows: int) -> list[int]:
-    """Microseconds from each request's arrival, once per row."""
-    if rows == len(arrivals):
-        return [int((ended_s - began_s) * 1e6 + 0.5) for began_s, _ in arrivals]
-    return [
-        wait_us
-        for began_s, count in arrivals
-        for wait_us in repeat(int((ended_s - began_s) * 1e6 + 0.5), count)
-    ]
 
 
 def as_list(values: Values) -> list[Any]:

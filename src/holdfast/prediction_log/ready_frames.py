@@ -247,8 +247,8 @@ class _Frame:
         if not text.isascii() or set(map(len, ids)) != _USUAL_LENGTHS:
             return None
         try:
-            self._integers.pack_into(buffer, self._times_at, *raw.times_us)
-            self._integers.pack_into(buffer, self._latency_at, *raw.latency_us)
+            self._put(self._times_at, raw.times_us)
+            self._put(self._latency_at, raw.latency_us)
         except struct.error:  # a time beyond 64 bits
             return None
         self._ids[...] = np.frombuffer(text.encode(), self._ids.dtype)
@@ -263,6 +263,20 @@ class _Frame:
             place[...] = values
         seal_again(buffer, self._payload, self._checked, seed)
         return buffer
+
+    def _put(self, at: int, integers: Sequence[int] | NDArray[np.int64]) -> None:
+        """Write one integer of each row.
+
+        Raises:
+            struct.error: one does not fit into 64 bits, or there is not one of each row.
+        """
+        if isinstance(integers, np.ndarray):  # of requests with several rows each: nothing is made anew
+            packed = integers.astype("<i8", copy=False).tobytes()
+            if len(packed) != self._integers.size:
+                raise struct.error(f"{len(integers)} values")
+            self.buffer[at : at + len(packed)] = packed
+        else:
+            self._integers.pack_into(self.buffer, at, *integers)
 
 
 def _cells(

@@ -36,8 +36,8 @@ _MOST_READ: Final = 2
 be counted. The library refuses longer ones before anybody here sees them."""
 _HEALTH_S: Final = 0.1
 _ACCEPTING: Final = 4
-"""Servers of the library in one worker, on the same address. Each takes up one new call in some four turns of
-the event loop, so that several together make batches of what one would hand over one by one."""
+"""Servers of the library in one worker, on the same address. Each takes up one call at a time, the next one
+several turns of the event loop later: together they make batches of what one would hand over one by one."""
 _CODES: Final[dict[int, grpc.StatusCode]] = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
     401: grpc.StatusCode.UNAUTHENTICATED,

@@ -18,20 +18,35 @@ def measure_quality(
 
     Classification: accuracy, log loss, and with two classes the area under the ROC curve, average precision
     and the share of positives. Regression: mean absolute error, root mean squared error and R squared.
+    Rows that are answered with no number are left out, and `unanswered_share` says how many they are.
     """
     if labels is None or signature.task == "tensor":
         return {}
     known = np.array([value is not None and value == value for value in labels.tolist()])  # noqa: PLR0124 - NaN
+    answered = known & _is_answered(signature, answer)
     if not known.any():
         return {}
-    prediction = np.asarray(answer.prediction)[known]
-    truth = labels[known]
+    unanswered = 1 - float(answered.sum() / known.sum())
+    found = {"unanswered_share": unanswered} if unanswered else {}
+    if not answered.any():
+        return found
+    prediction = np.asarray(answer.prediction)[answered]
+    truth = labels[answered]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if signature.task == "regression":
-            return _regression(truth.astype(np.float64), prediction.astype(np.float64))
-        probabilities = None if answer.probabilities is None else answer.probabilities[known]
-        return _classification(signature, truth, prediction, probabilities)
+            return found | _regression(truth.astype(np.float64), prediction.astype(np.float64))
+        probabilities = None if answer.probabilities is None else answer.probabilities[answered]
+        return found | _classification(signature, truth, prediction, probabilities)
+
+
+def _is_answered(signature: Signature, answer: Answer) -> NDArray[np.bool_]:
+    """Of each row, whether the number, or every probability, is one."""
+    if signature.task == "regression":
+        return np.isfinite(np.asarray(answer.prediction, dtype=np.float64))
+    if answer.probabilities is None:
+        return np.ones(len(answer.prediction), dtype=bool)
+    return np.asarray(np.isfinite(answer.probabilities).all(axis=1))
 
 
 def label_notes(

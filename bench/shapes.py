@@ -1,10 +1,11 @@
-"""Sudden or gradual: how often it is said, and how often wrongly, by the evidence in each window.
+"""Sudden or gradual, and how long: how often it is said, and how often wrongly, by the evidence in a window.
 
     uv run python bench/shapes.py
 
 Levels with noise of one standard error a window. Steps begin anywhere, also within a window; ramps have
 lengths from 10 to 60 windows, evenly in their logarithm, and are over for some windows or still going on when
 the record ends; the record has 8 to 120 windows. `--correlation` is that of the noise from window to window.
+Of ramps that are called gradual, `length_held` is how often the 95 % interval of their length holds it.
 """
 
 from __future__ import annotations
@@ -15,15 +16,17 @@ import json
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.stats import change_shape
+from holdfast.stats import change_shape, ramp_extent
 
 HEIGHTS = (2.0, 3.0, 4.0, 6.0, 10.0)
 """Standard errors of one window."""
 TRUTHS = {"step": "sudden", "ramp": "gradual", "ramp going on": "gradual"}
 
 
-def level(random: np.random.Generator, truth: str, height: float, correlation: float) -> NDArray[np.float64]:
-    """One series."""
+def level(
+    random: np.random.Generator, truth: str, height: float, correlation: float
+) -> tuple[NDArray[np.float64], float]:
+    """One series, and in how many windows it climbs."""
     onset = random.uniform(3, 80)
     length = 1.0 if truth == "step" else float(np.exp(random.uniform(np.log(10), np.log(60))))
     seen = random.uniform(0.4, 1.0) * length if truth == "ramp going on" else length + random.uniform(6, 40)
@@ -31,7 +34,7 @@ def level(random: np.random.Generator, truth: str, height: float, correlation: f
     noise = random.normal(size=windows)
     for place in range(1, windows):
         noise[place] = correlation * noise[place - 1] + np.sqrt(1 - correlation**2) * noise[place]
-    return height * np.clip((np.arange(windows) + 0.5 - onset) / length, 0, 1) + noise
+    return height * np.clip((np.arange(windows) + 0.5 - onset) / length, 0, 1) + noise, length
 
 
 def main() -> None:
@@ -46,15 +49,19 @@ def main() -> None:
     rows = []
     for height in HEIGHTS:
         for place, (truth, right) in enumerate(TRUTHS.items()):
-            said = [
-                change_shape(
-                    level(
-                        np.random.default_rng([arguments.seed, place, int(height * 10), number]),
-                        truth, height, arguments.correlation,
-                    )
+            drawn = [
+                level(
+                    np.random.default_rng([arguments.seed, place, int(height * 10), number]),
+                    truth, height, arguments.correlation,
                 )
                 for number in range(arguments.series)
             ]  # fmt: skip
+            said = [change_shape(series) for series, _ in drawn]
+            held = [
+                found.length_low <= length <= found.length_high
+                for (series, length), shape in zip(drawn, said, strict=True)
+                if shape == "gradual" and truth != "step" and (found := ramp_extent(series))
+            ]
             named = [one for one in said if one != "too early to tell"]
             rows.append(
                 {
@@ -63,6 +70,7 @@ def main() -> None:
                     "named": round(len(named) / len(said), 3),
                     "right_where_named": round(named.count(right) / len(named), 3) if named else None,
                     "wrong": round(sum(one != right for one in named) / len(said), 3),
+                    "length_held": round(sum(held) / len(held), 3) if held else None,
                 }
             )
             if not arguments.json:

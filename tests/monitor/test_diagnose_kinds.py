@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -104,23 +105,65 @@ def test_other_prior_shares_of_the_same_classes_are_label_shift() -> None:
     assert columns(both, "data fault") == {"spare"}
 
 
-def test_a_gradual_change_is_called_gradual() -> None:
+@pytest.mark.parametrize("manner", ["incremental", "mixed"])
+def test_a_gradual_change_is_called_so_with_its_length_and_manner(manner: str) -> None:
     ramp = np.clip((np.arange(WINDOW * WINDOWS) / WINDOW - 4) / 12, 0, 1)
-    age = inputs(0, WINDOWS)["age"] + 1.5 * ramp
-    assert diagnose(reference(), current(age=age), **JUDGED).shape == "gradual"
+    share = ramp if manner == "incremental" else np.random.default_rng(3).random(len(ramp)) < ramp
+    age = inputs(0, WINDOWS)["age"] + 1.5 * share
+    found = diagnose(reference(), current(age=age), **JUDGED)
+    assert found.shape == "gradual"
+    assert found.ramp is not None
+    assert found.ramp.manner == manner
+    assert found.ramp.windows_low <= 12 <= found.ramp.windows_high
+    assert abs(int(found.ramp.begin) / WINDOW - 4) <= 1
+    assert found.ramp.end is not None
+    assert abs(int(found.ramp.end) / WINDOW - 16) <= 1
+    assert "It took 12 windows" in found.summary or "It took 11 windows" in found.summary
 
 
-def test_a_change_that_is_over_is_recurring() -> None:
-    window = np.arange(WINDOW * WINDOWS) // WINDOW
-    age = inputs(0, WINDOWS)["age"] + 1.0 * ((window >= 5) & (window < 7))
-    # The longest scale forgets after 32 windows: the pooled evidence must be left behind too.
-    more = inputs(9, 40)
-    long = {name: np.concatenate([values, more[name]]) for name, values in inputs(0, WINDOWS).items()}
-    long["age"] = np.concatenate([age, more["age"]])
-    found = diagnose(reference(), answered(long, 0), **JUDGED)
-    assert found.kinds == ("data drift",)
+def test_a_change_that_still_grows_has_no_end() -> None:
+    ramp = np.clip((np.arange(WINDOW * WINDOWS) / WINDOW - 4) / 40, 0, 1)
+    found = diagnose(reference(), current(age=inputs(0, WINDOWS)["age"] + 6 * ramp), **JUDGED)
+    assert found.ramp is not None
+    assert found.ramp.end is None
+    assert found.ramp.arrived < 0.5
+    assert "and goes on" in found.summary
+
+
+def long_age(changed: Callable[[np.ndarray], np.ndarray]) -> Diagnosis:
+    """Of WINDOWS + 40 windows, higher by a standard deviation in some of them."""
+    parts = inputs(0, WINDOWS), inputs(9, 40)
+    long = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    long["age"] = long["age"] + 1.0 * changed(np.arange(WINDOW * (WINDOWS + 40)) // WINDOW)
+    return diagnose(reference(), answered(long, 0), **JUDGED)
+
+
+def test_a_change_that_comes_again_is_recurring_since_it_came_first() -> None:
+    found = long_age(lambda window: ((window >= 5) & (window < 12)) | ((window >= 24) & (window < 32)))
     assert found.shape == "recurring"
-    assert abs(onset_window(found) - 5) <= 1
+    assert [(int(one.start) // WINDOW, int(one.end or -1) // WINDOW) for one in found.periods] == [
+        (5, 12),
+        (24, 32),
+    ]
+    assert onset_window(found) == 5
+    assert found.features[0].since == found.periods[0].start
+    assert "for now it is over" in found.summary
+
+
+def test_a_change_that_stands_again_has_a_last_period_without_end() -> None:
+    found = long_age(lambda window: ((window >= 5) & (window < 12)) | (window >= 40))
+    assert found.shape == "recurring"
+    assert [one.end is None for one in found.periods] == [False, True]
+    assert f"since row {40 * WINDOW}." in found.summary
+
+
+def test_a_change_that_is_over_is_temporary() -> None:
+    # The longest scale forgets after 32 windows: the pooled evidence must be left behind too.
+    found = long_age(lambda window: (window >= 5) & (window < 7))
+    assert found.kinds == ("data drift",)
+    assert found.shape == "temporary"
+    assert [(int(one.start) // WINDOW, int(one.end or -1) // WINDOW) for one in found.periods] == [(5, 7)]
+    assert onset_window(found) == 5
 
 
 def test_a_change_in_the_last_windows_is_too_early_to_shape() -> None:

@@ -15,13 +15,13 @@ from holdfast.monitor.explained import (
     Multivariate,
     Option,
 )
-from holdfast.stats import Estimate
+from holdfast.stats import Estimate, Manner
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
 DriftKind = Literal["data fault", "data drift", "label shift", "concept drift"]
-DriftShape = Literal["sudden", "gradual", "recurring", "too early to tell"]
+DriftShape = Literal["sudden", "gradual", "temporary", "recurring", "too early to tell"]
 
 
 class Onset(msgspec.Struct, frozen=True):
@@ -30,6 +30,32 @@ class Onset(msgspec.Struct, frozen=True):
     earliest: str
     estimate: str
     latest: str
+
+
+class Ramp(msgspec.Struct, frozen=True, kw_only=True):
+    """How long a gradual change took; times are written as in `Onset`."""
+
+    begin: str
+    """The first window that is not as before."""
+    end: str | None
+    """The first window of the new level; None while it climbs, by all likelihood."""
+    windows: float
+    """How many the change took, with what is probable to 95 %: little is known while it climbs."""
+    windows_low: float
+    windows_high: float
+    arrived: float
+    """Probability that it does not climb any more."""
+    manner: Manner | None = None
+    """`incremental`: all rows of the column that shows it most moved together; `mixed`: ever more rows were
+    of the new kind. None where windows cannot tell, and for a change of the mapping."""
+
+
+class Period(msgspec.Struct, frozen=True):
+    """Windows in which a change stood that is over, or that came again; times as in `Onset`."""
+
+    start: str
+    end: str | None
+    """The first window that is as before again; None while it stands."""
 
 
 class FeatureFinding(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,8 +129,13 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     alarm: bool
     shape: DriftShape | None
     shape_probability: float | None = None
-    """Of no ramp of eight windows or more where it is `sudden`, of no step where it is `gradual`; at least
-    0.95. None for other shapes, and for a jump that other changes follow."""
+    """Of no ramp of eight windows or more where it is `sudden`, of no step where it is `gradual`: at least
+    0.95; against a change that stands where it is `temporary`, against one visit where it is `recurring`.
+    None where it is too early, and for a jump that other changes follow."""
+    ramp: Ramp | None = None
+    """Where the change is `gradual`."""
+    periods: tuple[Period, ...] = ()
+    """When it stood, where it is `temporary` or `recurring`."""
     since: Onset | None
     features: tuple[FeatureFinding, ...]
     """Strongest first; only those in alarm."""

@@ -152,7 +152,7 @@ class Explainer:
         onset = onset_of(diagnosis)
         start = onset or 0
         last = max((number for number, one in enumerate(diagnosis.windows) if one.alarm), default=-1)
-        ended = diagnosis.shape == "recurring" and last >= start
+        ended = diagnosis.shape in {"temporary", "recurring"} and last >= start
         end = last + 1 if ended else len(windows)
         mature = [
             number for number in range(start, end) if diagnosis.windows[number].log_e_concept is not None

@@ -27,7 +27,7 @@ from holdfast.stats import (
 
 COARSE_CELLS: Final = 8
 """Coarse cells of a numeric column: each holds an eighth of the reference."""
-_FEW_VALUES: Final = 20
+FEW_VALUES: Final = 20
 """A numeric column with no more distinct values is tested value by value."""
 _FARTHEST: Final = 2.5
 """Standard deviations at which the tests of shape cut a normal score: one far row is no change of shape, and
@@ -84,7 +84,7 @@ class Feature:
         normal[: inner + 2] = ndtri(np.clip(middle, 0.25 / (total + 0.5), 1 - 0.25 / (total + 0.5)))
         square = np.zeros(cells)
         square[: inner + 2] = normal[: inner + 2] ** 2
-        if inner <= _FEW_VALUES:
+        if inner <= FEW_VALUES:
             group = np.arange(inner)
         else:
             share = np.cumsum(within[1 : inner + 1]) - within[1 : inner + 1] / 2
@@ -99,7 +99,7 @@ class Feature:
         names += [f"cell:{place}" for place in BESIDE_THE_BINS]
         members = np.eye(groups + 4)[coarse]
         moments: dict[str, NDArray[np.float64]] = {"location": normal, "scale": square} if inner > 1 else {}
-        if inner > _FEW_VALUES:
+        if inner > FEW_VALUES:
             near = np.clip(normal, -_FARTHEST, _FARTHEST)
             inside = np.arange(cells) < inner + 2
             moments["skew"] = np.where(inside, near**3 - 3 * near, 0.0)
@@ -182,7 +182,7 @@ class Feature:
         cell = int(np.searchsorted(passed, share * passed[-1], side="left"))
         edges = (*self.bins.edges, self.bins.maximum)
         at = min(max(cell - 1, 0), inner - 1)
-        if inner <= _FEW_VALUES:
+        if inner <= FEW_VALUES:
             return float(edges[at])
         before = passed[cell - 1] if cell else 0
         part = (share * passed[-1] - before) / max(int(counts[cell]), 1)
@@ -259,7 +259,7 @@ def _range_name(bins: NumericBins, group: NDArray[np.intp], number: int) -> str:
     low = bins.edges[int(inside[0])]
     following = int(inside[-1]) + 1
     high = bins.edges[following] if following < len(bins.edges) else bins.maximum
-    alone = len(inside) == 1 and len(bins.edges) <= _FEW_VALUES
+    alone = len(inside) == 1 and len(bins.edges) <= FEW_VALUES
     return plain(low) if alone else f"{plain(low)} to {plain(high)}"
 
 

@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.monitor.course import find_course
 from holdfast.monitor.diagnosis import (
     Coverage,
     Diagnosis,
@@ -24,7 +25,7 @@ from holdfast.monitor.family import DATA_FAMILIES, SHARES, Budget, Tests
 from holdfast.monitor.faults import find_fault, find_swaps
 from holdfast.monitor.features import Feature
 from holdfast.monitor.label_shift import is_label_shift
-from holdfast.monitor.onset import known_by_heart, locate, onset_of_column, shape_of, strongest_tests
+from holdfast.monitor.onset import known_by_heart, locate, onset_of_column, strongest_tests
 from holdfast.monitor.profiling import WindowProfile
 from holdfast.monitor.reference import METRICS, ReferenceModel, quality_of
 from holdfast.monitor.repeats import emptied, repeated_windows
@@ -105,8 +106,14 @@ def judge(reference: ReferenceModel, windows: Sequence[WindowProfile], settings:
             found = OnsetEstimate(min(again), min(again), min(again), end if end < len(windows) else None)
     since = None if found is None else _as_onset(found, windows, settings)
     until = len(windows) if found is None or found.end is None else found.end
+    course = find_course(
+        reference, windows, with_labels, data=data, concept=concept, show_time=settings.show_time
+    )
+    recurring = course.shape == "recurring"
     findings = [
-        _dated(one, onset_of_column(column, data, concept, with_labels), windows, settings)
+        _dated(
+            one, onset_of_column(column, data, concept, with_labels, recurring=recurring), windows, settings
+        )
         for column, one in _findings(reference, windows[:until], data=data, concept=concept, faults=faults)
     ]
     if again:
@@ -116,7 +123,6 @@ def judge(reference: ReferenceModel, windows: Sequence[WindowProfile], settings:
         findings.append(_of_rows(TIME, settings.clock_fault, None))
     quality = _quality(reference, windows, with_labels, found)
     coverage = _coverage(reference, held, settings)
-    shape, shape_probability = shape_of(data, concept) if data or concept else (None, None)
     verdict = " and ".join(kinds) or "healthy"
     alarm = bool(kinds)
     blind = reference.concept is None or not labelled
@@ -139,14 +145,16 @@ def judge(reference: ReferenceModel, windows: Sequence[WindowProfile], settings:
         verdict=verdict,
         kinds=kinds,
         alarm=alarm,
-        shape=shape,
-        shape_probability=shape_probability,
+        shape=course.shape,
+        shape_probability=course.probability,
+        ramp=course.ramp,
+        periods=course.periods,
         since=since,
         features=tuple(findings),
         quality=quality,
         coverage=coverage,
-        advice=tuple(advice_for(kinds, shape, since, blind=blind)),
-        summary=summarise(kinds, shape, since, findings=findings, quality=quality, coverage=coverage),
+        advice=tuple(advice_for(kinds, course, since, blind=blind)),
+        summary=summarise(kinds, course, since, findings=findings, quality=quality, coverage=coverage),
         notes=tuple(notes),
         windows=tuple(evidence),
         model_version=settings.model_version,

@@ -1,17 +1,18 @@
-"""Since when what stands has stood, and how it moved."""
+"""Since when what stands has stood."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.monitor.diagnosis import DriftShape, QualityChange
+from holdfast.monitor.diagnosis import QualityChange
 from holdfast.monitor.family import Tests
 from holdfast.monitor.reference import ReferenceModel
-from holdfast.stats import SURE, OnsetEstimate, change_shape, estimate_onset, shape_odds
+from holdfast.stats import OnsetEstimate, estimate_onset, find_visits
 
 _TESTS_FOR_ONSET: Final = 12
 """Strongest tests whose windows are added up to find the onset."""
@@ -47,24 +48,47 @@ def locate(
         data = ()
     found: list[OnsetEstimate] = []
     if any(tests.in_alarm.size for tests in data):
-        found.append(estimate_onset(strongest_tests(data)))
+        found.append(first_onset(strongest_tests(data)))
     if any(tests.in_alarm.size for tests in concept):
-        found.append(_of_all(estimate_onset(strongest_tests(concept)), with_labels))
+        found.append(_of_all(first_onset(strongest_tests(concept)), with_labels))
     if not found:
         return None
     first = min(found, key=lambda one: one.estimate)
     return OnsetEstimate(first.earliest, first.estimate, min(first.latest, windows - 1), first.end)
 
 
+def first_onset(z: NDArray[np.float64]) -> OnsetEstimate:
+    """Of a change that comes and goes when it came first, and when it was over last."""
+    found = estimate_onset(z)
+    stretches = find_visits(z, found).stretches
+    if len(stretches) == 1:
+        return found
+    return replace(estimate_onset(z[: stretches[1].start]), end=stretches[-1].end)
+
+
 def onset_of_column(
-    feature: str, data: Sequence[Tests], concept: Sequence[Tests], with_labels: Sequence[int]
+    feature: str,
+    data: Sequence[Tests],
+    concept: Sequence[Tests],
+    with_labels: Sequence[int],
+    *,
+    recurring: bool = False,
 ) -> OnsetEstimate:
-    """When one column, or with "" all answers, changed; of both kinds the one that began first."""
+    """When one column, or with "" all answers, changed; of both kinds the one that began first.
+
+    Args:
+        feature: as the tests call it.
+        data: tests of P(x) that stand.
+        concept: tests of P(y|x) that stand.
+        with_labels: numbers of the windows that the latter were made on.
+        recurring: whether the whole comes and goes; else no column is searched for visits.
+    """
+    dated = first_onset if recurring else estimate_onset
     found = []
     if any(tests.names[test][0] == feature for tests in data for test in tests.in_alarm):
-        found.append(estimate_onset(strongest_tests(data, feature)))
+        found.append(dated(strongest_tests(data, feature)))
     if any(tests.names[test][0] == feature for tests in concept for test in tests.in_alarm):
-        found.append(_of_all(estimate_onset(strongest_tests(concept, feature)), with_labels))
+        found.append(_of_all(dated(strongest_tests(concept, feature)), with_labels))
     return min(found, key=lambda one: one.estimate)
 
 
@@ -92,23 +116,3 @@ def known_by_heart(
     if reference.task == "regression":
         return quality.after.low > quality.reference.high
     return quality.after.high < quality.reference.low
-
-
-def shape_of(data: Sequence[Tests], concept: Sequence[Tests]) -> tuple[DriftShape, float | None]:
-    """How the stronger of the two kinds moved, and how probable that is; None where it was not compared."""
-    families = max(
-        (data, concept),
-        key=lambda group: max((tests.strength.max(initial=0.0) for tests in group), default=0.0),
-    )
-    z = strongest_tests(families)
-    onset = estimate_onset(z)
-    if onset.end is not None:
-        return "recurring", None
-    # The tests are added up as they moved together, so that noise of one weighs less.
-    level = z @ z[onset.estimate :].mean(axis=0)
-    shape, odds = change_shape(level), shape_odds(level)
-    if shape == "too early to tell":
-        return shape, None
-    probability = 1 - (odds.sudden if shape == "gradual" else odds.gradual)
-    # A jump with other changes behind it is seen as such, not by the comparison.
-    return shape, round(probability, 4) if probability >= SURE else None

@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from holdfast.monitor.course import Course
 from holdfast.monitor.diagnosis import Diagnosis, DriftKind
 from holdfast.monitor.explained import LossChange
 from holdfast.monitor.words import advice_for, summarise
@@ -60,7 +61,7 @@ def of_inputs(diagnosis: Diagnosis, change: LossChange) -> Diagnosis:
     def summary(named: tuple[DriftKind, ...]) -> str:
         return summarise(
             named,
-            diagnosis.shape,
+            Course.of(diagnosis),
             diagnosis.since,
             findings=diagnosis.features,
             quality=diagnosis.quality,
@@ -68,7 +69,7 @@ def of_inputs(diagnosis: Diagnosis, change: LossChange) -> Diagnosis:
         )
 
     def advice(named: tuple[DriftKind, ...]) -> list[str]:
-        return list(advice_for(named, diagnosis.shape, diagnosis.since, blind=False))
+        return list(advice_for(named, Course.of(diagnosis), diagnosis.since, blind=False))
 
     first = advice(tuple(kind for kind in kinds if kind != "data drift" or not worse))
     later = [one for one in diagnosis.advice if one not in advice(diagnosis.kinds)]

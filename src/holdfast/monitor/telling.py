@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from holdfast.alerts import Alerting, Finding
+from holdfast.monitor.course import Course
 from holdfast.monitor.diagnosis import Diagnosis
 from holdfast.monitor.explained_words import price_words
 from holdfast.monitor.words import advice_for
@@ -38,7 +39,7 @@ def finding_of(diagnosis: Diagnosis) -> Finding:
     critical = {"data fault", "concept drift"} & set(diagnosis.kinds)
     sentence, _, _ = diagnosis.summary.partition(" Judged on ")
     blind = diagnosis.coverage.labelled == 0
-    advice = tuple(advice_for(diagnosis.kinds, diagnosis.shape, diagnosis.since, blind=blind))
+    advice = tuple(advice_for(diagnosis.kinds, Course.of(diagnosis), diagnosis.since, blind=blind))
     if diagnosis.options:
         best = diagnosis.options[0]
         advice = (f"Tried on the labelled rows, the best is to {best.action}.", *advice)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.monitor.concept import SLOPE
-from holdfast.monitor.diagnosis import Coverage, DriftKind, DriftShape, FeatureFinding, Onset, QualityChange
+from holdfast.monitor.course import Course
+from holdfast.monitor.diagnosis import Coverage, DriftKind, FeatureFinding, Onset, QualityChange
 from holdfast.monitor.family import Tests
 from holdfast.monitor.features import BESIDE_THE_BINS, Feature
 from holdfast.monitor.plain import plain
 from holdfast.monitor.reference import ReferenceModel
 from holdfast.stats import NumericBins
+
+_PERIODS_TOLD: Final = 3
+"""The last of them; the diagnosis holds all."""
 
 
 def shown(time: str) -> str:
@@ -101,7 +106,7 @@ def describe_concept(reference: ReferenceModel, tests: Tests, test: int, cell: s
 
 def summarise(
     kinds: Sequence[DriftKind],
-    shape: DriftShape | None,
+    course: Course,
     since: Onset | None,
     *,
     findings: Sequence[FeatureFinding],
@@ -117,15 +122,14 @@ def summarise(
         return f"Healthy: nothing has drifted beyond tolerance. Judged on {base}"
     named = " and ".join(kinds)
     sentence = named[0].upper() + named[1:]
-    if shape is not None:
-        sentence += (
-            f", {shape}" if shape != "too early to tell" else ", too early to tell whether sudden or gradual"
-        )
+    if course.shape is not None:
+        early = course.shape == "too early to tell"
+        sentence += f", {course.shape}" + (" whether sudden or gradual" if early else "")
     if since is not None:
         sentence += f", since {shown(since.estimate)}"
         if since.earliest != since.latest:
             sentence += f" (between {shown(since.earliest)} and {shown(since.latest)})"
-    parts = [sentence + "."]
+    parts = [sentence + ".", *_course_words(course)]
     columns = [found.name for found in findings if found.of_column][:4]
     if columns:
         parts.append(f"Most in: {', '.join(columns)}.")
@@ -147,16 +151,42 @@ def summarise(
     return " ".join(parts)
 
 
+def _course_words(course: Course) -> Iterator[str]:
+    """How long a ramp took, or when a change stood that does not simply last."""
+    ramp, periods = course.ramp, course.periods
+    if ramp is not None:
+        manner = {
+            "incremental": ", all rows together (incremental)",
+            "mixed": ", by ever more rows of the new kind",
+            None: "",
+        }[ramp.manner]
+        if ramp.end is None:
+            yield f"It has been coming since {shown(ramp.begin)}{manner}, and goes on."
+        else:
+            yield (
+                f"It took {ramp.windows:.0f} windows ({ramp.windows_low:.0f} to {ramp.windows_high:.0f}), "
+                f"from {shown(ramp.begin)} to {shown(ramp.end)}{manner}."
+            )
+    if periods:
+        told = [
+            f"since {shown(one.start)}" if one.end is None else f"from {shown(one.start)} to {shown(one.end)}"
+            for one in periods[-_PERIODS_TOLD:]
+        ]
+        before = len(periods) - len(told)
+        ahead = f"{before} times before, " if before else ""
+        over = "" if periods[-1].end is None else "; for now it is over"
+        yield f"It stood {ahead}{', '.join(told)}{over}."
+
+
 def advice_for(
-    kinds: Sequence[DriftKind], shape: DriftShape | None, since: Onset | None, *, blind: bool
+    kinds: Sequence[DriftKind], course: Course, since: Onset | None, *, blind: bool
 ) -> Iterator[str]:
     """What to do, first things first."""
     if "data fault" in kinds:
         yield "Fix the pipe that feeds the named columns before anything else; do not retrain on these rows."
     if "concept drift" in kinds:
-        start = f" since {shown(since.estimate)}" if since is not None else ""
-        yield f"Retrain on labelled rows{start} and test on the newest; older rows teach the old mapping."
-        if shape == "too early to tell":
+        yield _training_rows(course, since)
+        if course.shape == "too early to tell":
             yield "Few windows lie after the change: wait for a few more before trusting a new model."
     if "label shift" in kinds:
         yield "The classes are as before, their shares are not: recalibrate or move the threshold."
@@ -165,3 +195,13 @@ def advice_for(
             yield "The inputs changed. Get labels for recent rows to know whether the answers suffer."
         else:
             yield "The inputs changed, the mapping holds: watch the quality; retrain if the new region grows."
+
+
+def _training_rows(course: Course, since: Onset | None) -> str:
+    """What to learn from after a change of the mapping."""
+    if course.shape == "temporary":
+        return "The mapping is as before again: keep the rows between out of training, unless it may return."
+    if course.shape == "recurring":
+        return "The mapping comes and goes: train on rows of both times, with an input that tells them apart."
+    start = f" since {shown(since.estimate)}" if since is not None else ""
+    return f"Retrain on labelled rows{start} and test on the newest; older rows teach the old mapping."

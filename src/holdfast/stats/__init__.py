@@ -78,16 +78,9 @@ from holdfast.stats.mixtures import (
     sample_ratio_evidence,
     share_bounds,
 )
-from holdfast.stats.onset import (
-    SURE,
-    OnsetEstimate,
-    Shape,
-    ShapeOdds,
-    change_shape,
-    estimate_onset,
-    shape_odds,
-)
+from holdfast.stats.onset import OnsetEstimate, Visit, Visits, estimate_onset, find_visits
 from holdfast.stats.paired import Paired, average_precision, paired_area, paired_bootstrap, paired_mean
+from holdfast.stats.passage import Manner, Passage, compare_passages
 from holdfast.stats.quality import Z95, Estimate, area_under_curve, mean_estimate
 from holdfast.stats.quantiles import quantile_estimate, quantile_ranks
 from holdfast.stats.regions import Region, expected_truth, find_regions
@@ -105,6 +98,15 @@ from holdfast.stats.scan import (
     threshold,
 )
 from holdfast.stats.season import Period, Season, SeasonalError, calendar_periods, counted_periods, fit_season
+from holdfast.stats.shapes import (
+    SURE,
+    RampExtent,
+    Shape,
+    ShapeOdds,
+    change_shape,
+    ramp_extent,
+    shape_odds,
+)
 from holdfast.stats.sounds import AUDIO_FEATURES, audio_features
 from holdfast.stats.tails import signed_z
 from holdfast.stats.texts import TEXT_FEATURES, HashedVocabulary, text_features, tokens_of
@@ -147,14 +149,17 @@ __all__ = [
     "Lookup",
     "LossBound",
     "LossModel",
+    "Manner",
     "MeanBounds",
     "NumericBins",
     "NumericLookup",
     "OnsetEstimate",
     "PairMoments",
     "Paired",
+    "Passage",
     "Period",
     "QuantileBounds",
+    "RampExtent",
     "Region",
     "Room",
     "Sample",
@@ -165,6 +170,8 @@ __all__ = [
     "ShapeOdds",
     "StatisticsError",
     "Sums",
+    "Visit",
+    "Visits",
     "WindowRows",
     "add_products",
     "area_under_curve",
@@ -179,6 +186,7 @@ __all__ = [
     "calm_so_far",
     "change_shape",
     "chi_square",
+    "compare_passages",
     "compiled_counting",
     "correlations",
     "count_boundaries",
@@ -197,6 +205,7 @@ __all__ = [
     "explain_by_shares",
     "feature_names",
     "find_regions",
+    "find_visits",
     "finite_extremes",
     "fisher_variance",
     "fit_season",
@@ -224,6 +233,7 @@ __all__ = [
     "quantile_bounds_of_counts",
     "quantile_estimate",
     "quantile_ranks",
+    "ramp_extent",
     "rank_scores",
     "reference_slack",
     "rows_to_decide",

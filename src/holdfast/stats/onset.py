@@ -1,46 +1,29 @@
-"""When a change began, and whether it came at once or little by little."""
+"""When a change began, and when it was over."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-Shape = Literal["sudden", "gradual", "too early to tell"]
 INTERVAL_DROP: Final = 3.32
 """Half of the 99 % quantile of chi-square(1): the interval holds onsets this near in log likelihood."""
-LEAST_WINDOWS_AFTER: Final = 5
-"""Fewer windows after the onset cannot tell a step from a ramp."""
 
 
 ENDING_GAIN: Final = 12.0
 """A change is over if that explains the windows better by so much log likelihood: any end may be chosen."""
 _SLIGHT: Final = 0.4
 """An earlier level below this share of the later one is not the change that is reported."""
-SURE: Final = 0.95
-"""Probability from which a shape is said; below it is too early to tell."""
-_FAINT: Final = 2.25
-"""Standard errors of a window: noise climbs so high by itself, and "gradual" must then be twice as sure (of
-steps of two standard errors that were called anything, one in twelve was called so)."""
-_LEADS: Final[tuple[tuple[float, ...], ...]] = ((), (0.5,), (1 / 3, 2 / 3))
-"""Sudden changes: between two windows, in the middle of one, within two."""
-_SHORTEST_RAMP: Final = 4.0
-_LONG_RAMP: Final = 8.0
-"""Windows: who is told "sudden" must not have seen a ramp of so many; a shorter one is nearly sudden."""
-_LENGTHS: Final = 64
-"""Lengths of ramps compared, evenly in their logarithm."""
-_UNFINISHED: Final = 4
-"""The longest ramp, in lengths of the record: one that has only begun looks straight."""
-_JUMP: Final = 0.6
-"""Share of the plateau that only a step climbs in two or three windows; a ramp of ten climbs three tenths."""
-_LEAST_FOR_JUMP: Final = 6
-"""Windows: two before, two between and two after."""
 _MOST_TRIED: Final = 300
 """Ends and second onsets tried at most; longer series are tried at every second window, every third, ..."""
 LEAST_WINDOWS_BACK: Final = 3
 """Windows that must lie after its end."""
+_SHORTEST_VISIT: Final = 2
+"""Windows: one alone is an outlier rather than a visit."""
+_MOST_PASSES: Final = 20
+"""Few are needed; two sets of stretches might take turns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +84,121 @@ def estimate_onset(z: NDArray[np.float64]) -> OnsetEstimate:
     return OnsetEstimate(low, first, high, end)
 
 
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """Windows in which a change stood that comes and goes."""
+
+    start: int
+    end: int | None
+    """The first window that is as before again; None while it stands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Visits:
+    """The stretches of a change, one or more, in order of time."""
+
+    stretches: tuple[Visit, ...]
+    probability: float
+    """That they are so many: against one that stands, or where there are several against one of them."""
+
+
+def find_visits(z: NDArray[np.float64], found: OnsetEstimate) -> Visits:
+    """The stretches of windows in which the change that was found stands: once, or again and again.
+
+    Each window is as before, or changed by the same mean m as in all visits: being changed gains it
+    z . m - |m|^2 / 2 of log likelihood, at most |m|^2 / 2 either way. The best stretches of two windows or
+    more, with three or more between them, are found exactly in one pass; each beginning but the first and
+    each end must gain `ENDING_GAIN`. The mean is taken again from what was found until nothing changes, at
+    first from all windows of the change, or from those that show it more than their mean does. Against fewer
+    beginnings and ends each more is one window of W, so W times less likely beforehand.
+
+    Args:
+        z: `[W, K]` as for `estimate_onset`.
+        found: what that function found there.
+
+    Example:
+        >>> import numpy as np
+        >>> z = np.zeros((30, 1)); z[5:10] = 4.0; z[20:26] = 4.0
+        >>> find_visits(z, estimate_onset(z)).stretches
+        (Visit(start=5, end=10), Visit(start=20, end=26))
+    """
+    whole = np.zeros(len(z), dtype=bool)
+    whole[found.estimate : found.end] = True
+    shown = z @ z[whole].mean(axis=0)
+    clearest = whole & (shown >= shown[whole].mean())
+    fits = [_settled_stretches(z, first) for first in (whole, clearest)]
+    stretches, gain = max(fits, key=lambda fit: _gain_of(*fit) - ENDING_GAIN * _edges(fit[0]))
+    if len(stretches) < 2:
+        stretches = [Visit(found.estimate, found.end)]
+    edges = _edges(stretches)
+    if edges == 1:
+        return Visits(tuple(stretches), 1.0)
+    passed = np.concatenate([[0.0], np.cumsum(gain)])
+    # Of the best single visit: the highest rise of the sum, to any window or to the last.
+    rises = passed[1:] - np.minimum.accumulate(passed[:-1])
+    fewer = float(rises[-1] if len(stretches) == 1 else rises.max())
+    fewer_edges = 1 if fewer == rises[-1] else 2
+    odds = _gain_of(stretches, gain) - fewer - (edges - fewer_edges) * float(np.log(len(z)))
+    return Visits(tuple(stretches), float(1 / (1 + np.exp(-np.clip(odds, -700, 700)))))
+
+
+def _settled_stretches(
+    z: NDArray[np.float64], changed: NDArray[np.bool_]
+) -> tuple[list[Visit], NDArray[np.float64]]:
+    """The stretches whose own mean finds them again, and what each window gains by being in one."""
+    stretches: list[Visit] = []
+    for _ in range(_MOST_PASSES):
+        mean = z[changed].mean(axis=0)
+        full = float(mean @ mean) / 2
+        # One far window says no more than one that is wholly changed, or wholly as before.
+        gain = np.clip(z @ mean - full, -full, full)
+        again = _best_stretches(gain)
+        if again == stretches:
+            break
+        stretches, changed = again, np.zeros(len(z), dtype=bool)
+        for one in stretches:
+            changed[one.start : one.end] = True
+    return stretches, gain
+
+
+def _gain_of(stretches: list[Visit], gain: NDArray[np.float64]) -> float:
+    return float(sum(gain[one.start : one.end].sum() for one in stretches))
+
+
+def _edges(stretches: list[Visit]) -> int:
+    return sum(1 + (one.end is not None) for one in stretches)
+
+
+def _best_stretches(gain: NDArray[np.float64]) -> list[Visit]:
+    """Of the windows that are changed, by dynamic programming over the last edge."""
+    windows = len(gain)
+    passed = np.concatenate([[0.0], np.cumsum(gain)])
+    # The best of all stretches before an edge, where windows are as before up to it, or changed.
+    calm, stands = np.full(windows + 1, -np.inf), np.full(windows + 1, -np.inf)
+    calm_from, stands_from = [0] * (windows + 1), [0] * (windows + 1)
+    begin, begin_value = 0, -np.inf
+    over, over_value = 0, -np.inf
+    for edge in range(_SHORTEST_VISIT, windows + 1):
+        start, last = edge - _SHORTEST_VISIT, edge - LEAST_WINDOWS_BACK
+        # The first visit begins at no cost.
+        value = max(0.0, float(calm[start]) - ENDING_GAIN) - float(passed[start])
+        if value > begin_value:
+            begin, begin_value = start, value
+        if last >= 0 and stands[last] > over_value:
+            over, over_value = last, float(stands[last])
+        stands[edge], stands_from[edge] = begin_value + passed[edge], begin
+        calm[edge], calm_from[edge] = over_value - ENDING_GAIN, over
+    found: list[Visit] = []
+    edge, end = windows, None
+    if calm[windows] > stands[windows]:
+        edge = end = calm_from[windows]
+    while edge:
+        start = stands_from[edge]
+        found.append(Visit(start, end))
+        edge = end = calm_from[start] if calm[start] > ENDING_GAIN else 0
+    return found[::-1]
+
+
 def _main_step(total: NDArray[np.float64], first: int, single: float, stride: int) -> int | None:
     """The later of two steps, where they explain the windows far better and the earlier one is slight."""
     windows = len(total) - 1
@@ -125,160 +223,3 @@ def _gains(total: NDArray[np.float64], end: int) -> NDArray[np.float64]:
     length = np.arange(end, 0, -1)[:, None]
     gain: NDArray[np.float64] = ((total[end] - total[:end]) ** 2 / (2 * length)).sum(axis=1)
     return gain
-
-
-@dataclass(frozen=True, slots=True)
-class ShapeOdds:
-    """Probabilities of how a change came, which add up to 1."""
-
-    sudden: float
-    """Complete within two windows."""
-    short: float
-    """A ramp of four to eight windows."""
-    gradual: float
-    """A longer one, finished or not."""
-
-
-def shape_odds(level: NDArray[np.float64]) -> ShapeOdds:
-    """How likely a step, a short ramp and a long one are, after what was seen.
-
-    A step and a ramp are equally likely beforehand, as is every onset, and lengths are so in their logarithm.
-    Height and noise are unknown: with residual sum of squares R, form f and n windows a form weighs
-    R^(-(n-1)/2) / |f|, and all forms of a kind are added up. Levels that swing slowly by themselves, as
-    seasons make them, hold less information than there are windows: n counts as many as are worth
-    independent ones (by the residuals' lag-one correlation).
-
-    Args:
-        level: `[W]` estimated size of the change in each window, of equal precision, in order of time.
-
-    Example:
-        >>> import numpy as np
-        >>> noise = np.random.default_rng(3).normal(0, 0.1, 60)
-        >>> round(shape_odds(np.r_[np.zeros(30), np.ones(30)] + noise).sudden, 2)
-        1.0
-        >>> round(shape_odds(np.r_[np.zeros(20), np.linspace(0, 1, 30), np.ones(10)] + noise).gradual, 2)
-        1.0
-    """
-    windows = len(level)
-    if windows < LEAST_WINDOWS_AFTER:
-        return ShapeOdds(0.5, 0.25, 0.25)
-    square = float(level @ level)
-    kinds: list[str] = []
-    fits: list[tuple[NDArray[np.float64], NDArray[np.float64]]] = []
-    best, best_form = np.inf, np.zeros(windows)
-    forms = [(lead, 0) for lead in _LEADS]
-    lengths = np.unique(np.round(np.geomspace(_SHORTEST_RAMP, _UNFINISHED * windows, _LENGTHS)).astype(int))
-    forms += [((), int(length)) for length in lengths]
-    for lead, length in forms:
-        starts, along, size = _ramps(level, length) if length else _steps(level, lead)
-        rest = square - np.divide(along**2, size, out=np.zeros_like(size), where=size > 0)
-        kinds.append("sudden" if not length else "gradual" if length >= _LONG_RAMP else "short")
-        fits.append((rest, size))
-        at = int(np.argmin(rest))
-        if rest[at] < best and size[at] > 0:
-            best = float(rest[at])
-            best_form = _form(windows, int(starts[at]), lead, length) * (along[at] / size[at])
-    worth = _worth(level - best_form)
-    floor = 1e-12 * max(square, 1e-300)
-    weight = {"sudden": -np.inf, "short": -np.inf, "gradual": -np.inf}
-    for kind, (rest, size) in zip(kinds, fits, strict=True):
-        fit = -(worth - 1) / 2 * np.log(np.maximum(rest, floor)) - np.log(np.maximum(size, 1e-9)) / 2
-        beforehand = np.log(len(fit)) + np.log(len(_LEADS) if kind == "sudden" else len(lengths))
-        weight[kind] = float(np.logaddexp(weight[kind], np.logaddexp.reduce(fit) - beforehand))
-    total = np.logaddexp.reduce(list(weight.values()))
-    return ShapeOdds(**{kind: float(np.exp(one - total)) for kind, one in weight.items()})
-
-
-def change_shape(level: NDArray[np.float64]) -> Shape:
-    """A step or a ramp, where one of them is probable enough to be said.
-
-    "Sudden" is said where the probability of a ramp of eight windows or more is below a twentieth, "gradual"
-    where that of a step is, or a fortieth where the change is faint; see `shape_odds`. A jump that is done
-    within two windows of its start, from nothing, is a step whatever follows.
-
-    Args:
-        level: `[W]` estimated size of the change in each window, of equal precision, in order of time.
-
-    Example:
-        >>> import numpy as np
-        >>> change_shape(np.r_[np.zeros(20), np.ones(20)])
-        'sudden'
-        >>> change_shape(np.r_[np.zeros(20), np.linspace(0, 1, 20), np.ones(10)])
-        'gradual'
-    """
-    windows = len(level)
-    if windows < 2:
-        return "too early to tell"
-    _, along, size = _steps(level, ())
-    onset = int(np.argmax(along[1:] ** 2 / size[1:])) + 1
-    if windows - onset < LEAST_WINDOWS_AFTER:
-        return "too early to tell"
-    odds = shape_odds(level)
-    noise = (float(level @ level) - float(along[onset] ** 2 / size[onset])) / max(windows - 3, 1)
-    faint = float(along[onset] / size[onset]) ** 2 < _FAINT**2 * noise
-    if odds.sudden <= (1 - SURE) / (2 if faint else 1):
-        # From the best step on, in the middle of a ramp, the median is the height that was climbed.
-        plateau = float(np.median(np.abs(level[onset:])))
-        return "sudden" if _jumps(level, plateau, noise) else "gradual"
-    return "sudden" if odds.gradual <= 1 - SURE else "too early to tell"
-
-
-def _steps(
-    level: NDArray[np.float64], lead: tuple[float, ...]
-) -> tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.float64]]:
-    """For steps that begin in each window: products with the level, and squares of the form."""
-    windows, partial = len(level), len(lead)
-    starts = np.arange(windows - partial)
-    after = np.concatenate([np.cumsum(level[::-1])[::-1], [0.0]])
-    along, size = after[starts + partial], (windows - starts - partial).astype(np.float64)
-    for place, height in enumerate(lead):
-        along = along + height * level[starts + place]
-        size = size + height**2
-    return starts, along, size
-
-
-def _ramps(
-    level: NDArray[np.float64], length: int
-) -> tuple[NDArray[np.intp], NDArray[np.float64], NDArray[np.float64]]:
-    """The same for ramps of one length; one may have been half climbed when the record begins."""
-    windows = len(level)
-    starts = np.arange(-(length // 2), windows - 1)
-    low, high = np.clip(starts, 0, windows), np.clip(starts + length, 0, windows)
-    time = np.arange(windows, dtype=np.float64)
-    plain, timed, once, twice = (
-        np.concatenate([[0.0], np.cumsum(one)]) for one in (level, level * time, time, time**2)
-    )
-    climb = (timed[high] - timed[low] - starts * (plain[high] - plain[low])) / length
-    along = climb + plain[-1] - plain[high]
-    square = twice[high] - twice[low] - 2 * starts * (once[high] - once[low]) + starts**2 * (high - low)
-    return starts, along, square / length**2 + (windows - high)
-
-
-def _form(windows: int, start: int, lead: tuple[float, ...], length: int) -> NDArray[np.float64]:
-    if length:
-        ramp: NDArray[np.float64] = np.clip((np.arange(windows) - start) / length, 0.0, 1.0)
-        return ramp
-    step = np.zeros(windows)
-    step[start : start + len(lead)] = lead
-    step[start + len(lead) :] = 1.0
-    return step
-
-
-def _worth(rest: NDArray[np.float64]) -> float:
-    """How many independent windows so many autocorrelated ones are worth."""
-    square = float(rest @ rest)
-    if square <= 0:
-        return float(len(rest))
-    correlation = float(rest[1:] @ rest[:-1]) / square
-    return len(rest) * float(np.clip((1 - correlation) / (1 + correlation), 0.05, 1.0))
-
-
-def _jumps(level: NDArray[np.float64], plateau: float, noise: float) -> bool:
-    """Whether it climbs most of the way between two windows and the next two, or the two after one."""
-    if len(level) < _LEAST_FOR_JUMP:
-        return False
-    pairs = (level[1:] + level[:-1]) / 2
-    # A change in the middle of a window leaves that window in between.
-    near, far = np.abs(pairs[2:] - pairs[:-2]).max(), np.abs(pairs[3:] - pairs[:-3]).max(initial=0.0)
-    step = max(float(near), float(far))
-    return bool(step > _JUMP * plateau + 3 * np.sqrt(noise))

@@ -120,3 +120,15 @@ def test_growth_by_fifty_is_no_factor_of_sixty() -> None:
         old, new = random.normal(size=(2, 6000))
         found = diagnose({"x": old}, {"x": 50 * new}, window="500 rows", explain=False)
         assert found.kinds == ("data drift",), found.features[0].description
+
+
+@pytest.mark.parametrize(
+    ("window", "said"), [(60, "about a factor of 60"), (500, "larger by a factor of 60")]
+)
+def test_a_factor_that_few_rows_hardly_tell_is_about_so_much(window: int, said: str) -> None:
+    for seed in range(2):
+        random = np.random.default_rng(seed)
+        grown = random.normal(size=20 * window) * np.where(np.arange(20 * window) >= 10 * window, 60, 1)
+        old = random.normal(size=6000)
+        found = diagnose({"x": old}, {"x": grown}, window=f"{window} rows", explain=False)
+        assert said in found.features[0].description

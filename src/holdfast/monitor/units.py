@@ -37,6 +37,9 @@ _NEAR: Final = np.geomspace(0.75, 1 / 0.75, 15)
 _CLEARLY: Final = 7.9
 """What a free factor gains by chance once in 200; none so near may gain more. Growth by fifty is none
 of sixty, though the quartiles of few rows lie within chance of both."""
+_ROUGHLY: Final = (1 / 1.2, 1.2)
+"""Times a factor: where these are not clearly worse, as in windows of few rows, it is about so much. Only
+of a column about zero, of which nothing but the spread tells."""
 _VAGUE: Final = 0.12
 """Where chance allows a rank to miss by more, several factors would fit."""
 _SMALL: Final = 10.0
@@ -130,7 +133,10 @@ def unit_of(
             if off(wanted) > _CLEARLY + min(off(wanted * near) for near in _NEAR) or not maps(wanted):
                 continue
             if found is None or missed.max() < found[0]:
-                found = float(missed.max()), f"{direction} by {words}: another unit?"
+                clear = off(wanted) + _CLEARLY
+                rough = swings and any(off(wanted * near) <= clear for near in _ROUGHLY)
+                about = "about " if rough else ""
+                found = float(missed.max()), f"{direction} by {about}{words}: another unit?"
     return None if found is None else found[1]
 
 

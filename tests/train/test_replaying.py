@@ -13,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 from holdfast.clock import iso_utc
 from holdfast.prediction_log import PredictionLog
+from holdfast.registry.candidate import answer_all
 from holdfast.stats.boosting import MAPPING_TREES
 from holdfast.train import Replay, TrainError, replay
 from holdfast.train.standing_in import LARGEST_FIT, newest
@@ -144,6 +145,24 @@ def test_rows_that_would_be_the_test_teach_no_policy(shop: Shop, keys: str, late
     # label_delay, and where the newest rows judge, five days of test and a gap of label_delay before it.
     found = by_name(replay(shop.deployment, shop.registry))["always"]
     assert found.days_late == pytest.approx(late_days, abs=0.01)
+
+
+@pytest.mark.usefixtures("few_trees")
+def test_rows_that_the_first_version_answers_with_no_number_are_left_out_and_told(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_the_first(*asked: Any) -> Any:
+        answer = answer_all(*asked)
+        assert answer.probabilities is not None
+        answer.probabilities[0] = np.nan
+        return answer
+
+    monkeypatch.setattr("holdfast.train.replaying.answer_all", without_the_first)
+    shop.days(0, 3)
+    found = replay(shop.deployment, shop.registry)
+    assert (found.rows, found.labelled) == (600, 597)
+    assert any(note.startswith("3 labelled rows are left out") for note in found.notes)
+    assert all(np.isfinite(one.mean_loss) for one in found.policies)
 
 
 def test_memory_holds_the_newest_rows_only() -> None:

@@ -226,7 +226,7 @@ class _Run:
         waiting: list[tuple[int, int, int, Numbers, Numbers]] = []
         held: list[tuple[int, int, Numbers, Numbers]] = []
         held_us = _held_us(training, delay_us)
-        rows = labelled = windows = 0
+        rows = labelled = unanswered = windows = 0
         first_us = last_us = None
         learnt_us = 0
         learnt: list[tuple[int, int]] = []
@@ -237,8 +237,9 @@ class _Run:
             windows += 1
             rows += table.num_rows
             inputs, base, truth = self._arrays(table, version, signature, runtime)
-            known = np.isfinite(truth)
+            known = np.isfinite(truth) & np.isfinite(base)
             labelled += int(known.sum())
+            unanswered += int((np.isfinite(truth) & ~np.isfinite(base)).sum())
             observed = table.column("observed").to_numpy(zero_copy_only=False)[known]
             in_time = observed <= times[known] + delay_us
             inputs, base, truth = inputs[known], base[known], truth[known]
@@ -271,6 +272,11 @@ class _Run:
                 self._decide(player, end_us, seen, training)
         if first_us is None or last_us is None or not labelled:
             raise TrainError("no prediction of the log has a label", where=str(self.deployment.log_folder))
+        if unanswered:
+            notes = [
+                *notes,
+                f"{unanswered} labelled rows are left out: version {version} answers them with no number.",
+            ]
         return Replay(
             since=iso_utc(first_us),
             until=iso_utc(last_us),

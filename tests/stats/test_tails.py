@@ -52,6 +52,23 @@ def test_the_expansion_near_the_mean_agrees_with_the_exact_tail(skewness: float)
         assert max(found, -abs(standard)) == pytest.approx(max(exact, -abs(standard)), abs=0.03)
 
 
+@pytest.mark.parametrize("skewness", [0.0011, 0.02, 0.0799])
+def test_the_tails_of_a_slightly_skewed_gamma_variable_are_right_to_six_digits(skewness: float) -> None:
+    shape = 4 / skewness**2
+    standard = np.array([2.0, 3.0, 5.0, 9.0, 14.0])
+    found = signed_z(
+        shape + standard * np.sqrt(shape), *(np.full(5, value * shape) for value in (1.0, 1.0, 2.0))
+    )
+    gamma = scipy_stats.gamma(shape)
+    np.testing.assert_allclose(
+        found, scipy_stats.norm.isf(gamma.sf(shape + standard * np.sqrt(shape))), rtol=1e-6
+    )
+    lower = signed_z(
+        shape - standard * np.sqrt(shape), *(np.full(5, value * shape) for value in (1.0, 1.0, 2.0))
+    )
+    np.testing.assert_allclose(lower, -standard)  # the normal tail is the nearer one there
+
+
 def test_away_from_the_skew_the_value_is_never_beyond_the_normal_one() -> None:
     values = np.linspace(-6, 0, 50)
     found = signed_z(values, np.zeros(50), np.ones(50), np.ones(50))

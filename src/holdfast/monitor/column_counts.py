@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from holdfast.monitor.odd_values import OddValues
 from holdfast.monitor.rows import Rows
-from holdfast.stats import ColumnCounter, Counts, Room, WindowRows
+from holdfast.stats import ColumnCounter, ColumnPass, Counts, Room, WindowRows
 
 if TYPE_CHECKING:
     from holdfast.monitor.profiling import Measures
@@ -115,17 +115,20 @@ class ColumnCounts:
             for one in self._alike
             if at_once
         ]
+        together = ColumnPass(held)
         # In their order: the number that a row gets depends on it.
         for name, counter in self._counters.items():
             group, k = self._places[name]
             counts = made[group][k] if at_once else np.zeros((windows, counter.cells), np.int64)
             scores = paired[self._paired[name]] if name in self._paired else None
             values = self._measures.features[name].as_counted(rows.columns[name])
-            found = counter.count(values, held, counts, scores, room=self._room, wanted=wanted)
+            found = together.add(counter, values, counts, scores, room=self._room, wanted=wanted)
             if found is not None:
                 cells[name] = found
             if not at_once:
+                together.close()
                 self._close(self._alike[group].only(k), counts[None], rows, (first, held))
+        together.close()
         for group, counts in enumerate(made):
             self._close(self._alike[group], counts, rows, (first, held))
         return cells

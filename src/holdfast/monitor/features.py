@@ -66,9 +66,8 @@ class Feature:
             if not np.isfinite(values).any():
                 values = np.where(np.isnan(values), np.nan, 0.0)
                 bins = NumericBins((0.0,), 0.0)
-            else:
-                bins = NumericBins.fit(values)
-            return cls._numeric(name, bins, bins.count(values))
+                return cls._numeric(name, bins, bins.count(values))
+            return cls._numeric(name, *NumericBins.fit_counted(values))
         categories = CategoryBins.fit(values)
         return cls._categorical(name, categories, categories.of_reference.count(values))
 

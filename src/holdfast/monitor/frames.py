@@ -13,6 +13,7 @@ from holdfast.artifact.errors import ReferenceDataError
 from holdfast.artifact.reference import Reference
 from holdfast.clock import iso_utc
 from holdfast.monitor.clocked import clock_columns
+from holdfast.monitor.coded_texts import with_coded_texts
 from holdfast.monitor.column_roles import (
     Notes,
     by_time,
@@ -178,6 +179,8 @@ def diagnose(
     old, old_time = by_time(old, time, written[0], "reference")
     new, new_time = by_time(new, time, written[1], "current")
     if in_one_pass and old.num_rows > MOST_PARTED_ROWS:
+        if columns is None:  # whose functions get text as it is
+            old, new = with_coded_texts(old, new)
         return of_streams(RowStream(TableRows(old, "reference")), RowStream(TableRows(new, "current")))
     rising = counters(old, new, old_time, {target, prediction, score, time})
     for name in rising:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from holdfast.monitor.coded_texts import coded_objects
 from holdfast.monitor.columns import is_plain_text
 from holdfast.monitor.pandas_frames import plain_objects
-from holdfast.stats import distinct_objects
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 _LARGE_ROWS: Final = 1 << 17
 
@@ -52,29 +48,14 @@ def _plain_column(held: Any) -> Any:
         values = np.asarray(held)
         return pa.array(values) if values.ndim == 1 else held
     if kind == np.object_ and len(held) > _LARGE_ROWS:
-        words = _coded_words(np.asarray(held))
+        objects = np.asarray(held)
+        words = coded_objects(objects) if objects.ndim == 1 else None
         return held if words is None else words
     if getattr(held, "cat", None) is None:
         return held
-    codes, texts = held.cat.codes.to_numpy(), pa.array(held.cat.categories)
+    # `held.cat.codes` would copy them.
+    codes, texts = np.asarray(held.array.codes), pa.array(held.cat.categories)
     if not is_plain_text(texts.type) or (len(codes) and int(codes.min()) < 0):
         return held
     # Without a look at whether each code is one of a word.
     return pa.DictionaryArray.from_arrays(pa.array(codes), texts, safe=False)
-
-
-def _coded_words(values: NDArray[np.object_]) -> pa.Array | None:
-    """Of objects that are few and all text."""
-    import pyarrow as pa
-
-    found = distinct_objects(values) if values.ndim == 1 else None
-    if found is None:
-        return None
-    codes, first = found
-    words = values[first].tolist()
-    if not all(type(word) is str for word in words):
-        return None
-    distinct = {word: number for number, word in enumerate(dict.fromkeys(words))}
-    if len(distinct) < len(words):
-        codes = np.array([distinct[word] for word in words], dtype=np.int32)[codes]
-    return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array([*distinct], pa.string()))

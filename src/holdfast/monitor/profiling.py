@@ -116,13 +116,20 @@ def rising(numbers: NDArray[np.intp]) -> bool:
 
 def _divided(window: NDArray[np.intp], mixed: NDArray[np.uint64]) -> tuple[int, WindowRows]:
     """The least number of a window of some rows, and which of those from there on each row is of."""
-    if window[0] == window[-1] and bool((window == window[0]).all()):
-        held = np.array([len(window)])
-        return int(window[0]), WindowRows(np.zeros(len(window), dtype=np.intp), held, mixed, together=True)
+    if rising(window):
+        low = int(window[0])
+        if int(window[-1]) - low < _FEW_WINDOWS:
+            return low, WindowRows(None, _held(window), mixed, together=True)
     low = int(window.min())
     local = window - low
-    held = np.bincount(local)
-    return low, WindowRows(local, held, mixed, together=len(held) <= _FEW_WINDOWS and rising(local))
+    return low, WindowRows(local, np.bincount(local), mixed, together=False)
+
+
+def _held(window: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Rows of each window from the first one's to the last one's, of rising numbers."""
+    bounds = np.searchsorted(window, np.arange(window[0], window[-1] + 2))
+    held: NDArray[np.intp] = np.diff(bounds)
+    return held
 
 
 class ProfileAdder:
@@ -248,12 +255,12 @@ class ProfileAdder:
 
     def _add_repeated(self, hashes: NDArray[np.uint64], window: NDArray[np.intp]) -> None:
         """Rows in the same cells of all columns as an earlier one of their window."""
-        if window[0] == window[-1] and (window == window[0]).all():
-            self._twins_of(int(window[0])).add(hashes)
-            return
         if not rising(window):
             order = np.argsort(window, kind="stable")
             hashes, window = hashes[order], window[order]
+        if window[0] == window[-1]:
+            self._twins_of(int(window[0])).add(hashes)
+            return
         first = np.flatnonzero(window[1:] != window[:-1]) + 1
         numbers = [int(window[0]), *window[first].tolist()]
         for number, part in zip(numbers, np.split(hashes, first), strict=True):

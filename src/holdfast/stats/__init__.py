@@ -22,18 +22,19 @@ from holdfast.stats.calibration import (
     score_edges,
 )
 from holdfast.stats.calm import SHORT_LAG, CalmWindows, calm_so_far, level_error, settled, stretches
+from holdfast.stats.compiled import compiled_counting
 from holdfast.stats.counting import (
     ColumnCounter,
+    ColumnPass,
     WindowRows,
     add_products,
-    compiled_counting,
-    distinct_objects,
     drawn_hashes,
     finite_extremes,
     spread_hashes,
 )
 from holdfast.stats.decomposition import Decomposition, decompose
 from holdfast.stats.dependence import PairMoments, correlations, fisher_variance, pairs_by_scale, scan_pairs
+from holdfast.stats.distinct import distinct_objects, distinct_strings, distinct_texts
 from holdfast.stats.domain import DomainShift, tell_apart
 from holdfast.stats.e_detector import EDetector, rank_scores, reference_slack
 from holdfast.stats.embeddings import PROJECTIONS, embedding_features, projection_signs
@@ -137,6 +138,7 @@ __all__ = [
     "ClassCalibration",
     "Coded",
     "ColumnCounter",
+    "ColumnPass",
     "Confusion",
     "Counts",
     "Decomposition",
@@ -193,6 +195,8 @@ __all__ = [
     "counted_periods",
     "decompose",
     "distinct_objects",
+    "distinct_strings",
+    "distinct_texts",
     "doubt_of_variance",
     "drawn_hashes",
     "embedding_features",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 import numpy as np
@@ -28,6 +28,14 @@ _SMOOTHED: Final = 0.35
 """Width over which categories near the edge are counted, in standard deviations of their own count."""
 _SORTED_WHOLE: Final = 1 << 17
 """Of more values an even sample is sorted for the edges: a bin's share is then right within 0.1 %."""
+
+
+_ENDS: Final[tuple[tuple[float, Literal["left", "right"]], ...]] = (
+    (-np.inf, "right"),
+    (np.inf, "left"),
+    (np.inf, "right"),
+)
+"""Where the finite values of rising ones begin and end, and those that are not missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,24 +84,36 @@ class NumericBins(msgspec.Struct, frozen=True):
             >>> NumericBins.fit(np.arange(8.0), inner_bins=4).edges
             (0.0, 2.0, 4.0, 6.0)
         """
+        return cls.fit_counted(values, inner_bins)[0]
+
+    @classmethod
+    def fit_counted(cls, values: NDArray[Any], inner_bins: int = INNER_BINS) -> tuple[NumericBins, Counts]:
+        """The bins, as of `fit`, and the counts of the same values on them.
+
+        Example:
+            >>> import numpy as np
+            >>> bins, counts = NumericBins.fit_counted(np.array([1.0, 2.0, 2.0, np.nan]))
+            >>> counts.tolist() == bins.count(np.array([1.0, 2.0, 2.0, np.nan])).tolist()
+            True
+        """
         numbers = np.asarray(values, dtype=np.float64)
-        finite = numbers[np.isfinite(numbers)]
-        if finite.size == 0:
+        if numbers.size > _SORTED_WHOLE:
+            finite = numbers[np.isfinite(numbers)]
+            if finite.size > _SORTED_WHOLE:
+                least, greatest = float(finite.min()), float(finite.max())
+                step = finite.size / _SORTED_WHOLE
+                some = np.sort(finite[(np.arange(_SORTED_WHOLE) * step).astype(np.intp)])
+                bins = cls(_edges(some, least, inner_bins), greatest)
+                return bins, bins.count(numbers)
+        ordered = np.sort(numbers)
+        low, end, known = (int(np.searchsorted(ordered, bound, side)) for bound, side in _ENDS)
+        if low == end:
             raise StatisticsError("no finite value to fit bins on")
-        least, greatest = float(finite.min()), float(finite.max())
-        if finite.size > _SORTED_WHOLE:
-            step = finite.size / _SORTED_WHOLE
-            finite = finite[(np.arange(_SORTED_WHOLE) * step).astype(np.intp)]
-        finite = np.sort(finite)
-        apart = finite[1:] != finite[:-1]
-        if np.count_nonzero(apart) < inner_bins:
-            edges = finite[np.r_[True, apart]]
-        else:
-            starts = (np.arange(inner_bins) * finite.size) // inner_bins
-            edges = on_marks(finite, np.unique(finite[starts]), finite.size / inner_bins)
-        if edges[0] > least:
-            edges = np.concatenate([[least], edges[1:]])
-        return cls(tuple(edges.tolist()), greatest)
+        finite = ordered[low:end]
+        edges = _edges(finite, float(finite[0]), inner_bins)
+        passed = np.append(np.searchsorted(finite, edges, side="left"), end - low)
+        others = [0, numbers.size - known, known - (end - low)]
+        return cls(edges, float(finite[-1])), np.concatenate([[0], np.diff(passed), others]).astype(np.int64)
 
     @property
     def cells(self) -> int:
@@ -321,6 +341,19 @@ class CategoryLookup:
     def index(self, values: Sequence[Any] | Coded, room: Room | None = None) -> NDArray[np.intp]:
         """The cell of each value."""
         return self.places(values, room)
+
+
+def _edges(ordered: NDArray[np.float64], least: float, inner_bins: int) -> tuple[float, ...]:
+    """Left edges of bins of nearly as many of the rising values each, the first at the least of all."""
+    apart = ordered[1:] != ordered[:-1]
+    if np.count_nonzero(apart) < inner_bins:
+        edges = ordered[np.r_[True, apart]]
+    else:
+        starts = (np.arange(inner_bins) * ordered.size) // inner_bins
+        edges = on_marks(ordered, np.unique(ordered[starts]), ordered.size / inner_bins)
+    if edges[0] > least:
+        edges = np.concatenate([[least], edges[1:]])
+    return tuple(edges.tolist())
 
 
 def _edge(counts: Counts, top: int) -> tuple[float, float]:

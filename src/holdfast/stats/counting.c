@@ -15,6 +15,12 @@
 #define FOR_EACH_PROCESSOR
 #endif
 
+#if defined(__GNUC__)
+#define PREFETCH(address) __builtin_prefetch((address), 0, 2)
+#else
+#define PREFETCH(address) ((void)(address))
+#endif
+
 enum {
     BLOCK = 1024, /* values whose places are found before they are counted: they stay in the first cache */
     WAYS = 4,     /* counters of each cell: one would wait for itself where a value is followed by its like */
@@ -48,6 +54,19 @@ typedef struct {
     int64_t grid_cells;
     double grid_low, grid_scale;
 } Bins;
+
+/* A column of some rows, and where what is found of it is put. */
+typedef struct {
+    int64_t cells;
+    const Bins *bins;   /* of numbers, else NULL */
+    const void *values; /* [rows], doubles, or codes of text */
+    int64_t width;      /* of a code, 1 or 4 bytes */
+    int64_t words;
+    const int64_t *table; /* [words + 1], the cell of each word, then that of a missing one */
+    int64_t *counts;      /* [W, cells], to be added to */
+    float *paired;        /* [rows], the normal score of each value; may be NULL */
+    int64_t *found;       /* [rows], the cell of each; may be NULL */
+} Column;
 
 FOR_EACH_PROCESSOR
 static void by_ruler(const Bins *bins, const double *restrict values, int rows, uint16_t *restrict found,
@@ -137,26 +156,16 @@ static void close_window(Tally *tally)
             counts[c] += tally->ways[way][c];
 }
 
-/* Adds the cells of some rows of a window, and finds the score of each. */
-static void add(const Rows *rows, int64_t start, int64_t window, const uint16_t *cell, int size, Tally *tally,
-                const float *scores, float *paired)
+/* What `add` does with a block, where both tables are there or not: four loops without a question in them. */
+static inline void tally_block(const uint16_t *restrict place, int size, const uint16_t *restrict bin_of,
+                               Tally *restrict tally, const float *restrict scores, float *restrict paired,
+                               const char *next)
 {
-    if (rows->ends == NULL || tally->cells > MOST_CELLS) {
-        for (int i = 0; i < size; i++)
-            tally->counts[(rows->ends == NULL ? rows->local[start + i] : window) * tally->cells + cell[i]]++;
-        if (scores != NULL)
-            for (int i = 0; i < size; i++)
-                paired[i] = scores[cell[i]];
-        return;
-    }
-    if (window != tally->window) {
-        close_window(tally);
-        memset(tally->ways, 0, sizeof tally->ways);
-        tally->window = window;
-    }
     int i = 0;
     for (; i + WAYS <= size; i += WAYS) {
-        int a = cell[i], b = cell[i + 1], c = cell[i + 2], d = cell[i + 3];
+        int a = place[i], b = place[i + 1], c = place[i + 2], d = place[i + 3];
+        if (bin_of != NULL)
+            a = bin_of[a], b = bin_of[b], c = bin_of[c], d = bin_of[d];
         tally->ways[0][a]++;
         tally->ways[1][b]++;
         tally->ways[2][c]++;
@@ -167,12 +176,44 @@ static void add(const Rows *rows, int64_t start, int64_t window, const uint16_t 
             paired[i + 2] = scores[c];
             paired[i + 3] = scores[d];
         }
+        if (next != NULL && i % 8 == 0)
+            PREFETCH(next + i * sizeof(double));
     }
     for (; i < size; i++) {
-        tally->ways[0][cell[i]]++;
+        int a = bin_of != NULL ? bin_of[place[i]] : place[i];
+        tally->ways[0][a]++;
         if (scores != NULL)
-            paired[i] = scores[cell[i]];
+            paired[i] = scores[a];
     }
+}
+
+/* Adds the cells of some rows of a window, and finds the score of each. `next` are the values after them, which
+   are on their way from memory meanwhile; NULL where that is not worth it. */
+static void add(const Rows *rows, int64_t start, int64_t window, const uint16_t *place, int size,
+                const uint16_t *bin_of, Tally *tally, const float *scores, float *paired, const char *next)
+{
+    if (rows->ends == NULL || tally->cells > MOST_CELLS) {
+        for (int i = 0; i < size; i++) {
+            int cell = bin_of != NULL ? bin_of[place[i]] : place[i];
+            tally->counts[(rows->ends == NULL ? rows->local[start + i] : window) * tally->cells + cell]++;
+            if (scores != NULL)
+                paired[i] = scores[cell];
+        }
+        return;
+    }
+    if (window != tally->window) {
+        close_window(tally);
+        memset(tally->ways, 0, sizeof tally->ways);
+        tally->window = window;
+    }
+    if (bin_of != NULL && scores != NULL)
+        tally_block(place, size, bin_of, tally, scores, paired, next);
+    else if (bin_of != NULL)
+        tally_block(place, size, bin_of, tally, NULL, NULL, next);
+    else if (scores != NULL)
+        tally_block(place, size, NULL, tally, scores, paired, next);
+    else
+        tally_block(place, size, NULL, tally, NULL, NULL, next);
 }
 
 /* Where a block that begins at a row ends: with its window at the latest. */
@@ -187,55 +228,42 @@ static int block(const Rows *rows, int64_t start, int64_t *window)
     return end - start < BLOCK ? (int)(end - start) : BLOCK;
 }
 
-/* Counts [W, cells] of the cells of a numeric column are added to, `paired` [rows] gets the normal score of
-   each value and `found` [rows] its cell; both may be NULL. */
-void holdfast_count_numbers(const Rows *rows, const Bins *bins, const double *values, int64_t *counts,
-                            float *paired, int64_t *found)
+static void count_column(const Rows *rows, const Column *column)
 {
-    uint16_t place[BLOCK], cell[BLOCK];
-    Tally tally = {.window = -1, .cells = bins->cells, .counts = counts};
+    uint16_t place[BLOCK];
+    const Bins *bins = column->bins;
+    const uint16_t *bin_of = bins != NULL && bins->places ? bins->bin_of : NULL;
+    const float *scores = bins != NULL && column->paired != NULL ? bins->scores : NULL;
+    Tally tally = {.window = -1, .cells = column->cells, .counts = column->counts};
     int64_t window = 0;
     for (int64_t start = 0; start < rows->rows;) {
         int size = block(rows, start, &window);
-        if (bins->places) {
-            by_ruler(bins, values + start, size, place, rows->mixed + start);
-            for (int i = 0; i < size; i++)
-                cell[i] = bins->bin_of[place[i]];
+        const double *values = (const double *)column->values + start;
+        uint64_t *mixed = rows->mixed + start;
+        if (bin_of != NULL) {
+            by_ruler(bins, values, size, place, mixed);
         } else {
-            by_grid(bins, values + start, size, cell);
-            mix(cell, size, rows->mixed + start);
+            if (bins != NULL)
+                by_grid(bins, values, size, place);
+            else
+                by_table(column->table, column->words, column->values, (int)column->width, start, size, place);
+            mix(place, size, mixed);
         }
-        if (paired != NULL)
-            add(rows, start, window, cell, size, &tally, bins->scores, paired + start);
-        else
-            add(rows, start, window, cell, size, &tally, NULL, NULL);
-        if (found != NULL)
+        add(rows, start, window, place, size, bin_of, &tally, scores, scores != NULL ? column->paired + start : NULL,
+            bins != NULL ? (const char *)(values + size) : NULL);
+        if (column->found != NULL)
             for (int i = 0; i < size; i++)
-                found[start + i] = cell[i];
+                column->found[start + i] = bin_of != NULL ? bin_of[place[i]] : place[i];
         start += size;
     }
     close_window(&tally);
 }
 
-/* The same of a column of text in codes of `width` bytes; `table` [words + 1] has the cell of each word, then
-   that of a missing one. */
-void holdfast_count_codes(const Rows *rows, const int64_t *table, int64_t words, int64_t cells,
-                          const void *codes, int width, int64_t *counts, int64_t *found)
+/* Counts some columns of the same rows, in their order. */
+void holdfast_count(const Rows *rows, const Column *columns, int64_t number)
 {
-    uint16_t cell[BLOCK];
-    Tally tally = {.window = -1, .cells = cells, .counts = counts};
-    int64_t window = 0;
-    for (int64_t start = 0; start < rows->rows;) {
-        int size = block(rows, start, &window);
-        by_table(table, words, codes, width, start, size, cell);
-        mix(cell, size, rows->mixed + start);
-        add(rows, start, window, cell, size, &tally, NULL, NULL);
-        if (found != NULL)
-            for (int i = 0; i < size; i++)
-                found[start + i] = cell[i];
-        start += size;
-    }
-    close_window(&tally);
+    for (int64_t i = 0; i < number; i++)
+        count_column(rows, columns + i);
 }
 
 /* Those of the hashes that are at most the highest into `kept`, which has room for all; how many they are. */
@@ -359,4 +387,124 @@ int64_t holdfast_distinct(const uintptr_t *items, int64_t rows, int64_t most, in
         codes[i] = places[place];
     }
     return count;
+}
+
+enum {
+    WORDS = 1024,        /* that are told apart */
+    WORD_PLACES = 4096,
+    WORD_BITS = 12,
+};
+
+/* Words met so far. */
+typedef struct {
+    int64_t count;
+    const char *begin[WORDS];
+    int64_t size[WORDS];
+    uint64_t hash[WORDS];
+    int16_t place[WORD_PLACES]; /* number of a word, or -1 */
+} Words;
+
+/* At most eight bytes as a number, without reading beyond them. */
+static inline uint64_t short_word(const char *begin, int64_t size)
+{
+    uint32_t low, high;
+    if (size >= 4) {
+        memcpy(&low, begin, 4);
+        memcpy(&high, begin + size - 4, 4);
+        return low | (uint64_t)high << 32;
+    }
+    if (size == 0)
+        return 0;
+    /* First, middle and last: with the size all bytes of up to three. */
+    return (uint8_t)begin[0] | (uint64_t)(uint8_t)begin[size / 2] << 8 | (uint64_t)(uint8_t)begin[size - 1] << 16;
+}
+
+static inline uint64_t word_hash(const char *begin, int64_t size)
+{
+    uint64_t hash = (uint64_t)size * MIX, part;
+    if (size <= 8)
+        return (hash ^ short_word(begin, size)) * MIX;
+    for (int64_t i = 0; i + 8 < size; i += 8) {
+        memcpy(&part, begin + i, 8);
+        hash = (hash ^ part) * MIX;
+        hash ^= hash >> 32;
+    }
+    memcpy(&part, begin + size - 8, 8);
+    return (hash ^ part) * MIX;
+}
+
+/* The number of a word, which is kept where it is new; -1 where there are too many. */
+static inline int32_t word_code(Words *words, const char *begin, int64_t size)
+{
+    const uint64_t hash = word_hash(begin, size);
+    uint64_t place = hash >> (64 - WORD_BITS);
+    for (;; place = (place + 1) & (WORD_PLACES - 1)) {
+        int code = words->place[place];
+        if (code < 0)
+            break;
+        /* Up to eight bytes are told by the hash and the size. */
+        if (words->hash[code] == hash && words->size[code] == size &&
+            (size <= 8 || memcmp(words->begin[code], begin, (size_t)size) == 0))
+            return code;
+    }
+    if (words->count == WORDS)
+        return -1;
+    words->begin[words->count] = begin;
+    words->size[words->count] = size;
+    words->hash[words->count] = hash;
+    words->place[place] = (int16_t)words->count;
+    return (int32_t)words->count++;
+}
+
+static void no_words(Words *words)
+{
+    words->count = 0;
+    memset(words->place, -1, sizeof words->place);
+}
+
+/* The same of texts, of which each ends where the next one begins: `bounds` [rows + 1] of 4 or 8 bytes. -1 where
+   they are more than a thousand, or the bounds leave the `size` of all texts. */
+int64_t holdfast_distinct_texts(const char *bytes, int64_t size, const void *bounds, int width, int64_t rows,
+                                int32_t *codes, int64_t *first)
+{
+    Words words;
+    no_words(&words);
+    for (int64_t i = 0; i < rows; i++) {
+        int64_t begin = width == 4 ? ((const int32_t *)bounds)[i] : ((const int64_t *)bounds)[i];
+        int64_t end = width == 4 ? ((const int32_t *)bounds)[i + 1] : ((const int64_t *)bounds)[i + 1];
+        if (begin < 0 || end < begin || end > size)
+            return -1;
+        int64_t before = words.count;
+        int32_t code = word_code(&words, bytes + begin, end - begin);
+        if (code < 0)
+            return -1;
+        if (code == before)
+            first[code] = i;
+        codes[i] = code;
+    }
+    return words.count;
+}
+
+/* The same of objects, whose text and its size a function tells: NULL where one has none. What is told must be a
+   part of the object, else it would be kept in every one of them. */
+int64_t holdfast_distinct_objects(void *const *items, int64_t rows, const char *(*text)(void *, ptrdiff_t *),
+                                  int32_t *codes, int64_t *first)
+{
+    enum { HEAD = 128 }; /* bytes of an object before its text */
+    Words words;
+    no_words(&words);
+    for (int64_t i = 0; i < rows; i++) {
+        ptrdiff_t size = 0;
+        const char *begin = text(items[i], &size);
+        if (begin == NULL || (uintptr_t)begin - (uintptr_t)items[i] > HEAD)
+            return -1;
+        int64_t before = words.count;
+        int32_t code = word_code(&words, begin, size);
+        if (code < 0)
+            return -1;
+        if (code == before)
+            first[code] = i;
+        codes[i] = code;
+    }
+    return words.count;
 }

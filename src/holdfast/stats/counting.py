@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from functools import lru_cache
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.stats.binning import CategoryLookup, Coded, Counts, Lookup, NumericLookup
+from holdfast.stats.compiled import BinsAt, ColumnAt, RowsAt, address_of, compiled_counting, is_plain
 from holdfast.stats.errors import StatisticsError
 from holdfast.stats.grid import Room
 
@@ -22,70 +21,9 @@ MIX: Final = np.uint64(0x9E3779B97F4A7C15)
 """An odd number without pattern (the golden ratio's digits): places in different columns do not cancel."""
 _SPREAD: Final = np.uint64(0xBF58476D1CE4E5B9)
 """A factor of the finaliser of splitmix64 (Steele, Lea and Flood 2014)."""
-_LIBRARY: Final = Path(__file__).with_name("counting.compiled")
 _MOST_CELLS: Final = 1 << 15
 """The compiled pass keeps the number of a cell in 16 bits."""
 _STRETCH: Final = 1 << 15
-_OBJECT_BITS: Final = 11
-_MOST_OBJECTS: Final = 1 << (_OBJECT_BITS - 1)
-_address: Final = ctypes.c_void_p
-
-
-class _Rows(ctypes.Structure):
-    """As `Rows` in counting.c."""
-
-    _fields_: Final = [  # type: ignore[misc]  # ctypes looks for a list
-        ("rows", ctypes.c_int64),
-        ("windows", ctypes.c_int64),
-        ("ends", _address),
-        ("local", _address),
-        ("mixed", _address),
-    ]
-
-
-class _Bins(ctypes.Structure):
-    """As `Bins` in counting.c."""
-
-    _fields_: Final = [  # type: ignore[misc]  # as above
-        ("cells", ctypes.c_int64),
-        ("scores", _address),
-        ("places", ctypes.c_int64),
-        ("first", ctypes.c_int64),
-        ("scale", ctypes.c_double),
-        ("least", ctypes.c_double),
-        ("greatest", ctypes.c_double),
-        ("bin_of", _address),
-        ("edges", _address),
-        ("inner", ctypes.c_int64),
-        ("passed", _address),
-        ("grid_cells", ctypes.c_int64),
-        ("grid_low", ctypes.c_double),
-        ("grid_scale", ctypes.c_double),
-    ]
-
-
-@lru_cache(maxsize=1)
-def compiled_counting() -> ctypes.CDLL | None:
-    """The library, where it is there and can be loaded."""
-    try:
-        library = ctypes.CDLL(str(_LIBRARY))
-        numbers, codes = library.holdfast_count_numbers, library.holdfast_count_codes
-        spread, drawn = library.holdfast_spread, library.holdfast_drawn
-        distinct, products = library.holdfast_distinct, library.holdfast_products
-        extremes = library.holdfast_extremes
-    except (OSError, AttributeError):
-        return None
-    whole = ctypes.c_int64
-    numbers.argtypes, numbers.restype = [_address] * 6, None
-    codes.argtypes = [_address, _address, whole, whole, _address, ctypes.c_int, _address, _address]
-    codes.restype = None
-    spread.argtypes, spread.restype = [_address, whole, _address], None
-    drawn.argtypes, drawn.restype = [_address, whole, ctypes.c_uint64, _address], whole
-    distinct.argtypes = [_address, whole, whole, ctypes.c_int, _address, _address, _address]
-    distinct.restype = whole
-    extremes.argtypes, extremes.restype = [_address, whole, _address], None
-    products.argtypes, products.restype = [_address, whole, whole, whole, _address], None
-    return library
 
 
 def spread_hashes(mixed: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -96,9 +34,9 @@ def spread_hashes(mixed: NDArray[np.uint64]) -> NDArray[np.uint64]:
         [13787848790026513251, 13787848790026513251, 9128953514933409478]
     """
     library = compiled_counting()
-    if library is not None and _plain(mixed, np.uint64):
+    if library is not None and is_plain(mixed, np.uint64):
         hashes = np.empty(len(mixed), dtype=np.uint64)
-        library.holdfast_spread(_address_of(mixed), len(mixed), _address_of(hashes))
+        library.holdfast_spread(address_of(mixed), len(mixed), address_of(hashes))
         return hashes
     hashes = mixed ^ (mixed >> np.uint64(30))
     hashes *= _SPREAD
@@ -114,9 +52,9 @@ def finite_extremes(values: NDArray[np.float64]) -> tuple[float, float]:
         (1.0, 3.0)
     """
     library = compiled_counting()
-    if library is not None and _plain(values, np.float64):
+    if library is not None and is_plain(values, np.float64):
         found = np.empty(2)
-        library.holdfast_extremes(_address_of(values), len(values), _address_of(found))
+        library.holdfast_extremes(address_of(values), len(values), address_of(found))
         return float(found[0]), float(found[1])
     low, high = np.inf, -np.inf
     # Stretch by stretch: the second pass then reads from the cache.
@@ -136,40 +74,11 @@ def drawn_hashes(hashes: NDArray[np.uint64], highest: int) -> NDArray[np.uint64]
         [1, 3]
     """
     library = compiled_counting()
-    if library is None or not _plain(hashes, np.uint64):
+    if library is None or not is_plain(hashes, np.uint64):
         return hashes[hashes <= np.uint64(highest)]
     kept = np.empty(len(hashes), dtype=np.uint64)
-    count = library.holdfast_drawn(_address_of(hashes), len(hashes), highest, _address_of(kept))
+    count = library.holdfast_drawn(address_of(hashes), len(hashes), highest, address_of(kept))
     return kept[:count].copy()
-
-
-def distinct_objects(values: NDArray[np.object_]) -> tuple[NDArray[np.int32], NDArray[np.intp]] | None:
-    """Codes of objects, one for each, and the row where it is first; equal objects may be several.
-
-    Returns:
-        None where there are more than a thousand, or without the compiled library.
-
-    Example:
-        >>> word, other = "word", "other"
-        >>> found = distinct_objects(np.array([word, other, word], dtype=object))
-        >>> found is None or (found[0].tolist(), found[1].tolist()) == ([0, 1, 0], [0, 1])
-        True
-    """
-    library = compiled_counting()
-    if library is None or not _plain(values, np.object_):
-        return None
-    places = np.full(1 << _OBJECT_BITS, -1, dtype=np.int32)
-    codes, first = np.empty(len(values), dtype=np.int32), np.empty(_MOST_OBJECTS, dtype=np.intp)
-    count = library.holdfast_distinct(
-        _address_of(values),
-        len(values),
-        _MOST_OBJECTS,
-        _OBJECT_BITS,
-        _address_of(places),
-        _address_of(codes),
-        _address_of(first),
-    )
-    return None if count < 0 else (codes, first[:count])
 
 
 def add_products(columns: NDArray[np.float32], sums: NDArray[np.float64]) -> None:
@@ -188,18 +97,18 @@ def add_products(columns: NDArray[np.float32], sums: NDArray[np.float64]) -> Non
     library = compiled_counting()
     width, rows = columns.shape
     beside = columns.dtype == np.float32 and columns.strides[1] == columns.itemsize
-    if library is None or not beside or not _plain(sums, np.float64) or sums.shape != (width, width):
+    if library is None or not beside or not is_plain(sums, np.float64) or sums.shape != (width, width):
         sums += columns @ columns.T
         return
     apart = columns.strides[0] // columns.itemsize
-    library.holdfast_products(_address_of(columns), width, apart, rows, _address_of(sums))
+    library.holdfast_products(address_of(columns), width, apart, rows, address_of(sums))
 
 
 class WindowRows:
     """Some rows, and which of W windows each is of.
 
     Args:
-        local: `[N]`, of each row the number of its window.
+        local: `[N]`, of each row the number of its window; None where they lie together.
         held: `[W]`, rows of each window.
         together: whether the rows of each window lie together, in the order of the windows.
         mixed: `[N]`, becomes a number for each row by its places in all columns that are counted.
@@ -208,32 +117,50 @@ class WindowRows:
         StatisticsError: they do not fit each other: compiled code would read and write beside them.
     """
 
-    __slots__ = ("_ends", "_rows", "at", "held", "local", "mixed", "together")
+    __slots__ = ("_ends", "_local", "_rows", "at", "held", "mixed", "together")
 
     def __init__(
-        self, local: NDArray[np.intp], held: NDArray[np.intp], mixed: NDArray[np.uint64], *, together: bool
+        self,
+        local: NDArray[np.intp] | None,
+        held: NDArray[np.intp],
+        mixed: NDArray[np.uint64],
+        *,
+        together: bool,
     ) -> None:
-        self.local, self.held = np.ascontiguousarray(local, dtype=np.int64), held
-        self.mixed, self.together = mixed, together
+        self._local = None if local is None else np.ascontiguousarray(local, dtype=np.int64)
+        self.held, self.mixed, self.together = held, mixed, together
         self._ends = np.cumsum(held, dtype=np.int64)
         self._require_fit()
-        ends, each = (_address_of(self._ends), None) if together else (None, _address_of(self.local))
-        self._rows = _Rows(len(local), len(held), ends, each, _address_of(mixed))
+        ends, each = (address_of(self._ends), None) if together else (None, address_of(self._local))
+        self._rows = RowsAt(len(mixed), len(held), ends, each, address_of(mixed))
         self.at = ctypes.addressof(self._rows)
         """Of what the compiled pass knows of them."""
 
     def _require_fit(self) -> None:
-        rows, windows = len(self.local), len(self.held)
+        local = self._local
+        rows, windows = len(self.mixed) if local is None else len(local), len(self.held)
         held = int(self._ends[-1]) if windows else 0
-        kept = self.mixed.shape == (rows,) and _plain(self.mixed, np.uint64)
-        inside = self.together or rows == 0 or (self.local.min() >= 0 and self.local.max() < windows)
+        kept = self.mixed.shape == (rows,) and is_plain(self.mixed, np.uint64)
+        inside = self.together and (windows == 0 or int(self.held.min()) >= 0)
+        if local is not None and not self.together:
+            inside = rows == 0 or (local.min() >= 0 and local.max() < windows)
         if held != rows or not kept or not inside:
             raise StatisticsError(
                 "rows and windows do not fit each other",
                 expected=f"{rows} rows of windows below {windows}, and {rows} contiguous numbers of uint64",
                 received=f"windows of {held} rows, numbers {self.mixed.shape} of {self.mixed.dtype}"
-                + ("" if inside else f", windows {self.local.min()} to {self.local.max()}"),
+                + ("" if inside or local is None else f", windows {local.min()} to {local.max()}"),
             )
+
+    def __len__(self) -> int:
+        return len(self.mixed)
+
+    @property
+    def local(self) -> NDArray[np.int64]:
+        """`[N]`, of each row the number of its window."""
+        if self._local is None:
+            self._local = np.repeat(np.arange(len(self.held)), self.held)
+        return self._local
 
     def of(self, number: int) -> slice | NDArray[np.intp]:
         """Where the rows of a window are."""
@@ -272,7 +199,7 @@ class ColumnCounter:
         self._of_place = scores if scores is None or bin_of is None else scores[bin_of]
         self._library = compiled_counting() if cells < _MOST_CELLS else None
         self._held: list[NDArray[Any]] = []
-        self._bins: _Bins | None = None
+        self._bins: BinsAt | None = None
         if self._library is not None and isinstance(lookup, NumericLookup):
             self._bins = self._made_of(lookup)
 
@@ -302,61 +229,64 @@ class ColumnCounter:
         Raises:
             StatisticsError: the arrays do not fit each other: compiled code would read and write beside them.
         """
+        together = ColumnPass(rows)
+        found = together.add(self, values, counts, paired, room=room, wanted=wanted)
+        together.close()
+        return found
+
+    def prepared(
+        self,
+        values: NDArray[np.float64] | Coded | Sequence[Any],
+        rows: WindowRows,
+        counts: Counts,
+        paired: NDArray[np.float32] | None,
+        found: NDArray[np.intp] | None,
+    ) -> tuple[ColumnAt, tuple[NDArray[Any], ...]] | None:
+        """What the compiled pass needs of a column, and the arrays that it points at; None for numpy.
+
+        Raises:
+            StatisticsError: the arrays do not fit each other: compiled code would read and write beside them.
+        """
         self._require_fit(len(values), rows, counts, paired)
-        library = self._library
-        if library is not None and self._bins is not None and isinstance(values, np.ndarray):
-            found = np.empty(len(values), dtype=np.intp) if wanted else None
+        if self._library is None:
+            return None
+        put = address_of(counts), address_of(paired), address_of(found)
+        if self._bins is not None and isinstance(values, np.ndarray):
             numbers = np.ascontiguousarray(values, dtype=np.float64)
-            library.holdfast_count_numbers(
-                rows.at,
-                ctypes.addressof(self._bins),
-                _address_of(numbers),
-                _address_of(counts),
-                _address_of(paired),
-                _address_of(found),
-            )
-            return found
-        if library is not None and isinstance(values, Coded) and isinstance(self._lookup, CategoryLookup):
-            found = np.empty(len(values), dtype=np.intp) if wanted else None
+            at = address_of(numbers)
+            return ColumnAt(self.cells, ctypes.addressof(self._bins), at, 8, 0, None, *put), (numbers,)
+        if isinstance(values, Coded) and isinstance(self._lookup, CategoryLookup):
             table = self._lookup.table(values.words)
             kind = np.int8 if values.codes.dtype == np.int8 else np.int32  # what the compiled pass can read
             codes = np.ascontiguousarray(values.codes, dtype=kind)
-            library.holdfast_count_codes(
-                rows.at,
-                _address_of(table),
-                len(table) - 1,
-                self.cells,
-                _address_of(codes),
-                codes.itemsize,
-                _address_of(counts),
-                _address_of(found),
-            )
-            return found
-        return self._count_in_passes(values, rows, counts, paired, room, wanted=wanted)
+            at, words = address_of(codes), len(table) - 1
+            column = ColumnAt(self.cells, None, at, codes.itemsize, words, address_of(table), *put)
+            return column, (codes, table)
+        return None
 
     def _require_fit(
         self, size: int, rows: WindowRows, counts: Counts, paired: NDArray[np.float32] | None
     ) -> None:
         shape = (len(rows.held), self.cells)
-        if size != len(rows.local):
-            fault = f"{size} values of {len(rows.local)} rows"
-        elif counts.shape != shape or not _plain(counts, np.int64):
+        if size != len(rows):
+            fault = f"{size} values of {len(rows)} rows"
+        elif counts.shape != shape or not is_plain(counts, np.int64):
             fault = f"counts {counts.shape} of {counts.dtype}"
         elif paired is None:
             return
         elif self._scores is None:
             fault = "room for scores, of a column without"
-        elif paired.shape != (size,) or not _plain(paired, np.float32):
+        elif paired.shape != (size,) or not is_plain(paired, np.float32):
             fault = f"scores {paired.shape} of {paired.dtype}"
         else:
             return
         raise StatisticsError(
             "the rows and the room for their counts do not fit each other",
-            expected=f"{len(rows.local)} values and scores of float32, contiguous counts {shape} of int64",
+            expected=f"{len(rows)} values and scores of float32, contiguous counts {shape} of int64",
             received=fault,
         )
 
-    def _count_in_passes(
+    def count_in_passes(
         self,
         values: Any,
         rows: WindowRows,
@@ -366,7 +296,7 @@ class ColumnCounter:
         *,
         wanted: bool,
     ) -> NDArray[np.intp] | None:
-        """The same with numpy alone."""
+        """As `count`, with numpy alone."""
         lookup, cells, windows = self._lookup, self.cells, len(rows.held)
         places = lookup.places(values, room)
         bin_of = lookup.bin_of
@@ -386,9 +316,9 @@ class ColumnCounter:
             return None
         return places.copy() if bin_of is None else bin_of[places]
 
-    def _made_of(self, lookup: NumericLookup) -> _Bins | None:
+    def _made_of(self, lookup: NumericLookup) -> BinsAt | None:
         """What the compiled pass needs of the bins; the arrays it points at are held."""
-        bins = _Bins(cells=self.cells, scores=self._at(self._scores))
+        bins = BinsAt(cells=self.cells, scores=self._at(self._scores))
         if (ruler := lookup.ruler) is not None:
             bins.places, bins.first, bins.scale = ruler.places, ruler.first, ruler.scale
             bins.least, bins.greatest = ruler.least, ruler.greatest
@@ -404,14 +334,60 @@ class ColumnCounter:
     def _at(self, array: NDArray[Any] | None) -> int | None:
         if array is not None:
             self._held.append(array)
-        return _address_of(array)
+        return address_of(array)
 
 
-def _plain(array: NDArray[Any], kind: type[np.generic]) -> bool:
-    """Whether compiled code can take an array as it lies."""
-    return array.dtype == kind and array.flags.c_contiguous
+class ColumnPass:
+    """Columns of the same rows, of which all that can be are counted in one compiled call.
 
+    Example:
+        >>> from holdfast.stats import NumericBins
+        >>> bins = NumericBins.fit(np.arange(4.0))
+        >>> rows = WindowRows(np.array([0, 0]), np.array([2]), np.zeros(2, dtype=np.uint64), together=True)
+        >>> counts, together = np.zeros((2, 1, bins.cells), dtype=np.int64), ColumnPass(rows)
+        >>> counter = ColumnCounter(bins.lookup, bins.cells, None)
+        >>> for number in range(2):
+        ...     _ = together.add(counter, np.full(2, 3.0), counts[number])
+        >>> together.close()
+        >>> counts[:, 0, 4].tolist()
+        [2, 2]
+    """
 
-def _address_of(array: NDArray[Any] | None) -> int | None:
-    # A third of what `array.ctypes.data` takes.
-    return None if array is None else array.__array_interface__["data"][0]
+    __slots__ = ("_held", "_rows", "_waiting")
+
+    def __init__(self, rows: WindowRows) -> None:
+        self._rows = rows
+        self._waiting: list[ColumnAt] = []
+        self._held: list[object] = []
+        """So that nothing is let go that waits to be counted."""
+
+    def add(
+        self,
+        counter: ColumnCounter,
+        values: NDArray[np.float64] | Coded | Sequence[Any],
+        counts: Counts,
+        paired: NDArray[np.float32] | None = None,
+        *,
+        room: Room | None = None,
+        wanted: bool = False,
+    ) -> NDArray[np.intp] | None:
+        """As `ColumnCounter.count`, but that the answer is only there after `close`."""
+        found = np.empty(len(values), dtype=np.intp) if wanted else None
+        prepared = counter.prepared(values, self._rows, counts, paired, found)
+        if prepared is None:
+            self.close()  # the number that a row gets depends on the order of the columns
+            return counter.count_in_passes(values, self._rows, counts, paired, room, wanted=wanted)
+        column, held = prepared
+        self._waiting.append(column)
+        self._held += (counter, counts, paired, found, *held)
+        return found
+
+    def close(self) -> None:
+        """Count what waits to be."""
+        library = compiled_counting()
+        if library is None or not self._waiting:
+            return
+        columns = (ColumnAt * len(self._waiting))(*self._waiting)
+        library.holdfast_count(self._rows.at, ctypes.addressof(columns), len(columns))
+        self._waiting.clear()
+        self._held.clear()

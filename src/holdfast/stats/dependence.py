@@ -18,6 +18,9 @@ from holdfast.stats.scan import SCALES, pooled
 _LARGEST: Final = 0.999
 """Correlations are cut there: a column that is a copy of another has no Fisher value."""
 
+_STRETCH: Final = 1 << 11
+"""Rows at a time."""
+
 
 @dataclass(frozen=True, slots=True)
 class PairMoments:
@@ -66,13 +69,19 @@ def fisher_variance(scores: NDArray[np.float64]) -> NDArray[np.float64]:
         >>> fisher_variance(random.normal(size=(100_000, 2)))[0, 1].round(1).item()
         1.0
     """
-    centred = scores - scores.mean(axis=0)
-    deviation = centred.std(axis=0)
-    unit = np.divide(centred, deviation, out=np.zeros_like(centred), where=deviation > 1e-9)
-    rows = max(len(unit), 1)
-    r = np.clip(unit.T @ unit / rows, -_LARGEST, _LARGEST)
-    square = unit**2
-    both, cubed, fourth = square.T @ square / rows, (square * unit).T @ unit / rows, (square**2).mean(axis=0)
+    rows, width = max(len(scores), 1), scores.shape[1]
+    mean, deviation = scores.mean(axis=0), scores.std(axis=0)
+    scale = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=deviation > 1e-9)
+    r, both, cubed = (np.zeros((width, width)) for _ in range(3))
+    # Stretch by stretch: what is made of one stays in the cache.
+    for start in range(0, len(scores), _STRETCH):
+        unit = (scores[start : start + _STRETCH] - mean) * scale
+        square = unit * unit
+        r += unit.T @ unit
+        both += square.T @ square
+        cubed += (square * unit).T @ unit
+    r, both, cubed = np.clip(r / rows, -_LARGEST, _LARGEST), both / rows, cubed / rows
+    fourth = np.diagonal(both)
     variance = both - r * (cubed + cubed.T) + r**2 / 4 * (fourth[:, None] + 2 * both + fourth[None, :])
     result: NDArray[np.float64] = np.maximum(variance, 1e-3) / (1 - r**2) ** 2
     return result

@@ -18,6 +18,8 @@ _RARE: Final = 1.0
 """Skewness of a count of which less than one is expected."""
 _NEAR: Final = 2.0
 """Milder skewness nearer to the mean: the Cornish-Fisher expansion is within 0.03 and far cheaper."""
+_SLIGHT: Final = 0.08
+"""Skewness up to which the modified root gives the gamma's normal value to six digits, far more cheaply."""
 
 
 def signed_z(
@@ -75,6 +77,14 @@ def _of_stretch(observed: Numbers, mean: Numbers, variance: Numbers, third: Numb
     idle = (size > _RARE) & (mirrored <= 0) & (mirrored >= -1)
     z[idle] = 0.0
     far &= ~idle
+    # Away from the skew the gamma's tail is shorter than the normal one, which is then taken.
+    away = far & (mirrored <= -_NEAR)
+    z[away] = mirrored[away]
+    far &= ~away
+    slight = far & (size <= _SLIGHT)
+    if slight.any():
+        z[slight] = _slightly_skewed(mirrored[slight], size[slight])
+        far &= ~slight
     if far.any():
         shape = 4.0 / (size[far] * size[far])
         at = np.maximum(shape + mirrored[far] * np.sqrt(shape), 0.0)
@@ -87,4 +97,16 @@ def _of_stretch(observed: Numbers, mean: Numbers, variance: Numbers, third: Numb
     # Away from the skew the gamma ends at a bound that the sum itself may pass; the normal tail is longer.
     z = np.where(z < 0, np.maximum(z, -np.abs(mirrored)), z)
     result: Numbers = np.clip(sign * z, -37.0, 37.0)
+    return result
+
+
+def _slightly_skewed(standard: Numbers, skewness: Numbers) -> Numbers:
+    """Of gamma variables above their mean, by the modified signed root of their likelihood ratio.
+
+    `r + log(u / r) / r`, where u is the standard value and r the signed root (Barndorff-Nielsen, Inference on
+    full or partial parameters based on the standardized signed log likelihood ratio, Biometrika 73, 1986).
+    """
+    apart = standard * skewness / 2
+    root = np.sqrt(2 * (apart - np.log1p(apart))) * 2 / skewness
+    result: Numbers = root + np.log(standard / root) / root
     return result

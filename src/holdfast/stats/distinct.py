@@ -1,0 +1,112 @@
+"""Codes of texts that are few: of Arrow's, and of Python's objects, without one look-up in Python a row."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.stats.compiled import (
+    ADDRESS,
+    address_of,
+    compiled_counting,
+    compiled_with_objects,
+    is_plain,
+)
+
+_OBJECT_BITS: Final = 11
+_MOST_WORDS: Final = 1 << (_OBJECT_BITS - 1)
+"""As `WORDS` in counting.c."""
+Distinct = tuple[NDArray[np.int32], NDArray[np.intp]]
+"""The number of each row's text, in the order in which they are met, and the row where each is first."""
+
+
+def distinct_objects(values: NDArray[np.object_]) -> Distinct | None:
+    """Codes of objects, one for each, and the row where it is first; equal objects may be several.
+
+    Returns:
+        None where there are more than a thousand, or without the compiled library.
+
+    Example:
+        >>> word, other = "word", "other"
+        >>> found = distinct_objects(np.array([word, other, word], dtype=object))
+        >>> found is None or (found[0].tolist(), found[1].tolist()) == ([0, 1, 0], [0, 1])
+        True
+    """
+    library = compiled_counting()
+    if library is None or not is_plain(values, np.object_):
+        return None
+    places = np.full(1 << _OBJECT_BITS, -1, dtype=np.int32)
+    codes, first = np.empty(len(values), dtype=np.int32), np.empty(_MOST_WORDS, dtype=np.intp)
+    count = library.holdfast_distinct(
+        address_of(values),
+        len(values),
+        _MOST_WORDS,
+        _OBJECT_BITS,
+        address_of(places),
+        address_of(codes),
+        address_of(first),
+    )
+    return None if count < 0 else (codes, first[:count])
+
+
+def distinct_strings(values: NDArray[np.object_]) -> Distinct | None:
+    """The same of objects of text, of which equal ones have one code.
+
+    Returns:
+        None where there are more than a thousand, where one is no text or not ASCII, or without the compiled
+        library.
+
+    Example:
+        >>> found = distinct_strings(np.array(["ab", "".join(["a", "b"]), "c"], dtype=object))
+        >>> found is None or (found[0].tolist(), found[1].tolist()) == ([0, 0, 1], [0, 2])
+        True
+    """
+    library = compiled_with_objects()
+    if library is None or not is_plain(values, np.object_) or values.ndim != 1:
+        return None
+    codes, first = np.empty(len(values), dtype=np.int32), np.empty(_MOST_WORDS, dtype=np.intp)
+    text = ctypes.cast(ctypes.pythonapi.PyUnicode_AsUTF8AndSize, ADDRESS)
+    try:
+        count = library.holdfast_distinct_objects(
+            address_of(values), len(values), text, address_of(codes), address_of(first)
+        )
+    except (TypeError, UnicodeError):
+        return None
+    return None if count < 0 else (codes, first[:count])
+
+
+def distinct_texts(texts: NDArray[np.uint8], bounds: NDArray[Any]) -> Distinct | None:
+    """The same of texts that lie behind each other.
+
+    Args:
+        texts: their bytes.
+        bounds: `[N + 1]` of int32 or int64, where each begins, and where the last one ends.
+
+    Returns:
+        None where there are more than a thousand, or without the compiled library.
+
+    Example:
+        >>> texts = np.frombuffer(b"abcdab", dtype=np.uint8)
+        >>> found = distinct_texts(texts, np.array([0, 2, 4, 6], dtype=np.int32))
+        >>> found is None or (found[0].tolist(), found[1].tolist()) == ([0, 1, 0], [0, 1])
+        True
+    """
+    library = compiled_counting()
+    known = is_plain(bounds, np.int32) or is_plain(bounds, np.int64)
+    if library is None or not known or not is_plain(texts, np.uint8) or len(bounds) == 0:
+        return None
+    rows = len(bounds) - 1
+    codes, first = np.empty(rows, dtype=np.int32), np.empty(_MOST_WORDS, dtype=np.intp)
+    count = library.holdfast_distinct_texts(
+        address_of(texts),
+        len(texts),
+        address_of(bounds),
+        bounds.itemsize,
+        rows,
+        address_of(codes),
+        address_of(first),
+    )
+    return None if count < 0 else (codes, first[:count])

@@ -22,8 +22,9 @@ BATCH_ROWS: Final = 1 << 16
 """Rows taken at a time: a column of them stays in the second cache, whatever the number of rows."""
 QUALITY_CELLS: Final = 256
 _EVEN_EDGES: Final = np.arange(1, QUALITY_CELLS) / QUALITY_CELLS
-PIECE_ROWS: Final = 30 * 1024
-"""Rows counted at a time, in arrays that are kept: what is made of a column stays in the second cache."""
+PIECE_ROWS: Final = 32 * 1024
+"""Rows counted at a time, in arrays that are kept: what is made of a column stays in the second cache. A row
+group of a file, as most programs write it, is a whole number of them."""
 _FEW_WINDOWS: Final = 8
 """In one batch: so many are counted one after the other, more by one number for window and cell."""
 _LEAST_STUCK: Final = 5

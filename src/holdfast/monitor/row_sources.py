@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import accumulate, islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
@@ -193,8 +193,12 @@ class TableRows:
     def batches(self, group: int, rows: int, names: Sequence[str]) -> Iterator[pa.RecordBatch | pa.Table]:
         """The rows of a group."""
         some, start, size = self.table.select(list(names)), *self._place(group)
-        for first in range(start, start + size, rows):
-            yield some.slice(first, min(rows, start + size - first))
+        lengths = [len(chunk) for chunk in self.table.column(0).chunks] if self.table.num_columns else []
+        # Stretches that lie apart in memory would have to be put together first.
+        borders = [border for border in accumulate(lengths) if start < border < start + size]
+        for begin, end in pairwise([start, *borders, start + size]):
+            for first in range(begin, end, rows):
+                yield some.slice(first, min(rows, end - first))
 
     def first_rows(self, chosen: Sequence[tuple[int, int]], names: Sequence[str]) -> list[pa.ChunkedArray]:
         """Of each column."""

@@ -280,12 +280,11 @@ class SampledReference:
         def fitted(name: str) -> tuple[Feature, NDArray[np.intp]]:
             values = column_values(sample, name)
             one = Feature.fit(name, values)
-            cells = one.index(values[::step])
             if isinstance(one.bins, NumericBins):
                 low, high = source.source.extremes(name) or (np.inf, -np.inf)
                 edges = (min(low, one.bins.edges[0]), *one.bins.edges[1:])
                 one = replace(one, bins=NumericBins(edges, max(high, one.bins.maximum)))
-            return one, cells
+            return one, one.index(values[::step])
 
         with ThreadPoolExecutor(_FITTERS) as threads:
             found = dict(zip(names, threads.map(fitted, names), strict=True))

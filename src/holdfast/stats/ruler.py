@@ -114,7 +114,7 @@ def ruler_for(edges: tuple[float, ...], maximum: float) -> Ruler | None:
         return None
     behind = places + np.array([_ABOVE, _MISSING, _NOT_FINITE])
     begins = np.concatenate([[0, 1], starts - first + 1, behind]).astype(np.intp)
-    bin_of = np.searchsorted(begins, np.arange(places + 4), side="right") - 1
+    bin_of = np.repeat(np.arange(len(begins)), np.diff(begins, append=places + 4))
     return Ruler(scale, int(first), places, edges[0], maximum, begins, bin_of)
 
 

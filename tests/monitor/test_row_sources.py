@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import parquet
 
+from holdfast.monitor.coded_texts import with_coded_texts
 from holdfast.monitor.plain_columns import plain_columns
 from holdfast.monitor.row_sources import FileRows, TableRows
 from holdfast.stats import Coded, compiled_counting
@@ -70,19 +71,43 @@ def test_text_that_is_objects_becomes_the_same_column_whichever_way_it_is_read()
         few[:9],
     )
     gaps[7] = None
+    apart = np.array([f"word {word}" for word in few], dtype=object)
     frame = pd.DataFrame(
-        {"few": few, "gaps": gaps, "many": many, "number": random.normal(size=rows)}, dtype=object
+        {"few": few, "apart": apart, "gaps": gaps, "many": many, "number": random.normal(size=rows)},
+        dtype=object,
     )
     frame["number"] = frame["number"].astype(float)
     for source in (frame, {name: frame[name].to_numpy() for name in frame}):
         table = pa.table(plain_columns(source))
-        assert table.column_names == ["few", "gaps", "many", "number"]
+        assert table.column_names == ["few", "apart", "gaps", "many", "number"]
         for name in table.column_names:
             assert table.column(name).to_pylist() == frame[name].tolist()
         if compiled_counting() is not None:
-            assert table.schema.field("few").type == pa.dictionary(pa.int32(), pa.string())
+            assert table.schema.field("few").type == pa.dictionary(pa.int8(), pa.string())
+            assert table.schema.field("apart").type == pa.dictionary(pa.int8(), pa.string())
             assert table.column("few").chunk(0).dictionary.to_pylist().count("one") == 1
     assert plain_columns({"short": short})["short"] is short
+
+
+def test_text_of_few_words_becomes_codes_of_the_words_of_all_its_parts() -> None:
+    first, then = pa.array(["a", "b", "a", ""]), pa.array(["x", "c", "b", "é"])[1:]
+    table = pa.table(
+        {
+            "few": pa.chunked_array([first, first[:0], then]),
+            "gaps": pa.chunked_array([first, pa.array(["a", None, "b"])]),
+            "number": np.arange(7.0),
+        }
+    )
+    for kind in (pa.string(), pa.large_string()):
+        old = table.set_column(0, "few", table.column("few").cast(kind))
+        made, same = with_coded_texts(old, old.select(["gaps", "number"]))
+        assert made.column("few").to_pylist() == ["a", "b", "a", "", "c", "b", "é"]
+        assert same.schema == old.select(["gaps", "number"]).schema
+        if compiled_counting() is not None:
+            assert made.schema.field("few").type == pa.dictionary(pa.int8(), pa.string())
+            assert {tuple(chunk.dictionary.to_pylist()) for chunk in made.column("few").chunks} == {
+                ("a", "b", "", "c", "é")
+            }
 
 
 def test_categories_of_a_frame_are_taken_as_they_lie_unless_one_is_missing() -> None:

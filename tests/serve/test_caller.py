@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import os
 import random
 from pathlib import Path
@@ -21,7 +23,7 @@ from holdfast.serve.caller import Caller, read_caller
 from holdfast.serve.errors import RequestError
 from holdfast.serve.jobs import PredictJob
 from holdfast.serve.sink import Sink
-from holdfast.serve.watch import Watch
+from holdfast.serve.watch import TracedSink, Watch
 from holdfast.telemetry import AccessLog, RouteCounts, ServiceCounts, Traces
 
 start = starting
@@ -272,6 +274,26 @@ def test_a_share_of_requests_without_a_trace_begins_one(server: Server) -> None:
         server.ask("POST", "/predict", ROW)
     traces.close()
     assert 10 < len(exporter.get_finished_spans()) < 45
+
+
+@pytest.mark.parametrize("sizes", [[1] * 400, [7] * 57 + [1], [400], [1, 99, 3, 297]])
+def test_which_requests_begin_a_trace_does_not_depend_on_how_they_are_batched(sizes: list[int]) -> None:
+    traces = traces_of(InMemorySpanExporter(), fraction=0.1)
+    watch = Watch(None, traces, ServiceCounts())
+    chance, until_next = random.Random(1), []  # the same numbers, drawn for each request that is traced
+    while sum(until_next) + len(until_next) < 400:
+        until_next.append(int(math.log(1.0 - chance.random()) / math.log1p(-0.1)))
+    expected = list(itertools.accumulate(until_next, lambda at, passed: at + 1 + passed))
+    traced, at = [], 0
+    for size in sizes:
+        jobs: list[Any] = [PredictJob(1, None, None, (), 0.0) for _ in range(size)]
+        for job in jobs:
+            job.sink, job.counts = Sink(), RouteCounts("/predict", "1")
+        watch.answering(jobs, size)
+        traced += [at + i for i, job in enumerate(jobs) if isinstance(job.sink, TracedSink)]
+        at += size
+    traces.close()
+    assert traced == [one for one in expected if one < 400]
 
 
 def test_all_requests_of_a_batch_are_traced_where_all_are_asked_for(server: Server) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -9,8 +11,11 @@ from mypy_extensions import mypyc_attr
 
 from holdfast.errors import HoldfastError
 from holdfast.infer.block import Block, join
-from holdfast.infer.plane import CHAMPION_ARM, AnsweredBatch
+from holdfast.infer.errors import ModelFailedError
+from holdfast.infer.plane import AnsweredBatch
 from holdfast.infer.records import RecordCodec
+
+logger = logging.getLogger("holdfast.infer")
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -30,6 +35,11 @@ class Job:
         "shape", "size_bytes",
     )  # fmt: skip
 
+    arm: str
+    """The lane's when it was queued: a route that changes while it waits changes nothing about that."""
+    copier: Copier | None
+    """The lane's when it was queued, for the same reason."""
+
     def __init__(
         self,
         rows: int,
@@ -47,10 +57,6 @@ class Job:
         """Nobody waits for the answer any more."""
         self.assigned = True
         """False: beside the arms of a rollout, since its caller named the version."""
-        self.arm = CHAMPION_ARM
-        """The lane's when it was queued: a route that changes while it waits changes nothing about that."""
-        self.copier: Copier | None = None
-        """The lane's when it was queued, for the same reason."""
         self.patience_s: float | None = None
         """The caller's own deadline, seconds from arrival; None: the service's."""
         self.size_bytes = 0
@@ -89,6 +95,29 @@ class Observer(Protocol):
             arrived_s: of each job.
             answered_s: when the last answer was on its way, by the same clock.
         """
+
+
+Outcome = AnsweredBatch | HoldfastError
+"""What becomes of jobs that ran together."""
+
+
+def tell(jobs: Sequence[Job], outcome: Outcome) -> None:
+    """Tell each what became of it; whatever happens on the way to one, the others are told."""
+    batch = outcome if isinstance(outcome, AnsweredBatch) else None
+    start = 0
+    for job in jobs:
+        at = start
+        start += job.rows  # whatever becomes of this one
+        try:
+            if batch is None:
+                job.failed(outcome)  # type: ignore[arg-type]  # an error then
+            elif not job.cancelled:
+                job.answered(batch, at)
+        except Exception as error:
+            logger.exception("an answer could not be delivered")
+            with contextlib.suppress(Exception):
+                job.failed(ModelFailedError("the answer could not be written", received=type(error).__name__))
+            job.cancelled = True
 
 
 def alike(one: Job, other: Job) -> bool:

@@ -31,7 +31,7 @@ MAX_QUEUED_ROWS: Final = 200_000
 class Lane:
     """The queue of one loaded model version."""
 
-    __slots__ = ("arm", "codec", "copier", "cost", "model", "most", "pending", "retired", "rows")
+    __slots__ = ("arm", "calm_rows", "codec", "copier", "cost", "model", "most", "pending", "retired", "rows")
 
     def __init__(self, model: LoadedModel, checklist: Checklist) -> None:
         self.model = model
@@ -42,6 +42,8 @@ class Lane:
         self.pending: deque[Job] = deque()
         self.rows = 0
         self.retired = False
+        self.calm_rows = 0
+        """Rows that may wait, if nothing else does, before anybody asks how long they will."""
         self.most = MAX_QUEUED_ROWS
         """Rows of one run, as of the last that a thread was given."""
         self.cost = RunCost()
@@ -52,10 +54,39 @@ class Lane:
         whole, run = self.cost, self.model.cost
         return max(whole.fixed_s + whole.per_row_s * rows, run.fixed_s + run.per_row_s * rows)
 
+    def rows_within(self, seconds: float) -> int:
+        """Most rows of a batch that is expected to take no longer; 0: not even one."""
+        least = min(self.cost.rows_within(seconds), self.model.cost.rows_within(seconds))
+        return least if self.seconds(least) <= seconds else 0
+
     @property
     def version(self) -> str:
         """As in the registry."""
         return self.model.version
+
+    def take_all(self, earliest_s: float) -> list[Job]:
+        """All that waits, if that is one batch as it stands; none, if somebody has to look at each.
+
+        Args:
+            earliest_s: who came before may have waited too long.
+        """
+        first = self.pending[0]  # has waited longest
+        if first.arrived_s < earliest_s:
+            return []
+        arm, copier, shape = first.arm, first.copier, first.shape
+        for job in self.pending:
+            if (
+                job.cancelled
+                or job.patience_s is not None
+                or job.arm != arm
+                or job.copier is not copier
+                or job.shape != shape
+            ):
+                return []
+        jobs = list(self.pending)
+        self.pending.clear()
+        self.rows = 0
+        return jobs
 
     def rows_of_a_run(self, present: int, longest_s: float) -> int:
         """Most rows of jobs that share the next run.

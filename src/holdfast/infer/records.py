@@ -35,6 +35,8 @@ class RecordCodec:
         self._one = msgspec.json.Decoder(self._type).decode
         self._many = msgspec.json.Decoder(list[self._type]).decode  # type: ignore[name-defined]  # made at run time
         self._plainly_named = schema.plainly_named
+        self.varies = any(-1 in column.shape for column in schema.columns)
+        """Whether rows may differ in the shape of a column, see `shape_of`."""
         self._positions = positions = {name: i for i, name in enumerate(schema.fields)}
         self._column_count = len(schema.columns)
         self._id_at = positions[schema.id_field]

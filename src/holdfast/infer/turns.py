@@ -18,7 +18,7 @@ from typing import Final
 from holdfast.errors import HoldfastError
 from holdfast.infer import refusals
 from holdfast.infer.errors import ModelFailedError, NotReadyError, OverloadedError
-from holdfast.infer.job import Job, Observer, alike, assemble
+from holdfast.infer.job import Job, Observer, Outcome, alike, assemble, tell
 from holdfast.infer.lane import MAX_QUEUED_ROWS, Lane
 from holdfast.infer.plane import PINNED_ARM, AnsweredBatch, DataPlane
 from holdfast.telemetry import ServiceCounts
@@ -60,7 +60,7 @@ _PROBE_S: Final = 1.0
 logger = logging.getLogger("holdfast.infer")
 
 
-_Outcome = tuple[list[Job], AnsweredBatch | HoldfastError]
+_Outcome = tuple[list[Job], Outcome]
 
 
 class TurnBatcher:
@@ -95,6 +95,7 @@ class TurnBatcher:
         self._target_s = target_s * _TARGET_SHARE
         self._standing_target_s = target_s * _STANDING_SHARE
         self._calm_wait_s = target_s * _CALM_SHARE
+        self._least_target_s = min(target_s * _LEAST_SHARE, deadline_s)
         self._burst_s = target_s * _BURST
         self._calm_at_s = time.monotonic()
         """When the queue was last short."""
@@ -109,7 +110,8 @@ class TurnBatcher:
         self._running_until_s = 0.0
         """When the thread is expected to have run all of them."""
         self._last_probe_s = 0.0
-        self._crowded: OverloadedError | None = None
+        self.crowded: OverloadedError | None = None
+        """The last refusal, if it may hold for the next request: see `check`."""
         self._crowded_lane: Lane | None = None
         self._crowded_until_s = 0.0
         self._crowded_bytes = 0
@@ -139,17 +141,17 @@ class TurnBatcher:
             OverloadedError: as the last one was.
         """
         if (
-            self._crowded is not None
+            self.crowded is not None
             and lane is self._crowded_lane
             and arrived_s < self._crowded_until_s
             and size_bytes >= self._crowded_bytes
         ):
-            raise self._crowded.with_traceback(None)  # else it would hold every request that it refused
+            raise self.crowded.with_traceback(None)  # else it would hold every request that it refused
 
     def _crowd(self, lane: Lane, job: Job, error: OverloadedError, over_s: float) -> None:
         """Remember a refusal that holds for requests as large until the queue moves or the time is over."""
         if job.patience_s is None and (job.rows == 1 or job.size_bytes):
-            self._crowded, self._crowded_lane = error, lane
+            self.crowded, self._crowded_lane = error, lane
             self._crowded_until_s = job.arrived_s + over_s
             self._crowded_bytes = 0 if job.rows == 1 else job.size_bytes
 
@@ -163,7 +165,35 @@ class TurnBatcher:
         if self._closed:
             raise NotReadyError("the service is closing")
         queued = self.queued_rows
-        if queued == lane.rows:  # the usual case: one lane has it all
+        if (
+            0 < queued == lane.rows
+            and queued + job.rows <= lane.calm_rows
+            and not self._under_way
+            and job.patience_s is None
+        ):  # the usual case, behind the first of a turn: nobody waits long enough to look further
+            self._calm_at_s = job.arrived_s
+            if self._late_left < _MOST_LATE:
+                self._late_left += _LATE_FRACTION
+        else:
+            self._admit(lane, job)
+        job.arm = lane.arm if job.assigned else PINNED_ARM
+        job.copier = lane.copier
+        lane.pending.append(job)
+        lane.rows += job.rows
+        self.queued_rows = queued + job.rows
+        if not self._under_way:
+            if not self._scheduled:
+                self._scheduled = True
+                self._loop.call_soon(self._turn)
+        elif len(self._under_way) < _MOST_UNDER_WAY:
+            self._look_ahead(job.arrived_s)
+
+    def _admit(self, lane: Lane, job: Job) -> None:
+        """Forecast when the job will be answered, and refuse what would be too late."""
+        queued = self.queued_rows
+        if not lane.rows:
+            self._measure_calm(lane)
+        if queued == lane.rows:  # one lane has it all
             expected_s = lane.seconds(queued + job.rows)
         else:
             expected_s = lane.seconds(job.rows)
@@ -188,17 +218,9 @@ class TurnBatcher:
             if self._late_left < 1.0:
                 self._refuse_late(lane, job, expected_s, target_s)
             self._late_left -= 1.0
-        job.arm = lane.arm if job.assigned else PINNED_ARM
-        job.copier = lane.copier
-        lane.pending.append(job)
-        lane.rows += job.rows
-        self.queued_rows = queued + job.rows
-        if not self._under_way:
-            if not self._scheduled:
-                self._scheduled = True
-                self._loop.call_soon(self._turn)
-        elif len(self._under_way) < _MOST_UNDER_WAY:
-            self._look_ahead(job.arrived_s)
+
+    def _measure_calm(self, lane: Lane) -> None:
+        lane.calm_rows = min(lane.rows_within(min(self._calm_wait_s, self._least_target_s)), MAX_QUEUED_ROWS)
 
     def _refuse_late(self, lane: Lane, job: Job, expected_s: float, target_s: float) -> None:
         error = refusals.beyond_target(expected_s, target_s, self._promised_s)
@@ -265,7 +287,7 @@ class TurnBatcher:
 
     def _take(self, lane: Lane, now_s: float) -> tuple[list[Job], int]:
         """The next batch: jobs in order of arrival, of one shape, arm and copier, as many as fit."""
-        self._crowded = None
+        self.crowded = None
         pending = lane.pending
         if len(pending) == 1 and not pending[0].cancelled and pending[0].patience_s is None:
             job = pending[0]
@@ -275,11 +297,16 @@ class TurnBatcher:
                 self.queued_rows -= job.rows
                 return [job], job.rows
         limit = lane.rows_of_a_run(self._present_rows(), self._batch_s)
+        if lane.rows <= limit and not self._under_way:  # nearly always all that waits is taken
+            rows = lane.rows
+            jobs = lane.take_all(now_s - min(_MOSTLY_WAITED * self._promised_s, self._deadline_s))
+            if jobs:
+                self.queued_rows -= rows
+                return jobs, rows
         ahead_s = max(self._running_until_s - now_s, 0.0) if self._under_way else 0.0
         # What a job may have waited to be answered as was promised.
         in_time_s = self._promised_s - ahead_s - lane.seconds(min(limit, lane.rows))
-        jobs: list[Job] = []
-        rows = 0
+        jobs, rows = [], 0
         while pending:
             job = pending[0]
             if jobs and (rows + job.rows > limit or not alike(job, jobs[0])):
@@ -401,23 +428,7 @@ class TurnBatcher:
         for jobs, outcome in outcomes:
             if self._observer is not None and isinstance(outcome, AnsweredBatch):
                 self._observer.answering(jobs, outcome)
-            start = 0
-            for job in jobs:
-                at = start
-                start += job.rows  # whatever becomes of this one
-                try:
-                    if isinstance(outcome, AnsweredBatch):
-                        if not job.cancelled:
-                            job.answered(outcome, at)
-                    else:
-                        job.failed(outcome)
-                except Exception as error:
-                    logger.exception("an answer could not be delivered")
-                    with contextlib.suppress(Exception):
-                        job.failed(
-                            ModelFailedError("the answer could not be written", received=type(error).__name__)
-                        )
-                    job.cancelled = True
+            tell(jobs, outcome)
         return began_s, time.monotonic()
 
     def _settle_last(self) -> None:
@@ -456,6 +467,7 @@ class TurnBatcher:
                 rows += sum(job.rows for job in jobs)
                 counts.failure(lane.version)
         lane.cost.observe(rows, ended_s - began_s)
+        self._measure_calm(lane)
         if ended_s - outcomes[0][0][0].arrived_s > self._promised_s * _TARGET_SHARE:
             self._target_s = max(self._target_s * _LATER, self._promised_s * _LEAST_SHARE)
         elif self._target_s < self._promised_s * _TARGET_SHARE:

@@ -14,10 +14,18 @@ from uvicorn.server import ServerState
 
 from holdfast.errors import HoldfastError
 from holdfast.serve.admission import Grant
-from holdfast.serve.caller import READABLE_ID_FORM, REQUEST_ID, TRACEPARENT_FORM, Caller, is_traceparent
+from holdfast.serve.caller import (
+    ANYONE,
+    READABLE_ID_FORM,
+    REQUEST_ID,
+    TRACEPARENT_FORM,
+    Caller,
+    is_traceparent,
+)
 from holdfast.serve.hot import Take
 from holdfast.serve.responses import error_response
 
+HEAD_END: Final = b"\r\n\r\n"
 _MOST_KNOWN_HEADS: Final = 1024
 _LARGEST_KNOWN_HEAD_BYTES: Final = 2048
 _OFTEN: Final = 32
@@ -69,7 +77,9 @@ def ends_otherwise(cycle: Any, pipeline: deque[tuple[Any, Any]], error: Holdfast
 class KnownHead:
     """What the parser said of a head: the same bytes mean the same again."""
 
-    __slots__ = ("_groups", "_match", "_times", "body_bytes", "caller", "echo_keep_alive", "grant", "take")
+    __slots__ = (
+        "_groups", "_match", "_times", "body_bytes", "caller", "echo_keep_alive", "grant", "head", "take",
+    )  # fmt: skip
 
     def __init__(
         self, take: Take, body_bytes: int, caller: Caller, grant: Grant | None, *, echo_keep_alive: bool
@@ -79,6 +89,8 @@ class KnownHead:
         self.body_bytes = body_bytes
         self.caller = caller
         self.echo_keep_alive = echo_keep_alive
+        self.head: bytes | tuple[()] = ()
+        """Its bytes; (), with which nothing starts, where ids in it differ or it is forgotten."""
         self._times = 0
         self._match: Callable[[bytes], re.Match[bytes] | None] | None = None
         self._groups = (0, 0)
@@ -112,6 +124,7 @@ class KnownHead:
 
     def forget(self) -> None:
         """Its grant is no longer valid."""
+        self.head = ()
         self._match = None
         self._times = _OFTEN
 
@@ -137,6 +150,8 @@ class KnownHeads(dict[bytes, KnownHead]):
             if _caller_with(known.caller, given) != known.caller:
                 return  # written in a way that only the parser reads
             self.with_ids = True
+        else:
+            known.head = head
         if len(self) >= _MOST_KNOWN_HEADS:
             self.clear()
         elif head in self:
@@ -149,7 +164,25 @@ class KnownHeads(dict[bytes, KnownHead]):
             known.forget()
         super().clear()
 
-    def find_with_ids(self, head: bytes) -> tuple[KnownHead, Caller] | None:
+    def find(self, data: bytes, usual: KnownHead | None) -> tuple[KnownHead | None, int, Caller]:
+        """The known head with which these bytes begin, where it ends, and who asks.
+
+        Args:
+            data: from the beginning of a request.
+            usual: what the same client sent before.
+        """
+        seen = None if usual is None else usual.read(data)
+        if seen is not None:
+            return usual, *seen
+        end = data.find(HEAD_END) + len(HEAD_END)
+        head = data[:end]
+        known = self.get(head)
+        if known is not None:
+            return known, end, known.caller
+        found = self._find_with_ids(head) if self.with_ids else None
+        return (None, end, ANYONE) if found is None else (found[0], end, found[1])
+
+    def _find_with_ids(self, head: bytes) -> tuple[KnownHead, Caller] | None:
         """A head all of which is known but for the ids in it, and its caller."""
         rest, given = _cut_ids(head)
         known = self.get(rest) if given else None

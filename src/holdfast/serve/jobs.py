@@ -30,14 +30,6 @@ class HttpJob(Job):
         if not self.cancelled:
             self.sink.refuse(error)
 
-    def answered(self, batch: AnsweredBatch, start: int) -> None:
-        """See `Job.answered`."""
-        self.sink.respond(self.encode(batch, start))
-
-    def encode(self, batch: AnsweredBatch, start: int) -> bytes:
-        """The body for this job's rows, which begin at `start` of the batch."""
-        raise NotImplementedError
-
 
 class PredictJob(HttpJob):
     """Of `POST /predict`."""
@@ -45,12 +37,12 @@ class PredictJob(HttpJob):
     __slots__ = ("alone",)
 
     alone: bool
+    """Answered by one object, not by a list."""
 
-    def encode(self, batch: AnsweredBatch, start: int) -> bytes:
-        """One object, or a list."""
-        if self.alone:
-            return self.endpoint.rows.one(batch, start)
-        return self.endpoint.rows.many(batch, start, self.rows)
+    def answered(self, batch: AnsweredBatch, start: int) -> None:
+        """See `Job.answered`."""
+        rows = self.endpoint.rows
+        self.sink.respond(rows.one(batch, start) if self.alone else rows.many(batch, start, self.rows))
 
 
 class CallJob(HttpJob):

@@ -18,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from holdfast.errors import HoldfastError
 from holdfast.serve.admission import Grant
 from holdfast.serve.caller import ANYONE, CALLER_HEADERS, read_caller
-from holdfast.serve.connection_state import KnownHead, Waiting, WorkerState, ends_otherwise
+from holdfast.serve.connection_state import HEAD_END, KnownHead, Waiting, WorkerState, ends_otherwise
 from holdfast.serve.errors import (
     ContentTypeError,
     InvalidHttpError,
@@ -51,7 +51,6 @@ WRITE_TIMEOUT_S: Final = 60.0
 LINGER_S: Final = 2.0
 """Time in which the rest of a refused body is read and dropped, so that the client can read why."""
 MOST_PIPELINED: Final = 64
-_HEAD_END: Final = b"\r\n\r\n"
 
 
 class HotProtocol(HttpToolsProtocol):
@@ -71,7 +70,7 @@ class HotProtocol(HttpToolsProtocol):
         """Of the request that is read: its limits, keys and counts."""
         self._known = server_state.known_heads
         self._usual: KnownHead | None = None
-        """The last head with ids that came."""
+        """The last known head that came: nearly always the next one too."""
         self._between = True
         self._read: bytes | None = None
         self._head: list[tuple[bytes, bytes]] = []
@@ -87,11 +86,11 @@ class HotProtocol(HttpToolsProtocol):
         self.slots: deque[Slot] = deque()
         self._refused: HoldfastError | None = None
         self._dropping = False
-        self._half_closed = self._is_to_stay = False
+        self.half_closed = self._is_to_stay = False
         self._close_after = False
         self._echo_keep_alive = False
         self._message_began_s = 0.0
-        self._last_seen_s = time.monotonic()
+        self.last_seen_s = time.monotonic()
         self._write_paused_s = 0.0
         super().__init__(config, server_state, {})
 
@@ -119,27 +118,27 @@ class HotProtocol(HttpToolsProtocol):
         if self._dropping:
             self._drop(len(data))
             return
-        if self._between and not self._close_after and not self._app_busy:
+        cycle: Any = self.cycle  # None before the first
+        if self._between and not self._close_after and (cycle is None or cycle.response_complete):
             known = self._usual
-            seen = None if known is None else known.read(data)
-            if seen is not None:
-                end, caller = seen
+            if known is not None and data.startswith(known.head):
+                end, caller = len(known.head), known.caller
             else:
-                end = data.find(_HEAD_END) + len(_HEAD_END)
-                known = self._known.get(data[:end])
-                caller = ANYONE if known is None else known.caller
-                if known is None and self._known.with_ids:
-                    found = self._known.find_with_ids(data[:end])
-                    if found is not None:
-                        known, caller = found
-                        self._usual = known
+                known, end, caller = self._known.find(data, known)
+                if known is not None:
+                    self._usual = known
             if (
                 known is not None
                 and len(data) == end + known.body_bytes
                 and (known.grant is None or known.grant.admit())  # if not, the parser's way says why
             ):
-                slot = Slot(self, caller, close=False, echo_keep_alive=known.echo_keep_alive)
-                self._take(slot, known.take, data[end:])
+                slot = Slot(self, caller)
+                slot.echo_keep_alive = known.echo_keep_alive
+                slots = self.slots
+                slots.append(slot)
+                if len(slots) >= MOST_PIPELINED:
+                    self.flow.pause_reading()
+                slot.job = known.take(data[end:], slot)
                 return
             self._read = data
         else:
@@ -335,7 +334,8 @@ class HotProtocol(HttpToolsProtocol):
         if close:
             self._close_after = True
         caller = self._caller
-        slot = Slot(self, caller, close=close, echo_keep_alive=self._echo_keep_alive)
+        slot = Slot(self, caller)
+        slot.close, slot.echo_keep_alive = close, self._echo_keep_alive
         if self._refused is not None:
             self.slots.append(slot)
             self._count_refused(self._refused, slot)
@@ -348,20 +348,14 @@ class HotProtocol(HttpToolsProtocol):
         whole = read is not None and self._declared == len(body) and read.endswith(body)
         if read is not None and whole and not close:
             end = len(read) - len(body)
-            if read.find(_HEAD_END) + len(_HEAD_END) == end:
+            if read.find(HEAD_END) + len(HEAD_END) == end:
                 known = KnownHead(hot, len(body), caller, self._grant, echo_keep_alive=self._echo_keep_alive)
                 self._known.learn(read[:end], known)
         self._read = None
-        self._take(slot, hot, body)
-
-    def _take(self, slot: Slot, take: Take, body: bytes) -> None:
-        """Hand the body on; the answer comes to the slot, perhaps at once."""
-        slots = self.slots
-        slots.append(slot)
-        if len(slots) >= MOST_PIPELINED:
+        self.slots.append(slot)
+        if len(self.slots) >= MOST_PIPELINED:
             self.flow.pause_reading()
-        self.server_state.total_requests += 1
-        slot.job = take(body, slot)
+        slot.job = hot(body, slot)  # the answer comes to the slot, perhaps at once
 
     # Answering
 
@@ -388,8 +382,8 @@ class HotProtocol(HttpToolsProtocol):
 
     def settle(self) -> None:
         """What to do when no hot request is left unanswered."""
-        self._last_seen_s = time.monotonic()
-        if self._half_closed:
+        self.last_seen_s = time.monotonic()
+        if self.half_closed:
             self.transport.close()
         elif self.pipeline:
             cycle, app = self.pipeline.pop()
@@ -398,7 +392,7 @@ class HotProtocol(HttpToolsProtocol):
             self.flow.resume_reading()
 
     def on_response_complete(self) -> None:  # noqa: D102 - uvicorn's callback
-        self._last_seen_s = time.monotonic()
+        self.last_seen_s = time.monotonic()
         super().on_response_complete()
 
     def _end_badly(self, error: HoldfastError) -> None:
@@ -410,7 +404,7 @@ class HotProtocol(HttpToolsProtocol):
         self._hot = None
         self._dropping = True
         self._body_bytes = 0
-        slot = Slot(self, close=False, echo_keep_alive=False)
+        slot = Slot(self)
         if error is self._refused:
             self._count_refused(error, slot)
         else:
@@ -437,7 +431,7 @@ class HotProtocol(HttpToolsProtocol):
         waiting = bool(self.slots) or self._app_busy
         if not waiting or self.scheme == "https" or self._dropping:
             return False
-        self._half_closed = True
+        self.half_closed = True
         if self._app_busy:
             self.cycle.keep_alive = False
         return True
@@ -478,7 +472,7 @@ class HotProtocol(HttpToolsProtocol):
                 self._end_badly(
                     RequestTimeoutError("the request took too long to arrive", expected=f"{limit:g} s")
                 )
-        elif not self.busy and now_s - self._last_seen_s > KEEP_ALIVE_S:
+        elif not self.busy and now_s - self.last_seen_s > KEEP_ALIVE_S:
             self.transport.close()
 
     def shutdown(self, silence_s: float = 0.0) -> None:
@@ -487,7 +481,7 @@ class HotProtocol(HttpToolsProtocol):
         To be called again until the connection is gone.
         """
         if not self.busy:
-            if time.monotonic() - self._last_seen_s >= silence_s and not has_unread(self.transport):
+            if time.monotonic() - self.last_seen_s >= silence_s and not has_unread(self.transport):
                 self._close_after = True
                 self.transport.close()
             return

@@ -282,9 +282,11 @@ class Service:
         arrived_s = time.monotonic()
         counts = self.counts.route(PREDICT) if self.champion is None else self.champion.predict_counts
         try:
-            endpoint = self.endpoint()
+            endpoint = self.champion or self.endpoint()  # which says why there is none
             lane = endpoint.lane
-            self.batcher.check(lane, arrived_s, len(body))
+            batcher = self.batcher
+            if batcher.crowded is not None:
+                batcher.check(lane, arrived_s, len(body))
             records, alone = lane.codec.decode(body)
             if self.canary is not None and records and self.canary.takes(lane.codec, records, None):
                 endpoint = self.canary.endpoint
@@ -297,11 +299,12 @@ class Service:
                 counts.observe(200, 0.0)
                 sink.respond(b"[]")
                 return None
-            job = PredictJob(rows, records, None, lane.codec.shape_of(records), arrived_s)
+            shape = lane.codec.shape_of(records) if lane.codec.varies else ()
+            job = PredictJob(rows, records, None, shape, arrived_s)
             job.service, job.endpoint, job.counts, job.sink, job.alone = self, endpoint, counts, sink, alone
             job.patience_s = sink.caller.patience_s
             job.size_bytes = len(body)
-            self.batcher.submit(lane, job)
+            batcher.submit(lane, job)
         except Exception as error:  # noqa: BLE001 - a fault of ours is told, and ends nobody else's request
             self._refuse(counts, error, arrived_s, sink)
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -26,15 +27,12 @@ class Slot(Sink):
 
     __slots__ = ("close", "data", "echo_keep_alive", "headers", "job", "protocol")
 
-    def __init__(
-        self, protocol: HotProtocol, caller: Caller = ANYONE, *, close: bool, echo_keep_alive: bool
-    ) -> None:
+    def __init__(self, protocol: HotProtocol, caller: Caller = ANYONE) -> None:
         self.protocol = protocol
         self.caller = caller
-        request_id = caller.request_id
-        self.headers = b"x-request-id: %b\r\n" % request_id if request_id else b""
-        self.close = close
-        self.echo_keep_alive = echo_keep_alive
+        self.headers = b"" if caller is ANYONE else caller.headers
+        self.close = False
+        self.echo_keep_alive = False
         self.data: bytes | None = None
         self.job: Job | None = None
 
@@ -57,7 +55,9 @@ class Slot(Sink):
             protocol.slots.clear()
             head = protocol.server_state.ok_head
             protocol.transport.write(b"%b%d\r\n%b\r\n%b" % (head, len(body), self.headers, body))
-            protocol.settle()
+            protocol.last_seen_s = time.monotonic()
+            if protocol.pipeline or protocol.half_closed or protocol.flow.read_paused:
+                protocol.settle()
             return
         ok = _OK % len(body) if json_bytes is None else _OK_BINARY % (json_bytes, len(body))
         head = ok + protocol.date_line + self.headers

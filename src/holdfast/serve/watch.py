@@ -51,15 +51,30 @@ class Watch:
         if traces is None:
             return
         callers = [job.sink.caller for job in jobs]
-        if self._untraced >= len(callers) == callers.count(ANYONE):  # as nearly always
-            self._untraced -= len(callers)
-            return
-        now_s = time.monotonic()
-        for job, caller in zip(jobs, callers, strict=True):
-            if self._is_traced(traces, caller, now_s):
-                job.sink = TracedSink(
-                    job.sink, traces, job.counts, job.arrived_s, job.rows, batch_rows=batch_rows
-                )
+        count = len(callers)
+        traced: list[HttpJob] = []
+        if callers.count(ANYONE) == count:  # as nearly always: only those that chance has found are looked at
+            if self._untraced >= count:
+                self._untraced -= count
+                return
+            now_s = time.monotonic()
+            at = self._untraced
+            while at < count:
+                if traces.begins(now_s):
+                    traced.append(jobs[at])
+                at += 1 + traces.until_next()
+            self._untraced = at - count
+        else:
+            now_s = time.monotonic()
+            traced += [
+                job
+                for job, caller in zip(jobs, callers, strict=True)
+                if self._is_traced(traces, caller, now_s)
+            ]
+        for job in traced:
+            job.sink = TracedSink(
+                job.sink, traces, job.counts, job.arrived_s, job.rows, batch_rows=batch_rows
+            )
 
     def _is_traced(self, traces: Traces, caller: Caller, now_s: float) -> bool:
         if caller.traceparent:

@@ -280,7 +280,8 @@ def test_a_share_of_requests_without_a_trace_begins_one(server: Server) -> None:
 def test_which_requests_begin_a_trace_does_not_depend_on_how_they_are_batched(sizes: list[int]) -> None:
     traces = traces_of(InMemorySpanExporter(), fraction=0.1)
     watch = Watch(None, traces, ServiceCounts())
-    chance, until_next = random.Random(1), []  # the same numbers, drawn for each request that is traced
+    chance = random.Random(1)  # the same numbers, drawn for each request that is traced
+    until_next: list[int] = []
     while sum(until_next) + len(until_next) < 400:
         until_next.append(int(math.log(1.0 - chance.random()) / math.log1p(-0.1)))
     expected = list(itertools.accumulate(until_next, lambda at, passed: at + 1 + passed))

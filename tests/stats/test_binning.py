@@ -59,6 +59,27 @@ def test_the_most_frequent_categories_come_first_and_ties_by_name() -> None:
     assert CategoryBins.fit(["b", "c", "a", "c"]).top == ("c", "a", "b")
 
 
+@given(st.lists(st.integers(-50, 50), min_size=4, max_size=40), st.lists(st.integers(-60, 60), min_size=1))
+def test_whole_numbers_count_as_the_one_they_are_or_the_known_one_below(
+    reference: list[int], current: list[int]
+) -> None:
+    bins = NumericBins.fit(np.array(reference, dtype=np.float64))
+    values = np.array(current, dtype=np.float64)
+    cell = np.searchsorted(bins.edges, values, side="right")
+    cell[values > bins.maximum] = len(bins.edges) + 1
+    assert bins.index(values).tolist() == cell.tolist()
+
+
+def test_counts_that_became_fractions_count_as_the_nearest_whole_number() -> None:
+    bins = NumericBins.fit(np.array([0.0, 1.0, 2.0, 3.0, 7.0]))
+    assert bins.index(np.array([-0.6, -0.5, 0.4, 0.5, 2.9999, 3.2, 5.0, 6.6, 7.4, 7.6])).tolist() == (
+        bins.index(np.array([-1.0, 0.0, 0.0, 1.0, 3.0, 3.0, 5.0, 7.0, 7.0, 8.0])).tolist()
+    )
+    # What says yes or no has nothing in between, nor have numbers that were fractions before.
+    assert NumericBins.fit(np.array([0.0, 1.0])).index(np.array([0.7])).tolist() == [1]
+    assert NumericBins.fit(np.array([0.0, 0.5, 1.0, 2.0])).index(np.array([1.7])).tolist() == [3]
+
+
 def test_bins_need_a_finite_value() -> None:
     with pytest.raises(StatisticsError, match="finite"):
         NumericBins.fit(np.array([np.nan, np.inf]))

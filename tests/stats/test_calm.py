@@ -92,3 +92,53 @@ def test_a_test_whose_rows_do_not_vary_learns_nothing_from_calm_windows() -> Non
     wrong, covariance = calm.known(np.ones(2))
     assert (wrong[0, 0], covariance[0, 0, 0]) == (0.0, 0.0)
     assert wrong[1, 0] == pytest.approx(0.0075)
+
+
+def test_waves_that_hardly_show_are_drawn_towards_none_and_others_stay() -> None:
+    one = np.ones((1, 1))
+    heights = (0.0, 0.3, 5.0)
+    calm = CalmWindows(
+        np.full((3, 3), 1 / REFERENCE), np.ones(3), np.array([[0.0, height, -height] for height in heights])
+    )
+    shapes = np.array([[1.0, 1.0, 0.0], [1.0, -1.0, 0.0], [1.0, 0.0, 1.0], [1.0, 0.0, -1.0]])
+    weight = np.full((4, 3), 10 * ROWS)
+    calm.add(0 * weight, weight, shapes, np.ones((4, 3), dtype=bool))
+    wrong, covariance = calm.known(np.ones(3))
+    unaware = CalmWindows(calm.prior, calm.unit)
+    unaware.add(0 * weight, weight, shapes, np.ones((4, 3), dtype=bool))
+    error = unaware.known(np.ones(3))[1][0]
+    assert error[0, 0] == pytest.approx(1 / (REFERENCE + 40 * ROWS))
+    assert covariance[:, 0, 0] == pytest.approx(error[0, 0])
+    # A wave of nothing has its error as the variance of its own height: half of it is left.
+    assert covariance[0, 1, 1] == pytest.approx(error[1, 1] / 2)
+    assert wrong[2, 1:] == pytest.approx([0.0, 0.0], abs=1e-3)
+    assert covariance[2, 1, 1] == pytest.approx(error[1, 1], rel=1e-3)
+    # A reference that is hardly told better keeps what it has found.
+    few = CalmWindows(calm.prior, calm.unit, calm.coefficients)
+    few.add(one, ROWS * np.ones((1, 3)), np.ones((1, 3)), np.ones((1, 3), dtype=bool))
+    fewer = CalmWindows(calm.prior, calm.unit)
+    fewer.add(one, ROWS * np.ones((1, 3)), np.ones((1, 3)), np.ones((1, 3), dtype=bool))
+    assert few.known(np.ones(3))[1] == pytest.approx(fewer.known(np.ones(3))[1])
+
+
+@pytest.mark.parametrize("height", [0.0, 1.0, 2.0, 4.0])
+def test_a_wave_drawn_in_is_wrong_by_no_more_than_is_said(height: float) -> None:
+    random = np.random.default_rng(4)
+    tests, rows = 4000, 60 * ROWS
+    true = height * np.sqrt(1 / rows) * np.array([1.0, 1.0])
+    # What all windows tell of it, and nothing is left to learn of the mean.
+    told = true + random.normal(size=(tests, 2)) / np.sqrt(rows)
+    heights = np.concatenate([np.zeros((tests, 1)), told], axis=1)
+    calm = CalmWindows(np.full((tests, 3), 1 / REFERENCE), np.ones(tests), heights)
+    calm.told[:] = np.eye(3) * (rows - REFERENCE)
+    calm.weight[:] = rows - REFERENCE
+    wrong, covariance = calm.known(np.ones(tests))
+    off = told + wrong[:, 1:] - true
+    # Where it is wrong, sums of two windows of those sixty pass 4.2 standard deviations more often.
+    turn = random.uniform(0, 2 * np.pi, tests)
+    shape = np.sqrt(2) * np.column_stack([np.sin(turn), np.cos(turn)])
+    weight = 2 * ROWS
+    width = np.sqrt(1 + weight * (shape**2 * covariance[:, [1, 2], [1, 2]]).sum(axis=1))
+    apart = np.sqrt(weight) * (shape * off).sum(axis=1)
+    chance = (norm.sf(4.2 * width - apart) + norm.sf(4.2 * width + apart)).mean()
+    assert chance <= 1.2 * 2 * norm.sf(4.2)

@@ -143,7 +143,10 @@ class Known:
         if self.plan.family not in DATA_FAMILIES:
             return
         unit = own.variance.sum(axis=0) / np.maximum(own.weight.sum(axis=0), 1e-9)
-        self.calm = CalmWindows(prior, unit)
+        coefficients = None
+        if self.season is not None:
+            coefficients = np.concatenate([np.zeros((len(prior), 1)), self.season.coefficients.T], axis=1)
+        self.calm = CalmWindows(prior, unit, coefficients)
 
     def _natural(self, own: Sums | None, windows: int) -> NDArray[np.float64]:
         """How much calm windows vary, `[S, K]`."""

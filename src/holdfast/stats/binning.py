@@ -26,6 +26,12 @@ RARE: Final = 0.002
 """Share of a reference's rows below which a category shares the cell of the others."""
 _SMOOTHED: Final = 0.35
 """Width over which categories near the edge are counted, in standard deviations of their own count."""
+_FLAGS: Final = 2
+"""A column of no more values says yes or no, and counts nothing."""
+_COUNTS: Final = 64
+"""Of more values a half is little."""
+_HALVES: Final = 2.0**51
+"""Numbers below it have halves."""
 _SORTED_WHOLE: Final = 1 << 17
 """Of more values an even sample is sorted for the edges: a bin's share is then right within 0.1 %."""
 
@@ -253,9 +259,13 @@ class NumericLookup:
     __slots__ = ("_inner", "bin_of", "grid", "maximum", "ruler")
 
     def __init__(self, bins: NumericBins) -> None:
-        self._inner, self.maximum = len(bins.edges), bins.maximum
+        self._inner = len(bins.edges)
+        self.maximum = bins.maximum
         self.ruler = ruler_for(bins.edges, bins.maximum)
-        self.grid = None if self.ruler is not None else grid_for(bins.edges)
+        self.grid = None
+        if self.ruler is None:
+            edges, self.maximum = _between(bins)
+            self.grid = grid_for(edges)
         """Where there is no ruler."""
         self.bin_of: NDArray[np.intp] | None = None if self.ruler is None else self.ruler.bin_of
         """The cell of each place; None where places are cells."""
@@ -385,6 +395,19 @@ class _Cells(dict[Any, int]):
 
     def __missing__(self, value: Any) -> int:
         return self.get(str(value), self.unseen)
+
+
+def _between(bins: NumericBins) -> tuple[tuple[float, ...], float]:
+    """Edges and maximum as values are compared with them: those of few whole numbers lie half-way between.
+
+    A count that became a fraction then counts as the nearest whole number, not as the one below.
+    """
+    ends = (*bins.edges, bins.maximum)
+    if not _FLAGS < len(bins.edges) <= _COUNTS or max(map(abs, ends)) >= _HALVES:
+        return bins.edges, bins.maximum
+    if not all(end.is_integer() for end in ends):
+        return bins.edges, bins.maximum
+    return tuple(edge - 0.5 for edge in bins.edges), bins.maximum + 0.5
 
 
 Bins = NumericBins | CategoryBins

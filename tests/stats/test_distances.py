@@ -15,7 +15,9 @@ from holdfast.stats import (
     hellinger_distance,
     jensen_shannon_distance,
     kolmogorov_smirnov,
+    mean_shift,
     population_stability_index,
+    quantile_shift,
     total_variation,
     wasserstein_distance,
 )
@@ -98,3 +100,40 @@ def test_counts_of_different_cells_are_refused() -> None:
 def test_counts_of_no_row_are_refused() -> None:
     with pytest.raises(StatisticsError, match="no row"):
         total_variation(np.array([0, 0]), np.array([1, 2]))
+
+
+@given(COUNTS, COUNTS)
+def test_a_shift_of_the_mean_is_that_of_the_positions(first: list[int], second: list[int]) -> None:
+    positions = np.array([-3.0, 0.0, 0.5, 2.0, 7.0, 100.0])
+    expected = np.average(positions, weights=second) - np.average(positions, weights=first)
+    assert mean_shift(np.array(first), np.array(second), positions) == pytest.approx(expected, abs=1e-9)
+
+
+@given(COUNTS, COUNTS, st.floats(0, 1))
+def test_a_shift_of_a_quantile_is_that_of_rows_spread_evenly_in_their_cells(
+    first: list[int], second: list[int], share: float
+) -> None:
+    edges = np.array([-3.0, 0.0, 0.5, 2.0, 7.0, 100.0, 101.0])
+    expected = []
+    for counts in (first, second):
+        # SciPy's law of a histogram, whose quantile is the same; of an empty cell both ends are one.
+        law = scipy_stats.rv_histogram((np.array(counts, dtype=float), edges), density=False)
+        expected.append((law.ppf(max(share - 1e-12, 0.0)), law.ppf(min(share + 1e-12, 1.0))))
+    found = quantile_shift(np.array(first), np.array(second), edges, share)
+    (low, high), (after_low, after_high) = expected
+    assert after_low - high - 1e-6 <= found <= after_high - low + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("bounds", "share", "said"),
+    [
+        ([0.0, 1.0], 0.5, "3 finite numbers"),
+        ([0.0, 2.0, 1.0], 0.5, "rising"),
+        ([0.0, 1.0, 2.0], 1.5, "from 0 to 1"),
+    ],
+)
+def test_bounds_and_shares_that_are_none_are_refused(bounds: list[float], share: float, said: str) -> None:
+    with pytest.raises(StatisticsError, match=said):
+        quantile_shift(np.array([1, 1]), np.array([1, 1]), np.array(bounds), share)
+    with pytest.raises(StatisticsError, match="2 finite numbers"):
+        mean_shift(np.array([1, 1]), np.array([1, 1]), np.array([np.inf, 1.0]))

@@ -14,7 +14,9 @@ from holdfast.stats import (
     hellinger_distance,
     jensen_shannon_distance,
     kolmogorov_smirnov,
+    mean_shift,
     population_stability_index,
+    quantile_shift,
     total_variation,
     wasserstein_distance,
 )
@@ -62,6 +64,19 @@ def test_wasserstein_misses_that_of_raw_rows_by_a_bins_width_at_most(shift: floa
     assert abs(found - expected) <= moved
     # Two deviations away a third of the rows lie in the last bin, which is wide.
     assert moved < max(0.05, 0.1 * expected)
+
+
+@pytest.mark.parametrize("shift", SHIFTS[:3])
+def test_shifts_of_mean_and_quartiles_miss_those_of_raw_rows_by_the_bins_at_most(shift: float) -> None:
+    bins, old, new = drawn(shift)
+    edges = np.array([bins.edges[0], *bins.edges, bins.maximum, bins.maximum])
+    counts = counted(bins, old), counted(bins, new)
+    positions = (edges[:-1] + edges[1:]) / 2
+    # Rows beyond the range lie at its end: some of 200 000 that are half a deviation away.
+    assert mean_shift(*counts, positions) == pytest.approx(new.mean() - old.mean(), abs=0.01)
+    for share in (0.25, 0.5, 0.75):
+        raw = np.quantile(new, share) - np.quantile(old, share)
+        assert quantile_shift(*counts, edges, share) == pytest.approx(raw, abs=0.005)
 
 
 @pytest.mark.parametrize("shift", [0.5, 1.0, 2.0])

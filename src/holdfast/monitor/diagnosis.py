@@ -79,6 +79,30 @@ class FeatureFinding(msgspec.Struct, frozen=True, kw_only=True):
     "rows" for some that came twice, or "time" where a wrong clock gave it. Columns may be called so too."""
 
 
+class ColumnMeasures(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a column is from the reference, in alarm or not: its rows since the onset, or all without one.
+
+    Distances of few rows are biased upwards, but for the first and the shift of the mean: see the page on
+    distances. None where the column has no order, or no row a value.
+    """
+
+    name: str
+    missing_before: float
+    """Share of the reference's rows, 0 to 1."""
+    missing: float
+    psi: float | None
+    """Population stability index, and the next three, on coarse cells."""
+    jensen_shannon: float | None
+    hellinger: float | None
+    total_variation: float | None
+    kolmogorov_smirnov: float | None = None
+    wasserstein: float | None = None
+    """In the column's unit, as those that follow; values beyond the reference's range count as its end."""
+    mean_shift: float | None = None
+    median_before: float | None = None
+    median: float | None = None
+
+
 class QualityChange(msgspec.Struct, frozen=True, kw_only=True):
     """Quality on the labelled rows, with 95 % intervals."""
 
@@ -139,6 +163,8 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     since: Onset | None
     features: tuple[FeatureFinding, ...]
     """Strongest first; only those in alarm."""
+    measures: tuple[ColumnMeasures, ...] = ()
+    """Of every column, the most changed first."""
     quality: QualityChange | None
     coverage: Coverage
     advice: tuple[str, ...]

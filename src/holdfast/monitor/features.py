@@ -8,7 +8,7 @@ missing, unseen, outside, or more frequent than it was?).
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -171,6 +171,27 @@ class Feature:
             words = tuple(_as_text(value) for value in distinct[~missing])
             return Coded(np.where(codes < len(words), codes, -1).astype(np.int32), words)
         return values
+
+    def beyond(self, counts: NDArray[np.int64], share: float) -> Literal["below", "above"] | None:
+        """On which side of the reference's range a quantile lies, if it does."""
+        inner = len(self.bins.edges) if isinstance(self.bins, NumericBins) else 0
+        wanted = share * int(counts[: inner + 2].sum())
+        if not inner or counts[0] > wanted:
+            return "below" if inner else None
+        return "above" if counts[: inner + 1].sum() < wanted else None
+
+    @property
+    def positions(self) -> NDArray[np.float64]:
+        """`[B + 2]` where the values of each bin lie, and those beside them: at the ends of the range.
+
+        Raises:
+            TypeError: the column has no order.
+        """
+        if not isinstance(self.bins, NumericBins):
+            raise TypeError(f"positions of {self.name}, which has no order")
+        edges = np.array([*self.bins.edges, self.bins.maximum])
+        values = edges[:-1] if len(self.bins.edges) <= FEW_VALUES else edges[:-1] / 2 + edges[1:] / 2
+        return np.concatenate([edges[:1], values, edges[-1:]])
 
     def quantile(self, counts: NDArray[np.int64], share: float) -> float:
         """A quantile of the rows in the reference's range, by their counts; within one bin of the truth."""

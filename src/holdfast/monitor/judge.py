@@ -25,6 +25,7 @@ from holdfast.monitor.family import DATA_FAMILIES, SHARES, Budget, Tests
 from holdfast.monitor.faults import find_fault, find_swaps
 from holdfast.monitor.features import Feature
 from holdfast.monitor.label_shift import is_label_shift
+from holdfast.monitor.measuring import measure_columns
 from holdfast.monitor.onset import known_by_heart, locate, onset_of_column, strongest_tests
 from holdfast.monitor.profiling import WindowProfile
 from holdfast.monitor.reference import METRICS, ReferenceModel, quality_of
@@ -151,6 +152,7 @@ def judge(reference: ReferenceModel, windows: Sequence[WindowProfile], settings:
         periods=course.periods,
         since=since,
         features=tuple(findings),
+        measures=measure_columns(reference, windows[0 if found is None else found.estimate : until]),
         quality=quality,
         coverage=coverage,
         advice=tuple(advice_for(kinds, course, since, blind=blind)),

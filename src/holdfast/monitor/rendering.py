@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from holdfast.monitor.picture import pictures
+from holdfast.monitor.plain import plain
 
 if TYPE_CHECKING:
     from holdfast.monitor.diagnosis import Diagnosis
@@ -55,6 +56,7 @@ def as_fragment(diagnosis: Diagnosis) -> str:
     )
     if tried:
         table += f"<table><tr><th>option</th><th>gain for each row (95 %)</th></tr>{tried}</table>"
+    table += _measures(diagnosis)
     advice = "".join(f"<li>{html.escape(line)}</li>" for line in diagnosis.advice)
     notes = "".join(f"<p><small>{html.escape(line)}</small></p>" for line in diagnosis.notes)
     drawn = "".join(f"<div>{one}</div>" for one in pictures(diagnosis))
@@ -63,6 +65,33 @@ def as_fragment(diagnosis: Diagnosis) -> str:
         f"<h3>{html.escape(diagnosis.verdict.capitalize())}</h3><p>{html.escape(diagnosis.summary)}</p>"
         f"{drawn}{table}{advised}{notes}"
     )
+
+
+def _measures(diagnosis: Diagnosis) -> str:
+    """Every column's distances, folded away."""
+    rows = "".join(
+        f"<tr><td>{html.escape(one.name)}</td>"
+        + "".join(f"<td>{_number(value)}</td>" for value in (
+            one.psi, one.jensen_shannon, one.kolmogorov_smirnov, one.wasserstein,
+            one.median_before, one.median,
+        ))
+        + f"<td>{one.missing_before:.1%}</td><td>{one.missing:.1%}</td></tr>"
+        for one in diagnosis.measures
+    )  # fmt: skip
+    if not rows:
+        return ""
+    heads = "".join(
+        f"<th>{head}</th>"
+        for head in (
+            "column", "PSI", "Jensen-Shannon", "Kolmogorov-Smirnov", "Wasserstein",
+            "median before", "median", "missing before", "missing",
+        )
+    )  # fmt: skip
+    return f"<details><summary>All columns</summary><table><tr>{heads}</tr>{rows}</table></details>"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else plain(value)
 
 
 def as_page(diagnosis: Diagnosis) -> str:

@@ -15,8 +15,9 @@ from holdfast.monitor.family import Tests
 from holdfast.monitor.features import BESIDE_THE_BINS, Feature
 from holdfast.monitor.plain import plain
 from holdfast.monitor.reference import ReferenceModel
-from holdfast.stats import NumericBins
 
+_TWO_VALUES: Final = 2
+"""Of a column with no more the median says nothing that their shares do not."""
 _PERIODS_TOLD: Final = 3
 """The last of them; the diagnosis holds all."""
 
@@ -49,21 +50,16 @@ def describe_data(feature: Feature, counts: NDArray[np.int64], shift: float | No
     if medians[1].startswith(("below", "above")):
         # Rows beyond the reference's range count as the farthest in it, however far they are.
         size = f"at least {size}"
-    if medians[0] != medians[1]:
+    if medians[0] != medians[1] and len(feature.positions) > _TWO_VALUES + 2:
         size += f" (median {' → '.join(medians)})"
     return f"{feature.name} {'higher' if shift > 0 else 'lower'} by {size}; {share}"
 
 
 def _median(feature: Feature, counts: NDArray[np.int64]) -> str:
     """In the column's own unit, as far as bins know it."""
-    if not isinstance(feature.bins, NumericBins):
-        raise TypeError(f"a median of {feature.name}, which has no order")
-    inner = len(feature.bins.edges)
-    half = int(counts[: inner + 2].sum()) / 2
-    if counts[0] > half:
-        return f"below {plain(feature.bins.edges[0])}"
-    if counts[inner + 1] > half:
-        return f"above {plain(feature.bins.maximum)}"
+    side, ends = feature.beyond(counts, 0.5), feature.positions[[0, -1]]
+    if side is not None:
+        return f"{side} {plain(ends[0] if side == 'below' else ends[1])}"
     return plain(feature.quantile(counts, 0.5))
 
 

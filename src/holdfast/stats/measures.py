@@ -123,6 +123,71 @@ def wasserstein_distance(reference: NDArray[Any], current: NDArray[Any], positio
     return float(2 * (moved * np.diff(at / 2)).sum())
 
 
+def mean_shift(reference: NDArray[Any], current: NDArray[Any], positions: NDArray[Any]) -> float:
+    """Mean of the current rows less that of the reference's, in the unit of `positions`: of each cell one.
+
+    Without bias, whatever the number of rows; off by no more than values lie from their cell's position.
+
+    Raises:
+        StatisticsError: the positions are not as many as the cells, or not finite.
+
+    Example:
+        >>> mean_shift(np.array([1, 1, 0]), np.array([0, 1, 1]), np.array([0.0, 1.0, 4.0]))
+        2.0
+    """
+    p, q = _shares(reference, current)
+    at = np.asarray(positions, dtype=np.float64)
+    if at.shape != p.shape or not np.isfinite(at).all():
+        raise StatisticsError(
+            "positions of other cells", expected=f"{len(p)} finite numbers", received=f"{at}"
+        )
+    return float(q @ at - p @ at)
+
+
+def quantile_shift(
+    reference: NDArray[Any], current: NDArray[Any], edges: NDArray[Any], share: float = 0.5
+) -> float:
+    """A quantile of the current rows less the same of the reference's; by default the median.
+
+    Rows are spread evenly within their cell, so either lies within the cell of that of raw values. Of few
+    rows a quantile scatters by sqrt(share (1 - share) / n) over the density there, nearly without bias.
+
+    Args:
+        reference: `[B]` rows in each cell.
+        current: `[B]` the same.
+        edges: `[B + 1]` bounds of the cells, rising.
+        share: of the rows below, from 0 to 1.
+
+    Raises:
+        StatisticsError: edges that are not one more than the cells, not finite or not rising; a share
+            beyond 0 to 1.
+
+    Example:
+        >>> quantile_shift(np.array([10, 10]), np.array([0, 10]), np.array([0.0, 2.0, 4.0]))
+        1.0
+    """
+    _shares(reference, current)
+    at = np.asarray(edges, dtype=np.float64)
+    wanted = len(np.asarray(reference)) + 1
+    if at.shape != (wanted,) or not np.isfinite(at).all() or bool((at[1:] < at[:-1]).any()):
+        raise StatisticsError(
+            "edges of other cells", expected=f"{wanted} finite numbers, rising", received=f"{at}"
+        )
+    if not 0 <= share <= 1:
+        raise StatisticsError("a share that is none", expected="a number from 0 to 1", received=f"{share}")
+    return _quantile(np.asarray(current), at, share) - _quantile(np.asarray(reference), at, share)
+
+
+def _quantile(counts: NDArray[Any], edges: NDArray[np.float64], share: float) -> float:
+    held = np.flatnonzero(counts > 0)
+    passed = np.concatenate([[0.0], np.cumsum(counts[held] / counts.sum())])
+    # The last cell that has any row below it reaches to the whole.
+    cell = min(max(int(np.searchsorted(passed, share, side="left")) - 1, 0), len(held) - 1)
+    part = (share - passed[cell]) / (passed[cell + 1] - passed[cell])
+    low, high = edges[held[cell]], edges[held[cell] + 1]
+    return float(low + min(max(part, 0.0), 1.0) * (high - low))
+
+
 def chi_square(reference: NDArray[Any], current: NDArray[Any]) -> tuple[float, int]:
     """Pearson's homogeneity statistic of the two-row table and its degrees of freedom, without empty cells.
 

@@ -18,7 +18,9 @@ from holdfast.stats import (
     hellinger_distance,
     jensen_shannon_distance,
     kolmogorov_smirnov,
+    mean_shift,
     population_stability_index,
+    quantile_shift,
     total_variation,
     wasserstein_distance,
 )
@@ -147,6 +149,35 @@ def test_ordered_distances_are_those_of_scipy_within_what_binning_costs(
     found = wasserstein_distance(before, after, positions) * unit
     largest = max(np.abs(old).max(), np.abs(new).max()) * unit
     assert abs(found - expected) <= moved * (1 + 1e-9) + 1e-12 * largest
+    # Divided first: a sum of such values may pass the greatest double; the least differ by their steps.
+    raw = float((new * unit / len(new)).sum() - (old * unit / len(old)).sum())
+    found = mean_shift(before, after, positions * unit)
+    assert abs(found - raw) <= moved * (1 + 1e-9) + 1e-12 * largest + 5e-324 * (len(old) + len(new))
+
+
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+@pytest.mark.parametrize("law", [*FEW_VALUES, *MANY_VALUES])
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.95])
+def test_a_shift_of_a_quantile_is_that_of_raw_rows_within_their_two_cells(
+    law: str, sizes: tuple[int, int], share: float
+) -> None:
+    old, new = drawn((FEW_VALUES | MANY_VALUES)[law], sizes)
+    bins = NumericBins.fit(old)
+    counts = ordered_counts(bins, old), ordered_counts(bins, new)
+    # In quarters, so that no difference passes the greatest double; beyond the range rows lie at its end.
+    edges = np.array([bins.edges[0], *bins.edges, bins.maximum, bins.maximum]) / 4
+    spans = []
+    for rows, held in zip((finite(old), finite(new)), counts, strict=True):
+        raw = np.sort(rows)[[int(np.floor(share * len(rows) - 1e-9)), int(share * len(rows) - 1e-9)]]
+        cells = np.searchsorted(np.cumsum(held), share * len(rows) * np.array([1 - 1e-12, 1 + 1e-12]))
+        low, high = edges[min(cells[0], len(held) - 1)], edges[min(cells[1], len(held) - 1) + 1]
+        # The raw quantile is in those cells, or beyond the ends of the range.
+        assert low <= np.clip(raw[0] / 4, edges[0], edges[-1]) <= high
+        spans.append((low, high))
+    found = quantile_shift(*counts, edges, share)
+    (low, high), (after_low, after_high) = spans
+    slack = 1e-12 * np.abs(edges).max()
+    assert after_low - high - slack <= found <= after_high - low + slack
 
 
 @pytest.mark.parametrize("sizes", SIZES, ids=str)

@@ -223,3 +223,9 @@ def test_rows_of_no_window_and_numbers_of_no_row_are_refused(
 ) -> None:
     with pytest.raises(StatisticsError, match="do not fit each other"):
         WindowRows(np.array(local), np.array(held), numbers, together=False)
+
+
+@pytest.mark.parametrize("held", [[5, -1], [-1, 5], [4, -4, 4]])
+def test_windows_of_fewer_than_no_rows_are_refused(held: list[int]) -> None:
+    with pytest.raises(StatisticsError, match="do not fit each other"):
+        WindowRows(None, np.array(held), np.zeros(4, np.uint64), together=True)

@@ -383,13 +383,15 @@ class Supervisor:
         return True
 
     def _welcome(self) -> None:
+        if any(place.leaving for place in self._places):
+            return  # a worker that knows nothing of those that came may still take up a connection
         workers = [place.current for place in self._places]
         for followed in list(self._coming):
             state = followed.state(workers)
             if state is not None:
                 self._coming.remove(followed)
                 self._say(f"{followed.name} at {self._url}{DEPLOYMENTS}{followed.name}, {state}")
-        if self._going and not any(place.leaving for place in self._places):
+        if self._going:
             for followed in list(self._going):
                 followed.stop()
                 followed.shadow.stop()

@@ -22,7 +22,9 @@ SHORT_LAG: Final = 8
 """Windows after which those that are calm so far count for sums of no more windows; none of these holds
 them."""
 _GROWTH: Final = 16
-"""What is known is brought up to date whenever a sixteenth more windows have passed."""
+"""What is known is brought up to date whenever a sixteenth more windows have passed, ..."""
+_MUCH: Final = 256
+"""... or beyond so many windows an eighth: what that tells is little then, and each time costs."""
 _DISAGREE: Final = 2.576
 """Standard deviations, passed by chance once in a hundred, by which calm windows may differ from the
 reference. Beyond it they may have crept away, each too little for an alarm: the reference alone is right."""
@@ -42,7 +44,7 @@ def stretches(windows: int) -> Iterator[slice]:
     """
     start = 0
     while start < windows:
-        stop = min(start + max(SHORT_LAG, start // _GROWTH), windows)
+        stop = min(start + max(SHORT_LAG, start // (_GROWTH if start < _MUCH else _GROWTH // 2)), windows)
         yield slice(start, stop)
         start = stop
 

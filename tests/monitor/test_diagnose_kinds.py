@@ -121,6 +121,15 @@ def test_a_gradual_change_is_called_so_with_its_length_and_manner(manner: str) -
     assert "It took 12 windows" in found.summary or "It took 11 windows" in found.summary
 
 
+def test_how_rows_moved_beyond_the_range_is_not_guessed() -> None:
+    ramp = np.clip((np.arange(WINDOW * WINDOWS) / WINDOW - 4) / 12, 0, 1)
+    random = np.random.default_rng(4)
+    old = {"level": random.uniform(-1, 1, 6000)}
+    found = diagnose(old, {"level": random.uniform(-1, 1, len(ramp)) + ramp}, window=f"{WINDOW} rows")
+    assert found.ramp is not None
+    assert found.ramp.manner is None
+
+
 def test_a_change_that_still_grows_has_no_end() -> None:
     ramp = np.clip((np.arange(WINDOW * WINDOWS) / WINDOW - 4) / 40, 0, 1)
     found = diagnose(reference(), current(age=inputs(0, WINDOWS)["age"] + 6 * ramp), **JUDGED)

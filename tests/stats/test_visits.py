@@ -92,6 +92,17 @@ def _worth(gain: np.ndarray, pattern: int) -> tuple[float, list[tuple[int, int]]
     return worth, stretches
 
 
+@pytest.mark.parametrize("windows", [1, 2, 8])
+def test_a_single_visit_has_the_probability_by_which_its_end_was_found(windows: int) -> None:
+    z = np.zeros((100, 1))
+    z[20 : 20 + windows] = 8.0
+    found = find_visits(z, estimate_onset(z))
+    assert found.stretches == (Visit(20, 20 + windows),)
+    # Over 80 windows the same sum gains 1/80 of its square half; the end is one window of 100.
+    gain = (8.0 * windows) ** 2 / 2 * (1 / windows - 1 / 80)
+    assert 1 - found.probability == pytest.approx(100 * np.exp(-gain), rel=1e-6, abs=1e-15)
+
+
 def test_the_probability_is_that_of_one_visit_more_against_its_price() -> None:
     z = np.zeros((1000, 1))
     z[10:20] = z[600:610] = 2.3

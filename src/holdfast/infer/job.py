@@ -103,15 +103,15 @@ Outcome = AnsweredBatch | HoldfastError
 
 def tell(jobs: Sequence[Job], outcome: Outcome) -> None:
     """Tell each what became of it; whatever happens on the way to one, the others are told."""
-    batch = outcome if isinstance(outcome, AnsweredBatch) else None
+    batch, failure = (outcome, None) if isinstance(outcome, AnsweredBatch) else (None, outcome)
     start = 0
     for job in jobs:
         at = start
         start += job.rows  # whatever becomes of this one
         try:
-            if batch is None:
-                job.failed(outcome)  # type: ignore[arg-type]  # an error then
-            elif not job.cancelled:
+            if failure is not None:
+                job.failed(failure)
+            elif batch is not None and not job.cancelled:
                 job.answered(batch, at)
         except Exception as error:
             logger.exception("an answer could not be delivered")

@@ -33,6 +33,9 @@ _LEAST_ARRIVED: Final = 2
 """Windows of the new level that show its law; where there are fewer, the last of the climb stand for it."""
 _LAST: Final = 4
 """The last of the climb: one window in so many."""
+_MOST_BEYOND: Final = 0.05
+"""Share of the rows after the change that may lie beyond the reference's range: where they lie there is not
+known, and rows that moved together look like new ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,16 +150,13 @@ def _manner(
         end = len(windows) - max(_LEAST_ARRIVED, (len(windows) - first) // _LAST)
     after = [window.counts[strongest] for window in windows[end:]]
     between = [window.counts[strongest] for window in windows[first:end]]
-    if not between or not np.sum(after, axis=0)[: len(feature.bins.edges) + 2].any():
-        return None
     # Missing values and those that are not finite have no place between others.
     inner = slice(0, len(feature.bins.edges) + 2)
-    return compare_passages(
-        _bounds(feature.bins),
-        feature.counts[inner],
-        np.sum(after, axis=0)[inner],
-        np.stack(between)[:, inner],
-    ).manner
+    since = np.sum(after, axis=0)[inner]
+    bounds = _bounds(feature.bins)
+    if not between or not np.isfinite(bounds).all() or since[[0, -1]].sum() >= _MOST_BEYOND * since.sum():
+        return None
+    return compare_passages(bounds, feature.counts[inner], since, np.stack(between)[:, inner]).manner
 
 
 def _bounds(bins: NumericBins) -> NDArray[np.float64]:

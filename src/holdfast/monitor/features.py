@@ -174,10 +174,12 @@ class Feature:
 
     def beyond(self, counts: NDArray[np.int64], share: float) -> Literal["below", "above"] | None:
         """On which side of the reference's range a quantile lies, if it does."""
-        inner = len(self.bins.edges) if isinstance(self.bins, NumericBins) else 0
+        if not isinstance(self.bins, NumericBins):
+            return None
+        inner = len(self.bins.edges)
         wanted = share * int(counts[: inner + 2].sum())
-        if not inner or counts[0] > wanted:
-            return "below" if inner else None
+        if counts[0] > wanted:
+            return "below"
         return "above" if counts[: inner + 1].sum() < wanted else None
 
     @property

@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 
 INTERVAL_DROP: Final = 3.32
 """Half of the 99 % quantile of chi-square(1): the interval holds onsets this near in log likelihood."""
-
-
 ENDING_GAIN: Final = 12.0
 """A change is over if that explains the windows better by so much log likelihood: any end may be chosen."""
 _SLIGHT: Final = 0.4
@@ -128,18 +126,24 @@ def find_visits(z: NDArray[np.float64], found: OnsetEstimate) -> Visits:
     clearest = whole & (shown >= shown[whole].mean())
     fits = [_settled_stretches(z, first) for first in (whole, clearest)]
     stretches, gain = max(fits, key=lambda fit: _gain_of(*fit) - ENDING_GAIN * _edges(fit[0]))
+    price = float(np.log(len(z)))
     if len(stretches) < 2:
-        stretches = [Visit(found.estimate, found.end)]
-    edges = _edges(stretches)
-    if edges == 1:
-        return Visits(tuple(stretches), 1.0)
+        once = (Visit(found.estimate, found.end),)
+        if found.end is None:
+            return Visits(once, 1.0)
+        total = np.concatenate([np.zeros((1, z.shape[1])), np.cumsum(z, axis=0)])
+        over, lasting = _gains(total, found.end)[found.estimate], _gains(total, len(z)).max()
+        return Visits(once, _probability(float(over - lasting) - price))
     passed = np.concatenate([[0.0], np.cumsum(gain)])
-    # Of the best single visit: the highest rise of the sum, to any window or to the last.
+    # The best single visit is the highest rise of the sum.
     rises = passed[1:] - np.minimum.accumulate(passed[:-1])
-    fewer = float(rises[-1] if len(stretches) == 1 else rises.max())
-    fewer_edges = 1 if fewer == rises[-1] else 2
-    odds = _gain_of(stretches, gain) - fewer - (edges - fewer_edges) * float(np.log(len(z)))
-    return Visits(tuple(stretches), float(1 / (1 + np.exp(-np.clip(odds, -700, 700)))))
+    fewer_edges = 1 if rises.argmax() == len(z) - 1 else 2
+    more = _gain_of(stretches, gain) - float(rises.max())
+    return Visits(tuple(stretches), _probability(more - (_edges(stretches) - fewer_edges) * price))
+
+
+def _probability(log_odds: float) -> float:
+    return float(1 / (1 + np.exp(-np.clip(log_odds, -700, 700))))
 
 
 def _settled_stretches(

@@ -41,3 +41,10 @@ def test_a_known_factor_in_a_part_of_the_rows_is_a_fault_of_the_column(
 def test_other_rows_that_no_unit_explains_are_drift(factor: float, spread: float) -> None:
     found = diagnose(glucose(1), glucose(2, 0.3, factor, spread), window=WINDOW)
     assert found.kinds == ("data drift",)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_column_at_the_end_of_all_doubles_has_a_verdict() -> None:
+    random = np.random.default_rng(1)
+    old, new = 8e307 * random.uniform(-1, 1, 2000), 8e307 * random.uniform(0.5, 2, 2000)
+    assert diagnose({"a": old}, {"a": new}, window="200 rows").alarm

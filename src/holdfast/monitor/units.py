@@ -76,6 +76,8 @@ def unit_of(
     rows = sum(window.rows for window in windows)
     if not isinstance(feature.bins, NumericBins) or len(feature.bins.edges) < _LEAST_VALUES or not rows:
         return None
+    if not np.isfinite(quartiles).all():
+        return None  # between bins wider than the greatest double
     bins = feature.bins
     edges = np.array(bins.edges)
     within = feature.counts[: len(edges) + 2].astype(np.float64)

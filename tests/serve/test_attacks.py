@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import socket
 import time
 from typing import Any
@@ -254,12 +255,15 @@ def test_a_websocket_behind_an_unanswered_request_is_refused_in_its_place(
     assert client.closed()
 
 
+OPEN_STREAM = (
+    b"GET /v2/models/%b/stream HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
+    b"sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+
+
 def open_raw_stream(server: Server) -> Client:
     client = server.client()
-    client.socket.sendall(
-        b"GET /v2/models/demo/stream HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
-        b"sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-    )
+    client.socket.sendall(OPEN_STREAM % b"demo")
     while client.file.readline() != b"\r\n":
         pass
     return client
@@ -293,3 +297,67 @@ def test_a_flood_of_pings_whose_answers_nobody_reads_is_held_back(server: Server
     assert waiting < 1 << 20
     assert sent < 50_000_000
     assert server.ask("POST", "/predict", ROW)[0] == 200
+
+
+def unread(server: Server) -> Client:
+    """A client that reads nothing of what the service has for it, of which little fits on the way."""
+    client = server.client()
+    client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.socket.settimeout(0.5)
+    until_s = time.monotonic() + 10
+    while not connections(server):
+        assert time.monotonic() < until_s
+        time.sleep(0.005)
+    (connection,) = server.call(lambda: list(server.state.connections))
+    far_end = connection.transport.get_extra_info("socket")
+    far_end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    return client
+
+
+def goes_when_nothing_is_read(server: Server) -> bool:
+    """Whether the only connection, closed but for what waits to be sent, goes in time and no sooner."""
+    until_s = time.monotonic() + 10
+    while not all(one.transport.is_closing() for one in server.call(lambda: list(server.state.connections))):
+        assert time.monotonic() < until_s
+        time.sleep(0.005)
+    began_s = time.monotonic()
+    sweep(server, began_s)
+    sweep(server, began_s + transport.WRITE_TIMEOUT_S - 1.0)
+    assert connections(server) == 1, "it may still read"
+    sweep(server, began_s + transport.WRITE_TIMEOUT_S + 1.0)
+    while connections(server) and time.monotonic() < until_s:
+        time.sleep(0.005)
+    return not connections(server)
+
+
+def test_who_reads_nothing_of_the_last_answer_of_a_connection_is_cut_off(server: Server) -> None:
+    client = unread(server)
+    rows = b"[" + b",".join([ROW] * 1000) + b"]"
+    last = b"POST /predict HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%b"
+    client.socket.sendall(last % (len(rows), rows))
+    assert goes_when_nothing_is_read(server)
+
+
+def test_a_stream_that_is_ended_as_its_client_reads_nothing_is_given_back(server: Server) -> None:
+    client = unread(server)
+    client.socket.sendall(OPEN_STREAM % b"demo")
+    frames = frame(1, b'{"frame": {"a": 1, "b": 1}}') * 1000
+    with contextlib.suppress(TimeoutError):
+        for _ in range(400):
+            client.socket.sendall(frames)
+    (stream,) = server.call(lambda: list(server.state.connections))
+    server.call(stream.keepalive_timeout)  # as after a ping without an answer
+    assert goes_when_nothing_is_read(server)
+
+
+def test_what_anybody_can_do_to_a_stream_writes_no_error_to_the_log(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = open_raw_stream(server)
+    client.socket.sendall(frame(1, b"\xff\xfe"))
+    assert client.file.read(4)[2:4] == (1007).to_bytes(2, "big")
+    denied = server.client()
+    denied.socket.sendall(OPEN_STREAM % b"other")
+    assert denied.response()[0] == 404
+    assert denied.closed()
+    assert not [one for one in caplog.records if one.levelno >= logging.WARNING]

@@ -74,6 +74,24 @@ def ends_otherwise(cycle: Any, pipeline: deque[tuple[Any, Any]], error: Holdfast
     return bool(cycle.response_started)
 
 
+class Rest:
+    """What a closed connection has still to write: it stays until the client reads that, which may be never."""
+
+    __slots__ = ("_bytes", "_since_s")
+
+    def __init__(self) -> None:
+        self._bytes = 0
+        self._since_s = 0.0
+
+    def drop_if_unread(self, transport: asyncio.Transport, now_s: float, patience_s: float) -> None:
+        """Cut the connection off if nothing of it was read for so long. To be called again until it is gone."""
+        left = transport.get_write_buffer_size()
+        if left != self._bytes:
+            self._bytes, self._since_s = left, now_s
+        elif left and now_s - self._since_s > patience_s:
+            transport.abort()
+
+
 class KnownHead:
     """What the parser said of a head: the same bytes mean the same again."""
 

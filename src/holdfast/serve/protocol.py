@@ -18,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from holdfast.errors import HoldfastError
 from holdfast.serve.admission import Grant
 from holdfast.serve.caller import ANYONE, CALLER_HEADERS, read_caller
-from holdfast.serve.connection_state import HEAD_END, KnownHead, Waiting, WorkerState, ends_otherwise
+from holdfast.serve.connection_state import HEAD_END, KnownHead, Rest, Waiting, WorkerState, ends_otherwise
 from holdfast.serve.errors import (
     ContentTypeError,
     InvalidHttpError,
@@ -92,6 +92,7 @@ class HotProtocol(HttpToolsProtocol):
         self._message_began_s = 0.0
         self.last_seen_s = time.monotonic()
         self._write_paused_s = 0.0
+        self._rest = Rest()
         super().__init__(config, server_state, {})
 
     @property
@@ -462,9 +463,11 @@ class HotProtocol(HttpToolsProtocol):
     def sweep(self, now_s: float) -> None:
         """Close the connection if its client is too slow, silent, or does not read. Called once a second."""
         transport: Any = self.transport  # None before the connection is made
-        if transport is None or transport.is_closing():
+        if transport is None:
             return
-        if self._write_paused_s and now_s - self._write_paused_s > WRITE_TIMEOUT_S:
+        if transport.is_closing():
+            self._rest.drop_if_unread(transport, now_s, WRITE_TIMEOUT_S)
+        elif self._write_paused_s and now_s - self._write_paused_s > WRITE_TIMEOUT_S:
             self.transport.abort()
         elif self._message_began_s:
             limit = HEAD_TIMEOUT_S if self._in_head else REQUEST_TIMEOUT_S

@@ -19,7 +19,9 @@ from websockets.frames import Frame
 from holdfast.errors import HoldfastError
 from holdfast.infer import InputError, MalformedBodyError, NotReadyError, read_json
 from holdfast.serve.caller import Caller, read_caller
+from holdfast.serve.connection_state import Rest
 from holdfast.serve.errors import InvalidHttpError, OriginError, UnauthorisedError
+from holdfast.serve.protocol import WRITE_TIMEOUT_S
 from holdfast.serve.responses import error_response, too_large
 from holdfast.serve.service import Endpoint, Service
 from holdfast.serve.sink import Sink
@@ -28,6 +30,7 @@ from holdfast.serve.stream import MOST_WINDOWS, STREAM, FrameCall, StreamPlan, W
 from holdfast.spec.checklist import Checklist
 
 _GOING_AWAY: Final = 1001
+_NO_TEXT: Final = 1007
 _NO_LONGER_ALLOWED: Final = 1008
 _TOO_BIG: Final = 1009
 _MOST_FRAGMENTS: Final = 4096
@@ -37,6 +40,10 @@ _encode = msgspec.json.Encoder().encode
 
 class StreamProtocol(WebSocketsSansIOProtocol):
     """uvicorn's protocol over the `websockets` library, as one of a worker's connections."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._rest = Rest()
 
     def data_received(self, data: bytes) -> None:
         """See the library; a first request that it cannot take is answered."""
@@ -50,11 +57,32 @@ class StreamProtocol(WebSocketsSansIOProtocol):
     def handle_cont(self, event: Frame) -> None:
         """See the library; parts without content would cost room and count for nothing."""
         if len(self.frames) >= _MOST_FRAGMENTS:
-            self.conn.fail(_TOO_BIG, "too many fragments")
-            self.transport.write(b"".join(self.conn.data_to_send()))
-            self.transport.close()
+            self._fail(_TOO_BIG, "too many fragments")
             return
         super().handle_cont(event)
+
+    def send_receive_event_to_app(self) -> None:
+        """See the library, which logs a traceback where a text is not UTF-8: anybody can send that."""
+        if self.curr_msg_data_type == "text":
+            try:
+                b"".join(self.frames).decode()
+            except UnicodeDecodeError:
+                self._fail(_NO_TEXT, "not UTF-8")
+                return
+        super().send_receive_event_to_app()
+
+    async def send(self, message: Any) -> None:
+        """See the library, which logs a handshake that was denied as one that was forgotten."""
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body", False):
+            self.handshake_complete = True
+
+    def _fail(self, code: int, why: str) -> None:
+        """Close at once: what the client sends is no message."""
+        self.frames = []
+        self.conn.fail(code, why)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.transport.close()
 
     def pause_writing(self) -> None:
         """See the library; who does not read the answers to its pings is not read either."""
@@ -69,7 +97,9 @@ class StreamProtocol(WebSocketsSansIOProtocol):
             self.transport.resume_reading()
 
     def sweep(self, now_s: float) -> None:
-        """Pings find a dead peer; nothing else is looked for."""
+        """Pings find a dead peer, and close its connection; it may not read that either."""
+        if self.transport.is_closing():
+            self._rest.drop_if_unread(self.transport, now_s, WRITE_TIMEOUT_S)
 
     def shutdown(self, silence_s: float = 0.0) -> None:  # noqa: ARG002 - the close frame tells the client
         """Close once the frame in hand is answered; called again until then."""

@@ -378,7 +378,8 @@ def test_a_client_that_would_rather_speak_http_2_is_answered_in_http_1_1(client:
     assert [client.prediction() for _ in range(3)] == [6.0, 8.0, 10.0]
 
 
-def test_any_number_of_requests_that_ask_for_http_2_may_come_at_once(client: Client) -> None:
+def test_any_number_of_requests_that_ask_for_http_2_may_come_at_once(start: Start) -> None:
+    client = start(linear_model(), "[speed]\np99_ms = 20000\ndeadline_ms = 30000\n").client()
     client.socket.sendall(b"".join(request(a, extra=H2C) for a in range(1500)))
     assert [client.prediction() for _ in range(1500)] == [2.0 * a for a in range(1500)]
 

@@ -75,7 +75,7 @@ def ends_otherwise(cycle: Any, pipeline: deque[tuple[Any, Any]], error: Holdfast
 
 
 class Rest:
-    """What a closed connection has still to write: it stays until the client reads that, which may be never."""
+    """What a closed connection has still to write: it stays until its client reads that, or for ever."""
 
     __slots__ = ("_bytes", "_since_s")
 
@@ -84,7 +84,7 @@ class Rest:
         self._since_s = 0.0
 
     def drop_if_unread(self, transport: asyncio.Transport, now_s: float, patience_s: float) -> None:
-        """Cut the connection off if nothing of it was read for so long. To be called again until it is gone."""
+        """Cut the connection off if nothing of it was read for so long; called again until it is gone."""
         left = transport.get_write_buffer_size()
         if left != self._bytes:
             self._bytes, self._since_s = left, now_s

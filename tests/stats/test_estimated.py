@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 from sklearn.isotonic import IsotonicRegression
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from holdfast.stats import (
     CONFUSION_METRICS,
@@ -136,6 +137,33 @@ def test_the_expected_loss_follows_inputs_that_get_harder() -> None:
         found = model.estimate(x)
         inside += found.low <= loss.mean() <= found.high
     assert inside >= 34
+
+
+def test_no_loss_less_than_nothing_is_expected() -> None:
+    """Nothing is lost at small x; what trees learn of that lies around nothing, so below it too."""
+    random = np.random.default_rng(10)
+    x = random.normal(size=(4000, 3))
+    model = LossModel.fit(x, np.where(x[:, 0] > 0.5, random.exponential(5, 4000), 0.0))
+    inside = random.normal(size=(200, 3))
+    inside[:, 0] = -np.abs(inside[:, 0]) - 0.5
+    assert np.mean([one.predict(inside).mean() for one in model.models]) + model.bias < 0
+    found = model.estimate(inside)
+    assert 0 == found.low == found.value < found.high
+
+
+def test_a_window_is_estimated_by_one_thread() -> None:
+    """Several wait for each other where cores are busy, and a window has little to share out."""
+    seen = []
+
+    class Watching:
+        def predict(self, inputs: np.ndarray) -> np.ndarray:
+            seen.extend(one["num_threads"] for one in threadpool_info() if one["user_api"] == "openmp")
+            return np.ones(len(inputs))
+
+    LossModel.fit(np.zeros((60, 1)), np.ones(60))  # the library is loaded from here on
+    with threadpool_limits(2, "openmp"):
+        LossModel((Watching(),), 0.0, 0.0).estimate(np.ones((1, 1)))
+    assert set(seen) == {1}
 
 
 def test_a_loss_cannot_be_learnt_from_few_rows() -> None:

@@ -21,7 +21,7 @@ IMAGE_FEATURES: Final = (
 _LUMA: Final = np.array([0.2126, 0.7152, 0.0722])
 """Weights of red, green and blue in brightness as eyes see it (ITU-R BT.709)."""
 _MOST_PIXELS: Final = 1 << 18
-"""Larger images are read in strides: half a megapixel says as much about the light."""
+"""Larger images are read in strides: a quarter of a megapixel says as much about the light."""
 
 
 def image_features(image: NDArray[Any]) -> dict[str, float]:

@@ -95,10 +95,15 @@ class LossModel:
         """
         if not len(inputs):
             raise StatisticsError("no row to estimate the loss of")
-        said = np.array([model.predict(inputs) for model in self.models]) + self.bias
+        from threadpoolctl import threadpool_limits
+
+        # A window is small: threads that wait for busy cores cost ten times what they save.
+        with threadpool_limits(1, "openmp"):
+            said = np.array([model.predict(inputs) for model in self.models]) + self.bias
         means, rows = said.mean(axis=1), said.mean(axis=0)
         number = len(self.models)
         learnt = (number - 1) / number * float(((means - means.mean()) ** 2).sum())
         drawn = self.spread * float((rows**2).sum()) / len(rows) ** 2
-        value, error = float(means.mean()), Z95 * float(np.sqrt(learnt + drawn))
+        # Trees may say less than nothing where nothing is lost.
+        value, error = max(0.0, float(means.mean())), Z95 * float(np.sqrt(learnt + drawn))
         return Estimate(value, max(0.0, value - error), value + error, len(rows))

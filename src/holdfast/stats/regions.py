@@ -81,8 +81,9 @@ def find_regions(
     *,
     seed: int = 0,
 ) -> tuple[Region, ...]:
-    """The regions where the mean residual has changed, the largest change first; none if nowhere.
+    """The regions where the mean residual has changed; none if nowhere.
 
+    The largest change, times the root of its share of the rows, comes first: chance explains it least.
     One region without bounds is returned where the residual has changed by about as much everywhere.
 
     Args:
@@ -93,7 +94,7 @@ def find_regions(
         seed: of the halves.
 
     Raises:
-        StatisticsError: fewer than four leaves of rows on a side.
+        StatisticsError: fewer than eight leaves of rows, 200, on a side.
 
     Example:
         Only above 0.5 in the second column has the truth moved, by 2.

@@ -18,7 +18,7 @@ AUDIO_FEATURES: Final = (
     "duration_s",
 )
 _SILENCE_DB: Final = -120.0
-"""What digital silence is called: below the noise of 16 bits (-98)."""
+"""What digital silence is called: below the noise of rounding to 16 bits (-101)."""
 _FRAME_S: Final = 0.02
 """Length of a frame: speech is steady for so long."""
 _QUIET_SHARE: Final = 0.1

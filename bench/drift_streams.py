@@ -75,6 +75,7 @@ CHANGED: Final = [
     Stream("covariate", onset=ONSET, named="x0"),
     Stream("flip", onset=ONSET, named="x0", concept=True),
     Stream("halved", onset=ONSET, named="x0", concept=True),
+    Stream("both", onset=ONSET, named="x0", concept=True),
 ]
 
 
@@ -150,6 +151,9 @@ def stream(
         effect = np.where(after, -1.0, 1.0)
     elif kind == "halved":
         effect = np.where(after, 0.5, 1.0)
+    elif kind == "both":
+        effect = np.where(after, 0.5, 1.0)
+        _change("covariate", size, rng, (x, c), window)
     else:
         _change(kind, size, rng, (x, c), window)
 

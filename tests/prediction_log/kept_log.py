@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 from log_records import T0_US, ids_of, new_writer, redacted
 
 from holdfast.prediction_log import Label, PredictionLog, SpoolWriter
+from holdfast.prediction_log.segments import SegmentRef
 
 
 def fill(log_folder: Path, *, close: bool = True, prefix: str = "p") -> SpoolWriter:
@@ -18,6 +20,16 @@ def fill(log_folder: Path, *, close: bool = True, prefix: str = "p") -> SpoolWri
     if close:
         writer.close()
     return writer
+
+
+def make_of_a_later_format(ref: SegmentRef) -> None:
+    """Give the segment's first record a version that this release does not know."""
+    data = bytearray(ref.path.read_bytes())
+    data[2] = 9
+    length = int.from_bytes(data[4:8], "little")
+    crc = zlib.crc32(data[12 : 12 + length], zlib.crc32(data[2:8], zlib.crc32(ref.name.encode())))
+    data[8:12] = crc.to_bytes(4, "little")
+    ref.path.write_bytes(data)
 
 
 def stored_ids(log_folder: Path) -> list[str]:

@@ -7,14 +7,13 @@ import signal
 import subprocess
 import sys
 import threading
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
 from deltalake import DeltaTable
-from kept_log import EVERY_ID, assert_all_there_once, fill, stored_ids
+from kept_log import EVERY_ID, assert_all_there_once, fill, make_of_a_later_format, stored_ids
 from log_records import T0_US, ids_of, new_writer, redacted
 
 from holdfast.clock import ManualClock, SystemClock
@@ -254,12 +253,7 @@ def test_damage_in_the_middle_costs_one_record_and_is_named(tmp_path: Path) -> N
 def test_a_segment_of_a_later_format_is_left_alone_and_named(tmp_path: Path) -> None:
     fill(tmp_path, close=True)
     ref = list_segments(spool_folder(tmp_path))[0]
-    data = bytearray(ref.path.read_bytes())
-    data[2] = 9
-    length = int.from_bytes(data[4:8], "little")
-    crc = zlib.crc32(data[12 : 12 + length], zlib.crc32(data[2:8], zlib.crc32(ref.name.encode())))
-    data[8:12] = crc.to_bytes(4, "little")
-    ref.path.write_bytes(data)
+    make_of_a_later_format(ref)
     report = Keeper(tmp_path, ManualClock(T0_US)).run_once()
     assert report.unreadable == (ref.name,)
     assert ref.path.exists()

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from kept_log import make_of_a_later_format
 from log_records import T0_US, ids_of, new_writer, redacted
 
 from holdfast.clock import ManualClock, SystemClock
@@ -27,6 +28,7 @@ from holdfast.prediction_log import (
 )
 from holdfast.prediction_log.large_keeping import Contents
 from holdfast.prediction_log.large_store import LARGE, LargeWriter, large_folder
+from holdfast.prediction_log.segments import list_segments, spool_folder
 from holdfast.privacy import LargeColumn, RedactedRecord, Redactor, subject_pseudonym
 from holdfast.spec import Deployment
 from holdfast.spec.checklist import Privacy
@@ -270,6 +272,23 @@ def test_orphans_of_killed_writers_are_removed_and_partial_files_too(tmp_path: P
     os.utime(partial, ns=(two_hours_ago_ns, two_hours_ago_ns))
     assert retain_now(log, clock).large_inputs == 1
     assert [path.stem for path in files(log.log_folder)] == [rows_of(log)["a"]["large_photo"]]
+
+
+def test_no_content_goes_while_a_segment_that_may_name_it_cannot_be_read(tmp_path: Path) -> None:
+    log = deployment(tmp_path, "")
+    clock = ManualClock(T0_US)
+    write(log.log_folder, clock, with_pictures(["a"], 1))
+    later = new_writer(log.log_folder, clock, replica="later")
+    later.append(with_pictures(["b"], 2))
+    later.close()
+    (ref,) = list_segments(spool_folder(log.log_folder))
+    readable = ref.path.read_bytes()
+    make_of_a_later_format(ref)
+    assert retain_now(log, clock).large_inputs == 0
+    ref.path.write_bytes(readable)
+    settle(log, clock)
+    assert len(rows_of(log)) == 2
+    assert PredictionLog(log).verify().ok
 
 
 def test_a_row_is_dropped_and_counted_when_its_content_finds_no_room(

@@ -153,7 +153,7 @@ def test_no_loss_less_than_nothing_is_expected() -> None:
 
 def test_a_window_is_estimated_by_one_thread() -> None:
     """Several wait for each other where cores are busy, and a window has little to share out."""
-    seen = []
+    seen: list[int] = []
 
     class Watching:
         def predict(self, inputs: np.ndarray) -> np.ndarray:

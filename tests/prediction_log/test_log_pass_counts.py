@@ -62,6 +62,7 @@ def test_a_segment_whose_keeper_died_before_it_was_deleted_is_in_the_ledger_once
 
     with pytest.raises(StoppedError):
         Keeper(tmp_path, ManualClock(T0_US), on_step=on_step).run_once()
+    assert PredictionLog(tmp_path).verify().torn_records == 1  # it lies in the spool and in the ledger
     report = Keeper(tmp_path, ManualClock(T0_US)).run_once()
     assert (report.segments_deleted, report.predictions, report.commits) == (1, 0, 0)
     assert DeltaTable(tmp_path / "ledger").to_pyarrow_table().num_rows == 1

@@ -1,0 +1,93 @@
+"""The account is right at every moment: what comes while it is taken neither counts half nor is missed."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deltalake import DeltaTable
+from kept_log import fill
+from log_records import T0_US, ids_of, new_writer, redacted
+
+from holdfast.clock import ManualClock
+from holdfast.prediction_log import Keeper, Label, PredictionLog, SpoolWriter, erase, proof
+from holdfast.prediction_log import ledger as ledger_room
+from holdfast.prediction_log.ledger import Ledger, read_ledger
+
+
+def read_while(
+    log_folder: Path, patch: pytest.MonkeyPatch, happens: Callable[[], object], *, after: tuple[Any, str]
+) -> Ledger:
+    """The account, during which something happens once, after this function was called for the first time."""
+    owner, name = after
+    real, waiting = getattr(owner, name), [happens]
+
+    def step(*arguments: object) -> object:
+        found = real(*arguments)
+        while waiting:
+            waiting.pop()()
+        return found
+
+    with patch.context() as context:
+        context.setattr(owner, name, step)
+        return read_ledger(log_folder)
+
+
+def more(writer: SpoolWriter, log_folder: Path, *, closes: bool = False) -> Callable[[], object]:
+    """Ten rows and a label come and are committed; perhaps their writer ends, and its segment goes."""
+
+    def happens() -> None:
+        writer.append(redacted(ids_of("later", 10)))
+        writer.append_labels([Label("later-00000", 1, T0_US)])
+        if closes:
+            writer.close()
+        Keeper(log_folder, ManualClock(T0_US)).run_once()
+
+    return happens
+
+
+@pytest.mark.parametrize("closes", [False, True])
+def test_rows_that_come_after_the_look_at_the_spool_are_not_there_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closes: bool
+) -> None:
+    writer = new_writer(tmp_path)
+    writer.append(redacted(ids_of("first", 5)))
+    happens = more(writer, tmp_path, closes=closes)
+    account = read_while(tmp_path, monkeypatch, happens, after=(ledger_room, "summarise"))
+    # A segment that ended and went is known from the ledger, which is read next.
+    assert (account.served, account.unaccounted) == (15 if closes else 5, 0)
+    writer.close()
+
+
+def test_a_segment_that_goes_while_the_tables_are_read_is_not_known_by_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = new_writer(tmp_path)
+    writer.append(redacted(ids_of("first", 5)))
+    writer.append_labels([Label("first-00000", 1, T0_US)])
+    Keeper(tmp_path, ManualClock(T0_US)).run_once()
+    happens = more(writer, tmp_path, closes=True)
+    account = read_while(tmp_path, monkeypatch, happens, after=(proof, "ranges_by_replica"))
+    assert (account.served, account.unaccounted) == (5, 0)
+
+
+def test_a_replica_that_began_after_the_look_is_known_by_the_last_of_its_rows(tmp_path: Path) -> None:
+    fill(tmp_path)
+    Keeper(tmp_path, ManualClock(T0_US)).run_once()
+    shutil.rmtree(tmp_path / "ledger")  # as it was before the replica's first segment ended
+    account = read_ledger(tmp_path)
+    assert (account.served, account.stored, account.unaccounted) == (30, 30, 0)
+    DeltaTable(tmp_path / "predictions").delete("sequence >= 10 AND sequence < 20")
+    verified = PredictionLog(tmp_path).verify()
+    assert (verified.ledger.served, verified.missing_rows, verified.ok) == (30, 10, False)
+
+
+def test_erased_rows_cannot_be_read_and_the_coverage_says_so(tmp_path: Path) -> None:
+    fill(tmp_path)
+    erase(tmp_path, ManualClock(T0_US), prediction_ids=ids_of("p0", 3))
+    account = read_ledger(tmp_path)
+    assert (account.stored, account.erased, account.unaccounted) == (30, 3, 0)
+    assert account.coverage == 27 / 30

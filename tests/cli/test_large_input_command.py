@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -33,7 +34,6 @@ def make(folder: Path, environ: Mapping[str, str], privacy: str = "") -> Path:
     """A log with two predictions, each of a photo and a sound."""
     (folder / "holdfast.toml").write_text(f'[model]\nname = "cracks"\n{privacy}')
     deployment = Deployment.open(folder, {})
-    redactor = open_redactor(deployment.checklist.privacy, folder, environ, SystemClock())
     writer = SpoolWriter(deployment.log_folder, deployment="cracks", replica="w0", clock=SystemClock())
     record = PredictionRecord(
         model_version="1",
@@ -46,7 +46,8 @@ def make(folder: Path, environ: Mapping[str, str], privacy: str = "") -> Path:
         prediction=[0, 1],
         large={"photo": PHOTOS, "sound": SOUNDS},
     )
-    writer.append(redactor.redact(record))
+    with closing(open_redactor(deployment.checklist.privacy, folder, environ, SystemClock())) as redactor:
+        writer.append(redactor.redact(record))
     writer.close()
     return folder
 

@@ -12,7 +12,7 @@ from arithmetic import DEMO, Arithmetic, model_of
 from holdfast.clock import ManualClock
 from holdfast.infer import DataPlane, Lane
 from holdfast.prediction_log import Keeper, PredictionLog, SpoolWriter
-from holdfast.privacy import Redactor
+from holdfast.privacy import Redactor, open_redactor
 from holdfast.spec.checklist import Privacy
 
 NOW_US = 1_800_000_000_000_000
@@ -58,3 +58,18 @@ def test_only_a_plane_with_a_log_waits_for_its_disk(tmp_path: Path) -> None:
     assert DataPlane(writer, Redactor(Privacy(), None), clock, synced=True).syncs
     assert not DataPlane(writer, Redactor(Privacy(), None), clock).syncs
     writer.close()
+
+
+def test_a_plane_that_is_closed_leaves_no_open_file_of_keys(tmp_path: Path) -> None:
+    clock, secrets = ManualClock(NOW_US), {"HOLDFAST_MASTER_KEY": "ab" * 32}
+    redactor = open_redactor(Privacy(sensitivity="high"), tmp_path, secrets, clock)
+    writer = SpoolWriter(tmp_path / "log", deployment="demo", replica="r", clock=clock)
+    plane = DataPlane(writer, redactor, clock)
+    assert _open_below(tmp_path) != []
+    plane.close()
+    assert _open_below(tmp_path) == []
+
+
+def _open_below(folder: Path) -> list[str]:
+    links = [path.readlink() for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+    return [link.name for link in links if link.is_relative_to(folder)]

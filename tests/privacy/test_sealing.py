@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,6 @@ def record(**columns: list[Any]) -> PredictionRecord:
 
 
 def test_with_high_sensitivity_no_input_is_readable_and_all_can_be_opened_again(tmp_path: Path) -> None:
-    redactor = open_redactor(HIGH, tmp_path, SECRETS, CLOCK)
     raw = record(
         age=[47, None],
         dose=[1.5, 2.5],
@@ -67,7 +67,8 @@ def test_with_high_sensitivity_no_input_is_readable_and_all_can_be_opened_again(
         ward=["geriatric ward 7b", "8"],
         patient=["a", "b"],
     )
-    redacted = redactor.redact(raw)
+    with closing(open_redactor(HIGH, tmp_path, SECRETS, CLOCK)) as redactor:
+        redacted = redactor.redact(raw)
     assert set(redacted.inputs) == {"name"}
     assert set(redacted.context) == {"sealed"}
     table = pa.table(
@@ -80,11 +81,20 @@ def test_with_high_sensitivity_no_input_is_readable_and_all_can_be_opened_again(
     assert b"geriatric" not in b"".join(str(one).encode() for one in redacted.context["sealed"])
     sealer = open_sealer(HIGH, tmp_path, SECRETS, CLOCK)
     assert sealer is not None
-    opened = sealer.open_table(table)
+    with sealer:
+        opened = sealer.open_table(table)
     assert opened.drop_columns(["prediction_id", "subject"]).to_pylist() == [
         {"input_age": 47, "input_dose": 1.5, "context_ward": "geriatric ward 7b"},
         {"input_age": None, "input_dose": 2.5, "context_ward": "8"},
     ]
+
+
+def test_a_closed_redactor_has_closed_the_file_of_its_keys(tmp_path: Path) -> None:
+    redactor = open_redactor(HIGH, tmp_path, SECRETS, CLOCK)
+    redactor.close()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        redactor.redact(record(age=[47], patient=["a"]))
+    open_redactor(Privacy(), tmp_path, {}, CLOCK).close()  # which has none
 
 
 def test_a_sealed_row_opens_for_its_own_subject_and_prediction_only(store: SubjectStore) -> None:
@@ -127,7 +137,7 @@ def test_destroying_a_key_ends_its_rows_in_copies_made_before_and_no_others(
 
 
 def wrapped_key(folder: Path, subject: str) -> bytes:
-    with sqlite3.connect(folder / "subjects.db") as raw:
+    with closing(sqlite3.connect(folder / "subjects.db")) as raw, raw:
         row: tuple[bytes] = raw.execute(
             "SELECT wrapped FROM data_keys WHERE subject = ?", (subject,)
         ).fetchone()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,7 @@ def test_a_revoked_key_stays_revoked_whoever_writes_to_the_database(
     assert (ended.revoked_at_us, ended.revoked_by) == (1_000_000, "bob")
     assert registry.api_keys.fingerprint() != before
     assert registry.api_keys.revoke(made.entry.key_id, actor="carol") == ended
-    with sqlite3.connect(tmp_path / "registry.db") as raw:
+    with closing(sqlite3.connect(tmp_path / "registry.db")) as raw, raw:
         for statement in (
             "UPDATE api_keys SET revoked_at_us = NULL",
             "UPDATE api_keys SET sha256 = 'x'",
@@ -115,5 +116,9 @@ def test_a_registry_of_the_first_schema_gets_keys_and_keeps_its_decisions(tmp_pa
     with Registry.open(url, ManualClock(start_us=9)) as registry:
         assert len(registry.api_keys.all()) == registry.audit.verify().entries == 2
         assert registry.rollback(reason="r", actor="a") == "1"
-    with sqlite3.connect(tmp_path / "registry.db") as raw, pytest.raises(sqlite3.IntegrityError):
+    with (
+        closing(sqlite3.connect(tmp_path / "registry.db")) as raw,
+        raw,
+        pytest.raises(sqlite3.IntegrityError),
+    ):
         raw.execute("DELETE FROM audit")

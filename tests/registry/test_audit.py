@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ def act(registry: Registry, count: int) -> None:
 
 def tamper(folder: Path, *statements: str) -> None:
     """What somebody with the file in hands can do: drop the triggers, then anything."""
-    with sqlite3.connect(folder / "registry.db") as raw:
+    with closing(sqlite3.connect(folder / "registry.db")) as raw, raw:
         for name in ("audit_no_update", "audit_no_delete"):
             raw.execute(f"DROP TRIGGER IF EXISTS {name}")
         for statement in statements:
@@ -130,7 +131,7 @@ def test_entries_cut_off_at_the_end_are_missed_by_a_head_kept_elsewhere(
 
 def test_a_database_refuses_to_change_an_entry(registry: Registry, tmp_path: Path) -> None:
     act(registry, 1)
-    with sqlite3.connect(tmp_path / "registry.db") as raw:
+    with closing(sqlite3.connect(tmp_path / "registry.db")) as raw, raw:
         for statement in ("UPDATE audit SET actor = 'x'", "DELETE FROM audit"):
             with pytest.raises(sqlite3.IntegrityError):
                 raw.execute(statement)

@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -66,7 +67,7 @@ def _outcome(act: Callable[[], WentBack]) -> WentBack | str:
 
 
 def dump(url: str) -> list[str]:
-    with sqlite3.connect(url.removeprefix("sqlite:///")) as connection:
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection, connection:
         return list(connection.iterdump())
 
 
@@ -123,7 +124,7 @@ def test_it_loads_no_database_library(tmp_path: Path) -> None:
 
 def test_a_registry_of_another_schema_is_left_to_the_registry(tmp_path: Path) -> None:
     url, clock = make(tmp_path, ["promote 1", "promote 2"])
-    with sqlite3.connect(url.removeprefix("sqlite:///")) as connection:
+    with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection, connection:
         connection.execute("UPDATE schema_version SET version = 99")
     with pytest.raises(RegistryError, match="schema 99"):
         roll_back(url, clock, reason="r", actor="a")

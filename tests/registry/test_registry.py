@@ -3,6 +3,7 @@ from __future__ import annotations
 import multiprocessing
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
@@ -104,7 +105,7 @@ def test_what_is_written_cannot_be_changed_even_by_hand(registry: Registry, tmp_
     add(registry)
     registry.promote("1", reason="r", actor="a")
     registry.attach_evidence("1", "k", {})
-    with sqlite3.connect(tmp_path / "registry.db") as by_hand:
+    with closing(sqlite3.connect(tmp_path / "registry.db")) as by_hand, by_hand:
         for statement in (
             "UPDATE versions SET sha256 = 'x'",
             "DELETE FROM versions",
@@ -129,7 +130,7 @@ def test_nothing_is_added_if_publishing_fails(registry: Registry) -> None:
 
 def test_a_registry_of_a_later_holdfast_is_not_touched(tmp_path: Path) -> None:
     Registry.open(url(tmp_path), ManualClock()).close()
-    with sqlite3.connect(tmp_path / "registry.db") as by_hand:
+    with closing(sqlite3.connect(tmp_path / "registry.db")) as by_hand, by_hand:
         by_hand.execute("UPDATE schema_version SET version = 99")
     by_hand.close()
     with pytest.raises(RegistryError, match="schema 99"):
@@ -184,7 +185,7 @@ def test_processes_that_create_register_and_promote_at_once_serialise(tmp_path: 
 
 def test_a_registry_that_cannot_be_written_says_so(registry: Registry, tmp_path: Path) -> None:
     add(registry)
-    with sqlite3.connect(tmp_path / "registry.db") as other:
+    with closing(sqlite3.connect(tmp_path / "registry.db")) as other, other:
         other.execute("ALTER TABLE versions RENAME TO elsewhere")
     with pytest.raises(
         RegistryError, match=r"registry\.db: the registry cannot be written; nothing was changed"

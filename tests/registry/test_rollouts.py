@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +190,7 @@ def test_a_report_changes_neither_generation_nor_audit(registry: Registry) -> No
 def test_a_registry_of_schema_2_gains_rollouts_and_its_triggers(tmp_path: Path, clock: ManualClock) -> None:
     path = tmp_path / "old.db"
     Registry.open(f"sqlite:///{path}", clock).close()
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.executescript(
             "DROP TABLE rollout_steps; DROP TABLE rollouts; UPDATE schema_version SET version = 2;"
         )
@@ -200,5 +201,9 @@ def test_a_registry_of_schema_2_gains_rollouts_and_its_triggers(tmp_path: Path, 
             )
         registry.promote("1", reason="first", actor="ann")
         start(registry)
-    with sqlite3.connect(path) as connection, pytest.raises(sqlite3.IntegrityError, match="only ever added"):
+    with (
+        closing(sqlite3.connect(path)) as connection,
+        connection,
+        pytest.raises(sqlite3.IntegrityError, match="only ever added"),
+    ):
         connection.execute("DELETE FROM rollout_steps")

@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from holdfast.prediction_log import (
 from holdfast.privacy import (
     Consent,
     PredictionRecord,
+    Sealer,
     SubjectStore,
     open_redactor,
     open_sealer,
@@ -82,25 +84,21 @@ class Place:
 
     def say(self, patient: str, *ids: str) -> None:
         rows = len(ids)
-        redactor = open_redactor(
-            self.deployment.checklist.privacy, self.deployment.folder, SECRETS, SystemClock()
+        record = PredictionRecord(
+            model_version="1",
+            arm="champion",
+            prediction_ids=ids,
+            times_us=[1_000_000] * rows,
+            latency_us=[1] * rows,
+            inputs={"note": [f"about {patient}"] * rows, "dose": [7.5] * rows},
+            context={"patient": [patient] * rows, "agreed": [True] * rows},
+            prediction=[0.5] * rows,
+            large={"scan": np.stack([SCAN] * rows)},
+            features={"scan": {"brightness": [0.5] * rows}},
         )
-        self.writer.append(
-            redactor.redact(
-                PredictionRecord(
-                    model_version="1",
-                    arm="champion",
-                    prediction_ids=ids,
-                    times_us=[1_000_000] * rows,
-                    latency_us=[1] * rows,
-                    inputs={"note": [f"about {patient}"] * rows, "dose": [7.5] * rows},
-                    context={"patient": [patient] * rows, "agreed": [True] * rows},
-                    prediction=[0.5] * rows,
-                    large={"scan": np.stack([SCAN] * rows)},
-                    features={"scan": {"brightness": [0.5] * rows}},
-                )
-            )
-        )
+        privacy, folder = self.deployment.checklist.privacy, self.deployment.folder
+        with closing(open_redactor(privacy, folder, SECRETS, SystemClock())) as redactor:
+            self.writer.append(redactor.redact(record))
 
     def erase(self, subject: str) -> SignedCertificate:
         return erase_subject(
@@ -115,15 +113,23 @@ class Place:
 
     def export(self, subject: str) -> dict[str, Any]:
         clock = SystemClock()
-        return export_subject(
-            self.deployment,
-            self.registry,
-            subject,
-            pseudonym_key=PSEUDONYM_KEY,
-            sealer=open_sealer(self.deployment.checklist.privacy, self.deployment.folder, SECRETS, clock),
-            actor="carol",
-            clock=clock,
+        with self.sealer() as sealer:
+            return export_subject(
+                self.deployment,
+                self.registry,
+                subject,
+                pseudonym_key=PSEUDONYM_KEY,
+                sealer=sealer,
+                actor="carol",
+                clock=clock,
+            )
+
+    def sealer(self) -> Sealer:
+        sealer = open_sealer(
+            self.deployment.checklist.privacy, self.deployment.folder, SECRETS, SystemClock()
         )
+        assert sealer is not None
+        return sealer
 
 
 @pytest.fixture
@@ -339,9 +345,8 @@ def test_a_copy_of_a_sealed_content_cannot_be_opened_once_its_subject_is_erased(
     place.erase(ANN)
     assert not backup.exists()
     backup.write_bytes(content)
-    sealer = open_sealer(place.deployment.checklist.privacy, place.deployment.folder, SECRETS, SystemClock())
     for who in (ANN, BOB):
-        with pytest.raises(PredictionLogError, match="sealed"):
+        with place.sealer() as sealer, pytest.raises(PredictionLogError, match="sealed"):
             PredictionLog(place.deployment).large_input(
                 digest, sealer=sealer, subject=subject_pseudonym(PSEUDONYM_KEY, who)
             )

@@ -129,6 +129,11 @@ class Shop:
         settle(self.deployment, self.clock)
         self.clock = ShopClock(START_US + (first + count) * DAY_US)
 
+    def close(self) -> None:
+        """Nothing is asked any more."""
+        self.redactor.close()
+        self.registry.close()
+
     def scores(self, columns: dict[str, list[Any]]) -> list[float]:
         """What the team's first model says."""
         if self.model is None:

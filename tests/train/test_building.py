@@ -85,7 +85,7 @@ def history_file(shop: Shop, *, days: int, extra: str = "", late: bool = False) 
 def shop(tmp_path: Path) -> Iterator[Shop]:
     shop = open_shop(tmp_path / "shop", champion=False)
     yield shop
-    shop.registry.close()
+    shop.close()
 
 
 def test_splits_lie_in_time_with_gaps_of_the_label_delay(shop: Shop) -> None:
@@ -173,7 +173,7 @@ def test_only_rows_whose_consent_holds_now_are_used(tmp_path: Path) -> None:
         shop.deployment, second.manifest, clock=shop.clock, secrets=shop.secrets, folder=tmp_path / "again"
     )
     assert again.manifest.sha256 == second.manifest.sha256
-    shop.registry.close()
+    shop.close()
 
 
 def test_an_erased_subject_is_gone_from_the_files_and_from_every_later_build_and_the_manifest_says_so(
@@ -207,7 +207,7 @@ def test_an_erased_subject_is_gone_from_the_files_and_from_every_later_build_and
     assert later.manifest.sha256 != built.manifest.sha256
     for table in later.splits.values():
         assert gone not in table.column("subject").to_pylist()
-    shop.registry.close()
+    shop.close()
 
 
 def test_a_feature_that_was_observed_after_its_label_is_refused_by_name(shop: Shop) -> None:
@@ -300,7 +300,7 @@ def test_a_wrong_table_is_told_by_its_column_and_what_would_be_right(
     (folder / "odd.toml").write_text(text)
     with pytest.raises(DataSetError, match=match):
         build_data_set(shop.deployment, None, clock=shop.clock, secrets=shop.secrets)
-    shop.registry.close()
+    shop.close()
 
 
 def test_rows_of_a_table_without_a_time_or_from_the_future_are_counted(tmp_path: Path) -> None:
@@ -326,7 +326,7 @@ def test_rows_of_a_table_without_a_time_or_from_the_future_are_counted(tmp_path:
     built = build_data_set(shop.deployment, None, clock=shop.clock, secrets=shop.secrets)
     assert removed(built.manifest, "without a time") == 7
     assert removed(built.manifest, "odd: after") == 5
-    shop.registry.close()
+    shop.close()
 
 
 def test_too_short_a_history_says_which_lengths_would_do(shop: Shop) -> None:
@@ -458,7 +458,7 @@ def test_a_random_split_is_asked_for_and_keeps_a_subject_on_one_side(tmp_path: P
     sides = [set(table.column("subject").to_pylist()) for table in built.splits.values()]
     assert [sides[0] & sides[1], sides[0] & sides[2], sides[1] & sides[2]] == [set()] * 3
     assert any("at random" in note for note in built.manifest.notes)
-    shop.registry.close()
+    shop.close()
 
 
 def test_labels_from_the_review_queue_are_counted_apart(tmp_path: Path) -> None:
@@ -470,7 +470,7 @@ def test_labels_from_the_review_queue_are_counted_apart(tmp_path: Path) -> None:
     assert built.manifest.splits["train"].reviewed == pc.sum(train.column("row_reviewed")).as_py() > 0
     labels = train.filter(train.column("row_reviewed")).column("label").to_pylist()
     assert built.manifest.splits["train"].reviewed_label_mean == pytest.approx(sum(labels) / len(labels))
-    shop.registry.close()
+    shop.close()
 
 
 def test_encrypted_inputs_are_opened_and_an_unreadable_row_has_none(tmp_path: Path) -> None:
@@ -482,9 +482,11 @@ def test_encrypted_inputs_are_opened_and_an_unreadable_row_has_none(tmp_path: Pa
     shop.days(0, 30, context={"who": people, "agreed": [True] * 200})
     secrets = {"HOLDFAST_PSEUDONYM_KEY": KEY.decode(), "HOLDFAST_MASTER_KEY": "ab" * 32}
     sealer = open_sealer(shop.deployment.checklist.privacy, shop.deployment.folder, secrets, shop.clock)
+    assert sealer is not None
     shop.secrets = Secrets(KEY, sealer)
-    built = build(shop)
+    with sealer:
+        built = build(shop)
     assert built.splits["train"].column("amount").null_count == 0
     assert not built.manifest.files_kept
     assert built.manifest.profile["amount"].minimum is None
-    shop.registry.close()
+    shop.close()

@@ -48,7 +48,7 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
     shop.days(0, 20)
     (shop.deployment.folder / "mine.py").write_text(CODE)
     yield shop
-    shop.registry.close()
+    shop.close()
 
 
 @pytest.mark.slow
@@ -101,11 +101,12 @@ def test_opened_inputs_are_not_sent_to_a_cluster(tmp_path: Path) -> None:
 
     environ = {"HOLDFAST_MASTER_KEY": "ab" * 32}
     sealer = open_sealer(shop.deployment.checklist.privacy, shop.deployment.folder, environ, SystemClock())
+    assert sealer is not None
     shop.secrets = Secrets(sealer=sealer)
     shop.days(0, 20)
-    with pytest.raises(TrainError, match="do not leave this machine"):
+    with sealer, pytest.raises(TrainError, match="do not leave this machine"):
         shop.train()
-    shop.registry.close()
+    shop.close()
 
 
 def test_a_trainer_stays_in_the_session_of_what_started_it_in_a_group_of_its_own(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from holdfast.train.refitting import NOTE
 def shop(tmp_path: Path) -> Iterator[Shop]:
     shop = open_shop(tmp_path / "shop")
     yield shop
-    shop.registry.close()
+    shop.close()
 
 
 def trainer(shop: Shop, code: str, *, keys: str = "") -> None:
@@ -63,7 +63,7 @@ def test_an_erased_subject_is_gone_from_the_reference_of_the_version_that_was_ju
         table = parquet.read_table(left)
         for name in {"amount", "input_amount"} & set(table.column_names):
             assert amounts.isdisjoint(table[name].to_pylist()), left
-    shop.registry.close()
+    shop.close()
 
 
 @pytest.mark.slow
@@ -313,4 +313,4 @@ def test_the_first_model_comes_from_a_described_file_and_is_judged_against_a_con
     assert report.comparison.champion == BASELINE
     assert report.comparison.verdict == "better"
     assert shop.registry.route().champion == "1"
-    shop.registry.close()
+    shop.close()

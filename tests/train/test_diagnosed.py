@@ -31,7 +31,7 @@ from holdfast.train.recalibrating import recalibrated
 def shop(tmp_path: Path) -> Iterator[Shop]:
     shop = open_shop(tmp_path / "shop")
     yield shop
-    shop.registry.close()
+    shop.close()
 
 
 def diagnosis(registry: Registry, *options: tuple[str, str], day: int | None = 3) -> int:

@@ -76,7 +76,7 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
     shop = open_shop(tmp_path / "shop")
     shop.days(0, 20)
     yield shop
-    shop.registry.close()
+    shop.close()
 
 
 def ask(shop: Shop, address: str, seconds: float) -> None:

@@ -45,7 +45,7 @@ def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
 def shop(tmp_path: Path) -> Iterator[Shop]:
     shop = open_shop(tmp_path / "shop", TOML + KEYS)
     yield shop
-    shop.registry.close()
+    shop.close()
 
 
 def by_name(found: Replay) -> dict[str, Any]:

@@ -55,4 +55,4 @@ def test_a_service_left_alone_makes_a_challenger_when_labels_have_come_and_answe
     assert shop.registry.route().champion == "1"
     made = shop.registry.evidence("2", "training")[0].payload
     assert made["trigger"] == "labels: 2000 new labels have come"
-    shop.registry.close()
+    shop.close()

@@ -35,7 +35,7 @@ def train(data):
 def shop(tmp_path: Path) -> Iterator[Shop]:
     shop = open_shop(tmp_path / "shop", TOML.replace('time_field = "time"\n', "") + WATCHED)
     yield shop
-    shop.registry.close()
+    shop.close()
 
 
 def until(true: Callable[[], bool], longest_s: float = 30.0) -> None:
@@ -146,7 +146,7 @@ def test_a_training_that_is_killed_takes_its_trainer_along_and_the_next_one_clea
         assert [run.state for run in past_runs(shop.deployment)] == ["failed"]
     assert not left.exists()
     assert [one.version for one in shop.registry.versions()] == ["1"]
-    shop.registry.close()
+    shop.close()
 
 
 def test_a_training_that_is_told_to_end_ends_its_trainer_and_writes_it_down(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_training_that_is_told_to_end_ends_its_trainer_and_writes_it_down(tmp_
     assert process.wait(20) == 128 + signal.SIGTERM
     assert not _lives(trainer)
     assert [run.state for run in past_runs(shop.deployment)] == ["failed"]
-    shop.registry.close()
+    shop.close()
 
 
 def test_a_watched_training_is_bounded_in_time_and_ends_with_the_service() -> None:

@@ -66,8 +66,11 @@ def monitor_command(
 
     deployment = open_deployment(folder)
     clock = SystemClock()
-    with Registry.open(deployment.registry_url, clock) as registry:
-        sealer = open_sealer(deployment.checklist.privacy, deployment.folder, os.environ, clock)
+    with (
+        Registry.open(deployment.registry_url, clock) as registry,
+        open_sealer(deployment.checklist.privacy, deployment.folder, os.environ, clock)
+        or nullcontext() as sealer,
+    ):
         alerting: Alerting | None = None
         try:
             alerting = Alerting.open(deployment, registry, clock, os.environ)

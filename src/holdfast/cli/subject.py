@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Final
 
@@ -151,8 +152,11 @@ def export(subject: str, folder: Path) -> None:
     """Print everything held about SUBJECT as one JSON document. The reading stands in the audit."""
     deployment = open_deployment(folder)
     clock = SystemClock()
-    sealer = open_sealer(deployment.checklist.privacy, deployment.folder, os.environ, clock)
-    with Registry.open(deployment.registry_url, clock) as registry:
+    with (
+        open_sealer(deployment.checklist.privacy, deployment.folder, os.environ, clock)
+        or nullcontext() as sealer,
+        Registry.open(deployment.registry_url, clock) as registry,
+    ):
         held = export_subject(
             deployment,
             registry,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import click
@@ -41,12 +43,12 @@ class _Moment(click.ParamType[int]):
             self.fail(f"{value!r} is no ISO 8601 time, such as 2026-03-14 or 2026-03-14T12:00Z", param, ctx)
 
 
-def _secrets(deployment: Deployment) -> Secrets:
+@contextmanager
+def _secrets(deployment: Deployment) -> Iterator[Secrets]:
     key = os.environ.get(PSEUDONYM_KEY_VARIABLE)
-    return Secrets(
-        pseudonym_key=None if key is None else key.encode(),
-        sealer=open_sealer(deployment.checklist.privacy, deployment.folder, os.environ, SystemClock()),
-    )
+    privacy = deployment.checklist.privacy
+    with open_sealer(privacy, deployment.folder, os.environ, SystemClock()) or nullcontext() as sealer:
+        yield Secrets(pseudonym_key=None if key is None else key.encode(), sealer=sealer)
 
 
 @click.group("train", invoke_without_command=True)
@@ -108,16 +110,17 @@ def train_command(  # noqa: PLR0917 - click passes them by name
         )
         line = _ProgressLine(shown=not as_json and sys.stderr.isatty())
         try:
-            report = train_challenger(
-                deployment,
-                registry,
-                asked,
-                clock=clock,
-                secrets=_secrets(deployment),
-                environ=os.environ,
-                actor=actor(),
-                progress=line.move,
-            )
+            with _secrets(deployment) as secrets:
+                report = train_challenger(
+                    deployment,
+                    registry,
+                    asked,
+                    clock=clock,
+                    secrets=secrets,
+                    environ=os.environ,
+                    actor=actor(),
+                    progress=line.move,
+                )
         finally:
             line.end()
     if as_json:
@@ -216,7 +219,8 @@ def rebuild_command(name: str, folder: Path, *, as_json: bool) -> int:
 
     deployment = open_deployment(folder)
     manifest = find_manifest(deployment.datasets_folder, name)
-    built = rebuild_data_set(deployment, manifest, clock=SystemClock(), secrets=_secrets(deployment))
+    with _secrets(deployment) as secrets:
+        built = rebuild_data_set(deployment, manifest, clock=SystemClock(), secrets=secrets)
     same = built.manifest.sha256 == manifest.sha256
     if as_json:
         print_json(

@@ -86,7 +86,7 @@ class DataPlane:
 
     Args:
         writer: None: nothing is logged.
-        redactor: decides what the log may hold; needed with a writer.
+        redactor: decides what the log may hold; needed with a writer. Both are closed with the plane.
         clock: of arrival times and ids.
         synced: the writer's durability is "synced", so callers must `sync` before an answer leaves.
         large: which inputs of kind image, audio or embedding are stored beside the tables; None: none.
@@ -203,9 +203,11 @@ class DataPlane:
         return [] if self.labels is None else self.labels.append(labels)
 
     def close(self) -> None:
-        """Close the log writer; no call may follow."""
+        """Close the log writer and the redactor; no call may follow."""
         if self.writer is not None:
             self.writer.close()
+        if self._redactor is not None:
+            self._redactor.close()
 
 
 def as_list(values: Values) -> list[Any]:

@@ -150,7 +150,7 @@ class Redactor:
         privacy: the checklist's section.
         key: the pseudonym key, from the environment variable `HOLDFAST_PSEUDONYM_KEY`, which only the
             composition root reads.
-        sealer: encrypts; needed where an action is `encrypt`.
+        sealer: encrypts; needed where an action is `encrypt`. Closed with the redactor.
 
     Raises:
         PrivacyError: something must be encrypted and there is no sealer.
@@ -179,6 +179,11 @@ class Redactor:
             and not self._subject_field
             and not self._consent_field
         )
+
+    def close(self) -> None:
+        """Close the sealer; no call may follow."""
+        if self._sealer is not None:
+            self._sealer.close()
 
     def _needs_key(self) -> str:
         """The checklist path that cannot do without a key, or ""."""

@@ -32,7 +32,7 @@ def check_deployment(deployment: Deployment) -> None:
     if checklist.logging.enabled and checklist.privacy != Privacy():  # which needs no secret, nor numpy
         from holdfast.privacy import open_redactor
 
-        open_redactor(checklist.privacy, deployment.folder, os.environ, SystemClock())
+        open_redactor(checklist.privacy, deployment.folder, os.environ, SystemClock()).close()
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from holdfast.infer.budget import (
     MOST_ROWS,
     Measured,
     measure,
+    resident_bytes,
     rows_in_memory,
     rows_that_pay,
     rows_worth_a_run,
@@ -87,7 +88,7 @@ class LoadedModel:
         if self.large_kinds:
             import holdfast.stats  # noqa: F401 - for their features; no caller is to wait for it
         self.memory_bytes = 0
-        """By which loading and warming it made the process grow, where somebody measured that."""
+        """By which it made the process grow: with `load_model` loading it, and whoever warms it adds that."""
         self._runtime = runtime
         self._positive: int | None = None
         if signature.task == "binary" and signature.positive_class in signature.classes:
@@ -220,9 +221,11 @@ def load_model(artifact_folder: Path, version: str, compute: Compute | None = No
         RuntimeFailure: it cannot be loaded, or not with this accelerator.
     """
     from holdfast.artifact import open_artifact
-    from holdfast.runtime import open_runtime
+    from holdfast.runtime import load_library, open_runtime
 
     artifact = open_artifact(artifact_folder)
+    load_library(artifact.runtime)
+    before_bytes = resident_bytes()
     platform = "onnxruntime_onnx" if artifact.runtime == "onnx" else artifact.runtime
     model = LoadedModel(
         version,
@@ -232,6 +235,7 @@ def load_model(artifact_folder: Path, version: str, compute: Compute | None = No
         examples=artifact.warmup_columns(),
     )
     model.runs_here = compute is None or compute.accelerator in {"none", "openvino"}
+    model.memory_bytes = max(resident_bytes() - before_bytes, 0)
     return model
 
 

@@ -9,6 +9,18 @@ from holdfast.runtime.protocol import Runtime
 from holdfast.spec.checklist import Compute
 
 
+def load_library(runtime: str) -> None:
+    """Do what the first artifact of a kind makes a process do, and what that keeps whatever comes and goes.
+
+    Args:
+        runtime: of an artifact.
+    """
+    if runtime == "onnx":
+        from holdfast.runtime.onnx import load_onnxruntime
+
+        load_onnxruntime()
+
+
 def open_runtime(artifact: Artifact, compute: Compute | None = None) -> Runtime:
     """Load an artifact into its adapter and run it once on its warm-up rows.
 

@@ -252,13 +252,13 @@ class Resident:
 
     def _load_in_thread(self, artifact: Path, version: str) -> LoadedModel:
         compute = self._checklist.compute
-        before_bytes = resident_bytes()
         model = load_model(artifact, version, compute)
+        before_bytes = resident_bytes()
         # Half of what is left of this worker's share: a new champion is loaded and warmed beside the old one.
         # With several deployments, a part for each of them.
-        left_bytes = self._memory_bytes / compute.cores - resident_bytes()
+        left_bytes = self._memory_bytes / compute.cores - before_bytes
         model.warm_up(max(left_bytes, LEAST_RUN_BYTES) / (1 + len(self._start.homes)))
-        model.memory_bytes = max(resident_bytes() - before_bytes, 0)
+        model.memory_bytes += max(resident_bytes() - before_bytes, 0)
         return model
 
     async def _follow_token_keys(self, tokens: TokenVerifier) -> None:

@@ -149,9 +149,7 @@ def compare(
                     ceiling.look()
             results.append(summary(model, case, seen))
             if ceiling is not None:
-                results[-1]["onnxruntime_in_process"] = ceiling.reached(
-                    [one.requests_per_s for one in seen["holdfast"]], case.rows
-                )
+                results[-1]["onnxruntime_in_process"] = ceiling.reached(seen["holdfast"], case.rows)
             print(as_text({"cases": results[-1:]}), file=sys.stderr, flush=True)
     return results
 
@@ -209,10 +207,15 @@ def as_text(document: dict[str, Any]) -> str:
             )
         if "onnxruntime_in_process" in case:
             found = case["onnxruntime_in_process"]
-            low, high = found["spread"]
+            told = {
+                name: "{:.2f} ({:.2f} to {:.2f})".format(*three) for name, three in found["shares"].items()
+            }
             lines.append(
-                f"  ONNX Runtime in process on those cores, rows/s by batch: {found['rows_per_s']}\n"
-                f"  holdfast reaches {found['reached']:.2f} of the best of them ({low:.2f} to {high:.2f})"
+                f"  ONNX Runtime in process on those cores, rows/s by batch: {found['rows_per_s']};"
+                f" cpu {found['cpu_us_per_request']} us for as many rows at the best\n"
+                f"  holdfast reaches {told['reached']} of the best of them; were wrk"
+                f" ({found['client_us_per_request']} us) beside both,"
+                f" {told['with_the_client_beside_both']}; of processor time {told['of_processor_time']}"
             )
     lines += [f"not run: {name}: {why}" for name, why in document.get("not_run", {}).items()]
     return "\n".join(lines)

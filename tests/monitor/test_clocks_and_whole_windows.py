@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from holdfast.monitor import diagnose, streams
 from holdfast.monitor.clocked import clock_columns
+from holdfast.monitor.holes import with_holes
 from holdfast.monitor.windows import cut, first_day, whole_windows
 from holdfast.spec import WindowSize
 
@@ -68,6 +69,42 @@ def test_a_file_read_in_one_pass_is_cut_and_judged_alike(
     assert passed.verdict == whole.verdict == "healthy"
     assert [one.start for one in passed.windows] == [one.start for one in whole.windows]
     assert [one.rows for one in passed.windows] == [one.rows for one in whole.windows]
+
+
+@pytest.mark.parametrize("window", ["1d", "6h"])
+@pytest.mark.parametrize("in_one_pass", [False, True])
+def test_what_an_outage_leaves_of_a_window_is_no_drift(
+    window: str, in_one_pass: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # From nine in the morning of the 21st to seven in the evening of the 25th.
+    now = rows(2, "2025-05-05", 24 * 28, each=10).drop(index=range(16 * 240 + 90, 20 * 240 + 190))
+    tables = [rows(1, "2025-03-03", 24 * 56, each=10), now]
+    paths = [tmp_path / f"{number}.parquet" for number in range(2)]
+    for table, path in zip(tables, paths, strict=True):
+        table.to_parquet(path)
+    if in_one_pass:
+        monkeypatch.setattr(streams, "LARGE_ROWS", 100)
+    found = diagnose(*paths, time="moment", window=window)
+    assert found.verdict == "healthy"
+    last, first = ("90 rows from 2025-05-21T00", "50 rows from 2025-05-25T00")
+    if window == "6h":
+        last, first = ("30 rows from 2025-05-21T06", "50 rows from 2025-05-25T18")
+    assert f"Not judged, as their window is not whole: {last}:00 and {first}:00." in found.notes
+    assert sum(one.rows for one in found.windows) == len(now) - int(last[:2]) - 50
+
+
+def test_rows_that_come_by_chance_are_no_outage() -> None:
+    random = np.random.default_rng(5)
+    left_out = windows = 0
+    for each in (8, 30, 200) * 4:
+        days = np.repeat(np.arange(40), random.poisson(each * random.choice([0.3, 1, 4], size=40)))
+        # None on Saturday and Sunday afternoons, and more at noon.
+        share = random.beta(2, 2, size=len(days)) / (1 + (days % 7 >= 5))
+        times = np.sort(((days + share) * DAY_US).astype(np.int64))
+        stretches = cut(len(times), times, WindowSize.parse("1d"), min_rows=1)
+        left_out += len(with_holes(stretches, times))
+        windows += len(stretches)
+    assert left_out <= windows / 100
 
 
 @given(start=st.integers(0, 10**6), rows_per_hour=st.integers(1, 4), hours=st.integers(24, 400))

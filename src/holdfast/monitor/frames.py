@@ -29,6 +29,7 @@ from holdfast.monitor.counters import counters, new_beginnings, with_steps
 from holdfast.monitor.diagnosis import Diagnosis
 from holdfast.monitor.errors import MonitorError
 from holdfast.monitor.explaining import Explainer
+from holdfast.monitor.holes import of_whole_windows
 from holdfast.monitor.judge import Settings, judge
 from holdfast.monitor.kinds import TEXTS_LOOKED_AT, Kinds, OwnColumns
 from holdfast.monitor.new_words import with_new_words
@@ -53,7 +54,6 @@ from holdfast.monitor.windows import (
     cut,
     describe_strays,
     first_day,
-    of_whole_windows,
     propose_window,
     without_strays,
 )
@@ -230,7 +230,8 @@ def diagnose(
         clock_fault = describe_strays(numbers, counts, kept, length_us)
         rows = slice(int(counts[: kept[0]].sum()), int(counts[: kept[1]].sum()))
         new_rows, new_time = new_rows.take(rows), new_time[rows]
-        whole, unfinished = of_whole_windows(new_time, size, first_day(new_time, length_us))
+        begin_us = first_day(new_time, length_us)
+        whole, unfinished = of_whole_windows(new_time, size, begin_us, old_time)
         new_rows, new_time = new_rows.take(whole), new_time[whole]
         notes.add(unfinished)
     stretches = _cut(new_rows, new_time, size, min_rows)
@@ -325,7 +326,7 @@ def _diagnose_streams(
         # Windows of so many rows are cut in the order of the files, so they have no times of their own.
         old_times = times = None
     old = WindowsOfRows.cut(reference, old_times, size, min_rows, current=False)
-    new = WindowsOfRows.cut(current, times, size, min_rows, current=True)
+    new = WindowsOfRows.cut(current, times, size, min_rows, current=True, own_time_us=old_times)
     own, found = profile_both(fitted, (reference, old), (current, new))
     model = fitted.counted(own, timed=old.timed)
     if len(model.windows) < 5:

@@ -215,7 +215,8 @@ class ProfileAdder:
     def finish(self) -> Iterator[WindowProfile]:
         """The profiles, in order."""
         columns = self._columns.by_name()
-        returned = returning([self._twins.get(number) for number in range(len(self._bounds))])
+        held = [self._twins.get(number) for number in range(len(self._bounds))]
+        returned = returning(held, self._bounds)
         for number, (start, end) in enumerate(self._bounds):
             counts = {name: each[number] for name, each in columns.items()}
             quartiles, constant, beyond = self._found_odd(number)

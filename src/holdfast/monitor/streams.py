@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from holdfast.artifact import Written
 from holdfast.monitor.columns import column_values
 from holdfast.monitor.features import Feature
+from holdfast.monitor.holes import of_whole_windows
 from holdfast.monitor.kinds import Kinds
 from holdfast.monitor.moments import microseconds
 from holdfast.monitor.profiling import PIECE_ROWS, Measures, ProfileAdder, WindowProfile
@@ -27,7 +28,6 @@ from holdfast.monitor.windows import (
     cut,
     describe_strays,
     first_day,
-    of_whole_windows,
     without_strays,
 )
 from holdfast.stats import NumericBins, compiled_counting, fisher_variance
@@ -198,6 +198,7 @@ class WindowsOfRows:
         min_rows: int,
         *,
         current: bool,
+        own_time_us: NDArray[np.int64] | None = None,
     ) -> WindowsOfRows:
         """The windows of many rows.
 
@@ -206,7 +207,8 @@ class WindowsOfRows:
             time_us: of each of its rows, rising for windows of so many rows; None: there are none.
             size: of a window.
             min_rows: of a window.
-            current: whether windows at the ends that are not whole are left out.
+            current: whether windows that are not whole are left out.
+            own_time_us: then, of the reference's rows.
         """
         if time_us is not None and size.duration is not None:
             length_us = size.duration.microseconds
@@ -215,10 +217,11 @@ class WindowsOfRows:
             strays = describe_strays(numbers, counts, kept, length_us)
             ordered = np.sort(time_us)[int(counts[: kept[0]].sum()) : int(counts[: kept[1]].sum())]
             begin = first_day(ordered, length_us) if len(ordered) else 0
-            kept_rows, unfinished = slice(None), ""
+            unfinished = ""
             if current:
-                kept_rows, unfinished = of_whole_windows(ordered, size, begin)
-            ordered = ordered[kept_rows]
+                own = None if own_time_us is None else np.sort(own_time_us)
+                kept_rows, unfinished = of_whole_windows(ordered, size, begin, own)
+                ordered = ordered[kept_rows]
             stretches = cut(len(ordered), ordered, size, min_rows=min_rows, begin_us=begin)
             starts = np.array([start for start, _, _ in stretches], dtype=np.int64)
             return cls(stretches, starts, time_us, timed=True, strays=strays, unfinished=unfinished)
@@ -236,7 +239,8 @@ class WindowsOfRows:
         at = self.time_us[first : first + rows]
         found: NDArray[np.intp] = np.searchsorted(self.starts, at, side="right") - 1
         if self.strays or self.unfinished:
-            found[at >= self.stretches[-1][1]] = -1
+            ends = np.array([end for _, end, _ in self.stretches], dtype=np.int64)
+            found[at >= ends[found]] = -1
         return found
 
 

@@ -91,20 +91,30 @@ def _up_to(ordered: NDArray[np.uint64], level: int) -> NDArray[np.uint64]:
     return ordered[: int(np.searchsorted(ordered, highest, side="right"))]
 
 
-def returning(windows: Sequence[Twins | None]) -> list[int]:
-    """How many distinct rows of each window are the same as one of the few windows before it."""
+def returning(windows: Sequence[Twins | None], bounds: Sequence[tuple[int, int]] = ()) -> list[int]:
+    """How many distinct rows of each window are the same as one of the few windows before it.
+
+    Args:
+        windows: in order of time.
+        bounds: of those windows. Where all are as long, those before a gap count as far back as they are:
+            after an outage of some days, the Monday before would have the rows of this one.
+    """
+    lengths = {end - start for start, end in bounds}
+    reach = LOOKED_BACK * lengths.pop() if len(lengths) == 1 else None
     found: list[int] = []
-    before: deque[tuple[int, NDArray[np.uint64]]] = deque(maxlen=LOOKED_BACK)
-    for twins in windows:
+    before: deque[tuple[int, int, NDArray[np.uint64]]] = deque(maxlen=LOOKED_BACK)
+    for number, twins in enumerate(windows):
         if twins is None:
             found.append(0)
             continue
-        drawn = twins.drawn(_MOST_COMPARED)
-        level = max([drawn[0], *(level for level, _ in before)])
-        own = _up_to(drawn[1], level)
-        known = [_up_to(hashes, level) for _, hashes in before]
+        start = bounds[number][0] if reach is not None else 0
+        near = [one for one in before if reach is None or start - one[0] <= reach]
+        level, ordered = drawn = twins.drawn(_MOST_COMPARED)
+        level = max([level, *(other for _, other, _ in near)])
+        own = _up_to(ordered, level)
+        known = [_up_to(hashes, level) for _, _, hashes in near]
         found.append(_in_both(own, np.sort(np.concatenate(known))) << level if known else 0)
-        before.append(drawn)
+        before.append((start, *drawn))
     return found
 
 

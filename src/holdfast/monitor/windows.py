@@ -179,27 +179,6 @@ def whole_windows(
     return (low, high) if high - low >= min_left else (0, len(stretches))
 
 
-def of_whole_windows(time_us: NDArray[np.int64], size: WindowSize, begin_us: int) -> tuple[slice, str]:
-    """The rows in windows that are whole, and the others in words.
-
-    Args:
-        time_us: of each row, rising.
-        size: of a window, by time.
-        begin_us: as for `cut`.
-    """
-    stretches = cut(len(time_us), time_us, size, min_rows=1, begin_us=begin_us)
-    if not stretches:
-        return slice(None), ""
-    low, high = whole_windows(stretches, time_us)
-    parts = [
-        f"{part.stop - part.start} rows from {iso_utc(start)[:16]}"
-        for number, (start, _, part) in enumerate(stretches)
-        if not low <= number < high
-    ]
-    said = f"Not judged, as their window is not whole: {' and '.join(parts)}." if parts else ""
-    return slice(stretches[low][2].start, stretches[high - 1][2].stop), said
-
-
 def describe_strays(
     numbers: NDArray[np.int64], counts: NDArray[np.int64], kept: tuple[int, int], length_us: int
 ) -> str:

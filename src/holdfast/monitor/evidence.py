@@ -25,7 +25,7 @@ from holdfast.monitor.parts import Parts
 from holdfast.monitor.profiling import WindowProfile
 from holdfast.monitor.reference import ReferenceModel
 from holdfast.monitor.seasons import Calendar
-from holdfast.monitor.variation import LEAST_REFERENCE_WINDOWS, of_squares, tail_clumps
+from holdfast.monitor.variation import LEAST_REFERENCE_WINDOWS, of_powers, tail_clumps
 from holdfast.stats import (
     SCALES,
     PairMoments,
@@ -113,6 +113,9 @@ def _together(parts: Sequence[Tests]) -> Tests:
         np.concatenate([part.strength for part in parts], axis=1),
         np.concatenate([part.shift for part in parts], axis=1),
         np.max([part.strongest for part in parts], axis=0),
+        None
+        if parts[0].worth is None
+        else np.concatenate([part.worth for part in parts if part.worth is not None]),
     )
 
 
@@ -139,7 +142,7 @@ def _of_columns(
             own.append(
                 feature.of_reference.sums(np.stack([window.counts[name] for window in reference.windows]))
             )
-            if reference.parts is not None:
+            if reference.parts is not None and reference.parts.sums:
                 within.append(reference.parts.sums[name])
         error.append(feature.error(moments))
     clumped = {}
@@ -171,7 +174,7 @@ def _of_columns(
                 clumps,
                 total[family],
                 None if together is None else together[:, chosen],
-                None if scores is None else of_squares(scores[1], scores[0], picked),
+                None if scores is None else of_powers(scores[1], scores[0], picked),
             )
             known = Known.of(
                 plan,

@@ -83,6 +83,8 @@ class Tests:
     """`[W, K]`, observed minus expected for one row, in standard deviations of one row."""
     quiet: NDArray[np.float64] | None = field(default=None, repr=False)
     """`[W]`, largest strength of tests that never raised an alarm and are not kept."""
+    worth: NDArray[np.float64] | None = field(default=None, repr=False)
+    """`[K]`, of means of columns: independent rows that tell as much as the whole reference does."""
 
     @property
     def strongest(self) -> NDArray[np.float64]:
@@ -101,6 +103,7 @@ class Tests:
             self.strength[:, some],
             self.shift[:, some],
             self.strongest,
+            None if self.worth is None else self.worth[some],
         )
 
     @property

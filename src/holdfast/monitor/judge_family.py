@@ -11,6 +11,7 @@ from holdfast.monitor.family import Budget, Family, Plan, Tests, limits_of
 from holdfast.monitor.known import LONGEST, Known
 from holdfast.monitor.parts import Parts
 from holdfast.monitor.seasons import Calendar
+from holdfast.monitor.variation import unseen
 from holdfast.stats import Sums
 
 LEAST_SHARE: Final = 0.002
@@ -57,6 +58,10 @@ def judge(known: Known, budget: Budget, doubt: NDArray[np.float64] | None = None
     """
     plan, sums = known.plan, known.sums
     limits = limits_of(plan.family, plan.total or len(plan.names), budget)
+    worth = None
+    if plan.family == "location" and known.own is not None and known.spread is not None:
+        longest = np.flatnonzero(unseen(len(known.own.weight)) == 1)[-1]
+        worth = known.own.weight.sum(axis=0) / known.spread[longest]
     strength, single = np.zeros(sums.observed.shape), np.zeros(sums.observed.shape)
     for some in known.stretches():
         known.look_back(strength[: some.start] >= 1)
@@ -81,6 +86,7 @@ def judge(known: Known, budget: Budget, doubt: NDArray[np.float64] | None = None
         single,
         strength,
         (sums.observed - sums.expected) / weight / deviation,
+        worth=worth,
     )
 
 

@@ -26,10 +26,11 @@ MOST_PARTED_ROWS: Final = 1 << 18
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The reference's windows in P parts each of rows that follow on each other."""
+    """What the reference's rows show by following on each other: its windows in P parts, and clusters."""
 
     sums: Mapping[str, Sums] = field(repr=False)
-    """What the parts contribute to the tests of each column, in order of time."""
+    """What the parts contribute to the tests of each column, in order of time; empty where there is no need
+    of parts, or too few rows."""
     window: NDArray[np.intp] = field(repr=False)
     """`[P]`, the number of the window."""
     place: NDArray[np.float64] = field(repr=False)
@@ -39,7 +40,7 @@ class Parts:
 
     @classmethod
     def of(cls, features: Mapping[str, Feature], rows: Rows, stretches: Sequence[Stretch]) -> Parts | None:
-        """The parts of windows that follow on each other; None where there is no need or too few rows.
+        """The parts of windows that follow on each other; None where there are too many rows.
 
         Args:
             features: fitted on the reference.
@@ -47,29 +48,29 @@ class Parts:
             stretches: its windows.
         """
         sizes = [part.stop - part.start for _, _, part in stretches]
-        if len(stretches) > MOST_PARTED_WINDOWS or len(rows) > MOST_PARTED_ROWS or not sizes:
+        if len(rows) > MOST_PARTED_ROWS or not sizes:
             return None
-        each = min(PARTS, min(sizes) // LEAST_PART_ROWS)
-        if each < 2:
-            return None
+        few = len(sizes) <= MOST_PARTED_WINDOWS
+        each = max(min(PARTS, min(sizes) // LEAST_PART_ROWS), 1) if few else 1
         number = np.concatenate(
             [first * each + np.arange(size) * each // size for first, size in enumerate(sizes)]
         )
         taken = slice(stretches[0][2].start, stretches[-1][2].stop)
         held = len(sizes) * each
         clusters: dict[str, Clusters] = {}
-
-        def counted(feature: Feature) -> Sums:
-            cells = feature.bins.cells
-            index = feature.index(rows.columns[feature.name][taken])
+        sums: dict[str, Sums] = {}
+        for name, whole in features.items():
+            feature = whole.of_reference
+            index = feature.index(rows.columns[name][taken])
             together = Clusters.of(feature, index)
             if together is not None:
-                clusters[feature.name] = together
-            at = number * cells + index
-            return feature.sums(np.bincount(at, minlength=held * cells).reshape(held, cells))
-
+                clusters[name] = together
+            if each > 1:
+                cells = feature.bins.cells
+                counts = np.bincount(number * cells + index, minlength=held * cells)
+                sums[name] = feature.sums(counts.reshape(held, cells))
         return cls(
-            {name: counted(feature.of_reference) for name, feature in features.items()},
+            sums,
             np.repeat(np.arange(len(sizes)), each),
             np.tile((np.arange(each) + 0.5) / each, len(sizes)),
             clusters,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from holdfast.monitor.features import Feature
 from holdfast.monitor.profiling import WindowProfile
-from holdfast.stats import SCALES, NumericBins
+from holdfast.stats import SCALES, NumericBins, doubt_of_variance
 
 LEAST_REFERENCE_WINDOWS: Final = 5
 """With fewer, the reference says nothing about variation between windows."""
@@ -21,6 +21,9 @@ ABOVE: Final = "cell:above the reference's range"
 _TAIL_SHARE: Final = 0.02
 _TAIL_ROWS: Final = 20.0
 """Rows at either end of the reference's range that show whether such rows come in clusters."""
+_LEAST_TOLD: Final = 4.0
+_DEGREES: Final = {"scale": 2, "skew": 3, "tails": 4}
+"""Hermite polynomials that are summed."""
 _CHANCE_ALONE: Final = 0.2
 _CHANCE_OF_MANY: Final = 0.01
 """Levels of the chi-square test that they must pass, for few columns and for many."""
@@ -54,8 +57,19 @@ def tail_clumps(feature: Feature, windows: Sequence[WindowProfile], *, alone: bo
         apart = counts[:, order][:, :outer].sum(axis=1) - expected
         variance = float(expected.sum()) * max(1 - share, 0.5)
         square = float((apart**2).sum()) / variance * len(windows) / free
-        found[side] = square * (1 + float(np.sqrt(2 / free))) if square > least else 1.0
+        found[side] = square * _doubt(apart, free) if square > least else 1.0
     return found
+
+
+def _doubt(apart: NDArray[np.float64], free: int) -> float:
+    """By how much the variance of such counts must be raised: a few clusters tell it, not all windows.
+
+    As many degrees of freedom as the counts' own kurtosis leaves (the variance of a variance is
+    `(kurtosis - 1) / W`), and at least four.
+    """
+    kurtosis = len(apart) * float((apart**4).sum()) / max(float((apart**2).sum()) ** 2, 1e-300)
+    told = 2 * len(apart) / max(kurtosis - 1, 1e-9)
+    return doubt_of_variance(max(min(told, free), _LEAST_TOLD))
 
 
 def unseen(windows: int) -> NDArray[np.float64]:
@@ -71,16 +85,17 @@ def unseen(windows: int) -> NDArray[np.float64]:
     return np.array([max(1.0, scale / seen) ** _PERSISTENCE for scale in SCALES])
 
 
-def of_squares(
+def of_powers(
     spread: NDArray[np.float64],
     columns: Sequence[str],
     names: Sequence[tuple[str, str]],
 ) -> NDArray[np.float64]:
-    """`[S, K]`, the natural spread of squared normal scores that the scores' own leads to expect.
+    """`[S, K]`, the natural spread of powers of normal scores that the scores' own leads to expect.
 
     Where rows are correlated by `r`, `r²`, `r³`, ... from one to the next, sums vary `(1 + r) / (1 - r)`
-    times as much as those of independent ones, and squares of normal scores are correlated by the squares of
-    that (Mehler 1866). Their own variation between windows is told less well: squares are skewed.
+    times as much as those of independent ones, and their Hermite polynomials of the second, third and fourth
+    degree are correlated by that power of it (Mehler 1866). Their own variation between windows is told less
+    well: powers are skewed.
 
     Args:
         spread: `[S, columns]`, of the scores' sums.
@@ -90,8 +105,8 @@ def of_squares(
     place = {column: number for number, column in enumerate(columns)}
     least = np.ones((len(spread), len(names)))
     for number, (column, test) in enumerate(names):
-        if column in place and test == "scale":
+        if column in place and test in _DEGREES:
             own = spread[:, place[column]]
-            square = ((own - 1) / (own + 1)) ** 2
-            least[:, number] = (1 + square) / (1 - square)
+            power = ((own - 1) / (own + 1)) ** _DEGREES[test]
+            least[:, number] = (1 + power) / (1 - power)
     return least

@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.stats.persistence import Persistence
 from holdfast.stats.season import SeasonalError
 from holdfast.stats.tails import signed_z
 
@@ -259,18 +260,36 @@ def natural_spread(
     """
     within = () if parts is None else _within(parts, parted or len(sums.observed))
     spread = spread_of(scan(sums, np.zeros(sums.observed.shape[1])), fitted, alone=alone, within=within)
-    windows = len(sums.observed)
-    raised = np.ones(sums.observed.shape[1])
+    windows, tests = sums.observed.shape
+    raised = np.ones(tests)
+    deviation = np.sqrt(np.maximum(sums.variance, 1e-300))
+    lasting = _persistence((sums.observed - sums.expected) / deviation, alone=alone)
     for position, scale in enumerate(SCALES):
-        blocks = windows / scale
-        if blocks >= _LEAST_BLOCKS:
+        if windows / scale >= _LEAST_BLOCKS:
             # Whether it is beyond chance is told by normal values, how much by squares: those of the skewed
             # are drawn in.
-            left = blocks - 1 if scale > 1 else np.maximum(windows - np.asarray(fitted, dtype=float), 1.0)
-            square = _mean_square(sums, scale) * blocks / left
+            square = _mean_square(sums, scale) / _left(lasting, scale, fitted)
             raised = np.where(spread[position] > 1, np.maximum(square / spread[position], 1.0), 1.0)
         spread[position] *= raised
     return spread
+
+
+def _persistence(values: Matrix, *, alone: bool) -> Persistence:
+    """Of the reference's own windows; among many columns what they have in common tells it better."""
+    return Persistence.of(values) if alone else Persistence.nothing(*values.shape)
+
+
+def _left(lasting: Persistence, scale: int, fitted: NDArray[np.float64] | float) -> NDArray[np.float64]:
+    """`[K]`, share of the variance of blocks that is left around what was fitted on them, the mean included.
+
+    A season that was fitted takes from single windows what it took of their degrees of freedom.
+    """
+    left = lasting.left(scale)
+    if scale > 1:
+        return left
+    windows = lasting.windows
+    result: NDArray[np.float64] = left * np.maximum(windows - np.asarray(fitted, dtype=float), 1.0)
+    return result / (windows - 1)
 
 
 def _mean_square(sums: Sums, scale: int) -> NDArray[np.float64]:
@@ -327,6 +346,7 @@ def spread_of(
     spread = np.ones((len(SCALES), tests))
     growth = np.ones(tests)
     known = _Known.nothing(tests)
+    lasting = _persistence(own[:, :, 0], alone=alone)
     for blocks, square in within:
         known = known.with_blocks(square, blocks, _CHANCE_OF_PARTS if alone else _CHANCE_OF_PARTS_OF_MANY)
     for position, scale in enumerate(SCALES):
@@ -336,14 +356,11 @@ def spread_of(
                 spread[position] = spread[position - 1] * growth
             continue
         z = own[scale - 1 :, :, position]
-        # The blocks' own mean is part of the reference, hence blocks / (blocks - 1). A season that was fitted
-        # takes from single windows what it took of their degrees of freedom.
-        left = windows - np.asarray(fitted, dtype=np.float64)
-        used = blocks / (blocks - 1) if scale > 1 else windows / np.maximum(left, 1.0)
-        square = np.mean(z**2, axis=0) * used
+        square = np.mean(z**2, axis=0) / _left(lasting, scale, fitted)
         noise = np.sqrt(2.0 / (blocks - 1))
-        before, known = known, known.with_blocks(square, blocks, chance)
+        before, known = known, known.with_blocks(square, blocks, chance, lasting.freedom(scale))
         spread[position] = known.raised(alone=alone)
+        spread[position] *= np.where(spread[position] > 1, lasting.with_mean(scale), 1.0)
         if tests >= _MANY and not alone:
             # What all have in common shows in their median long before any of them shows it alone.
             middle = float(np.median(square)) * (blocks - 1) / float(chdtri(blocks - 1, 0.5))
@@ -367,12 +384,18 @@ class _Known:
     def nothing(cls, tests: int) -> _Known:
         return cls(np.ones(tests), np.zeros(tests))
 
-    def with_blocks(self, square: NDArray[np.float64], blocks: float, chance: float) -> _Known:
+    def with_blocks(
+        self,
+        square: NDArray[np.float64],
+        blocks: float,
+        chance: float,
+        told: NDArray[np.float64] | None = None,
+    ) -> _Known:
         """With those of the next length.
 
         Rows that come together do so in a long block as in a short one, so what short ones show is the least
         that is expected of long ones, and some of what is known of them. Only what takes turns, as a season
-        does, is less over several.
+        does, is less over several. `told`: degrees of freedom that they add, where they follow on each other.
         """
         from scipy.special import chdtri
 
@@ -384,7 +407,8 @@ class _Known:
         both = np.maximum(self.square, (lent * self.square + free * square) / (lent + free))
         # What lasts for ever doubles.
         both = np.minimum(both, 2 * self.square)
-        return _Known(np.where(fresh, alone, both), np.where(fresh, free, lent + free))
+        own = np.full_like(square, free) if told is None else told
+        return _Known(np.where(fresh, alone, both), np.where(fresh, own, lent + own))
 
     def at_least(self, square: float, freedom: float) -> _Known:
         more = square > self.square

@@ -51,6 +51,26 @@ def test_one_far_window_is_no_visit() -> None:
     assert visited(z) == (Visit(50, None),)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_tests_that_say_the_same_thing_count_once(seed: int) -> None:
+    random = np.random.default_rng([seed, 5])
+    shared = random.normal(size=(35, 1))
+    z = np.sqrt(0.9) * shared + np.sqrt(0.1) * random.normal(size=(35, 12))
+    z[20:] += 2.0
+    found = estimate_onset(z)
+    assert found.end is None
+    assert found.earliest <= 20 <= found.latest
+    assert visited(z) == (Visit(found.estimate, None),)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_change_that_is_now_larger_and_now_smaller_stays(seed: int) -> None:
+    random = np.random.default_rng([seed, 6])
+    z = random.normal(size=(60, 7))
+    z[20:] += 3.0 * np.exp(0.7 * random.normal(size=(40, 1)))
+    assert [one.end for one in visited(z)] == [None]
+
+
 def test_one_window_as_before_is_no_end_and_three_are() -> None:
     z = np.zeros((40, 1))
     z[10:] = 9.0

@@ -109,6 +109,17 @@ def find_course(
     return replace(course, ramp=ramp)
 
 
+def stretches_of(periods: Sequence[Period], starts: Sequence[str]) -> list[range]:
+    """Numbers of the windows in which a change stood that comes and goes.
+
+    Args:
+        periods: of a diagnosis.
+        starts: of all windows, as text.
+    """
+    number = {start: place for place, start in enumerate(starts)}
+    return [range(number[one.start], len(starts) if one.end is None else number[one.end]) for one in periods]
+
+
 def _step_or_ramp(level: NDArray[np.float64]) -> Course:
     shape, odds = change_shape(level), shape_odds(level)
     if shape == "too early to tell":

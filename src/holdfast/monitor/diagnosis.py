@@ -111,7 +111,7 @@ class QualityChange(msgspec.Struct, frozen=True, kw_only=True):
     before: Estimate | None
     """Before the onset; all labelled rows where there is none."""
     after: Estimate | None
-    """Since the onset."""
+    """Since the onset, while the change stood."""
 
 
 class Coverage(msgspec.Struct, frozen=True, kw_only=True):

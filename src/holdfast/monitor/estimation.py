@@ -154,7 +154,7 @@ def estimated_quality(
     reference: ReferenceModel,
     windows: Sequence[WindowProfile],
     estimates: Sequence[Estimate | None],
-    onset: int | None,
+    parts: tuple[Sequence[int], Sequence[int]],
 ) -> tuple[EstimatedQuality, ...]:
     """Before and since the onset: the metric of the labelled windows, and with two classes the accuracy.
 
@@ -163,39 +163,36 @@ def estimated_quality(
         reference: fitted.
         windows: in order of time.
         estimates: of each window.
-        onset: number of the first changed window; None where nothing has changed.
+        parts: numbers of the windows before the change, and of those in which it stood.
     """
-    cut = len(windows) if onset is None else onset
     if estimator.calibration is None:
-        parts = [_pooled(estimates[:cut]), _pooled(estimates[cut:])]
+        pooled = [_pooled([estimates[number] for number in part]) for part in parts]
         measured = quality_of(reference.task, [reference.whole])
-        return _told(estimator.metric, measured, parts)
+        return _told(estimator.metric, measured, pooled)
+    held = [[windows[number] for number in part] for part in parts]
     result = _told(
         estimator.metric,
         quality_of(reference.task, [reference.whole]),
-        [estimator.of_counts(windows[:cut]), estimator.of_counts(windows[cut:])],
+        [estimator.of_counts(part) for part in held],
     )
     if estimator.task == "binary":
         result += _told(
             "accuracy",
             estimator.of_counts([reference.whole], "accuracy"),
-            [estimator.of_counts(part, "accuracy") for part in (windows[:cut], windows[cut:])],
+            [estimator.of_counts(part, "accuracy") for part in held],
         )
     return result
 
 
-def beyond_range(
-    reference: ReferenceModel, windows: Sequence[WindowProfile], onset: int | None
-) -> Iterator[str]:
+def beyond_range(reference: ReferenceModel, windows: Sequence[WindowProfile]) -> Iterator[str]:
     """A sentence for each column of which many rows lie where the reference has none: there it is a guess.
 
     Args:
         reference: fitted.
-        windows: in order of time.
-        onset: number of the first changed window; None where nothing has changed.
+        windows: those in which a change stood, or all.
     """
     for name, feature in reference.features.items():
-        held = np.stack([window.counts[name] for window in windows[onset or 0 :]])
+        held = np.stack([window.counts[name] for window in windows])
         counts: NDArray[np.int64] = held.sum(axis=0, dtype=np.int64)
         rows = max(int(counts.sum()), 1)
         outside = counts[0] + counts[-3] if feature.numeric else counts[-2]

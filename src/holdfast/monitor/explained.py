@@ -87,7 +87,7 @@ class Option(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
-    """What the change has cost since the onset, against the reference, with 95 % intervals."""
+    """What the change has cost while it stood, against the reference, with 95 % intervals."""
 
     loss: str
     basis: str
@@ -95,11 +95,11 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     per_row: Estimate
     """Rise of the mean loss, in metric points."""
     rows: int
-    """Since the onset, labelled or not."""
+    """While it stood, labelled or not."""
     so_far: Estimate
     """`per_row` times `rows`: further errors, or further absolute error."""
     per_day: Estimate | None = None
-    """At the traffic since the onset; None without times."""
+    """While it stands, at the traffic of that time; None without times."""
     currency: str | None = None
     """None where no cost of an error was stated; the money is then None too."""
     money_so_far: Estimate | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Final
 
 import msgspec
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.monitor.costing import ErrorCosts, cost_of, loss_name, losses
+from holdfast.monitor.course import stretches_of
 from holdfast.monitor.design import Design
 from holdfast.monitor.diagnosis import Diagnosis
 from holdfast.monitor.estimation import Estimator, beyond_range, estimate_windows, estimated_quality
@@ -83,14 +85,16 @@ class Explainer:
             msgspec.structs.replace(one, estimated_quality=rounded(estimate))
             for one, estimate in zip(diagnosis.windows, estimates, strict=True)
         )
-        found = estimated_quality(self.estimator, self.reference, windows, estimates, onset_of(diagnosis))
+        onset, stood = onset_of(diagnosis), list(chain(*_stood(diagnosis)))
+        before = range(len(windows) if onset is None else onset)
+        found = estimated_quality(self.estimator, self.reference, windows, estimates, (before, stood))
         told = tuple(_rounded_struct(one) for one in found)
         words = (
             explained_words(estimated=told) if diagnosis.coverage.labelled < diagnosis.coverage.rows else ""
         )
         notes = diagnosis.notes
         if diagnosis.coverage.labelled < diagnosis.coverage.rows:
-            notes += tuple(beyond_range(self.reference, windows, onset_of(diagnosis)))
+            notes += tuple(beyond_range(self.reference, [windows[one] for one in stood] or windows))
         return msgspec.structs.replace(
             diagnosis,
             windows=evidence,
@@ -150,28 +154,27 @@ class Explainer:
         versions: Callable[[Rows], Mapping[str, Numbers]] | None,
     ) -> Diagnosis:
         onset = onset_of(diagnosis)
-        start = onset or 0
-        last = max((number for number, one in enumerate(diagnosis.windows) if one.alarm), default=-1)
-        ended = diagnosis.shape in {"temporary", "recurring"} and last >= start
-        end = last + 1 if ended else len(windows)
-        mature = [
-            number for number in range(start, end) if diagnosis.windows[number].log_e_concept is not None
-        ]
         if not windows or (onset is None and not always):
             return diagnosis
+        stretches = _stood(diagnosis) or [range(len(windows))]
+        stood = list(chain(*stretches))
+        start, end = stood[0], stood[-1] + 1
+        mature = [number for number in stood if diagnosis.windows[number].log_e_concept is not None]
         if not mature:
             if onset is not None and self.reference.task == "binary" and self.estimator is not None:
                 diagnosis = self._with_shares(diagnosis, rows_between(start, end))
             if not always:
                 return diagnosis
             return self._told_apart(diagnosis, thinned(rows_between(start, end), LARGEST_SAMPLE))
-        since = labelled_only(rows_between(start, mature[-1] + 1))
+        held = rows_between(start, mature[-1] + 1)
+        whole = labelled_only(held)
+        since = whole if len(stretches) == 1 else labelled_only(_rows_of(held, windows, stretches))
         reference = labelled_only(self.sample)
         if min(len(since), len(reference)) < LEAST_SAMPLE:
             return diagnosis
-        since = thinned(since, LARGEST_SAMPLE)
-        rows = sum(window.rows for window in windows[start:end])
-        span_us = windows[end - 1].end - windows[start].start if timed else None
+        since, whole = thinned(since, LARGEST_SAMPLE), thinned(whole, LARGEST_SAMPLE)
+        rows = sum(windows[number].rows for number in stood)
+        span_us = sum(windows[one[-1]].end - windows[one[0]].start for one in stretches) if timed else None
         cost = (
             cost_of(self.reference.task, self.costs, reference, since, rows=rows, span_us=span_us)
             if onset is not None
@@ -199,14 +202,15 @@ class Explainer:
         tried: tuple[Option, ...] = ()
         if options and onset is not None:
             earlier = labelled_only(rows_between(0, onset)) if onset else picked(since, _NO_ROWS)
+            # What is done now will meet the pauses of a change that comes and goes, too.
             tried = tried_options(
                 self.reference.task,
                 self.costs,
                 reference=_sample(design, reference),
                 before=_sample(design, thinned(earlier, LARGEST_SAMPLE)),
-                since=_sample(design, since),
-                span_us=span_us,
-                versions=None if versions is None else versions(since),
+                since=_sample(design, whole),
+                span_us=windows[end - 1].end - windows[start].start if timed else None,
+                versions=None if versions is None else versions(whole),
             )
         words = explained_words(change=change, cost=cost, regions=regions, task=self.reference.task)
         return msgspec.structs.replace(
@@ -302,6 +306,26 @@ def onset_of(diagnosis: Diagnosis) -> int | None:
         return None
     starts = [window.start for window in diagnosis.windows]
     return starts.index(diagnosis.since.estimate) if diagnosis.since.estimate in starts else None
+
+
+def _stood(diagnosis: Diagnosis) -> list[range]:
+    """Numbers of the windows in which the change stood; none without one."""
+    onset = onset_of(diagnosis)
+    if onset is None:
+        return []
+    starts = [window.start for window in diagnosis.windows]
+    return stretches_of(diagnosis.periods, starts) or [range(onset, len(starts))]
+
+
+def _rows_of(rows: Rows, windows: Sequence[WindowProfile], stretches: Sequence[range]) -> Rows:
+    """Those in a stretch, of rows from the first on; of rows without times all must be there, in order."""
+    place = rows.time_us
+    if place is None:
+        place = windows[stretches[0][0]].start + np.arange(len(rows))
+    inside = np.zeros(len(rows), dtype=bool)
+    for one in stretches:
+        inside |= (place >= windows[one[0]].start) & (place < windows[one[-1]].end)
+    return picked(rows, np.flatnonzero(inside))
 
 
 def labelled_only(rows: Rows) -> Rows:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Final
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.monitor.course import find_course
+from holdfast.monitor.course import find_course, stretches_of
 from holdfast.monitor.diagnosis import (
     Coverage,
     Diagnosis,
@@ -112,18 +113,24 @@ def judge(reference: ReferenceModel, windows: Sequence[WindowProfile], settings:
         reference, windows, with_labels, data=data, concept=concept, show_time=settings.show_time
     )
     recurring = course.shape == "recurring"
+    # What a change does shows while it stands, not in its pauses.
+    starts = [settings.show_time(window.start) for window in windows]
+    within = list(chain(*stretches_of(course.periods, starts))) or list(range(until))
+    stood = [number for number in within if found is not None and number >= found.estimate]
     findings = [
         _dated(
             one, onset_of_column(column, data, concept, with_labels, recurring=recurring), windows, settings
         )
-        for column, one in _findings(reference, windows[:until], data=data, concept=concept, faults=faults)
+        for column, one in _findings(reference, windows, within, data=data, concept=concept, faults=faults)
     ]
     if again:
         findings.append(_repeats(again, settings.show_time(held[min(again)].start)))
     if settings.clock_fault:
         kinds = kinds if "data fault" in kinds else ("data fault", *kinds)
         findings.append(_of_rows(TIME, settings.clock_fault, None))
-    quality = _quality(reference, windows, with_labels, found)
+    quality = _quality(
+        reference, windows, with_labels, len(windows) if found is None else found.estimate, stood
+    )
     coverage = _coverage(reference, held, settings)
     verdict = " and ".join(kinds) or "healthy"
     alarm = bool(kinds)
@@ -154,7 +161,7 @@ def judge(reference: ReferenceModel, windows: Sequence[WindowProfile], settings:
         periods=course.periods,
         since=since,
         features=tuple(findings),
-        measures=measure_columns(reference, windows[0 if found is None else found.estimate : until]),
+        measures=measure_columns(reference, windows if found is None else [windows[one] for one in stood]),
         quality=quality,
         coverage=coverage,
         advice=tuple(advice_for(kinds, course, since, blind=blind)),
@@ -367,12 +374,16 @@ def _dated(
 def _findings(
     reference: ReferenceModel,
     windows: Sequence[WindowProfile],
+    within: Sequence[int],
     *,
     data: Sequence[Tests],
     concept: Sequence[Tests],
     faults: dict[str, str],
 ) -> Iterator[tuple[str, FeatureFinding]]:
-    """What tests call it ("" for all answers), and what was found there; the strongest first."""
+    """What tests call it ("" for all answers), and what was found there; the strongest first.
+
+    A column is told by the windows from its first in alarm on, as far as they are `within`.
+    """
     best: dict[str, float] = {}
     kinds: dict[str, list[DriftKind]] = {}
     words: dict[str, list[str]] = {}
@@ -391,7 +402,7 @@ def _findings(
                 continue
             raised = np.flatnonzero(tests.strength[:, test] >= 1)
             # Nothing is left where only windows after the end of a change pooled enough of it.
-            after = windows[int(raised[0]) :] or windows[-1:]
+            after = [windows[one] for one in within if one >= raised[0]] or [windows[within[-1]]]
             counts = np.sum([window.counts[name] for window in after], axis=0)
             feature = reference.features[name]
             old, new = (np.bincount(feature.broad, some) for some in (feature.counts, counts))
@@ -438,19 +449,16 @@ def _quality(
     reference: ReferenceModel,
     windows: Sequence[WindowProfile],
     with_labels: Sequence[int],
-    found: OnsetEstimate | None,
+    onset: int,
+    stood: Collection[int],
 ) -> QualityChange | None:
     if reference.concept is None:
         return None
-    onset = len(windows) if found is None else found.estimate
-    end = len(windows) if found is None or found.end is None else found.end
     return QualityChange(
         metric=METRICS[reference.task],
         reference=quality_of(reference.task, [reference.whole]),
         before=quality_of(reference.task, [windows[number] for number in with_labels if number < onset]),
-        after=quality_of(
-            reference.task, [windows[number] for number in with_labels if onset <= number < end]
-        ),
+        after=quality_of(reference.task, [windows[number] for number in with_labels if number in stood]),
     )
 
 

@@ -20,6 +20,8 @@ LEAST_WINDOWS_BACK: Final = 3
 """Windows that must lie after its end."""
 _SHORTEST_VISIT: Final = 2
 """Windows: one alone is an outlier rather than a visit."""
+_EXPECTED: Final = 10
+"""Windows that a noise of 1 is worth: few windows hardly tell another one."""
 _MOST_PASSES: Final = 20
 """Few are needed; two sets of stretches might take turns."""
 
@@ -41,6 +43,7 @@ def estimate_onset(z: NDArray[np.float64]) -> OnsetEstimate:
     For each test the gain of log likelihood of a change from window s to e is (sum of z in between)^2 /
     (2 (e - s)); tests are added. The change lasts to the last window unless an earlier end explains the
     windows far better. The interval holds every s around the best whose gain is within `INTERVAL_DROP` of it.
+    Both count in units of the noise along the change: tests that say the same thing are one.
 
     Args:
         z: `[W, K]` standard normal values of single windows of the tests in alarm, in order of time.
@@ -62,8 +65,9 @@ def estimate_onset(z: NDArray[np.float64]) -> OnsetEstimate:
     ends = range(1, windows - LEAST_WINDOWS_BACK + 1, stride)
     best = max(((float(_gains(total, stop).max()), stop) for stop in ends), default=(0.0, 0))
     if best[0] > lasting.max() + ENDING_GAIN:
-        end = best[1]
-        gain = _gains(total, end)
+        brief = _gains(total, best[1])
+        if best[0] > lasting.max() + ENDING_GAIN * _noise(z, slice(int(np.argmax(brief)), best[1])):
+            end, gain = best[1], brief
     first = int(np.argmax(gain))
     if end is None:
         later = _main_step(total, first, float(gain[first]), stride)
@@ -72,7 +76,7 @@ def estimate_onset(z: NDArray[np.float64]) -> OnsetEstimate:
             before = (total[later] - total[first]) / (later - first)
             rest = estimate_onset(np.diff(total, axis=0)[first:] - before)
             return OnsetEstimate(first + rest.earliest, first + rest.estimate, first + rest.latest, None)
-    near = gain >= gain[first] - INTERVAL_DROP
+    near = gain >= gain[first] - INTERVAL_DROP * _noise(z, slice(first, end))
     # Only the stretch around the best: a second, distant candidate is another change.
     low, high = first, first
     while low > 0 and near[low - 1]:
@@ -103,12 +107,12 @@ class Visits:
 def find_visits(z: NDArray[np.float64], found: OnsetEstimate) -> Visits:
     """The stretches of windows in which the change that was found stands: once, or again and again.
 
-    Each window is as before, or changed by the same mean m as in all visits: being changed gains it
-    z . m - |m|^2 / 2 of log likelihood, at most |m|^2 / 2 either way. The best stretches of two windows or
-    more, with three or more between them, are found exactly in one pass; each beginning but the first and
-    each end must gain `ENDING_GAIN`. The mean is taken again from what was found until nothing changes, at
-    first from all windows of the change, or from those that show it more than their mean does. Against fewer
-    beginnings and ends each more is one window of W, so W times less likely beforehand.
+    Each window is as before, or changed by the same mean m as in all visits: being changed gains it z . m -
+    |m|^2 / 2 of log likelihood over the noise, at most |m|^2 / 2 either way. The best stretches of two
+    windows or more, with three or more between them, are found exactly in one pass; each beginning but the
+    first and each end must gain `ENDING_GAIN`. The mean is taken again from what was found until nothing
+    changes, at first from all windows of the change, or from those that show it more than their mean does.
+    Against fewer beginnings and ends each more is one window of W, so W times less likely beforehand.
 
     Args:
         z: `[W, K]` as for `estimate_onset`.
@@ -133,13 +137,28 @@ def find_visits(z: NDArray[np.float64], found: OnsetEstimate) -> Visits:
             return Visits(once, 1.0)
         total = np.concatenate([np.zeros((1, z.shape[1])), np.cumsum(z, axis=0)])
         over, lasting = _gains(total, found.end)[found.estimate], _gains(total, len(z)).max()
-        return Visits(once, _probability(float(over - lasting) - price))
+        noise = _noise(z, slice(found.estimate, found.end))
+        return Visits(once, _probability(float(over - lasting) / noise - price))
     passed = np.concatenate([[0.0], np.cumsum(gain)])
     # The best single visit is the highest rise of the sum.
     rises = passed[1:] - np.minimum.accumulate(passed[:-1])
     fewer_edges = 1 if rises.argmax() == len(z) - 1 else 2
     more = _gain_of(stretches, gain) - float(rises.max())
     return Visits(tuple(stretches), _probability(more - (_edges(stretches) - fewer_edges) * price))
+
+
+def _noise(z: NDArray[np.float64], changed: slice | NDArray[np.bool_]) -> float:
+    """Variance of a window along the change, at least the 1 of independent tests and an even change.
+
+    It is more where tests say the same thing twice, or where a change is now larger and now smaller.
+    """
+    mean = z[changed].mean(axis=0)
+    size = float(np.linalg.norm(mean))
+    if size == 0.0:
+        return 1.0
+    rest = z @ (mean / size)
+    rest[changed] -= size
+    return max(1.0, (float(rest @ rest) + _EXPECTED) / (len(z) - 1 + _EXPECTED))
 
 
 def _probability(log_odds: float) -> float:
@@ -151,17 +170,20 @@ def _settled_stretches(
 ) -> tuple[list[Visit], NDArray[np.float64]]:
     """The stretches whose own mean finds them again, and what each window gains by being in one."""
     stretches: list[Visit] = []
+    noise = 1.0
     for _ in range(_MOST_PASSES):
         mean = z[changed].mean(axis=0)
         full = float(mean @ mean) / 2
         # One far window says no more than one that is wholly changed, or wholly as before.
-        gain = np.clip(z @ mean - full, -full, full)
+        gain = np.clip(z @ mean - full, -full, full) / noise
         again = _best_stretches(gain)
         if again == stretches:
             break
         stretches, changed = again, np.zeros(len(z), dtype=bool)
         for one in stretches:
             changed[one.start : one.end] = True
+        # Of the first stretches, which follow the noise most, so that it is not taken for too large.
+        noise = _noise(z, changed)
     return stretches, gain
 
 

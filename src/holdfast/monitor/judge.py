@@ -21,6 +21,7 @@ from holdfast.monitor.diagnosis import (
     QualityChange,
     WindowEvidence,
 )
+from holdfast.monitor.echoes import without_echoes_of_all
 from holdfast.monitor.evidence import PAIR_MARK, concept_tests, data_tests
 from holdfast.monitor.family import DATA_FAMILIES, SHARES, Budget, Tests
 from holdfast.monitor.faults import find_fault, find_swaps
@@ -101,6 +102,8 @@ def judge(reference: ReferenceModel, windows: Sequence[WindowProfile], settings:
     kinds, faults, hidden = _kinds(reference, windows, with_labels, data, concept)
     if hidden:
         concept = ()
+    if concept and reference.concept is not None:
+        concept = without_echoes_of_all(reference.concept, labelled, concept)
     found = locate(data, concept, with_labels, len(windows))
     if again:
         kinds = kinds if "data fault" in kinds else ("data fault", *kinds)

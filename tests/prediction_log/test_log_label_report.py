@@ -8,7 +8,7 @@ import pytest
 from log_records import T0_US, ids_of, new_writer, redacted
 
 from holdfast.clock import ManualClock
-from holdfast.prediction_log import Keeper, Label, LabelReport, erase, label_report
+from holdfast.prediction_log import Keeper, Label, LabelReport, PredictionLog, erase, label_report
 from holdfast.spec import Deployment
 
 HOUR_US = 3_600_000_000
@@ -107,3 +107,51 @@ def test_maturity_and_the_clock_of_a_replay_come_from_the_checklist(tmp_path: Pa
     report = label_report(deployment, ManualClock(T0_US + 10**15))
     assert report.as_of_us == T0_US + 3 * HOUR_US
     assert (report.maturity_s, report.mature, report.late) == (7200, 10, 1)
+
+
+def test_at_the_age_of_maturity_a_prediction_is_mature_and_a_label_in_time(tmp_path: Path) -> None:
+    day_us = DAY_S * 1_000_000
+    fill(tmp_path, [Label("p-00000", 1, T0_US + day_us), Label("p-00001", 1, T0_US + day_us + 1)])
+    report = report_of(tmp_path, age_s=DAY_S)
+    assert (report.mature, report.waiting) == (10, 0)
+    later = report_of(tmp_path, age_s=2 * DAY_S)
+    assert (later.mature, later.labelled_in_time, later.late) == (10, 1, 1)
+
+
+def test_copies_for_a_challenger_and_predictions_of_a_time_to_come_are_left_out(tmp_path: Path) -> None:
+    fill(tmp_path, [Label("p-00000", 1, T0_US + HOUR_US)])
+    writer = new_writer(tmp_path)
+    writer.append(redacted(ids_of("p", 10), times_us=[T0_US] * 10, arm="shadow"))
+    writer.append(redacted(ids_of("ahead", 5), times_us=[T0_US + 90 * HOUR_US] * 5))
+    writer.close()
+    Keeper(tmp_path, ManualClock(T0_US)).run_once()
+    report = report_of(tmp_path, age_s=2 * DAY_S)
+    assert (report.predictions, report.labelled, report.censored, report.waiting) == (10, 1, 9, 0)
+
+
+def test_a_young_prediction_that_has_its_label_does_not_wait(tmp_path: Path) -> None:
+    fill(tmp_path, [Label("p-00000", 1, T0_US + HOUR_US)])
+    report = report_of(tmp_path, age_s=2 * 3600)
+    assert (report.mature, report.waiting, report.labelled) == (0, 9, 1)
+
+
+def test_a_label_that_was_empty_at_first_came_when_it_had_a_value(tmp_path: Path) -> None:
+    fill(tmp_path, [Label("p-00000", None, T0_US + HOUR_US), Label("p-00000", 1, T0_US + 3 * HOUR_US)])
+    report = report_of(tmp_path, age_s=2 * DAY_S)
+    assert {point.delay_s: point.share for point in report.curve}[3600] == 0
+    assert {point.delay_s: point.share for point in report.curve}[4 * 3600] == pytest.approx(0.1)
+
+
+def test_of_labels_observed_at_once_the_one_that_came_last_counts_whoever_took_it(tmp_path: Path) -> None:
+    clock = ManualClock(T0_US)
+    fill(tmp_path, [])
+    first, second = (new_writer(tmp_path, clock, replica=name) for name in ("first", "second"))
+    first.append_labels([Label(name, 1, T0_US) for name in ids_of("p", 3)])
+    clock.advance_s(1)
+    second.append_labels([Label("p-00002", None, T0_US)])  # its number there is smaller
+    for writer in (first, second):
+        writer.close()
+    Keeper(tmp_path, clock).run_once()
+    report = report_of(tmp_path, age_s=DAY_S)
+    assert (report.labelled, report.taken_back) == (2, 1)
+    assert PredictionLog(tmp_path).count().labels == 2

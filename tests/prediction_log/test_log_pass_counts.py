@@ -39,6 +39,13 @@ def test_rows_labels_and_torn_records_are_counted_over_all_commits_of_a_pass(tmp
     assert report.segments_deleted == segments > 2
 
 
+def test_bytes_of_torn_records_are_counted_over_all_segments(tmp_path: Path) -> None:
+    for segments in (1, 2):
+        torn_segments(tmp_path / str(segments), segments)
+    one, two = (PredictionLog(tmp_path / str(segments)).verify().torn_bytes for segments in (1, 2))
+    assert two == 2 * one > 0
+
+
 def test_refused_labels_are_counted_over_all_commits_of_a_pass(tmp_path: Path) -> None:
     writer = new_writer(tmp_path)
     writer.append(redacted(["one", "two", "three"]))

@@ -74,6 +74,28 @@ def test_every_acknowledged_row_label_and_content_is_there_after_a_loss_of_power
             assert log.large_input(row["large_photo"]).shape == (20, 20)
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_contents_that_writers_left_to_the_kernel_are_on_the_disk_before_their_segment_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    root = tmp_path / "deployment"
+    root.mkdir()
+    with monkeypatch.context() as patch:
+        disk = PowerDisk(root, patch)
+        keeper = Keeper(root / "log", CLOCK)
+        for turn in range(2):  # the first pass brings all that there is to the disk
+            writer = new_writer(root / "log", CLOCK, replica=f"w{turn}")
+            photos = np.arange(turn * 8, turn * 8 + 8, dtype=np.float32)
+            writer.append(redacted(ids_of(f"t{turn}", 8), large={"photo": np.tile(photos, (20, 20, 1)).T}))
+            writer.close()
+            assert keeper.run_once().segments_deleted == 1
+        log_folder = disk.after_a_loss(tmp_path / "after", Random(seed)) / "log"
+        disk.close()
+    verified = PredictionLog(log_folder).verify()
+    assert verified.ok, verified.large_faults
+    assert verified.large_inputs == 16
+
+
 class PowerGone(BaseException):
     """The machine stops here."""
 

@@ -97,7 +97,8 @@ def diagnose(
         current: production data of the same columns, in order of time if no time column is given.
         target: column of the true answer; rows without it are unlabelled. Without it only P(x) is judged.
         prediction: column of the model's answer: a class, a number, or the probability of the positive class.
-        score: column of the probability of the positive class.
+        score: column of the probability of the positive class; with more than two classes, and beside
+            `prediction`, of the class that was answered.
         time: column of the time of each row. Without it, windows are blocks of rows.
         window: such as `"1d"` or `"1000 rows"`; by default about twenty windows, as the notes say.
         false_alarms: budget for everything together, such as `"1 per 1000 windows"`.

@@ -5,17 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
+from numpy.typing import NDArray
 
 from holdfast.monitor import diagnose
 from holdfast.monitor.stand_in import stand_in
 
 
-def few_inputs(seed: int, rows: int) -> dict[str, np.ndarray]:
+def few_inputs(seed: int, rows: int) -> dict[str, NDArray[np.float64]]:
     """27 kinds of rows, one answer in ten wrong."""
     random = np.random.default_rng([seed, rows])
     columns = {name: random.integers(0, 3, rows).astype(float) for name in ("size", "colour", "form")}
     right = (columns["colour"] == 1) | (columns["form"] == 1)
-    return columns | {"y": (right ^ (random.random(rows) < 0.1)) * 1.0}
+    return columns | {"y": (right ^ (random.random(rows) < 0.1)).astype(np.float64)}
 
 
 def test_rows_with_the_same_inputs_have_the_same_score() -> None:
@@ -29,7 +30,7 @@ def test_rows_with_the_same_inputs_have_the_same_score() -> None:
 
 def test_a_row_of_the_reference_is_scored_by_trees_that_have_not_seen_it() -> None:
     random = np.random.default_rng(2)
-    old = {"x": random.normal(size=400), "y": random.integers(0, 2, 400) * 1.0}
+    old = {"x": random.normal(size=400), "y": random.integers(0, 2, 400).astype(np.float64)}
     new = {name: values[:100] for name, values in old.items()}
     found = stand_in("binary", pa.table(old), pa.table(new), truths=(old["y"], new["y"]), inputs=["x"])
     assert found is not None

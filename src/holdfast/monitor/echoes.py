@@ -52,8 +52,11 @@ def without_echoes_of_all(
     since = labelled[estimate_onset(strongest_tests(concept)).estimate :]
     if len(since) < _LEAST_WINDOWS:
         return concept
-    profiles = np.stack([window.concept for window in since if window.concept is not None])
-    apart = {name for name in named if _chance(model, profiles, name) < _CHANCE / len(named)}
+    # Rows and residuals alone: over a year of hours all sums of many columns are large.
+    view = len(model.views) - 1
+    kept_sums = [0, 1 + 3 * view]
+    profiles = np.stack([window.concept[kept_sums] for window in since if window.concept is not None])
+    apart = {name for name in named if _chance(model, profiles, name, view) < _CHANCE / len(named)}
     kept = [
         replace(
             tests,
@@ -70,18 +73,17 @@ def _of(tests: Tests, columns: set[str]) -> NDArray[np.bool_]:
     return np.array([name in columns for name, _ in tests.names])
 
 
-def _chance(model: ConceptModel, profiles: NDArray[np.float64], name: str) -> float:
+def _chance(model: ConceptModel, profiles: NDArray[np.float64], name: str, view: int) -> float:
     """Of cells so far apart if the truth moved alike in all of them: as a whole, or along the column."""
     from scipy.special import fdtrc, stdtr
 
-    view = len(model.views) - 1
     mine = np.array([feature == name for feature, _ in model.tests]) & (model.rows >= _LEAST_ROWS)
     rows = profiles[:, 0, mine]
     held = rows.sum(axis=0) > 0
     rows, cells = rows[:, held], np.flatnonzero(mine)[held]
     if len(cells) < 2:
         return 1.0
-    moved = profiles[:, 1 + 3 * view, cells] - rows * model.views[view].mean[cells]
+    moved = profiles[:, 1, cells] - rows * model.views[view].mean[cells]
     # Beyond what moved in all cells of a window alike.
     beyond = moved - rows * (moved.sum(axis=1) / np.maximum(rows.sum(axis=1), 1))[:, None]
     total = rows.sum(axis=0)

@@ -61,6 +61,41 @@ def test_published_rows_are_in_the_log_and_nothing_is_left_behind(tmp_path: Path
     assert len(list((tmp_path / "log" / "large_inputs").glob("??/*.npy"))) == 2
 
 
+def test_published_contents_are_as_young_as_new_ones_and_half_written_ones_stay_out(tmp_path: Path) -> None:
+    """A keeper that began to look for contents that no row names must not take them for old ones."""
+    hidden = tmp_path / ".target.partial"
+    run = run_of(tmp_path / "log", hidden)
+    contents = list((run.folder / "large_inputs").glob("??/*.npy"))
+    for path in contents:
+        os.utime(path, (0, 0))
+    (contents[0].parent / "killed.partial").write_bytes(b"half")
+    run.promise(hidden)
+    hidden.rename(tmp_path / "target")
+    run.publish()
+    published = list((tmp_path / "log" / "large_inputs").glob("??/*"))
+    assert sorted(path.name for path in published) == sorted(path.name for path in contents)
+    assert min(path.stat().st_mtime for path in published) > 0
+
+
+def test_a_run_that_is_just_being_opened_is_nobodys_to_remove(tmp_path: Path) -> None:
+    opening = staged_folder(tmp_path) / "0011aabbccdd.opening"
+    opening.mkdir(parents=True)
+    (opening / "lock").touch()
+    assert finish_abandoned(tmp_path) == (0, 0)
+    assert opening.is_dir()
+
+
+def test_runs_whose_writers_died_are_counted_by_what_became_of_them(tmp_path: Path) -> None:
+    for number in range(5):
+        hidden = tmp_path / f".target-{number}.partial"
+        run = run_of(tmp_path / "log", hidden)
+        if number < 3:
+            run.promise(hidden)
+            hidden.unlink()
+        die(run)
+    assert finish_abandoned(tmp_path / "log") == (3, 2)
+
+
 def test_a_run_that_died_before_its_target_appeared_leaves_nothing(tmp_path: Path) -> None:
     hidden = tmp_path / ".target.partial"
     for promised in (False, True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from holdfast.monitor.judge import _stands
+from holdfast.monitor.standing import _stands
 
 
 @pytest.mark.parametrize(

@@ -83,3 +83,18 @@ def test_counts_that_became_fractions_count_as_the_nearest_whole_number() -> Non
 def test_bins_need_a_finite_value() -> None:
     with pytest.raises(StatisticsError, match="finite"):
         NumericBins.fit(np.array([np.nan, np.inf]))
+
+
+def test_many_other_categories_share_cells_by_their_text_alone() -> None:
+    random = np.random.default_rng(56)
+    few, many = ([f"k{number}" for number in random.integers(0, size, 3000)] for size in (60, 500))
+    assert CategoryBins.fit(few).cells == 50 + 3
+    bins, other = CategoryBins.fit(many), CategoryBins.fit([*many, *many[:200]])
+    assert bins.cells == 50 + 256 + 2
+    for name in bins.others & other.others:
+        assert bins.index([name])[0] - 50 == bins.shared_by(name) == other.shared_by(name)
+    # The reference's own rows lie in the same cells, but for those that came once.
+    apart = bins.count(many) - bins.of_reference.count(many)
+    assert apart[-2] == -len(bins.once)
+    assert apart[50:-2].sum() == len(bins.once)
+    assert apart[:50].sum() == 0

@@ -25,6 +25,7 @@ from holdfast.monitor.parts import Parts
 from holdfast.monitor.profiling import WindowProfile
 from holdfast.monitor.reference import ReferenceModel
 from holdfast.monitor.seasons import Calendar
+from holdfast.monitor.together import has_many_cells, judge_together
 from holdfast.monitor.variation import LEAST_REFERENCE_WINDOWS, of_powers, tail_clumps
 from holdfast.stats import (
     SCALES,
@@ -65,6 +66,7 @@ def data_tests(
         family: sum(_family_of(test) == family for one in reference.judged.values() for test in one.tests)
         for family in DATA_FAMILIES
     }
+    total["together"] = sum(map(has_many_cells, reference.judged.values()))
     found: dict[Family, list[Tests]] = {}
     groups = list(_groups(reference, len(windows)))
 
@@ -77,7 +79,7 @@ def data_tests(
         for tests in threads.map(judged, groups):
             for one in tests:
                 found.setdefault(one.family, []).append(one)
-    result = [_together(parts) for parts in found.values()]
+    result = [_merged(parts) for parts in found.values()]
     pairs = _pairs(reference, windows, budget)
     return result if pairs is None else [*result, pairs]
 
@@ -102,7 +104,7 @@ def _groups(reference: ReferenceModel, windows: int) -> Iterator[list[str]]:
         yield some
 
 
-def _together(parts: Sequence[Tests]) -> Tests:
+def _merged(parts: Sequence[Tests]) -> Tests:
     """One family of several groups of columns."""
     if len(parts) == 1:
         return parts[0]
@@ -133,15 +135,18 @@ def _of_columns(
     own: list[Sums] = []
     within: list[Sums] = []
     error: list[NDArray[np.float64]] = []
+    many: list[Tests] = []
     for name in some:
         feature = reference.features[name]
         names += [(name, test) for test in feature.tests]
         moments = feature.moments()
-        parts.append(feature.sums(np.stack([window.counts[name] for window in windows]), moments))
+        held = np.stack([window.counts[name] for window in windows])
+        before = np.stack([window.counts[name] for window in reference.windows])
+        parts.append(feature.sums(held, moments))
+        if has_many_cells(feature):
+            many.append(judge_together(feature, held, before, total["together"], budget))
         if len(reference.windows) >= LEAST_REFERENCE_WINDOWS:
-            own.append(
-                feature.of_reference.sums(np.stack([window.counts[name] for window in reference.windows]))
-            )
+            own.append(feature.of_reference.sums(before))
             if reference.parts is not None and reference.parts.sums:
                 within.append(reference.parts.sums[name])
         error.append(feature.error(moments))
@@ -186,6 +191,8 @@ def _of_columns(
             if family == "location" and known.spread is not None:
                 scores = [feature for feature, _ in picked], known.spread
             yield judge(known, budget)
+    if many:
+        yield _merged(many)
 
 
 def concept_tests(

@@ -11,19 +11,20 @@ from numpy.typing import NDArray
 
 from holdfast.stats import SCALES, threshold
 
-Family = Literal["location", "scale", "shape", "cells", "pairs", "overall", "residuals", "slopes"]
+Family = Literal["location", "scale", "shape", "cells", "together", "pairs", "overall", "residuals", "slopes"]
 SHARES: Final[dict[Family, float]] = {
     "location": 0.65,
     "scale": 0.04,
     "shape": 0.02,
-    "cells": 0.045,
+    "cells": 0.04,
+    "together": 0.005,
     "pairs": 0.035,
     "overall": 0.09,
     "residuals": 0.05,
     "slopes": 0.07,
 }
 """How the budget of false alarms is split. Few, broad tests get more: common changes are found early."""
-DATA_FAMILIES: Final[tuple[Family, ...]] = ("location", "scale", "shape", "cells", "pairs")
+DATA_FAMILIES: Final[tuple[Family, ...]] = ("location", "scale", "shape", "cells", "together", "pairs")
 SCALE_SHARES: Final = (0.1, 0.7, 0.13, 0.03, 0.02, 0.02)
 """How a test's share is split over the scales. The least shift that can be found at all early is found in two
 windows, so there the threshold is lowest; a larger one passes any threshold in one."""

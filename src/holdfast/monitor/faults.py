@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from holdfast.monitor.features import Feature
 from holdfast.monitor.profiling import WindowProfile
 from holdfast.monitor.reference import ReferenceModel
+from holdfast.monitor.rounding import rounding_of
 from holdfast.monitor.units import unit_of, unit_of_some
 from holdfast.stats import NumericBins
 
@@ -70,6 +71,7 @@ def find_fault(reference: ReferenceModel, name: str, windows: Sequence[WindowPro
         unit_of(reference, name, windows, quartiles)
         or _mark(feature, windows, counts)
         or unit_of_some(reference, name, windows, BURST)
+        or rounding_of(feature, counts)
         or _partly_stuck(feature, before, after)
     )
 

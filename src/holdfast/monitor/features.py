@@ -120,7 +120,7 @@ class Feature:
         own = [position for position in range(top) if share[position] >= RARE]
         coarse = np.full(bins.cells, len(own), dtype=np.intp)
         coarse[own] = np.arange(len(own))
-        coarse[top + 1], coarse[top + 2] = len(own) + 1, len(own) + 2
+        coarse[-2:] = len(own) + 1, len(own) + 2
         names = [f"cell:{bins.top[position]}" for position in own]
         names += ["cell:other", "cell:unseen", "cell:missing"]
         return cls(name, bins, counts, np.eye(len(own) + 3)[coarse], tuple(names), coarse)
@@ -209,6 +209,14 @@ class Feature:
         before = passed[cell - 1] if cell else 0
         part = (share * passed[-1] - before) / max(int(counts[cell]), 1)
         return float(edges[at] + min(max(part, 0.0), 1.0) * (edges[at + 1] - edges[at]))
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the categories that have cells of their own, or of all bins of numbers, in their order."""
+        if isinstance(self.bins, CategoryBins):
+            return self.bins.top
+        each = np.arange(len(self.bins.edges))
+        return tuple(_range_name(self.bins, each, number) for number in each.tolist())
 
     def moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """`[tests]` mean, variance and third cumulant of one row under the reference.

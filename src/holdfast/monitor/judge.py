@@ -22,7 +22,7 @@ from holdfast.monitor.diagnosis import (
     WindowEvidence,
 )
 from holdfast.monitor.echoes import without_echoes_of_all
-from holdfast.monitor.evidence import PAIR_MARK, concept_tests, data_tests
+from holdfast.monitor.evidence import concept_tests, data_tests
 from holdfast.monitor.family import DATA_FAMILIES, SHARES, Budget, Tests
 from holdfast.monitor.faults import find_fault, find_swaps
 from holdfast.monitor.features import Feature
@@ -35,7 +35,15 @@ from holdfast.monitor.reference import METRICS, ReferenceModel, quality_of
 from holdfast.monitor.repeats import emptied, repeated_windows
 from holdfast.monitor.rows import Task
 from holdfast.monitor.seasons import Calendar
-from holdfast.monitor.words import advice_for, describe_concept, describe_data, describe_pair, summarise
+from holdfast.monitor.standing import standing, without_echoes
+from holdfast.monitor.words import (
+    advice_for,
+    describe_concept,
+    describe_data,
+    describe_pair,
+    describe_together,
+    summarise,
+)
 from holdfast.stats import (
     OnsetEstimate,
     estimate_onset,
@@ -43,11 +51,6 @@ from holdfast.stats import (
     total_variation,
 )
 
-_LASTING_WINDOWS: Final = 3
-_STRONG: Final = 1.3
-"""An alarm of fewer windows counts, once it is over, only if it was so far beyond the threshold."""
-_ALMOST: Final = 0.999
-"""What is left of an alarm that does not count."""
 _CLEAREST: Final = 8
 """Windows in which a fault is looked for: their quartiles together tell a factor of 2.54 from one of 2."""
 _MOSTLY: Final = 0.5
@@ -98,7 +101,7 @@ def judge(reference: ReferenceModel, windows: Sequence[WindowProfile], settings:
     evidence = _window_evidence(
         held, with_labels, again, data=all_data, concept=all_concept, settings=settings, task=reference.task
     )
-    data, concept = _without_echoes(_standing(all_data)), _standing(all_concept)
+    data, concept = without_echoes(standing(all_data)), standing(all_concept)
     kinds, faults, hidden = _kinds(reference, windows, with_labels, data, concept)
     if hidden:
         concept = ()
@@ -173,61 +176,6 @@ def judge(reference: ReferenceModel, windows: Sequence[WindowProfile], settings:
         windows=tuple(evidence),
         model_version=settings.model_version,
     )
-
-
-def _standing(families: Sequence[Tests]) -> Sequence[Tests]:
-    """The families, or nothing where all they ever raised was a brief, weak alarm that is over.
-
-    Over hundreds of windows the budget itself allows one; each window's own evidence still shows it.
-    """
-    if not families:
-        return families
-    strength = np.max([tests.strongest for tests in families], axis=0)
-    if not _stands(strength[:, None])[0]:
-        return ()
-    stand = [_stands(tests.strength) for tests in families]
-    if not any(some.any() for some in stand):
-        return families
-    # Over a year the budget allows several: beside what stands they name nothing.
-    return [
-        replace(tests, strength=np.where(some, tests.strength, np.minimum(tests.strength, _ALMOST)))
-        for tests, some in zip(families, stand, strict=True)
-    ]
-
-
-def _stands(strength: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """`[K]`, of `[W, K]` strengths."""
-    raised = (strength >= 1).sum(axis=0)
-    lasting = (raised >= _LASTING_WINDOWS) | (strength[-1] >= 1) | (strength.max(axis=0) >= _STRONG)
-    stands: NDArray[np.bool_] = (raised > 0) & lasting
-    return stands
-
-
-def _without_echoes(data: Sequence[Tests]) -> Sequence[Tests]:
-    """Without pairs of a column that has changed by itself: its dependence is then that of other values."""
-    margins = {tests.names[test][0] for tests in data if tests.family != "pairs" for test in tests.in_alarm}
-    result = []
-    for tests in data:
-        if tests.family == "pairs" and margins:
-            kept = [
-                number
-                for number, (name, _) in enumerate(tests.names)
-                if not margins.intersection(name.split(PAIR_MARK))
-            ]
-            if not kept:
-                continue
-            result.append(
-                Tests(
-                    tests.family,
-                    tuple(tests.names[number] for number in kept),
-                    tests.single[:, kept],
-                    tests.strength[:, kept],
-                    tests.shift[:, kept],
-                )
-            )
-        else:
-            result.append(tests)
-    return result
 
 
 def _kinds(
@@ -397,7 +345,7 @@ def _findings(
             name = tests.names[test][0]
             strength = float(np.abs(tests.single[:, test]).max())
             best[name] = max(best.get(name, 0.0), strength**2 / 2)
-            if name in words:
+            if name in words and (tests.family != "together" or name in faults):
                 continue
             if tests.family == "pairs":
                 kinds[name] = ["data drift"]
@@ -412,6 +360,10 @@ def _findings(
             psi[name] = round(population_stability_index(old, new), 4)
             shift[name] = _location_shift(feature, counts)
             kinds[name] = ["data fault" if name in faults else "data drift"]
+            if tests.family == "together" and name not in faults:
+                told = describe_together(feature, counts)
+                words[name] = [*words[name], told] if name in words else [f"{name}: {told}"]
+                continue
             words[name] = [describe_data(feature, counts, shift[name], faults.get(name))]
     for tests in concept:
         for test in tests.in_alarm:

@@ -15,9 +15,12 @@ from holdfast.monitor.family import Tests
 from holdfast.monitor.features import BESIDE_THE_BINS, Feature
 from holdfast.monitor.plain import plain
 from holdfast.monitor.reference import ReferenceModel
+from holdfast.stats import CategoryBins
 
 _TWO_VALUES: Final = 2
 """Of a column with no more the median says nothing that their shares do not."""
+_PARTS_TOLD: Final = 3
+"""Of the many parts of a column that changed together, those that changed most."""
 _PERIODS_TOLD: Final = 3
 """The last of them; the diagnosis holds all."""
 
@@ -53,6 +56,21 @@ def describe_data(feature: Feature, counts: NDArray[np.int64], shift: float | No
     if medians[0] != medians[1] and len(feature.positions) > _TWO_VALUES + 2:
         size += f" (median {' → '.join(medians)})"
     return f"{feature.name} {'higher' if shift > 0 else 'lower'} by {size}; {share}"
+
+
+def describe_together(feature: Feature, counts: NDArray[np.int64]) -> str:
+    """What happened since the alarm to a column of which no single part shows it."""
+    names = feature.parts
+    before = feature.counts / max(feature.rows, 1)
+    after = counts / max(int(counts.sum()), 1)
+    first = 0 if isinstance(feature.bins, CategoryBins) else 1
+    change = (after - before)[first : first + len(names)]
+    most = np.argsort(-np.abs(change), kind="stable")[:_PARTS_TOLD]
+    told = ", ".join(
+        f"{names[one]} {before[first + one]:.1%} → {after[first + one]:.1%}" for one in most.tolist()
+    )
+    what = "of its categories" if first == 0 else "narrow ranges of its values"
+    return f"many {what} changed their share, most: {told}"
 
 
 def _median(feature: Feature, counts: NDArray[np.int64]) -> str:

@@ -113,6 +113,14 @@ from holdfast.stats.shapes import (
 from holdfast.stats.sounds import AUDIO_FEATURES, audio_features
 from holdfast.stats.tails import signed_z
 from holdfast.stats.texts import TEXT_FEATURES, HashedVocabulary, text_features, tokens_of
+from holdfast.stats.together import (
+    CellShares,
+    Excess,
+    departure_z,
+    departures,
+    natural_excess,
+    without_largest,
+)
 
 __all__ = [
     "ASSUMPTION",
@@ -137,6 +145,7 @@ __all__ = [
     "CalmWindows",
     "CategoryBins",
     "CategoryLookup",
+    "CellShares",
     "ClassCalibration",
     "Coded",
     "ColumnCounter",
@@ -147,6 +156,7 @@ __all__ = [
     "DomainShift",
     "EDetector",
     "Estimate",
+    "Excess",
     "HashedVocabulary",
     "LabelShift",
     "LevelError",
@@ -196,6 +206,8 @@ __all__ = [
     "count_boundaries",
     "counted_periods",
     "decompose",
+    "departure_z",
+    "departures",
     "distinct_objects",
     "distinct_strings",
     "distinct_texts",
@@ -228,6 +240,7 @@ __all__ = [
     "loss_bound",
     "mean_estimate",
     "mean_shift",
+    "natural_excess",
     "natural_spread",
     "paired_area",
     "paired_bootstrap",
@@ -268,4 +281,5 @@ __all__ = [
     "tokens_of",
     "total_variation",
     "wasserstein_distance",
+    "without_largest",
 ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
+from zlib import crc32
 
 import msgspec
 import numpy as np
@@ -21,7 +22,12 @@ Counts = NDArray[np.int64]
 INNER_BINS: Final = 256
 """Resolution of a quantile: 0.4 %. A profile of a column stays at 2 KB."""
 TOP_CATEGORIES: Final = 50
-"""Further categories share one cell: a category rarer than 1 in 1000 says little in one window."""
+"""Further categories share cells: a category rarer than 1 in 1000 says little in one window."""
+SHARED_CELLS: Final = 256
+"""Cells that further categories share, where there are more than a few: each says nothing by itself, together
+they show that many rare categories have changed."""
+_FEW_OTHERS: Final = 16
+"""So many share one."""
 RARE: Final = 0.002
 """Share of a reference's rows below which a category shares the cell of the others."""
 _SMOOTHED: Final = 0.35
@@ -155,7 +161,10 @@ class NumericBins(msgspec.Struct, frozen=True):
 
 
 class CategoryBins(msgspec.Struct, frozen=True):
-    """The most frequent categories of a reference, then: other known, unseen, missing."""
+    """The most frequent categories of a reference, then: other known, unseen, missing.
+
+    Many other known ones have `shared` cells, by a hash of their text.
+    """
 
     top: tuple[str, ...]
     others: frozenset[str]
@@ -165,6 +174,12 @@ class CategoryBins(msgspec.Struct, frozen=True):
     edge: tuple[float, float] = (0.0, 0.0)
     """Rows that the others will have beyond those of the reference, and its standard error: what is frequent
     there is so by luck in part. For cells of their own of the categories above `RARE`."""
+    shared: int = 1
+    """Cells of the others."""
+    twice: int = 0
+    """How many of the others two rows of the reference have."""
+    alike: float = 1.0
+    """Chance that two rows of the reference's law have the same category."""
 
     @classmethod
     def fit(cls, values: Sequence[Any] | Coded, top: int = TOP_CATEGORIES) -> CategoryBins:
@@ -186,11 +201,15 @@ class CategoryBins(msgspec.Struct, frozen=True):
         order = np.lexsort((names, -counts))
         ranked = [str(name) for name in names[order]]
         repeated = max(int((counts > 1).sum()), top)
+        counts = counts[order]
         return cls(
             tuple(ranked[:top]),
             frozenset(ranked[top:]),
             frozenset(ranked[repeated:]),
-            _edge(counts[order], top),
+            _edge(counts, top),
+            SHARED_CELLS if len(ranked) - top > _FEW_OTHERS else 1,
+            int((counts[top:] == 2).sum()),
+            _alike(counts),
         )
 
     @property
@@ -208,12 +227,25 @@ class CategoryBins(msgspec.Struct, frozen=True):
             >>> bins.count(["a", "b", "c", "d"]).tolist()
             [1, 2, 1, 0]
         """
-        return CategoryBins(self.top, self.others - self.once) if self.once or self.edge[0] else self
+        if not self.once and not self.edge[0]:
+            return self
+        return CategoryBins(self.top, self.others - self.once, shared=self.shared)
 
     @property
     def cells(self) -> int:
         """Length of a count vector."""
-        return len(self.top) + 3
+        return len(self.top) + self.shared + 2
+
+    def shared_by(self, category: str) -> int:
+        """Which of the shared cells a category has, or would have, if it is none of the most frequent.
+
+        It does not depend on how frequent it is: so counted, none has its cell by luck.
+
+        Example:
+            >>> CategoryBins(("a",), frozenset("bc"), shared=4).shared_by("b")
+            1
+        """
+        return crc32(category.encode(errors="surrogatepass")) % self.shared
 
     def index(self, values: Sequence[Any] | Coded, room: Room | None = None) -> NDArray[np.intp]:
         """The cell of each value.
@@ -318,9 +350,12 @@ class CategoryLookup:
     def __init__(self, bins: CategoryBins) -> None:
         top = len(bins.top)
         self._cells = _Cells(zip(bins.top, range(top), strict=True))
-        self._cells.update(dict.fromkeys(bins.others, top))
-        self._cells.unseen = top + 1
-        self._cells[None] = top + 2
+        if bins.shared > 1:
+            self._cells.update((other, top + bins.shared_by(other)) for other in bins.others)
+        else:
+            self._cells.update(dict.fromkeys(bins.others, top))
+        self._cells.unseen = top + bins.shared
+        self._cells[None] = top + bins.shared + 1
         self._known: tuple[tuple[str, ...], NDArray[np.intp]] | None = None
         self.bin_of: NDArray[np.intp] | None = None
 
@@ -386,6 +421,12 @@ def _edge(counts: Counts, top: int) -> tuple[float, float]:
     near = np.exp(-(((counts - limit - 1) / width) ** 2) / 2) / (width * np.sqrt(2 * np.pi))
     weight = near * counts
     return float(weight.sum()), float(np.sqrt((weight**2).sum()))
+
+
+def _alike(counts: Counts) -> float:
+    """Chance that two rows have the same category, without bias."""
+    rows, held = float(counts.sum()), counts.astype(np.float64)
+    return float((held * (held - 1)).sum() / max(rows * (rows - 1), 1.0))
 
 
 class _Cells(dict[Any, int]):

@@ -129,7 +129,9 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        make_deployment(folder / "on", 1, logging=True)
+        # The bare protocol cannot refuse.
+        patient = "[speed]\np99_ms = 5000\ndeadline_ms = 9000\n"
+        make_deployment(folder / "on", 1, logging=True, extra=patient)
         script = folder / "post.lua"
         script.write_text(f"wrk.method = 'POST'\nwrk.body = '{BODY}'\n")
         children: dict[str, tuple[subprocess.Popen[bytes], int]] = {}

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from random import Random
 from typing import Literal
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from log_records import T0_US, ids_of, new_writer, redacted
 from power_loss import PowerDisk
 
 from holdfast.clock import ManualClock
 from holdfast.prediction_log import Keeper, Label, PredictionLog, StagedRun, erase, settle
-from holdfast.prediction_log.disk import sync_file
+from holdfast.prediction_log.disk import SyncedFiles, sync_file
 from holdfast.prediction_log.mending import mend
+from holdfast.prediction_log.places import TablePlace
+from holdfast.prediction_log.schema import LABELS
+from holdfast.prediction_log.tables import LogTable
 
 CLOCK = ManualClock(T0_US)
 
@@ -226,6 +231,40 @@ def test_what_was_reported_as_erased_does_not_come_back_with_the_power(
     verified = log.verify()
     assert verified.ok, (verified.large_faults, verified)
     assert verified.ledger.erased == 1
+
+
+@pytest.mark.parametrize("syncs", range(11))
+@pytest.mark.parametrize("seed", range(2))
+def test_a_table_whose_history_is_being_forgotten_can_be_read_whenever_the_power_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int, syncs: int
+) -> None:
+    root = tmp_path / "disk"
+    root.mkdir()
+    known = pa.table({"prediction_id": ids_of("a", 10), "sequence": range(10)})
+    rows = pa.concat_tables([LABELS.empty_table(), known], promote_options="default")
+    left = [syncs]
+    with monkeypatch.context() as patch:
+        disk = PowerDisk(root, patch)
+        table = LogTable.open_or_create(TablePlace(str(root / "labels")), LABELS, CLOCK)
+        table.append(rows, {})
+        table.sync()
+        table.delete("sequence < 5")
+        real = SyncedFiles.sync
+
+        def sync(files: SyncedFiles) -> None:
+            left[0] -= 1
+            if left[0] < 0:
+                raise PowerGone
+            real(files)
+
+        patch.setattr(SyncedFiles, "sync", sync)
+        with contextlib.suppress(PowerGone):
+            table.forget_history()
+        after = disk.after_a_loss(tmp_path / "after", Random(seed)) / "labels"
+        disk.close()
+    mend(after)
+    held = LogTable.open_or_create(TablePlace(str(after)), LABELS, CLOCK).dataset().to_table()
+    assert held.num_rows in {5, 10} if left[0] < 0 else held.num_rows == 5
 
 
 def damaged(log_folder: Path, damage: str) -> None:

@@ -46,6 +46,16 @@ def test_bytes_of_torn_records_are_counted_over_all_segments(tmp_path: Path) -> 
     assert two == 2 * one > 0
 
 
+def test_the_ledger_says_which_rows_a_segment_held(tmp_path: Path) -> None:
+    writer = new_writer(tmp_path)
+    for part in range(3):
+        writer.append(redacted(ids_of(f"p{part}", 10)))
+    writer.close()
+    Keeper(tmp_path, ManualClock(T0_US)).run_once()
+    (row,) = DeltaTable(tmp_path / "ledger").to_pyarrow_table().to_pylist()
+    assert (row["first_sequence"], row["next_sequence"], row["torn_bytes"]) == (0, 30, 0)
+
+
 def test_refused_labels_are_counted_over_all_commits_of_a_pass(tmp_path: Path) -> None:
     writer = new_writer(tmp_path)
     writer.append(redacted(["one", "two", "three"]))

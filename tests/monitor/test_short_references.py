@@ -55,3 +55,21 @@ def test_a_column_that_remembers_longer_than_the_reference_can_show_is_named(
     values = lfilter([1.0], [1.0, -memory], random.normal(size=4000))[1000:]
     found = notes(np.arange(3000), 1500, values, "50 rows")
     assert any(note.startswith("'x' changes so slowly") for note in found) is slow
+
+
+@pytest.mark.parametrize(
+    ("slope", "later", "said"), [(0.02, 0.0, "rose"), (-0.02, 0.0, "fell"), (0.02, -2.0, ""), (0.0, 0.5, "")]
+)
+def test_a_change_that_goes_on_with_a_trend_of_the_reference_is_said_to_be_one_perhaps(
+    slope: float, later: float, said: str
+) -> None:
+    random = np.random.default_rng(3)
+    window = np.repeat(np.arange(60), 200)
+    values = random.normal(size=len(window)) + slope * window + later * (window >= 20)
+    found = diagnose(
+        {"x": values[window < 20]}, {"x": values[window >= 20]}, window="200 rows", explain=False
+    )
+    assert found.alarm
+    (note,) = [one for one in found.notes if "within the reference already" in one] or [""]
+    assert said in note
+    assert bool(note) is bool(said)

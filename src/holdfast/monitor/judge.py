@@ -30,7 +30,7 @@ from holdfast.monitor.label_shift import is_label_shift
 from holdfast.monitor.measuring import measure_columns
 from holdfast.monitor.onset import known_by_heart, locate, onset_of_column, strongest_tests
 from holdfast.monitor.profiling import WindowProfile
-from holdfast.monitor.reach import too_short
+from holdfast.monitor.reach import already_moving, too_short
 from holdfast.monitor.reference import METRICS, ReferenceModel, quality_of
 from holdfast.monitor.repeats import emptied, repeated_windows
 from holdfast.monitor.rows import Task
@@ -152,6 +152,7 @@ def judge(reference: ReferenceModel, windows: Sequence[WindowProfile], settings:
             "Without mature labels a change of the mapping from x to y (concept drift) cannot be seen."
         )
     notes += too_short(reference.windows, windows, all_data, timed=reference.timed)
+    notes += already_moving(reference, windows, data)
     if known_by_heart(reference, concept, quality):
         notes.append(
             "The model has been worse than on the reference ever since the first labelled window. If the "

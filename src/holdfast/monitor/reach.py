@@ -1,19 +1,25 @@
-"""What the reference is too short to show, in words."""
+"""What the reference is too short to show, or shows already, in words."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import compress
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.monitor.family import Tests
+from holdfast.monitor.features import Feature
 from holdfast.monitor.profiling import WindowProfile
+from holdfast.monitor.reference import ReferenceModel
+from holdfast.monitor.variation import LEAST_REFERENCE_WINDOWS
 
 _FEW_ROWS: Final = 20.0
 """Independent rows that a reference must be worth."""
 _NAMED: Final = 3
+_SURE_ERRORS: Final = 4.0
+"""Standard errors that a slope over the reference's windows must have to be called one."""
 _HOUR_US: Final = 3_600_000_000
 _DAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _EPOCH_DAY: Final = 3
@@ -51,6 +57,55 @@ def too_short(
                 f"The reference has no rows {missing} (UTC), so what is usual then is not known: it may look "
                 "like drift that comes again and again. Take a longer reference."
             )
+
+
+def already_moving(
+    reference: ReferenceModel, windows: Sequence[WindowProfile], data: Sequence[Tests]
+) -> Iterator[str]:
+    """Notes on columns in alarm that went the same way within the reference, from window to window.
+
+    A trend is natural variation as far as the reference reaches and is not carried on beyond it.
+
+    Args:
+        reference: fitted.
+        windows: in order of time.
+        data: tests of P(x) on them that stand.
+    """
+    if len(reference.windows) < LEAST_REFERENCE_WINDOWS:
+        return
+    raised: dict[str, NDArray[np.bool_]] = {}
+    for tests in data:
+        for test in tests.in_alarm:
+            name, alarm = tests.names[test][0], tests.strength[:, test] >= 1
+            raised[name] = raised.get(name, False) | alarm
+    for name, alarm in raised.items():
+        feature = reference.features.get(name)
+        if feature is None or not feature.numeric:
+            continue
+        by, errors = _slope(feature, [window.counts[name] for window in reference.windows])
+        counts = np.sum([window.counts[name] for window in compress(windows, alarm)], axis=0)
+        now = float(counts @ feature.functionals[:, 0])
+        if abs(errors) >= _SURE_ERRORS and by * now > 0:
+            yield (
+                f"{name!r} {'rose' if by > 0 else 'fell'} within the reference already, by {abs(by):.2f} "
+                "standard deviations from its first window to its last: the change may be that trend, which "
+                "is not taken for granted beyond the reference. A newer reference, or a column without the "
+                "trend (a ratio, a difference), tells whether anything else has changed."
+            )
+
+
+def _slope(feature: Feature, counts: Sequence[NDArray[np.int64]]) -> tuple[float, float]:
+    """By how many standard deviations of one row a column rose over windows, and in standard errors."""
+    held = np.stack(counts)
+    rows = held.sum(axis=1)
+    held, time = held[rows > 0], np.flatnonzero(rows > 0)
+    level = held @ feature.functionals[:, 0] / held.sum(axis=1)
+    time = time - time.mean()
+    square = max(float((time**2).sum()), 1e-300)
+    slope = float(time @ level) / square
+    rest = level - level.mean() - slope * time
+    error = np.sqrt(float((rest**2).sum()) / max(len(time) - 2, 1) / square)
+    return slope * (len(counts) - 1), slope / max(float(error), 1e-300)
 
 
 def _never_seen(own: Sequence[WindowProfile], current: Sequence[WindowProfile]) -> str:

@@ -11,6 +11,27 @@ from numpy.typing import NDArray
 _MOST: Final = 0.95
 """Correlation of neighbours beyond which a few windows tell nothing."""
 _LEAST_FREEDOM: Final = 2.0
+_SHOWN: Final = 2.0
+"""Standard errors beyond which a correlation is no chance."""
+
+
+def most_by_parts(values: NDArray[np.float64], each: int) -> NDArray[np.float64]:
+    """`[K]`, the highest correlation of neighbouring windows that is shown by their parts `[W * each, K]`.
+
+    Parts are more than windows, and what lasts from window to window lasts from part to part. Where
+    neighbouring parts are correlated by `c` beyond chance, windows are so by at most
+    `each * c / (1 + (each - 1) * c)`, as of noise around a level that stays (Spearman 1910, Brown 1910).
+
+    Example:
+        >>> import numpy as np
+        >>> most_by_parts(np.tile([[1.0], [-1.0]], (40, 1)), 8).tolist()
+        [0.0]
+    """
+    square = np.maximum((values**2).sum(axis=0), 1e-300)
+    shown = (values[1:] * values[:-1]).sum(axis=0) / square
+    least = np.clip(shown - _SHOWN / np.sqrt(len(values)), 0.0, 1.0)
+    result: NDArray[np.float64] = each * least / (1 + (each - 1) * least)
+    return result
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +53,24 @@ class Persistence:
         return cls(np.zeros(tests), windows)
 
     @classmethod
-    def of(cls, values: NDArray[np.float64]) -> Persistence:
+    def of(cls, values: NDArray[np.float64], most: NDArray[np.float64] | None = None) -> Persistence:
         """From the windows' values `[W, K]`, in order of time.
 
         The correlation that few windows show is too small by `(1 + 3 r) / W` (Kendall 1954); that is mended,
-        and it is raised by a standard error.
+        and it is raised by a standard error. Of independent windows that alone would make short references
+        blind, so it is held against what shows that there is any: parts of windows, or else two standard
+        errors of the windows' own.
+
+        Args:
+            values: those values.
+            most: `[K]`, what parts of the windows allow, from `most_by_parts`; None: there are no parts.
 
         Example:
             >>> import numpy as np
             >>> wave = np.sin(2 * np.pi * np.arange(36) / 6)[:, None]
-            >>> Persistence.of(wave).correlation.round(2).tolist()  # a day of six windows: a standard error
+            >>> Persistence.of(wave).correlation.tolist()  # a day of six windows
+            [0.0]
+            >>> Persistence.of(wave, np.ones(1)).correlation.round(2).tolist()  # a standard error
             [0.17]
         """
         windows = len(values)
@@ -56,7 +85,10 @@ class Persistence:
         # What comes and goes, as a day does, is not persistent: two windows apart it is below `r ** 2`.
         correlation = np.minimum(mended(1), np.sqrt(np.maximum(mended(2), 0.0)))
         error = np.sqrt(np.maximum(1 - correlation**2, 0.0) / windows)
-        return cls(np.clip(correlation + error, 0.0, _MOST), windows)
+        if most is None:
+            shown = correlation > _SHOWN * np.sqrt(windows) / max(windows - 3, 1)
+            most = np.where(shown, _MOST, 0.0)
+        return cls(np.clip(correlation + error, 0.0, np.minimum(most, _MOST)), windows)
 
     def variance(self, scale: int) -> NDArray[np.float64]:
         """`[K]`, of the sum of so many windows, that of one being 1.

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.stats.persistence import Persistence
+from holdfast.stats.persistence import Persistence, most_by_parts
 from holdfast.stats.season import SeasonalError
 from holdfast.stats.tails import signed_z
 
@@ -258,12 +258,19 @@ def natural_spread(
         >>> natural_spread(calm).ravel().tolist()
         [1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
     """
-    within = () if parts is None else _within(parts, parted or len(sums.observed))
-    spread = spread_of(scan(sums, np.zeros(sums.observed.shape[1])), fitted, alone=alone, within=within)
     windows, tests = sums.observed.shape
+    own = scan(sums, np.zeros(tests))
+    within: Sequence[tuple[float, NDArray[np.float64]]] = ()
+    most = None
+    if parts is not None:
+        of = parted or windows
+        parts = _off_course(parts, of)
+        within = _within(parts, of)
+        if alone:
+            most = most_by_parts(_standard(parts), len(parts.observed) // of)
+    spread = spread_of(own, fitted, alone=alone, within=within, most=most)
     raised = np.ones(tests)
-    deviation = np.sqrt(np.maximum(sums.variance, 1e-300))
-    lasting = _persistence((sums.observed - sums.expected) / deviation, alone=alone)
+    lasting = _persistence(_standard(sums), most, alone=alone)
     for position, scale in enumerate(SCALES):
         if windows / scale >= _LEAST_BLOCKS:
             # Whether it is beyond chance is told by normal values, how much by squares: those of the skewed
@@ -274,9 +281,15 @@ def natural_spread(
     return spread
 
 
-def _persistence(values: Matrix, *, alone: bool) -> Persistence:
+def _standard(sums: Sums) -> Matrix:
+    deviation = np.sqrt(np.maximum(sums.variance, 1e-300))
+    result: Matrix = (sums.observed - sums.expected) / deviation
+    return result
+
+
+def _persistence(values: Matrix, most: NDArray[np.float64] | None, *, alone: bool) -> Persistence:
     """Of the reference's own windows; among many columns what they have in common tells it better."""
-    return Persistence.of(values) if alone else Persistence.nothing(*values.shape)
+    return Persistence.of(values, most) if alone else Persistence.nothing(*values.shape)
 
 
 def _left(lasting: Persistence, scale: int, fitted: NDArray[np.float64] | float) -> NDArray[np.float64]:
@@ -300,21 +313,25 @@ def _mean_square(sums: Sums, scale: int) -> NDArray[np.float64]:
     return result
 
 
+def _off_course(parts: Sums, windows: int) -> Sums:
+    """Without the course that all windows have, such as a day's: it is no variation between windows."""
+    count = len(parts.observed)
+    each = count // windows
+    if each * windows != count or windows < 2:
+        return parts
+    course = (parts.observed - parts.expected).reshape(windows, each, -1)
+    apart = ((course - course.mean(axis=0)) * np.sqrt(windows / (windows - 1))).reshape(count, -1)
+    return replace(parts, observed=parts.expected + apart)
+
+
 def _within(parts: Sums, windows: int) -> list[tuple[float, NDArray[np.float64]]]:
     """Blocks of parts, shorter than a window: how many there are and their mean squares `[K]`."""
     count = len(parts.observed)
-    each = count // windows
-    apart = parts.observed - parts.expected
-    if each * windows == count and windows > 1:
-        # A day's course within each window is no variation between windows.
-        course = apart.reshape(windows, each, -1)
-        apart = ((course - course.mean(axis=0)) * np.sqrt(windows / (windows - 1))).reshape(count, -1)
     found = []
     size = 1
     while count / size >= 1.5 * windows:
         blocks = count / size
-        square = _mean_square(replace(parts, observed=parts.expected + apart), size)
-        found.append((blocks, square * blocks / (blocks - 1)))
+        found.append((blocks, _mean_square(parts, size) * blocks / (blocks - 1)))
         size *= 2
     return found
 
@@ -325,6 +342,7 @@ def spread_of(
     *,
     alone: bool = False,
     within: Sequence[tuple[float, NDArray[np.float64]]] = (),
+    most: NDArray[np.float64] | None = None,
 ) -> Matrix:
     """`natural_spread` from the standard normal values `[W, K, S]` of the reference's own windows.
 
@@ -333,6 +351,7 @@ def spread_of(
         fitted: as for `natural_spread`; alone alike.
         alone: as there.
         within: for blocks shorter than a window, shortest first, how many there are and `[K]` mean squares.
+        most: `[K]`, correlation of neighbouring windows that their parts allow; None: not known.
 
     Example:
         >>> import numpy as np
@@ -346,7 +365,7 @@ def spread_of(
     spread = np.ones((len(SCALES), tests))
     growth = np.ones(tests)
     known = _Known.nothing(tests)
-    lasting = _persistence(own[:, :, 0], alone=alone)
+    lasting = _persistence(own[:, :, 0], most, alone=alone)
     for blocks, square in within:
         known = known.with_blocks(square, blocks, _CHANCE_OF_PARTS if alone else _CHANCE_OF_PARTS_OF_MANY)
     for position, scale in enumerate(SCALES):

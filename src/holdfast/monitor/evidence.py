@@ -62,6 +62,8 @@ def data_tests(
         budget: of everything together.
         calendar: when the windows were.
     """
+    from threadpoolctl import threadpool_limits
+
     total = {
         family: sum(_family_of(test) == family for one in reference.judged.values() for test in one.tests)
         for family in DATA_FAMILIES
@@ -74,8 +76,9 @@ def data_tests(
         tests = _of_columns(reference, windows, some, total, budget=budget, calendar=calendar)
         return [one if len(groups) == 1 else one.loud for one in tests]
 
-    # Long columns of numbers: two groups at a time keep two cores busy, in memory for two.
-    with ThreadPoolExecutor(_GROUPS_AT_A_TIME) as threads:
+    # Long columns of numbers: two groups at a time keep two cores busy, in memory for two. Their products are
+    # small: threads of the algebra's own that wait for busy cores cost more than all of it.
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(_GROUPS_AT_A_TIME) as threads:
         for tests in threads.map(judged, groups):
             for one in tests:
                 found.setdefault(one.family, []).append(one)

@@ -6,7 +6,7 @@ A debiased chi-square of pooled counts against a finite reference. See docs/meth
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,15 +15,15 @@ from holdfast.stats.scan import SCALES, pooled
 from holdfast.stats.tails import signed_z
 
 Matrix = NDArray[np.float64]
-_LEAST_BLOCKS = 5
+_LEAST_BLOCKS: Final = 5
 """Blocks of the reference's windows that tell how much calm ones vary."""
-_SURE_ERRORS = 2.0
+_SURE_ERRORS: Final = 2.0
 """Standard errors beyond which calm windows vary by more than sampling."""
-_FLATTENED = 4
+_FLATTENED: Final = 4
 """A cell of a fourth of the mean share counts half as much as its rarity would make it."""
-_AT_A_TIME = 256
+_AT_A_TIME: Final = 256
 """Windows added up while their counts stay in the second cache."""
-_LEAST_ROWS = 20.0
+_LEAST_ROWS: Final = 20.0
 """The same of a cell of so many rows of the reference: of fewer the share is hardly known."""
 
 

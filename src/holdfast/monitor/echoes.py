@@ -7,7 +7,6 @@ if its cells differ in how much the truth moved.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -25,7 +24,6 @@ _CHANCE: Final = 0.05
 """Level for all columns in alarm together."""
 _LEAST_ROWS: Final = 5
 """Of a cell in the reference: fewer than raise an alarm, as the error of its mean is counted with it."""
-_ALMOST: Final = 0.999
 _NO_COLUMN: Final = {"", "score"}
 
 
@@ -57,15 +55,7 @@ def without_echoes_of_all(
     kept_sums = [0, 1 + 3 * view]
     profiles = np.stack([window.concept[kept_sums] for window in since if window.concept is not None])
     apart = {name for name in named if _chance(model, profiles, name, view) < _CHANCE / len(named)}
-    kept = [
-        replace(
-            tests,
-            strength=np.where(
-                _of(tests, {*apart, *_NO_COLUMN}), tests.strength, np.minimum(tests.strength, _ALMOST)
-            ),
-        )
-        for tests in concept
-    ]
+    kept = [tests.only_alarms_of(_of(tests, {*apart, *_NO_COLUMN})) for tests in concept]
     return kept if any(tests.in_alarm.size for tests in kept) else concept
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 import numpy as np
@@ -30,6 +30,8 @@ SCALE_SHARES: Final = (0.1, 0.7, 0.13, 0.03, 0.02, 0.02)
 windows, so there the threshold is lowest; a larger one passes any threshold in one."""
 EVEN_SHARES: Final = (1 / len(SCALES),) * len(SCALES)
 """For residuals: labels come late anyway, and rare ones need long scales."""
+_ALMOST: Final = 0.999
+"""What is left of an alarm that does not count."""
 LEAST_COLUMNS: Final = 8
 """Columns from which on what they have in common shows; so many are judged at a time at least."""
 
@@ -96,16 +98,23 @@ class Tests:
     @property
     def loud(self) -> Tests:
         """Without the tests that were always quiet, of which only their strength is kept."""
-        some = self.in_alarm
+        return replace(self.chosen(self.in_alarm), quiet=self.strongest)
+
+    def chosen(self, some: NDArray[np.intp]) -> Tests:
+        """Only tests of those numbers."""
         return Tests(
             self.family,
             tuple(self.names[test] for test in some),
             self.single[:, some],
             self.strength[:, some],
             self.shift[:, some],
-            self.strongest,
+            self.quiet,
             None if self.worth is None else self.worth[some],
         )
+
+    def only_alarms_of(self, some: NDArray[np.bool_]) -> Tests:
+        """All tests, of which `[K]` others raise no alarm."""
+        return replace(self, strength=np.where(some, self.strength, np.minimum(self.strength, _ALMOST)))
 
     @property
     def alarm(self) -> NDArray[np.bool_]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -15,8 +14,6 @@ from holdfast.monitor.family import Tests
 _LASTING_WINDOWS: Final = 3
 _STRONG: Final = 1.3
 """An alarm of fewer windows counts, once it is over, only if it was so far beyond the threshold."""
-_ALMOST: Final = 0.999
-"""What is left of an alarm that does not count."""
 _FAR_CLEARER: Final = 1.5
 """All cells of a column together show a change of their own where they show it so many times as clearly."""
 
@@ -35,10 +32,7 @@ def standing(families: Sequence[Tests]) -> Sequence[Tests]:
     if not any(some.any() for some in stand):
         return families
     # Over a year the budget allows several: beside what stands they name nothing.
-    return [
-        replace(tests, strength=np.where(some, tests.strength, np.minimum(tests.strength, _ALMOST)))
-        for tests, some in zip(families, stand, strict=True)
-    ]
+    return [tests.only_alarms_of(some) for tests, some in zip(families, stand, strict=True)]
 
 
 def _stands(strength: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -59,22 +53,9 @@ def without_echoes(data: Sequence[Tests]) -> Sequence[Tests]:
     result = []
     for tests in data:
         if tests.family == "pairs" and margins:
-            kept = [
-                number
-                for number, (name, _) in enumerate(tests.names)
-                if not margins.intersection(name.split(PAIR_MARK))
-            ]
-            if not kept:
-                continue
-            result.append(
-                Tests(
-                    tests.family,
-                    tuple(tests.names[number] for number in kept),
-                    tests.single[:, kept],
-                    tests.strength[:, kept],
-                    tests.shift[:, kept],
-                )
-            )
+            kept = [not margins.intersection(name.split(PAIR_MARK)) for name, _ in tests.names]
+            if any(kept):
+                result.append(tests.chosen(np.flatnonzero(kept)))
         else:
             result.append(tests)
     return result
@@ -88,15 +69,5 @@ def _without_shown(together: Tests, data: Sequence[Tests]) -> Tests:
                 name = tests.names[test][0]
                 shown[name] = max(shown.get(name, 0.0), float(tests.strength[:, test].max()))
     own = together.strength.max(axis=0, initial=0.0)
-    kept = [
-        number
-        for number, (name, _) in enumerate(together.names)
-        if own[number] > _FAR_CLEARER * shown.get(name, 0.0)
-    ]
-    return replace(
-        together,
-        names=tuple(together.names[number] for number in kept),
-        single=together.single[:, kept],
-        strength=together.strength[:, kept],
-        shift=together.shift[:, kept],
-    )
+    others = np.array([shown.get(name, 0.0) for name, _ in together.names])
+    return together.chosen(np.flatnonzero(own > _FAR_CLEARER * others))

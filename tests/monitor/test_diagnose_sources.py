@@ -276,7 +276,7 @@ def test_a_large_table_in_memory_gives_the_report_of_the_same_rows_in_a_file(
     for path, table in zip(paths, tables, strict=True):
         parquet.write_table(table, path, row_group_size=10_000)
     monkeypatch.setattr("holdfast.monitor.streams.LARGE_ROWS", 1000)
-    monkeypatch.setattr("holdfast.monitor.frames.MOST_PARTED_ROWS", 1000)
+    monkeypatch.setattr("holdfast.monitor.two_tables.MOST_PARTED_ROWS", 1000)
     monkeypatch.setattr("holdfast.monitor.row_sources._GROUP_ROWS", 1 << 14)
     frames: list[Any] = list(tables)
     if speaks == "pandas":
@@ -295,7 +295,7 @@ def test_a_large_table_out_of_order_is_put_in_order_of_its_times(monkeypatch: py
         order = random.permutation(8000)
         return pa.table({"x": x[order], "at": (seconds[order] * 1_000_000).astype("datetime64[us]")})
 
-    monkeypatch.setattr("holdfast.monitor.frames.MOST_PARTED_ROWS", 1000)
+    monkeypatch.setattr("holdfast.monitor.two_tables.MOST_PARTED_ROWS", 1000)
     found = diagnose(drawn(0, 0.0), drawn(8000, 0.5), time="at", window="400 rows")
     alarms = [window.alarm for window in found.windows]
     assert found.kinds == ("data drift",)

@@ -105,12 +105,8 @@ def how_written(
     return found
 
 
-def by_time(
-    table: pa.Table, time: str | None, written: Written | None, where: str
-) -> tuple[pa.Table, NDArray[np.int64] | None]:
+def by_time(table: pa.Table, time: str, written: Written, where: str) -> tuple[pa.Table, NDArray[np.int64]]:
     """Rows in order of time, and their times."""
-    if time is None or written is None:
-        return table, None
     values = moments.microseconds(written, table.column(time), f"{where}.{time}")
     if (values[1:] >= values[:-1]).all():
         return table, values

@@ -29,7 +29,7 @@ _EPOCH_DAY: Final = 3
 def too_short(
     own: Sequence[WindowProfile], current: Sequence[WindowProfile], data: Sequence[Tests], *, timed: bool
 ) -> Iterator[str]:
-    """Notes on columns that remember for too long, and on hours and weekdays that the reference lacks.
+    """Notes on too few windows, columns that remember for too long, and hours and weekdays that are lacking.
 
     Args:
         own: windows of the reference.
@@ -37,6 +37,11 @@ def too_short(
         data: all tests of P(x) on them.
         timed: the windows' bounds are times.
     """
+    if len(own) < LEAST_REFERENCE_WINDOWS:
+        yield (
+            f"The reference spans fewer than {LEAST_REFERENCE_WINDOWS} windows: natural variation between "
+            "windows is not known."
+        )
     for tests in data:
         if tests.worth is None:
             continue

@@ -18,7 +18,7 @@ from holdfast.monitor.errors import MonitorError
 from holdfast.monitor.explaining import Explainer
 from holdfast.monitor.following import follow
 from holdfast.monitor.history import Recorder, write_history
-from holdfast.monitor.judge import Settings, judge
+from holdfast.monitor.judge import Settings, judge, mature_labels
 from holdfast.monitor.log_rows import OUTPUTS, Translation, read_reference
 from holdfast.monitor.log_windows import LogWindows, NewWindows
 from holdfast.monitor.older_versions import older_answers
@@ -231,23 +231,15 @@ class Monitor:
         ledger = self._log.ledger()
         if not profiles:
             return _nothing_yet(settings.window, reference, new.rows, version, ledger.unaccounted)
-        delay_us = settings.label_delay.microseconds
-        notes = []
-        if len(reference.windows) < 5:
-            notes.append(
-                "The reference spans fewer than 5 windows: natural variation between windows is not known."
-            )
         recorder = Recorder()
         held_to = Settings(
             run_length=settings.false_alarms.average_run_length_windows,
             tolerance_sd=settings.tolerance_sd,
             show_time=iso_utc,
-            mature=lambda profile: (
-                profile.end <= new.watermark_us - delay_us or profile.labelled >= 0.9 * profile.rows
-            ),
+            mature=mature_labels(new.watermark_us - settings.label_delay.microseconds),
             model_version=version,
             unaccounted=ledger.unaccounted,
-            notes=(*notes, *self._slice_notes, *windows.translation.own.notes),
+            notes=(*self._slice_notes, *windows.translation.own.notes),
             clock_fault=new.strays,
             tested=recorder.tested,
         )

@@ -100,3 +100,10 @@ def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
     path.write_text("amount,amount\n1,2\n")
     with pytest.raises(ReferenceDataError, match="several columns are named 'amount'"):
         Reference.read(path)
+
+
+def test_decimal_commas_of_a_file_with_semicolons_are_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("Fläche;Preis;Ort\n59,6;1.5;Köln\n7;2.5;Bonn\n")
+    table = Reference.read(path).table
+    assert table.to_pylist()[0] == {"Fläche": 59.6, "Preis": 1.5, "Ort": "Köln"}

@@ -67,6 +67,15 @@ def test_each_kind_of_file_gives_the_same_labels(deployment: Deployment, tmp_pat
     assert labels(deployment) == {"a": ("1", known), "b": ("0", known)}
 
 
+def test_labels_of_a_spreadsheet_with_semicolons_and_decimal_commas_are_numbers(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    source = tmp_path / "labels.csv"
+    source.write_text("\ufeffprediction_id;label\na;381333,34\nb;2\n")
+    add(deployment, source)
+    assert {name: y for name, (y, _) in labels(deployment).items()} == {"a": "381333.34", "b": "2"}
+
+
 def test_labels_in_csv_that_was_exported_find_ids_that_look_like_formulas(
     deployment: Deployment, tmp_path: Path
 ) -> None:

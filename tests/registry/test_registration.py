@@ -11,9 +11,11 @@ import pandas as pd
 import pytest
 from onnx import helper, numpy_helper
 from pyarrow import parquet
-from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import GradientBoostingRegressor
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from holdfast.artifact import ReferenceDataError, open_artifact, pack_inputs, read_outputs
 from holdfast.clock import ManualClock
@@ -420,3 +422,21 @@ def test_labels_that_will_surprise_later_are_said_at_registration(
     strange = table.assign(fraud=labels(table["fraud"]))
     version = place.register(fitted(table), reference=strange, labels="fraud", time="at")
     assert any(said in note for note in version.notes)
+
+
+def test_columns_whose_names_no_identifier_could_have_are_the_inputs_under_these_names(place: Place) -> None:
+    rows = frame(60).rename(columns={"amount": "Betrag (€)", "hour": "variable"})
+    rows["time of day"] = np.where(rows["variable"] < 12, "früh", "spät")
+    rows["time_of_day"] = np.arange(60.0)
+    numbers = ["Betrag (€)", "variable", "time_of_day"]
+    steps = ColumnTransformer([("n", StandardScaler(), numbers), ("t", OneHotEncoder(), ["time of day"])])
+    asked = rows[[*numbers, "time of day"]]
+    for final in (Ridge(), GradientBoostingRegressor(n_estimators=3)):
+        model = make_pipeline(steps, final).fit(asked, rows["variable"] * 2.0)
+
+        version = place.register(model, reference=asked)
+
+        artifact = open_artifact(place.folder(version))
+        assert [tensor.name for tensor in artifact.signature.inputs] == list(asked.columns)
+        graph = onnx.load(artifact.model_file)
+        assert {value.name for value in graph.graph.input} == set(asked.columns)

@@ -194,3 +194,16 @@ def test_times_are_read_from_timestamps_dates_and_text() -> None:
 def test_context_is_logged_as_scalars() -> None:
     assert scalars(pa.array(["a", None]).dictionary_encode()) == ["a", None]
     assert scalars(pa.array([1], pa.date32())) == ["1970-01-02"]
+
+
+def test_times_finer_than_the_log_holds_are_cut_to_its_microseconds() -> None:
+    held = pa.array([1_748_754_095_085_663_171], pa.timestamp("ns", tz="Europe/Berlin"))
+    assert times_us(held, "at", []) == [1_748_754_095_085_663]
+
+
+def test_a_decimal_comma_is_read_where_the_file_may_hold_one() -> None:
+    batch = pa.record_batch([pa.array(["59,6", " -1,5 ", "7", "1.5"])], names=["x"])
+    found = convert_batch(signature(column("float32")), batch, text=True, comma=True)
+    assert (list(found.columns["x"]), found.faults) == ([59.6, -1.5, 7.0, 1.5], [])
+    refused = convert_batch(signature(column("float32")), batch, text=True).faults
+    assert [fault.row for fault in refused] == [0, 1]

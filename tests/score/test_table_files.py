@@ -52,6 +52,15 @@ def test_rows_with_too_few_or_many_fields_are_numbered_and_the_others_keep_their
     assert position == 200_000 - len(bad)
 
 
+@pytest.mark.parametrize(("between", "comma"), [(",", False), (";", True), ("\t", True)])
+def test_what_stands_between_the_columns_is_found_out(tmp_path: Path, between: str, *, comma: bool) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text(f"\ufeffFläche{between}Ort\n59{between}Köln\n")
+    with TableReader(path, "csv", 10) as reader:
+        assert pa.Table.from_batches(reader.batches()).to_pylist() == [{"Fläche": "59", "Ort": "Köln"}]
+        assert reader.comma == comma
+
+
 def test_a_line_break_in_quotes_is_part_of_the_value(tmp_path: Path) -> None:
     path = tmp_path / "quoted.csv"
     path.write_text('a,b\n"one\ntwo",\n"",3\n')

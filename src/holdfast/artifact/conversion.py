@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from holdfast.artifact.errors import ConversionError
+from holdfast.artifact.input_names import name_inputs
 from holdfast.artifact.signature import Dtype, Tensor
 from holdfast.errors import MissingExtraError
 
@@ -173,7 +174,7 @@ def _convert_in_pieces(
         return feed_through(codes, ensemble_to_onnx(final)), tensors
     alone = ensemble_to_onnx(final)
     tensors = inputs.packed_tensors(_own_float_type(final))
-    _rename_input(alone, tensors[0].name)
+    name_inputs(alone, [tensors[0].name])
     return alone, tensors
 
 
@@ -196,15 +197,6 @@ def ensemble_to_onnx(final: Any) -> ModelProto:
     if name in _FORESTS:
         forests.add_missing_sides(proto, final)
     return proto
-
-
-def _rename_input(model: ModelProto, name: str) -> None:
-    given = model.graph.input[0].name
-    for node in model.graph.node:
-        for index, taken in enumerate(node.input):
-            if taken == given:
-                node.input[index] = name
-    model.graph.input[0].name = name
 
 
 def _sklearn_to_onnx(model: Any, tensors: Sequence[Tensor]) -> ModelProto:
@@ -231,4 +223,5 @@ def _sklearn_to_onnx(model: Any, tensors: Sequence[Tensor]) -> ModelProto:
         with_scores = {"zipmap": False} if hasattr(final, "predict_proba") else {"raw_scores": True}
         arguments["options"] = {id(final): with_scores}
     proto: ModelProto = convert_sklearn(model, "holdfast", **arguments)
+    name_inputs(proto, [one.name for one in tensors])
     return proto

@@ -110,11 +110,12 @@ def _nodes(graph: GraphProto) -> Iterator[NodeProto]:
     for node in graph.node:
         yield node
         for attribute in node.attribute:
-            for inner in _subgraphs(attribute):
+            for inner in subgraphs(attribute):
                 yield from _nodes(inner)
 
 
-def _subgraphs(attribute: AttributeProto) -> Iterable[GraphProto]:
+def subgraphs(attribute: AttributeProto) -> Iterable[GraphProto]:
+    """Of an operator such as If or Loop."""
     if attribute.HasField("g"):
         yield attribute.g
     yield from attribute.graphs
@@ -150,7 +151,7 @@ def _tensors(proto: ModelProto) -> Iterator[TensorProto]:
             if attribute.HasField("t"):
                 yield attribute.t
             yield from attribute.tensors
-            for inner in _subgraphs(attribute):
+            for inner in subgraphs(attribute):
                 yield from inner.initializer
                 for sparse in inner.sparse_initializer:
                     yield sparse.values

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.artifact.arrow_types import is_text
+from holdfast.artifact.csv_files import COMMA_DECIMALS, csv_delimiter
 from holdfast.artifact.errors import ReferenceDataError
 from holdfast.artifact.signature import Column, Dtype, Kind
 
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
 MAX_CATEGORIES: Final = 1000
 """Categories listed in a signature. A text column with more distinct values than this is `text`."""
-
-_DELIMITERS: Final = (",", ";", "\t")
-_LONGEST_HEAD: Final = 1 << 20
 
 _FLOATS: Final[Mapping[int, Dtype]] = {16: "float16", 32: "float32", 64: "float64"}
 
@@ -164,7 +161,15 @@ def _read_file(path: Path) -> pa.Table:
     from pyarrow import csv, parquet
 
     def read_csv(name: str) -> pa.Table:
-        return csv.read_csv(name, parse_options=csv.ParseOptions(delimiter=_delimiter(path)))
+        between = csv.ParseOptions(delimiter=csv_delimiter(path))
+        table = csv.read_csv(name, parse_options=between)
+        if between.delimiter in COMMA_DECIMALS and any(is_text(one.type) for one in table.schema):
+            as_numbers = csv.ConvertOptions(decimal_point=",")
+            again = csv.read_csv(name, parse_options=between, convert_options=as_numbers)
+            for place, (before, after) in enumerate(zip(table.schema, again.schema, strict=True)):
+                if is_text(before.type) and pa.types.is_floating(after.type):
+                    table = table.set_column(place, before.name, again.column(place))
+        return table
 
     readers = {".parquet": parquet.read_table, ".pq": parquet.read_table, ".csv": read_csv}
     suffix = path.suffix.lower()
@@ -194,14 +199,6 @@ def _read_file(path: Path) -> pa.Table:
     if suffix == ".csv" and text:  # Arrow takes text that is no UTF-8 for bytes
         raise _not_utf8(path, f"column {text[0]!r}")
     return table
-
-
-def _delimiter(path: Path) -> str:
-    """What stands between the names of a file's columns: a semicolon or tab where decimals have a comma."""
-    with path.open("rb") as file:
-        head = file.readline(_LONGEST_HEAD).decode("utf-8", "replace")
-    outside = re.sub(r'"[^"]*"', "", head)
-    return max(_DELIMITERS, key=lambda one: (outside.count(one), -_DELIMITERS.index(one)))
 
 
 def _not_utf8(path: Path, column: str | None = None) -> ReferenceDataError:

@@ -48,6 +48,7 @@ def score_command(
 
     deployment = open_deployment(folder)
     clock = SystemClock()
+    screen = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -57,7 +58,7 @@ def score_command(
     )
     with (
         Registry.open(deployment.registry_url, clock) as registry,
-        Progress(*columns, console=Console(stderr=True), transient=True) as progress,
+        Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as progress,
     ):
         task = progress.add_task(f"Scoring {source.name}", total=None)
         report = score_table(

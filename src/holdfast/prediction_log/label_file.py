@@ -11,6 +11,7 @@ import msgspec
 import pyarrow as pa
 from pyarrow import csv, json, parquet
 
+from holdfast.artifact.csv_files import COMMA_DECIMALS, csv_delimiter
 from holdfast.clock import Clock, parse_time_us
 from holdfast.prediction_log.errors import ErasedPredictionError, PredictionLogError
 from holdfast.prediction_log.formulas import without_guard
@@ -118,7 +119,7 @@ def _column_names(source: Path) -> list[str]:
         if source.suffix in {".parquet", ".pq"}:
             return list(parquet.read_schema(source).names)
         if source.suffix == ".csv":
-            with csv.open_csv(source) as reader:
+            with csv.open_csv(source, parse_options=_written(source)[0]) as reader:
                 return list(reader.schema.names)
         if source.suffix in {".jsonl", ".ndjson"}:
             return list(json.read_json(source).schema.names)
@@ -129,14 +130,23 @@ def _column_names(source: Path) -> list[str]:
     )
 
 
+def _written(source: Path) -> tuple[csv.ParseOptions, str]:
+    """What stands between the columns of a CSV file, and the decimal sign of its numbers."""
+    delimiter = csv_delimiter(source)
+    return csv.ParseOptions(delimiter=delimiter), "," if delimiter in COMMA_DECIMALS else "."
+
+
 def _batches(source: Path, columns: Sequence[str], id_column: str) -> Iterator[pa.RecordBatch]:
     if source.suffix in {".parquet", ".pq"}:
         with parquet.ParquetFile(source) as file:
             yield from file.iter_batches(columns=list(columns))
     elif source.suffix == ".csv":
+        between, decimal_point = _written(source)
         # Ids stay as written: 007 is not 7.
-        options = csv.ConvertOptions(include_columns=list(columns), column_types={id_column: pa.string()})
-        with csv.open_csv(source, convert_options=options) as reader:
+        options = csv.ConvertOptions(
+            include_columns=list(columns), column_types={id_column: pa.string()}, decimal_point=decimal_point
+        )
+        with csv.open_csv(source, parse_options=between, convert_options=options) as reader:
             yield from reader
     else:
         yield from json.read_json(source).select(list(columns)).to_batches()

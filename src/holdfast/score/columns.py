@@ -22,6 +22,7 @@ from holdfast.score.errors import TableError
 
 MISSING_WORDS: Final = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "None")
 """What stands for a missing value where a CSV file holds numbers."""
+_COMMA_DECIMALS: Final = r"^\s*([+-]?\d+),(\d+)\s*$"
 _TRUE_WORDS: Final = ("true", "True", "TRUE", "1")
 _FALSE_WORDS: Final = ("false", "False", "FALSE", "0")
 
@@ -45,18 +46,23 @@ class Converted:
     faults: list[Fault]
 
 
-def convert_batch(signature: Signature, batch: pa.RecordBatch | pa.Table, *, text: bool) -> Converted:
+def convert_batch(
+    signature: Signature, batch: pa.RecordBatch | pa.Table, *, text: bool, comma: bool = False
+) -> Converted:
     """The signature's columns of a batch.
 
     Args:
         signature: of the model.
         batch: has every column of the signature (see `check_header`).
         text: the batch comes from a CSV file, in which every value is text.
+        comma: and numbers in it may have a decimal comma.
     """
     columns: dict[str, Values] = {}
     faults: list[Fault] = []
     for column in signature.columns:
         held = _plain(batch.column(column.name))
+        if comma and column.dtype != "string":
+            held = pc.replace_substring_regex(held, _COMMA_DECIMALS, r"\1.\2")
         values = _fast(column, held, text=text)
         if values is None:
             values = _one_by_one(column, held, faults, text=text)
@@ -241,7 +247,9 @@ def times_us(held: Any, name: str, faults: list[Fault]) -> list[int | None]:
     """Microseconds since the epoch of a column of times: timestamps, dates, or ISO 8601 text."""
     held = _plain(held)
     if pa.types.is_timestamp(held.type) or pa.types.is_date(held.type):
-        whole: list[int | None] = held.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_pylist()
+        # The log holds microseconds; pandas writes nanoseconds.
+        moments = held.cast(pa.timestamp("us", tz="UTC"), safe=False)
+        whole: list[int | None] = moments.cast(pa.int64()).to_pylist()
         return whole
     found: list[int | None] = []
     for row, value in enumerate(held.to_pylist()):

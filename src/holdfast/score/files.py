@@ -13,6 +13,7 @@ from typing import Any, Literal, Self, get_args
 import pyarrow as pa
 from pyarrow import csv, parquet
 
+from holdfast.artifact.csv_files import COMMA_DECIMALS, csv_delimiter
 from holdfast.score.errors import TableError
 
 TableFormat = Literal["parquet", "csv"]
@@ -61,6 +62,8 @@ class TableReader:
     def __init__(self, path: Path, file_format: TableFormat, block_rows: int) -> None:
         self.path = path
         self.text = file_format == "csv"
+        self.comma = False
+        """Whether a comma may stand before the decimals of a number."""
         self._block_rows = block_rows
         self._invalid: list[int] = []
         self.rows: int | None = None
@@ -124,17 +127,23 @@ class TableReader:
 
     def _open_csv(self) -> Any:
         # All is read as text: what the model needs is parsed by its signature, the rest passes unchanged.
+        delimiter = csv_delimiter(self.path)
+        self.comma = delimiter in COMMA_DECIMALS
         head = csv.open_csv(
             self.path,
             read_options=csv.ReadOptions(block_size=_CSV_BLOCK_BYTES, use_threads=False),
-            parse_options=csv.ParseOptions(newlines_in_values=True, invalid_row_handler=lambda _: "skip"),
+            parse_options=csv.ParseOptions(
+                delimiter=delimiter, newlines_in_values=True, invalid_row_handler=lambda _: "skip"
+            ),
         )
         names = head.schema.names
         head.close()
         return csv.open_csv(
             self.path,
             read_options=csv.ReadOptions(block_size=_CSV_BLOCK_BYTES, use_threads=False),
-            parse_options=csv.ParseOptions(newlines_in_values=True, invalid_row_handler=self._note_invalid),
+            parse_options=csv.ParseOptions(
+                delimiter=delimiter, newlines_in_values=True, invalid_row_handler=self._note_invalid
+            ),
             convert_options=csv.ConvertOptions(
                 column_types={name: pa.string() for name in names},
                 null_values=[""],

@@ -218,7 +218,7 @@ def _check_all(
         check_header(signature, reader.schema, text=reader.text)
         done = 0
         for batch in reader.batches():
-            faults = convert_batch(signature, batch, text=reader.text).faults
+            faults = convert_batch(signature, batch, text=reader.text, comma=reader.comma).faults
             if schema.time_field in batch.schema.names:
                 times_us(batch.column(schema.time_field), schema.time_field, faults)
             _stop_at_first(reader, done, faults)
@@ -298,7 +298,7 @@ class _Run:
         invalid = 0
         for whole in reader.batches():
             batch = whole
-            converted = convert_batch(self.model.signature, batch, text=reader.text)
+            converted = convert_batch(self.model.signature, batch, text=reader.text, comma=reader.comma)
             faults = converted.faults
             times = None
             if self.schema.time_field in batch.schema.names:

@@ -157,7 +157,7 @@ def test_rows_that_the_first_version_answers_with_no_number_are_left_out_and_tol
         answer.probabilities[0] = np.nan
         return answer
 
-    monkeypatch.setattr("holdfast.train.replaying.answer_all", without_the_first)
+    monkeypatch.setattr("holdfast.train.replayed_rows.answer_all", without_the_first)
     shop.days(0, 3)
     found = replay(shop.deployment, shop.registry)
     assert (found.rows, found.labelled) == (600, 597)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -30,6 +31,8 @@ _SUPREMUM: Final = 1.8
 """Kolmogorov's distance, times the root of the rows, that chance passes three times in a thousand."""
 _TIED: Final = 0.1
 """Share of the rows in one cell from which it says nothing of a unit: 0 stays 0 in any."""
+_TELLING: Final = 2
+"""Quartiles that must lie in cells with fewer rows than that."""
 _LEAST_VALUES: Final = 10
 _BESIDE: Final = (0.75, 1.3)
 """Powers of a factor that must not fit as well: otherwise the rows do not tell which factor it was."""
@@ -56,6 +59,95 @@ _TOGETHER: Final = np.minimum.outer(_SHARES, _SHARES) - np.outer(_SHARES, _SHARE
 """Covariance of the ranks of quartiles, for one row."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Ranks:
+    """The quartiles of now beside the reference's ranks: what a factor between them would explain."""
+
+    bins: NumericBins
+    within: NDArray[np.float64] = field(repr=False)
+    """Rows of the reference in each of the bins and below and above them."""
+    quartiles: NDArray[np.float64]
+    clusters: float
+    """How many rows come together."""
+    noise: float
+    """Variance of a rank, but for the ranks' own `p (1 - p)`."""
+
+    @classmethod
+    def of(
+        cls,
+        reference: ReferenceModel,
+        name: str,
+        bins: NumericBins,
+        quartiles: NDArray[np.float64],
+        rows: int,
+    ) -> _Ranks:
+        within = reference.features[name].counts[: len(bins.edges) + 2].astype(np.float64)
+        clusters = _clusters(reference, name, _passed(within))
+        noise = clusters * (_MIDDLE / rows + 1 / max(float(within.sum()), 1.0))
+        return cls(bins, within, quartiles, clusters, noise)
+
+    @property
+    def passed(self) -> NDArray[np.float64]:
+        """The reference's share of rows up to the end of each cell."""
+        return _passed(self.within)
+
+    def rank(self, values: NDArray[np.float64] | float, *, left: float | None = None) -> NDArray[np.float64]:
+        """The reference's share of rows below values."""
+        bounds = [*self.bins.edges, self.bins.maximum]
+        return np.asarray(np.interp(values, bounds, self.passed[:-1], left=left))
+
+    @property
+    def swings(self) -> bool:
+        """Whether the column has values of both signs."""
+        negative = float(self.rank(0.0))
+        return min(negative, 1 - negative) >= _ONE_SIGN
+
+    def middle_stays(self, factor: float) -> bool:
+        """Whether the median is where it was: another unit moves it as it stretches the spread.
+
+        Where it stays, more spread is the same; and a wider spread makes its own middle uncertain.
+        """
+        apart = abs(float(self.rank(self.quartiles[1])) - _SHARES[1])
+        return bool(apart <= _RANKS + _DEVIATIONS * max(factor, 1.0) * np.sqrt(self.noise) / 2)
+
+    def _between(self, factor: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Least and greatest rank of each quartile in the old unit."""
+        cell = self.bins.index(self.quartiles / factor)
+        high = self.passed[cell]
+        return high - self.within[cell] / max(float(self.within.sum()), 1.0), high
+
+    def missed(self, factor: float) -> NDArray[np.float64]:
+        """How far each quartile is from its rank."""
+        low, high = self._between(factor)
+        found: NDArray[np.float64] = np.maximum(np.maximum(low - _SHARES, _SHARES - high), 0.0)
+        return found
+
+    def fit(self, factor: float) -> bool:
+        """Whether no quartile misses its rank by more than chance allows, and enough of them tell."""
+        low, high = self._between(factor)
+        allowed = _RANKS + _DEVIATIONS * np.sqrt(_SHARES * (1 - _SHARES) * self.noise)
+        return bool((high - low < _TIED).sum() >= _TELLING and (self.missed(factor) <= allowed).all())
+
+    def off(self, factor: float) -> float:
+        """Of the quartiles' ranks beyond rounding, in units of chance: about chi-square."""
+        low, high = self._between(factor)
+        rank = np.maximum(low - _RANKS - _SHARES, 0.0) - np.maximum(_SHARES - high - _RANKS, 0.0)
+        return float(rank @ np.linalg.solve(_TOGETHER * self.noise, rank))
+
+    def all_map(self, factor: float, now: NDArray[np.float64]) -> bool:
+        """Whether every rank of the reference does, not the quartiles' alone; zero stays where it is.
+
+        Args:
+            factor: between then and now.
+            now: share of rows up to the end of each cell.
+        """
+        if self.within.max() >= _TIED * max(float(self.within.sum()), 1.0):
+            return True
+        edges = np.array(self.bins.edges)
+        off = float(np.abs(now[: len(edges)] - self.rank(edges / factor, left=0.0)).max())
+        return off <= 2 * _RANKS + _SUPREMUM * float(np.sqrt(self.noise))
+
+
 def unit_of(
     reference: ReferenceModel,
     name: str,
@@ -72,73 +164,32 @@ def unit_of(
         windows: in which the change shows most.
         quartiles: medians of theirs.
     """
-    feature = reference.features[name]
     rows = sum(window.rows for window in windows)
-    if not isinstance(feature.bins, NumericBins) or len(feature.bins.edges) < _LEAST_VALUES or not rows:
+    bins = reference.features[name].bins
+    if not isinstance(bins, NumericBins) or len(bins.edges) < _LEAST_VALUES or not rows:
         return None
     if not np.isfinite(quartiles).all():
         return None  # between bins wider than the greatest double
-    bins = feature.bins
-    edges = np.array(bins.edges)
-    within = feature.counts[: len(edges) + 2].astype(np.float64)
-    total = max(float(within.sum()), 1.0)
-    passed = np.cumsum(within) / total
-    clusters = _clusters(reference, name, passed)
-    negative = float(np.interp(0.0, [*edges, bins.maximum], passed[:-1]))
-    swings = min(negative, 1 - negative) >= _ONE_SIGN
-    noise = clusters * (_MIDDLE / rows + 1 / total)
-    allowed = _RANKS + _DEVIATIONS * np.sqrt(_SHARES * (1 - _SHARES) * noise)
-    # Another unit moves the middle as it stretches the spread; where it stays, more spread is the same.
-    apart = abs(float(np.interp(quartiles[1], [*edges, bins.maximum], passed[:-1])) - _SHARES[1])
-
-    def miss(factor: float) -> NDArray[np.float64] | None:
-        """How far each quartile is from its rank; None where too few of them tell."""
-        cell = bins.index(quartiles / factor)
-        high = passed[cell]
-        low = high - within[cell] / total
-        told = (high - low < _TIED).sum() >= 2
-        return np.maximum(np.maximum(low - _SHARES, _SHARES - high), 0.0) if told else None
-
-    def fits(factor: float) -> bool:
-        missed = miss(factor)
-        return missed is not None and bool((missed <= allowed).all())
-
-    def off(factor: float) -> float:
-        """Of the quartiles' ranks beyond rounding, in units of chance: about chi-square."""
-        cell = bins.index(quartiles / factor)
-        high = passed[cell] + _RANKS
-        low = high - within[cell] / total - 2 * _RANKS
-        rank = np.maximum(low - _SHARES, 0.0) - np.maximum(_SHARES - high, 0.0)
-        return float(rank @ np.linalg.solve(_TOGETHER * noise, rank))
-
-    def maps(factor: float) -> bool:
-        """Every rank of the reference, not the quartiles alone; zero stays where it is."""
-        if within.max() >= _TIED * total:
-            return True
-        expected = np.interp(edges / factor, [*edges, bins.maximum], passed[:-1], left=0.0)
-        off = float(np.abs(now[: len(edges)] - expected).max())
-        return off <= 2 * _RANKS + _SUPREMUM * float(np.sqrt(noise))
-
-    now = np.median([_passed(window.counts[name][: len(edges) + 2]) for window in windows], axis=0)
+    ranks = _Ranks.of(reference, name, bins, quartiles, rows)
+    now = np.median([_passed(window.counts[name][: len(bins.edges) + 2]) for window in windows], axis=0)
     found: tuple[float, str] | None = None
     for factor, words in UNITS:
-        if factor < _SMALL and swings and clusters >= _REMEMBERS:
+        if factor < _SMALL and ranks.swings and ranks.clusters >= _REMEMBERS:
             continue
         for wanted, direction in ((factor, "larger"), (1 / factor, "smaller")):
-            # A wider spread makes its own middle uncertain.
-            stays = apart <= _RANKS + _DEVIATIONS * max(wanted, 1.0) * np.sqrt(noise) / 2
-            if factor < _SMALL and swings and stays:
+            if factor < _SMALL and ranks.swings and ranks.middle_stays(wanted):
                 continue
-            missed = miss(wanted)
-            if missed is None or (missed > allowed).any() or any(fits(wanted**power) for power in _BESIDE):
+            if not ranks.fit(wanted) or any(ranks.fit(wanted**power) for power in _BESIDE):
                 continue
-            if off(wanted) > _CLEARLY + min(off(wanted * near) for near in _NEAR) or not maps(wanted):
+            off = ranks.off(wanted)
+            if off > _CLEARLY + min(ranks.off(wanted * near) for near in _NEAR):
                 continue
-            if found is None or missed.max() < found[0]:
-                clear = off(wanted) + _CLEARLY
-                rough = swings and any(off(wanted * near) <= clear for near in _ROUGHLY)
-                about = "about " if rough else ""
-                found = float(missed.max()), f"{direction} by {about}{words}: another unit?"
+            if not ranks.all_map(wanted, now):
+                continue
+            missed = float(ranks.missed(wanted).max())
+            if found is None or missed < found[0]:
+                rough = ranks.swings and any(ranks.off(wanted * near) <= off + _CLEARLY for near in _ROUGHLY)
+                found = missed, f"{direction} by {'about ' if rough else ''}{words}: another unit?"
     return None if found is None else found[1]
 
 
@@ -168,7 +219,7 @@ def unit_of_some(
         return None
     passed = np.cumsum(before[1:-1]) / max(float(before[1:-1].sum()), 1.0)
     rest = float(np.abs(np.cumsum(within) / within.sum() - passed).max())
-    clusters = _clusters(reference, name, np.cumsum(before) / max(float(before.sum()), 1.0))
+    clusters = _clusters(reference, name, _passed(before))
     noise = clusters * (_MIDDLE / outside + 1 / max(float(before.sum()), 1.0))
     if rest > 2 * _RANKS + _SUPREMUM * np.sqrt(clusters * (1 / within.sum() + 1 / before.sum())):
         return None
@@ -184,9 +235,9 @@ def unit_of_some(
     return None
 
 
-def _passed(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    share: NDArray[np.float64] = np.cumsum(counts) / max(int(counts.sum()), 1)
-    return share
+def _passed(counts: NDArray[np.int64] | NDArray[np.float64]) -> NDArray[np.float64]:
+    """Share of rows up to the end of each cell."""
+    return np.cumsum(counts, dtype=np.float64) / max(float(counts.sum()), 1.0)
 
 
 def _clusters(reference: ReferenceModel, name: str, passed: NDArray[np.float64]) -> float:

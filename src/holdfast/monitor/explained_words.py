@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from holdfast.monitor.explained import ChangedRegion, ClassShares, Cost, EstimatedQuality, LossChange
-from holdfast.monitor.plain import plain
+from holdfast.monitor.plain import level, plain, signed
 from holdfast.monitor.rows import Task
 from holdfast.stats import Estimate
 
@@ -79,7 +79,7 @@ def _expected(one: EstimatedQuality) -> str:
     now = one.after or one.before
     if now is None:
         return ""
-    against = "" if one.reference is None else f" (reference {one.reference.value:.3f})"
+    against = "" if one.reference is None else f" (reference {level(one.reference.value)})"
     when = " since then" if one.after is not None else ""
     return (
         f"Without labels, the {one.metric} to be expected{when} is {_range(now)}{against}, "
@@ -93,7 +93,7 @@ def _parts(change: LossChange) -> str:
     def points(estimate: Estimate) -> str:
         if percent:
             return f"{100 * estimate.value:+.1f} ({100 * estimate.low:+.1f} to {100 * estimate.high:+.1f})"
-        return f"{estimate.value:+.4g} ({estimate.low:+.4g} to {estimate.high:+.4g})"
+        return f"{signed(estimate.value)} ({signed(estimate.low)} to {signed(estimate.high)})"
 
     unit = " points" if percent else ""
     return (
@@ -124,12 +124,13 @@ def moved_words(change: Estimate, task: Task) -> str:
 
 def price_words(cost: Cost) -> str:
     """What it has cost, or saved, with intervals."""
-    saved = cost.so_far.high < 0
+    saved, unsure = cost.so_far.high < 0, cost.so_far.low <= 0 <= cost.so_far.high
     if cost.loss == "error rate":
         thing = "errors fewer" if saved else "errors more"
     else:
         thing = f"of {cost.loss} {'less' if saved else 'more'}"
-    parts = [f"So far that is {_whole(_turned(cost.so_far) if saved else cost.so_far)} {thing}"]
+    begin = "What that costs cannot be told from nothing: so far" if unsure else "So far that is"
+    parts = [f"{begin} {_whole(_turned(cost.so_far) if saved else cost.so_far)} {thing}"]
     if cost.per_day is not None:
         parts.append(f"{_whole(_turned(cost.per_day) if saved else cost.per_day)} a day")
     words = ", ".join(parts)
@@ -151,4 +152,4 @@ def _whole(estimate: Estimate) -> str:
 
 
 def _range(estimate: Estimate) -> str:
-    return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
+    return f"{level(estimate.value)} ({level(estimate.low)} to {level(estimate.high)})"

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.clock import iso_utc
+from holdfast.monitor.plain import listed
 from holdfast.monitor.windows import Stretch, cut, whole_windows
 from holdfast.spec import WindowSize
 from holdfast.stats.season import DAY_US
@@ -65,8 +66,7 @@ def of_whole_windows(
         parts.append(f"{rows} row{'s' if rows > 1 else ''} from {iso_utc(start)[:16]}")
     if len(left_out) > _NAMED:
         parts.append(f"{len(left_out) - _NAMED} windows more")
-    listed = " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
-    said = f"Not judged, as their window is not whole: {listed}."
+    said = f"Not judged, as their window is not whole: {listed(parts)}."
     return kept if holed else slice(stretches[low][2].start, stretches[high - 1][2].stop), said
 
 

@@ -27,6 +27,7 @@ from holdfast.monitor.family import DATA_FAMILIES, SHARES, Budget, Tests
 from holdfast.monitor.findings import find_columns, repeated_rows, wrongly_dated_rows
 from holdfast.monitor.measuring import measure_columns
 from holdfast.monitor.onset import known_by_heart, locate, onset_of_column
+from holdfast.monitor.plain import listed
 from holdfast.monitor.profiling import WindowProfile
 from holdfast.monitor.reach import already_moving, too_short
 from holdfast.monitor.reference import METRICS, ReferenceModel, quality_of
@@ -137,7 +138,7 @@ def judge(reference: ReferenceModel, windows: Sequence[WindowProfile], settings:
         *([_KNOWN_BY_HEART] if known_by_heart(reference, concept, quality) else []),
     ]
     return Diagnosis(
-        verdict=" and ".join(kinds) or "healthy",
+        verdict=listed(kinds) or "healthy",
         kinds=kinds,
         alarm=bool(kinds),
         shape=course.shape,

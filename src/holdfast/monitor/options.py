@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from holdfast.monitor.costing import ErrorCosts, loss_name, losses, money
 from holdfast.monitor.explained import Option
+from holdfast.monitor.plain import plain
 from holdfast.monitor.rows import Task
 from holdfast.stats import Backtest, Estimate, Sample, StatisticsError, backtest, rows_to_decide
 from holdfast.stats.season import DAY_US
@@ -115,6 +116,6 @@ def option_words(options: tuple[Option, ...]) -> list[str]:
     if best.unit == "error rate":
         saved = f"{100 * gain.value:.1f} ({100 * gain.low:.1f} to {100 * gain.high:.1f}) points of error rate"
     else:
-        saved = f"{gain.value:.4g} ({gain.low:.4g} to {gain.high:.4g}) {best.unit} for each row"
+        saved = f"{plain(gain.value)} ({plain(gain.low)} to {plain(gain.high)}) {best.unit} for each row"
     name = _name(best)
     return [f"{name[0].upper()}{name[1:]}: tried on the labelled rows, that saves {saved}."]

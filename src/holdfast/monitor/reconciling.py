@@ -15,6 +15,7 @@ import msgspec
 from holdfast.monitor.course import Course
 from holdfast.monitor.diagnosis import Diagnosis, DriftKind
 from holdfast.monitor.explained import LossChange
+from holdfast.monitor.plain import listed
 from holdfast.monitor.words import advice_for, summarise
 from holdfast.stats import Estimate
 
@@ -76,7 +77,7 @@ def of_inputs(diagnosis: Diagnosis, change: LossChange) -> Diagnosis:
     return msgspec.structs.replace(
         diagnosis,
         kinds=kinds,
-        verdict=" and ".join(kinds),
+        verdict=listed(kinds),
         features=tuple(one for one in features if one.kinds),
         summary=summary(kinds) + diagnosis.summary.removeprefix(summary(diagnosis.kinds)),
         advice=(*first, *([ADVICE] if worse else []), *later),

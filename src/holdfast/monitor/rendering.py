@@ -116,4 +116,4 @@ def _gain(option: Option) -> str:
     gain = option.gain
     if option.action in {"leave", "wait"}:
         return "0"
-    return f"{gain.value:.4g} ({gain.low:.4g} to {gain.high:.4g}) {option.unit}"
+    return f"{plain(gain.value)} ({plain(gain.low)} to {plain(gain.high)}) {option.unit}"

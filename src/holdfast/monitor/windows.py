@@ -186,7 +186,8 @@ def describe_strays(
     parts = []
     for some, side in ((slice(0, kept[0]), "before"), (slice(kept[1], None), "after")):
         if counts[some].sum():
-            days = iso_utc(int(numbers[some][0]) * length_us)[:10]
+            first, end = int(numbers[some][0]) * length_us, (int(numbers[some][-1]) + 1) * length_us
+            days = " to ".join(dict.fromkeys(iso_utc(one)[:10] for one in (first, end - 1)))
             rows = int(counts[some].sum())
             parts.append(f"{rows} row{'s' if rows > 1 else ''} dated {days}, long {side} all others")
     return f"{'; '.join(parts)}: a wrong clock?" if parts else ""

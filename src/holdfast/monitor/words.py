@@ -13,9 +13,9 @@ from holdfast.monitor.course import Course
 from holdfast.monitor.diagnosis import Coverage, DriftKind, FeatureFinding, Onset, QualityChange
 from holdfast.monitor.family import Tests
 from holdfast.monitor.features import BESIDE_THE_BINS, Feature
-from holdfast.monitor.plain import plain
+from holdfast.monitor.plain import level, listed, plain
 from holdfast.monitor.reference import ReferenceModel
-from holdfast.stats import CategoryBins
+from holdfast.stats import CategoryBins, Estimate
 
 _TWO_VALUES: Final = 2
 """Of a column with no more the median says nothing that their shares do not."""
@@ -129,12 +129,13 @@ def summarise(
 ) -> str:
     """One paragraph."""
     base = (
-        f"{coverage.rows} rows in {coverage.windows} windows against {coverage.reference_rows} reference rows"
+        f"{coverage.rows} row{'s' * (coverage.rows != 1)} in {coverage.windows} "
+        f"window{'s' * (coverage.windows != 1)} against {coverage.reference_rows} reference rows"
     )
     base += f", {coverage.label_coverage:.0%} of them labelled." if coverage.labelled else ", none labelled."
     if not kinds:
         return f"Healthy: nothing has drifted beyond tolerance. Judged on {base}"
-    named = " and ".join(kinds)
+    named = listed(kinds)
     sentence = named[0].upper() + named[1:]
     if course.shape is not None:
         early = course.shape == "too early to tell"
@@ -157,12 +158,13 @@ def summarise(
     ):
         before = quality.before or quality.reference
         if before is not None:
-            parts.append(
-                f"The {quality.metric} went from {before.value:.3f} ({before.low:.3f} to {before.high:.3f}) "
-                f"to {quality.after.value:.3f} ({quality.after.low:.3f} to {quality.after.high:.3f})."
-            )
+            parts.append(f"The {quality.metric} went from {_within(before)} to {_within(quality.after)}.")
     parts.append(f"Judged on {base}")
     return " ".join(parts)
+
+
+def _within(estimate: Estimate) -> str:
+    return f"{level(estimate.value)} ({level(estimate.low)} to {level(estimate.high)})"
 
 
 def _course_words(course: Course) -> Iterator[str]:

@@ -11,28 +11,24 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.monitor.costing import ErrorCosts, cost_of, loss_name, losses
+from holdfast.monitor.costing import ErrorCosts, cost_of
 from holdfast.monitor.course import stretches_of
 from holdfast.monitor.design import Design
 from holdfast.monitor.diagnosis import Diagnosis
 from holdfast.monitor.estimation import Estimator, beyond_range, estimate_windows, estimated_quality
-from holdfast.monitor.explained import ChangedRegion, LossChange, Multivariate, Option
-from holdfast.monitor.explained_words import explained_words, moved_words, region_words, share_words
+from holdfast.monitor.explained import ChangedRegion, Multivariate, Option
+from holdfast.monitor.explained_words import explained_words, share_words
 from holdfast.monitor.options import option_words, tried_options
 from holdfast.monitor.profiling import WindowProfile
 from holdfast.monitor.reconciling import of_inputs
 from holdfast.monitor.reference import ReferenceModel
-from holdfast.monitor.rows import Rows
+from holdfast.monitor.rows import Rows, labelled_only, picked, thinned
 from holdfast.monitor.shares import class_shares
+from holdfast.monitor.sides import FOLDS, Sides, sample_of, sure
 from holdfast.stats import (
-    Decomposition,
     DomainShift,
     Estimate,
-    Sample,
     StatisticsError,
-    decompose,
-    expected_truth,
-    find_regions,
     tell_apart,
 )
 
@@ -41,8 +37,6 @@ LARGEST_SAMPLE: Final = 20_000
 """Rows of each side that are looked at: the parts of a changed loss are then known to about 0.01."""
 LEAST_SAMPLE: Final = 200
 """Labelled rows of each side."""
-_FOLDS: Final = 3
-"""Of the cross-fitting: half the cost of five, and the parts stay within their intervals."""
 _NAMED_COLUMNS: Final = 8
 _NO_ROWS: Final = np.empty(0, dtype=np.intp)
 
@@ -161,11 +155,12 @@ class Explainer:
         start, end = stood[0], stood[-1] + 1
         mature = [number for number in stood if diagnosis.windows[number].log_e_concept is not None]
         if not mature:
-            if onset is not None and self.reference.task == "binary" and self.estimator is not None:
-                diagnosis = self._with_shares(diagnosis, rows_between(start, end))
-            if not always:
+            shares = onset is not None and self.reference.task == "binary" and self.estimator is not None
+            if not shares and not always:
                 return diagnosis
-            return self._told_apart(diagnosis, thinned(rows_between(start, end), LARGEST_SAMPLE))
+            rows = thinned(rows_between(start, end), LARGEST_SAMPLE)
+            diagnosis = self._with_shares(diagnosis, rows) if shares else diagnosis
+            return self._told_apart(diagnosis, rows) if always else diagnosis
         held = rows_between(start, mature[-1] + 1)
         whole = labelled_only(held)
         since = whole if len(stretches) == 1 else labelled_only(_rows_of(held, windows, stretches))
@@ -173,32 +168,28 @@ class Explainer:
         if min(len(since), len(reference)) < LEAST_SAMPLE:
             return diagnosis
         since, whole = thinned(since, LARGEST_SAMPLE), thinned(whole, LARGEST_SAMPLE)
-        rows = sum(windows[number].rows for number in stood)
-        span_us = sum(windows[one[-1]].end - windows[one[0]].start for one in stretches) if timed else None
-        cost = (
-            cost_of(self.reference.task, self.costs, reference, since, rows=rows, span_us=span_us)
-            if onset is not None
-            else None
-        )
-        design = Design.fit(self.sample.columns)
-        before, after = design.encode(reference.columns), design.encode(since.columns)
+        cost = None
+        if onset is not None:
+            cost = cost_of(
+                self.reference.task,
+                self.costs,
+                reference,
+                since,
+                rows=sum(windows[number].rows for number in stood),
+                span_us=sum(windows[one[-1]].end - windows[one[0]].start for one in stretches)
+                if timed
+                else None,
+            )
+        sides = Sides.of(self.reference.task, Design.fit(self.sample.columns), reference, since)
         try:
-            found = self._decomposed(before, reference, after, since, attribute=always)
+            change, shift = sides.loss_change(self.costs.answered_from, attribute=always)
         except StatisticsError:
             return msgspec.structs.replace(diagnosis, cost=cost)
-        change = LossChange(
-            loss=loss_name(self.reference.task),
-            total=_sure(found.total),
-            harder_inputs=_sure(found.harder_inputs),
-            changed_mapping=_sure(found.changed_mapping),
-            new_inputs=_sure(found.new_inputs),
-            overlap=round(found.overlap, 4),
-        )
         diagnosis = of_inputs(diagnosis, change)
         regions: tuple[ChangedRegion, ...] = ()
         if any("concept drift" in one.kinds for one in diagnosis.features):
-            regions = self._regions(design, before, reference, after, since)
-        apart = multivariate(design.names, found.shift) if always else None
+            regions = sides.regions(set() if self.estimator is None else {self.estimator.column})
+        apart = multivariate(sides.design.names, shift) if always else None
         tried: tuple[Option, ...] = ()
         if options and onset is not None:
             earlier = labelled_only(rows_between(0, onset)) if onset else picked(since, _NO_ROWS)
@@ -206,9 +197,9 @@ class Explainer:
             tried = tried_options(
                 self.reference.task,
                 self.costs,
-                reference=_sample(design, reference),
-                before=_sample(design, thinned(earlier, LARGEST_SAMPLE)),
-                since=_sample(design, whole),
+                reference=sample_of(sides.design, reference),
+                before=sample_of(sides.design, thinned(earlier, LARGEST_SAMPLE)),
+                since=sample_of(sides.design, whole),
                 span_us=windows[end - 1].end - windows[start].start if timed else None,
                 versions=None if versions is None else versions(whole),
             )
@@ -225,7 +216,7 @@ class Explainer:
         )
 
     def _with_shares(self, diagnosis: Diagnosis, rows: Rows) -> Diagnosis:
-        shares = class_shares(self.sample, thinned(rows, LARGEST_SAMPLE))
+        shares = class_shares(self.sample, rows)
         if shares is None:
             return diagnosis
         return msgspec.structs.replace(
@@ -235,67 +226,17 @@ class Explainer:
     def _told_apart(self, diagnosis: Diagnosis, rows: Rows) -> Diagnosis:
         design = Design.fit(self.sample.columns)
         try:
-            found = tell_apart(design.encode(self.sample.columns), design.encode(rows.columns), folds=_FOLDS)
+            found = tell_apart(design.encode(self.sample.columns), design.encode(rows.columns), folds=FOLDS)
         except StatisticsError:
             return diagnosis
         return msgspec.structs.replace(diagnosis, multivariate=multivariate(design.names, found))
-
-    def _decomposed(
-        self, before: Numbers, reference: Rows, after: Numbers, since: Rows, *, attribute: bool
-    ) -> Decomposition:
-        task = self.reference.task
-        return decompose(
-            before,
-            losses(task, *_truth_and_score(reference), answered_from=self.costs.answered_from),
-            after,
-            losses(task, *_truth_and_score(since), answered_from=self.costs.answered_from),
-            attribute=attribute,
-            folds=_FOLDS,
-        )
-
-    def _regions(
-        self, design: Design, before: Numbers, reference: Rows, after: Numbers, since: Rows
-    ) -> tuple[ChangedRegion, ...]:
-        old_truth, old_score = _truth_and_score(reference)
-        new_truth, new_score = _truth_and_score(since)
-        if self.reference.task == "regression":
-            old_truth, new_truth = old_truth - old_score, new_truth - new_score
-        old, new = expected_truth(before, old_truth, after, folds=_FOLDS)
-        spread_old, names = design.spread(reference.columns)
-        spread_new, _ = design.spread(since.columns)
-        # The score is made of the inputs: a region is said in their words.
-        outputs = {self.estimator.column} if self.estimator is not None else set()
-        inputs = [at for at, (name, _) in enumerate(names) if name not in outputs]
-        inputs = inputs or list(range(len(names)))
-        try:
-            found = find_regions(
-                spread_old[:, inputs], old_truth - old, spread_new[:, inputs], new_truth - new
-            )
-        except StatisticsError:
-            return ()
-        # A number that is 0 or 1 reads as a word does: "is 1".
-        yes_no = [bool(np.isin(spread_old[:, at], (0.0, 1.0)).all()) for at in inputs]
-        chosen = [
-            (name, "1" if both and word is None else word)
-            for (name, word), both in zip((names[at] for at in inputs), yes_no, strict=True)
-        ]
-        return tuple(
-            ChangedRegion(
-                words=region_words(chosen, region.bounds),
-                columns=tuple(dict.fromkeys(chosen[column][0] for column in region.bounds)),
-                share=round(region.share, 4),
-                change=_sure(region.change),
-                moved=moved_words(region.change, self.reference.task),
-            )
-            for region in found
-        )
 
 
 def multivariate(names: Sequence[str], shift: DomainShift) -> Multivariate:
     """How well rows are told apart, and by which columns."""
     ranked = sorted(zip(names, shift.attributions, strict=True), key=lambda pair: -pair[1])
     return Multivariate(
-        area=_sure(shift.area),
+        area=sure(shift.area),
         columns=tuple((name, round(lost, 4)) for name, lost in ranked[:_NAMED_COLUMNS]),
     )
 
@@ -328,60 +269,9 @@ def _rows_of(rows: Rows, windows: Sequence[WindowProfile], stretches: Sequence[r
     return picked(rows, np.flatnonzero(inside))
 
 
-def labelled_only(rows: Rows) -> Rows:
-    """Rows with a label and a score."""
-    if rows.truth is None or rows.score is None:
-        return picked(rows, np.empty(0, dtype=np.intp))
-    return picked(rows, np.flatnonzero(np.isfinite(rows.truth) & np.isfinite(rows.score)))
-
-
-def thinned(rows: Rows, most: int) -> Rows:
-    """At most so many rows, evenly spread over time."""
-    if len(rows) <= most:
-        return rows
-    return picked(rows, (np.arange(most) * (len(rows) / most)).astype(np.intp))
-
-
-def picked(rows: Rows, at: NDArray[np.intp]) -> Rows:
-    """The rows at these numbers."""
-
-    def take(values: Any) -> Any:
-        if values is None or isinstance(values, np.ndarray):
-            return None if values is None else values[at]
-        return [values[int(row)] for row in at] if isinstance(values, (list, tuple)) else values[at]
-
-    return Rows(
-        {name: take(values) for name, values in rows.columns.items()},
-        take(rows.time_us),
-        take(rows.score),
-        take(rows.truth),
-        take(rows.true_class),
-        take(rows.answered_class),
-    )
-
-
-def _sample(design: Design, rows: Rows) -> Sample:
-    truth, score = _truth_and_score(rows)
-    if rows.true_class is not None and rows.answered_class is not None:
-        truth, score = rows.true_class, rows.answered_class
-    return Sample(design.encode(rows.columns), score, truth)
-
-
-def _truth_and_score(rows: Rows) -> tuple[Numbers, Numbers]:
-    nothing = np.empty(0)
-    return (
-        nothing if rows.truth is None else rows.truth,
-        nothing if rows.score is None else rows.score,
-    )
-
-
 def rounded(estimate: Estimate | None) -> Estimate | None:
     """To six digits behind the point, or None."""
-    return None if estimate is None else _sure(estimate)
-
-
-def _sure(estimate: Estimate) -> Estimate:
-    return Estimate(round(estimate.value, 6), round(estimate.low, 6), round(estimate.high, 6), estimate.rows)
+    return None if estimate is None else sure(estimate)
 
 
 def _rounded_struct(one: Any) -> Any:

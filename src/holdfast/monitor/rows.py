@@ -49,3 +49,44 @@ class Rows:
             cut(self.true_class),
             cut(self.answered_class),
         )
+
+    @property
+    def truth_and_score(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """`[N]` each; empty where rows have none."""
+        nothing = np.empty(0)
+        return (
+            nothing if self.truth is None else self.truth,
+            nothing if self.score is None else self.score,
+        )
+
+
+def labelled_only(rows: Rows) -> Rows:
+    """Rows with a label and a score."""
+    if rows.truth is None or rows.score is None:
+        return picked(rows, np.empty(0, dtype=np.intp))
+    return picked(rows, np.flatnonzero(np.isfinite(rows.truth) & np.isfinite(rows.score)))
+
+
+def thinned(rows: Rows, most: int) -> Rows:
+    """At most so many rows, evenly spread over time."""
+    if len(rows) <= most:
+        return rows
+    return picked(rows, (np.arange(most) * (len(rows) / most)).astype(np.intp))
+
+
+def picked(rows: Rows, at: NDArray[np.intp]) -> Rows:
+    """The rows at these numbers."""
+
+    def take(values: Any) -> Any:
+        if values is None or isinstance(values, np.ndarray):
+            return None if values is None else values[at]
+        return [values[int(row)] for row in at] if isinstance(values, (list, tuple)) else values[at]
+
+    return Rows(
+        {name: take(values) for name, values in rows.columns.items()},
+        take(rows.time_us),
+        take(rows.score),
+        take(rows.truth),
+        take(rows.true_class),
+        take(rows.answered_class),
+    )

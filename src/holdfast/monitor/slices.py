@@ -15,13 +15,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.monitor.explaining import picked
 from holdfast.monitor.history import MOST_WINDOWS, Recorder
 from holdfast.monitor.judge import Settings, judge
 from holdfast.monitor.profile_store import ProfileStore
 from holdfast.monitor.profiling import ProfileAdder, WindowProfile
 from holdfast.monitor.reference import ReferenceModel, merged
-from holdfast.monitor.rows import ColumnValues, Rows, Task
+from holdfast.monitor.rows import ColumnValues, Rows, Task, picked
 from holdfast.monitor.slice_history import FORMAT, SliceHistory, SliceSummary, slice_key
 from holdfast.monitor.windows import Stretch
 from holdfast.monitor.words import shown

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.monitor.classes import (
+    agree,
+    class_numbers,
+    class_order,
+    class_texts,
+    is_class,
+    spelled,
+    strange_classes,
+    task_of,
+)
 from holdfast.monitor.columns import column_values
 from holdfast.monitor.errors import MonitorError
 from holdfast.monitor.rows import Task
@@ -18,10 +28,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Numbers = NDArray[np.float64]
-MOST_CLASSES: Final = 20
-"""A whole-number target with more distinct values is a number to predict, not a class."""
-_NAMED: Final = 5
-"""Classes that a sentence lists."""
+_Texts = Sequence[str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +66,14 @@ def read_targets(
     if target in new.column_names:
         _require_plain(new, target, "current")
     _require_apart(target, prediction=prediction, score=score)
-    old_y = _listed(old, target)
-    new_y = _listed(new, target) if target in new.column_names else [None] * new.num_rows
-    task, classes = _task(old_y, old.schema.field(target).type)
+    tables = _Labelled(old, new, target, prediction, score, inputs)
+    truth = _listed(old, target)
+    new_truth = _listed(new, target) if target in new.column_names else [None] * new.num_rows
+    task, classes = task_of(truth, old.schema.field(target).type)
     if task == "regression":
-        old_truth, new_truth = (
-            _numbers(old_y, f"reference.{target}"),
-            _numbers(new_y, f"current.{target}"),
+        return tables.of_numbers(
+            _numbers(truth, f"reference.{target}"), _numbers(new_truth, f"current.{target}")
         )
-        if prediction or score:
-            name = str(prediction or score)
-            return Targets(task, old_truth, _column(old, name, required=True), new_truth, _column(new, name))
-        return _with_stand_in(task, old, new, truths=(old_truth, new_truth), inputs=inputs, target=target)
     if len(classes) < 2:
         raise MonitorError(
             "the target has one class only",
@@ -79,59 +82,138 @@ def read_targets(
             received=", ".join(classes) or "no label",
             next_step="Take a reference that holds others too, or leave the target out to judge P(x) alone",
         )
-    old_text, new_text = _texts(old_y), _spelled(_texts(new_y), classes)
-    strange = _strange(new_text, classes, target)
+    texts = class_texts(truth), spelled(class_texts(new_truth), classes)
+    strange = strange_classes(texts[1], classes, target)
     if task == "binary":
-        positive = _positive(classes, old, old_text, score)
-        notes: tuple[str, ...] = (f"{positive!r} is taken as the positive class of {target!r}.",)
+        return tables.of_two_classes(*texts, classes, strange)
+    return tables.of_several_classes(*texts, classes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Labelled:
+    """Two tables, and which of their columns hold the truth and what the model said of it."""
+
+    old: pa.Table
+    new: pa.Table
+    target: str
+    prediction: str | None
+    score: str | None
+    inputs: Sequence[str]
+
+    def of_numbers(self, old_truth: Numbers, new_truth: Numbers) -> Targets:
+        """A number is predicted."""
+        name = self.prediction or self.score
+        if name is None:
+            return self._stand_in("regression", old_truth, new_truth)
+        answered = _column(self.old, name, required=True), _column(self.new, name)
+        return Targets("regression", old_truth, answered[0], new_truth, answered[1])
+
+    def of_two_classes(
+        self, old_text: _Texts, new_text: _Texts, classes: Sequence[str], strange: str
+    ) -> Targets:
+        """One of two classes is predicted, or the chance of one.
+
+        Args:
+            old_text: true classes of the reference.
+            new_text: of the current rows.
+            classes: of the reference.
+            strange: labels that are neither, in words.
+        """
+        positive = self._positive(classes, old_text)
+        notes: tuple[str, ...] = (f"{positive!r} is taken as the positive class of {self.target!r}.",)
         if strange:
             # Neither positive nor negative.
             new_text = [one if one in classes else None for one in new_text]
-            notes += (f"{strange}, which are none of the reference's classes: they count as no labels.",)
-        truths = _is(old_text, positive), _is(new_text, positive)
-        if prediction is None and score is None:
-            found = _with_stand_in(task, old, new, truths=truths, inputs=inputs, target=target)
+            notes += (f"{strange}, a class that the reference does not have: that counts as no label.",)
+        truths = is_class(old_text, positive), is_class(new_text, positive)
+        if self.prediction is None and self.score is None:
+            found = self._stand_in("binary", *truths)
             return replace(found, notes=notes + found.notes)
-        return _binary(
-            old,
-            new,
-            truths=truths,
-            prediction=prediction,
-            score=score,
-            classes=(positive, classes),
-            notes=notes,
-        )
-    if prediction is None:
-        # A class that the reference never had is code -1: labelled, and never answered.
-        codes: dict[str | None, float] = {name: float(code) for code, name in enumerate(classes)}
-        codes[None] = np.nan
-        truths = (
-            np.array([codes[one] for one in old_text]),
-            np.array([codes.get(one, -1.0) for one in new_text]),
-        )
-        return _with_stand_in(task, old, new, truths=truths, inputs=inputs, target=target)
-    said_old, said_new = (_spelled(_texts(_listed(table, prediction)), classes) for table in (old, new))
-    right_old, right_new = _agree(old_text, said_old), _agree(new_text, said_new)
-    overall = _mean_of_known(right_old, 0.5)
-    share = {
-        name: _mean_of_known(right_old[[said == name for said in said_old]], overall)
-        for name in set(said_old)
-    }
-    return Targets(
-        task,
-        right_old,
-        np.array([share[value] for value in said_old]),
-        right_new,
-        np.array([share.get(value, overall) for value in said_new]),
-        ("With more than two classes, the truth that is followed is whether the answer was right.",),
-        _class_numbers(classes, old_text, said_old),
-        _class_numbers(classes, new_text, said_new),
-    )
+        scores, said = self._chances(positive, classes)
+        return Targets("binary", truths[0], scores[0], truths[1], scores[1], notes + said)
 
+    def of_several_classes(self, old_text: _Texts, new_text: _Texts, classes: Sequence[str]) -> Targets:
+        """One of three classes or more is predicted: what is followed is whether it was the right one.
 
-def _mean_of_known(values: Numbers, otherwise: float) -> float:
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if known.size else otherwise
+        Args:
+            old_text: true classes of the reference.
+            new_text: of the current rows.
+            classes: of the reference.
+        """
+        if self.prediction is None:
+            # A class that the reference never had is code -1: labelled, and never answered.
+            return self._stand_in("multiclass", *class_numbers(classes, old_text, new_text))
+        said_old, said_new = (
+            spelled(class_texts(_listed(table, self.prediction)), classes) for table in (self.old, self.new)
+        )
+        right_old, right_new = agree(old_text, said_old), agree(new_text, said_new)
+        overall = _mean_of_known(right_old, 0.5)
+        share = {
+            name: _mean_of_known(right_old[[said == name for said in said_old]], overall)
+            for name in set(said_old)
+        }
+        return Targets(
+            "multiclass",
+            right_old,
+            np.array([share[value] for value in said_old]),
+            right_new,
+            np.array([share.get(value, overall) for value in said_new]),
+            ("With more than two classes, the truth that is followed is whether the answer was right.",),
+            class_numbers(classes, old_text, said_old),
+            class_numbers(classes, new_text, said_new),
+        )
+
+    def _positive(self, classes: Sequence[str], truth: _Texts) -> str:
+        """The greater class; of two words the one whose rows have the higher score, if there is one."""
+        if self.score is None or class_order(classes[-1])[0] == 0:
+            return classes[-1]
+        values = _column(self.old, self.score)
+        means = [float(np.nanmean(np.where(is_class(truth, one) > 0, values, np.nan))) for one in classes]
+        return classes[0] if means[0] > means[-1] else classes[-1]
+
+    def _chances(
+        self, positive: str, classes: Sequence[str]
+    ) -> tuple[tuple[Numbers, Numbers], tuple[str, ...]]:
+        """Scores of both tables, and notes: chances of the positive class, or whether it was answered."""
+        notes: tuple[str, ...] = ()
+        name = self.score
+        if name is None:
+            name = str(self.prediction)
+            values = _listed(self.old, name)
+            if not any(isinstance(value, float) and not value.is_integer() for value in values[:1000]):
+                said = (spelled(class_texts(one), classes) for one in (values, _listed(self.new, name)))
+                old, new = (is_class(one, positive) for one in said)
+                return (old, new), (f"{name!r} is taken as the chosen class.",)
+            notes = (f"{name!r} is taken as the probability of {positive!r}.",)
+        chances = _column(self.old, name, required=True), _column(self.new, name)
+        low, high = float(np.nanmin(chances[0])), float(np.nanmax(chances[0]))
+        if low < 0 or high > 1:
+            span = f"{low:.3g} to {high:.3g}"
+            notes += (f"{name!r} is no probability ({span}): what it means is learnt from the reference.",)
+        return chances, notes
+
+    def _stand_in(self, task: Task, old_truth: Numbers, new_truth: Numbers) -> Targets:
+        found = stand_in(task, self.old, self.new, truths=(old_truth, new_truth), inputs=self.inputs)
+        if found is None:
+            return Targets(
+                "none", notes=("Too few labelled reference rows to follow the mapping from x to y.",)
+            )
+        said = f"a model of {self.target!r}, fitted on the reference (cross-fitted), stands in."
+        notes = [f"No prediction was named: {said}"]
+        if found.known:
+            rows = "row is a row" if found.known == 1 else "rows are rows"
+            notes.append(f"{found.known} current {rows} of the reference too: scored by other models.")
+        several = task == "multiclass"
+        return Targets(
+            task,
+            found.old_right if several else old_truth,
+            found.old_score,
+            found.new_right if several else new_truth,
+            found.new_score,
+            tuple(notes),
+            (found.old_truth, found.old_said) if several else None,
+            (found.new_truth, found.new_said) if several else None,
+        )
 
 
 def _require_plain(table: pa.Table, name: str, where: str) -> None:
@@ -149,131 +231,9 @@ def _require_plain(table: pa.Table, name: str, where: str) -> None:
         )
 
 
-def _class_numbers(classes: Sequence[str], *columns: Sequence[str | None]) -> tuple[Numbers, Numbers]:
-    number: dict[str | None, float] = {name: float(code) for code, name in enumerate(classes)}
-    number[None] = np.nan
-    truth, answer = (np.array([number.get(one, -1.0) for one in column]) for column in columns)
-    return truth, answer
-
-
-def _binary(
-    old: pa.Table,
-    new: pa.Table,
-    *,
-    truths: tuple[Numbers, Numbers],
-    prediction: str | None,
-    score: str | None,
-    classes: tuple[str, Sequence[str]],
-    notes: tuple[str, ...],
-) -> Targets:
-    positive, known = classes
-
-    def with_scores(old_score: Numbers, new_score: Numbers, *more: str) -> Targets:
-        return Targets("binary", truths[0], old_score, truths[1], new_score, notes + more)
-
-    def of_chances(name: str, *more: str) -> Targets:
-        chances = _column(old, name, required=True), _column(new, name)
-        low, high = float(np.nanmin(chances[0])), float(np.nanmax(chances[0]))
-        if low < 0 or high > 1:
-            span = f"{low:.3g} to {high:.3g}"
-            more += (f"{name!r} is no probability ({span}): what it means is learnt from the reference.",)
-        return with_scores(*chances, *more)
-
-    if score is not None:
-        return of_chances(score)
-    name = str(prediction)
-    values = _listed(old, name)
-    if any(isinstance(value, float) and not value.is_integer() for value in values[:1000]):
-        note = f"{name!r} is taken as the probability of {positive!r}."
-        return of_chances(name, note)
-    said_old, said_new = (_spelled(_texts(one), known) for one in (values, _listed(new, name)))
-    note = f"{name!r} is taken as the chosen class."
-    return with_scores(_is(said_old, positive), _is(said_new, positive), note)
-
-
-def _with_stand_in(
-    task: Task,
-    old: pa.Table,
-    new: pa.Table,
-    *,
-    truths: tuple[Numbers, Numbers],
-    inputs: Sequence[str],
-    target: str,
-) -> Targets:
-    found = stand_in(task, old, new, truths=truths, inputs=inputs)
-    if found is None:
-        return Targets("none", notes=("Too few labelled reference rows to follow the mapping from x to y.",))
-    notes = [
-        f"No prediction was named: a model of {target!r}, fitted on the reference (cross-fitted), stands in."
-    ]
-    if found.known:
-        notes.append(f"{found.known} current rows are rows of the reference too: other models score them.")
-    several = task == "multiclass"
-    return Targets(
-        task,
-        found.old_right if several else truths[0],
-        found.old_score,
-        found.new_right if several else truths[1],
-        found.new_score,
-        tuple(notes),
-        (found.old_truth, found.old_said) if several else None,
-        (found.new_truth, found.new_said) if several else None,
-    )
-
-
-def _task(old_y: Sequence[Any], held: Any) -> tuple[Task, list[str]]:
-    import pyarrow as pa
-
-    classes = sorted({text for text in _texts(old_y) if text is not None}, key=_class_order)
-    fractions = any(_class_order(text)[0] == 0 and not float(text).is_integer() for text in classes)
-    several = len(classes) > MOST_CLASSES
-    if pa.types.is_floating(held) or pa.types.is_decimal(held):
-        number = fractions or several
-    elif pa.types.is_integer(held):
-        number = several
-    else:
-        # Text of numbers is one where they are many and no codes, which are whole.
-        number = several and fractions and all(_class_order(text)[0] == 0 for text in classes)
-    if number:
-        return "regression", []
-    return ("binary" if len(classes) <= 2 else "multiclass"), classes
-
-
-def _positive(classes: Sequence[str], old: pa.Table, truth: Sequence[str | None], score: str | None) -> str:
-    """The greater class; of two words the one whose rows have the higher score, if there is one."""
-    if score is None or _class_order(classes[-1])[0] == 0:
-        return classes[-1]
-    values = _column(old, score)
-    means = [float(np.nanmean(np.where(_is(truth, one) > 0, values, np.nan))) for one in classes]
-    return classes[0] if means[0] > means[-1] else classes[-1]
-
-
-def _class_order(text: str) -> tuple[int, float, str]:
-    try:
-        return (0, float(text), text)
-    except ValueError:
-        return (1, 0.0, text)
-
-
 def _listed(table: pa.Table, name: str) -> list[Any]:
     values: list[Any] = table.column(name).to_pylist()
     return values
-
-
-def _texts(values: Sequence[Any]) -> list[str | None]:
-    # Values that are equal have one text, True, 1 and 1.0 too, so few of them are written out.
-    known: dict[Any, str | None] = {value: _text(value) for value in set(values)}
-    return [known[value] for value in values]
-
-
-def _text(value: Any) -> str | None:
-    if value is None or (isinstance(value, float) and np.isnan(value)):
-        return None
-    if isinstance(value, bool):
-        return str(int(value))
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
 
 
 def _numbers(values: Sequence[Any], where: str) -> Numbers:
@@ -310,59 +270,6 @@ def _require_apart(target: str, **others: str | None) -> None:
             )
 
 
-def _spelled(texts: Sequence[str | None], classes: Sequence[str]) -> list[str | None]:
-    """Classes as the reference writes them: what is `1` to a file is `1.0` or `True` to another."""
-    plain = {_plain(one): one for one in classes}
-    if len(plain) < len(classes):
-        return list(texts)
-    known: dict[str | None, str | None] = {
-        text: text if text is None or text in classes else plain.get(_plain(text), text)
-        for text in set(texts)
-    }
-    return [known[text] for text in texts]
-
-
-def _plain(text: str) -> str:
-    folded = text.strip().casefold()
-    folded = {"true": "1", "false": "0"}.get(folded, folded)
-    try:
-        number = float(folded)
-    except ValueError:
-        return folded
-    return str(int(number)) if number.is_integer() else folded
-
-
-def _strange(texts: Sequence[str | None], classes: Sequence[str], target: str) -> str:
-    """Labels of classes that the reference never had, in words; empty without any.
-
-    Raises:
-        MonitorError: all labels are.
-    """
-    labels = [text for text in texts if text is not None]
-    known = set(classes)
-    strange = [text for text in labels if text not in known]
-    if not strange:
-        return ""
-    named = ", ".join(repr(one) for one in sorted(set(strange))[:_NAMED])
-    if len(strange) == len(labels):
-        raise MonitorError(
-            "no label is one of the reference's classes",
-            where=f"current.{target}",
-            expected=", ".join(classes[:MOST_CLASSES]),
-            received=named,
-            next_step="Write the classes as the reference does",
-        )
-    return f"{len(strange)} rows are labelled {named}"
-
-
-def _is(values: Sequence[str | None], wanted: str) -> Numbers:
-    return np.array([np.nan if value is None else float(value == wanted) for value in values])
-
-
-def _agree(truth: Sequence[str | None], said: Sequence[str | None]) -> Numbers:
-    return np.array(
-        [
-            np.nan if one is None or other is None else float(one == other)
-            for one, other in zip(truth, said, strict=True)
-        ]
-    )
+def _mean_of_known(values: Numbers, otherwise: float) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if known.size else otherwise

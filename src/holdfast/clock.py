@@ -26,10 +26,10 @@ class SystemClock:
     def now_us(self) -> int:  # noqa: D102 - the protocol documents it
         return time.time_ns() // 1000
 
-    def monotonic_s(self) -> float:  # noqa: D102
+    def monotonic_s(self) -> float:  # noqa: D102 - as Clock says
         return time.monotonic()
 
-    def sleep_s(self, seconds: float) -> None:  # noqa: D102
+    def sleep_s(self, seconds: float) -> None:  # noqa: D102 - as Clock says
         time.sleep(seconds)
 
 
@@ -44,13 +44,13 @@ class ManualClock:
         self._now_us = start_us
         self._monotonic_s = 0.0
 
-    def now_us(self) -> int:  # noqa: D102
+    def now_us(self) -> int:  # noqa: D102 - as Clock says
         return self._now_us
 
-    def monotonic_s(self) -> float:  # noqa: D102
+    def monotonic_s(self) -> float:  # noqa: D102 - as Clock says
         return self._monotonic_s
 
-    def sleep_s(self, seconds: float) -> None:  # noqa: D102
+    def sleep_s(self, seconds: float) -> None:  # noqa: D102 - as Clock says
         self.advance_s(seconds)
 
     def advance_s(self, seconds: float) -> None:

@@ -60,8 +60,8 @@ def histogram_gradient_boosting(model: Any) -> ModelProto:
         for stage in model._predictors  # noqa: SLF001 - no public access to the trees
         for target, predictor in enumerate(stage)
     ]
-    baseline = np.asarray(model._baseline_prediction, dtype=np.float64).reshape(-1)  # noqa: SLF001
-    loss = model._loss  # noqa: SLF001
+    baseline = np.asarray(model._baseline_prediction, dtype=np.float64).reshape(-1)  # noqa: SLF001 - no public access
+    loss = model._loss  # noqa: SLF001 - no public access
     links: dict[str, Link] = {
         "IdentityLink": "identity",
         "LogLink": "exp",
@@ -74,7 +74,7 @@ def histogram_gradient_boosting(model: Any) -> ModelProto:
     classes = getattr(model, "classes_", None)
     return ensemble_model(
         trees,
-        n_features=model._n_features if hasattr(model, "_n_features") else model.n_features_in_,  # noqa: SLF001
+        n_features=model._n_features if hasattr(model, "_n_features") else model.n_features_in_,  # noqa: SLF001 - no public access
         baseline=baseline.tolist(),
         link=links[link_name],
         classes=None if classes is None else class_names(classes),

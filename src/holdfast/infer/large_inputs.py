@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import numpy as np
@@ -66,14 +67,10 @@ def short_features(kind: Kind, values: NDArray[np.generic], audio_rate_hz: float
     from holdfast.stats import audio_features, embedding_features, image_features
 
     if kind == "embedding":
-        return dict(_or_nothing(lambda: embedding_features(values.reshape(len(values), -1))))
+        return dict(_or_nothing(embedding_features, values.reshape(len(values), -1)))
     found: dict[str, Values] = {}
-    one_by_one = [
-        _or_nothing(lambda value=value: image_features(value))  # type: ignore[misc]  # of this very row
-        if kind == "image"
-        else _or_nothing(lambda value=value: audio_features(value, audio_rate_hz))  # type: ignore[misc]
-        for value in values
-    ]
+    of_one = image_features if kind == "image" else partial(audio_features, rate_hz=audio_rate_hz)
+    one_by_one = [_or_nothing(of_one, value) for value in values]
     for feature in dict.fromkeys(name for one in one_by_one for name in one):
         found[feature] = [one.get(feature) for one in one_by_one]
     if kind == "image":
@@ -81,12 +78,14 @@ def short_features(kind: Kind, values: NDArray[np.generic], audio_rate_hz: float
     return found
 
 
-def _or_nothing(features: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+def _or_nothing(
+    features: Callable[[NDArray[np.generic]], Mapping[str, Any]], values: NDArray[np.generic]
+) -> Mapping[str, Any]:
     """The features; none where the value is not of its kind, since no answer may fail for them."""
     from holdfast.stats import StatisticsError
 
     try:
         with np.errstate(all="ignore"):
-            return features()
+            return features(values)
     except StatisticsError:
         return {}

@@ -43,7 +43,7 @@ class Forest:
         """
         try:
             trees = [stage[0].nodes for stage in model._predictors]  # noqa: SLF001 - there is no public way
-            base = float(np.ravel(model._baseline_prediction)[0])  # noqa: SLF001
+            base = float(np.ravel(model._baseline_prediction)[0])  # noqa: SLF001 - no public access
             fine = all(
                 tree["is_leaf"].sum() <= MOST_LEAVES and not tree["is_categorical"].any() for tree in trees
             )

@@ -13,23 +13,17 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-import holdfast
 from holdfast.clock import Clock
 from holdfast.errors import HoldfastError
-from holdfast.monitor import History
 from holdfast.prediction_log import ErasedPredictionError, LogFullError, PredictionLogError
 from holdfast.registry import Registry, RegistryError, UnknownVersionError
 from holdfast.spec import Deployment
 from holdfast.ui import errors
 from holdfast.ui.actions import Actions
-from holdfast.ui.checks import make_checklist
-from holdfast.ui.decisions import make_diagnosis, make_versions
-from holdfast.ui.drift import history_of, make_column, make_drift, onset_places
-from holdfast.ui.facts import Facts, StoredDiagnosis
+from holdfast.ui.facts import Facts
 from holdfast.ui.files import file_response
-from holdfast.ui.live import MOST_STREAMS, Live, traffic_words
-from holdfast.ui.overview import headline, make_overview
-from holdfast.ui.render import render
+from holdfast.ui.live import MOST_STREAMS, Live
+from holdfast.ui.pages import Pages
 from holdfast.ui.session import SCHEME_HEADER, VIEWING, Sessions, Viewer, new_token
 from holdfast.ui.traffic import TrafficWatch
 
@@ -62,7 +56,6 @@ STATUS: Final[dict[type[HoldfastError], int]] = {
 """By class; everything else is 500."""
 _BY_NAME: Final = {"RolloutError": 409}
 """Errors of rooms that are loaded with the first act that needs them."""
-_THEMES: Final = frozenset({"light", "dark"})
 Handler = Callable[[Request, Viewer], Response]
 
 
@@ -101,6 +94,9 @@ class _Dashboard:
         self._facts = Facts(deployment, registry, clock)
         self._watch = TrafficWatch(self._facts)
         self._sessions = Sessions(deployment, registry, clock, read_only=read_only)
+        self._pages = Pages(
+            deployment.name, registry, self._facts, self._watch, keys=not self._sessions.open_to_all
+        )
         self._live = Live(self._facts, self._watch, ending)
         self._actions = Actions(deployment, registry, clock)
         self._read_only = read_only
@@ -108,26 +104,38 @@ class _Dashboard:
     def app(self) -> Starlette:
         return Starlette(
             routes=[
-                Route("/", self._page(self._overview)),
-                Route("/ui/", self._page(self._overview)),
-                Route("/ui", self._page(self._overview)),
-                Route("/ui/drift", self._page(self._drift)),
-                Route("/ui/column", self._page(self._column)),
-                Route("/ui/diagnosis", self._page(self._diagnosis)),
-                Route("/ui/versions", self._page(self._versions)),
-                Route("/ui/predictions", self._page(self._predictions, "rows")),
-                Route("/ui/prediction", self._page(self._prediction, "rows")),
-                Route("/ui/review", self._page(self._review, "rows")),
-                Route("/ui/checklist", self._page(self._checklist)),
+                Route("/", self._page(self._pages.overview)),
+                Route("/ui/", self._page(self._pages.overview)),
+                Route("/ui", self._page(self._pages.overview)),
+                Route("/ui/drift", self._page(self._pages.drift)),
+                Route("/ui/column", self._page(self._pages.column)),
+                Route("/ui/diagnosis", self._page(self._pages.diagnosis)),
+                Route("/ui/versions", self._page(self._pages.versions)),
+                Route("/ui/predictions", self._page(self._pages.predictions, "rows")),
+                Route("/ui/prediction", self._page(self._pages.prediction, "rows")),
+                Route("/ui/review", self._page(self._pages.review, "rows")),
+                Route("/ui/checklist", self._page(self._pages.checklist)),
                 Route("/ui/live", self._stream),
                 Route("/ui/sign-in", self._sign_in_page),
                 Route("/ui/sign-in", self._sign_in, methods=["POST"]),
-                Route("/ui/sign-out", self._form(self._sign_out), methods=["POST"]),
-                Route("/ui/remark", self._form(self._remark, "admin"), methods=["POST"]),
-                Route("/ui/promote", self._form(self._promote, "admin"), methods=["POST"]),
-                Route("/ui/hold", self._form(self._hold, "admin"), methods=["POST"]),
-                Route("/ui/roll-back", self._form(self._roll_back, "admin"), methods=["POST"]),
-                Route("/ui/label", self._form(self._label, "label"), methods=["POST"]),
+                Route("/ui/sign-out", self._form(None, "/ui/sign-in"), methods=["POST"]),
+                Route(
+                    "/ui/remark",
+                    self._form(self._actions.remark, "/ui/diagnosis#remarks", "admin"),
+                    methods=["POST"],
+                ),
+                Route(
+                    "/ui/promote",
+                    self._form(self._actions.promote, "/ui/versions", "admin"),
+                    methods=["POST"],
+                ),
+                Route("/ui/hold", self._form(self._actions.hold, "/ui/versions", "admin"), methods=["POST"]),
+                Route(
+                    "/ui/roll-back",
+                    self._form(self._actions.roll_back, "/ui/versions", "admin"),
+                    methods=["POST"],
+                ),
+                Route("/ui/label", self._form(self._actions.label, "/ui/review", "label"), methods=["POST"]),
                 Route("/ui/static/{name}", file_response),
             ],
             exception_handlers={HTTPException: self._on_http_error, Exception: self._on_fault},
@@ -169,11 +177,17 @@ class _Dashboard:
         return page
 
     def _form(
-        self, handler: Callable[[Request, Viewer, dict[str, str]], str], scope: str | None = None
+        self, act: Callable[[Viewer, dict[str, str]], None] | None, target: str, scope: str | None = None
     ) -> Callable[[Request], Any]:
-        """An act, for those who may, from a form of ours; then on to the page that shows what it did."""
+        """An act from a form of ours, then on to the page that shows what it did.
 
-        async def act(request: Request) -> Response:
+        Args:
+            act: what is done with the form's fields; None signs out.
+            target: the page.
+            scope: of those who may; None: everybody.
+        """
+
+        async def take(request: Request) -> Response:
             token = self._token(request)
             try:
                 self._sessions.check_host(request)
@@ -185,12 +199,15 @@ class _Dashboard:
                         "these pages are read-only" if viewer.read_only else "this key may not do that",
                         expected=None if viewer.read_only else f"a key with the scope {scope}",
                     )
-                target = await run_in_threadpool(handler, request, viewer, fields)
+                if act is None:
+                    self._sessions.sign_out(token)
+                else:
+                    await run_in_threadpool(act, viewer, fields)
             except HoldfastError as error:
                 return self._error(request, error)
             return RedirectResponse(target, 303, headers=_HEADERS)
 
-        return act
+        return take
 
     def _set_cookie(self, request: Request, response: Response, token: str) -> None:
         response.set_cookie(
@@ -203,22 +220,6 @@ class _Dashboard:
             path="/",
         )
 
-    def _render(
-        self, template: str, request: Request, viewer: Viewer | None, active: str, **values: Any
-    ) -> str:
-        theme = request.cookies.get("holdfast-theme", "")
-        return render(
-            template,
-            deployment=self._deployment.name,
-            viewer=viewer,
-            active=active,
-            theme=theme if theme in _THEMES else "",
-            version=holdfast.__version__,
-            keys=not self._sessions.open_to_all,
-            here=request.url.path,
-            **values,
-        )
-
     def _error(self, request: Request, error: HoldfastError) -> Response:
         return self._told(request, error, status_of(error))
 
@@ -229,7 +230,7 @@ class _Dashboard:
             viewer = self._viewer(request, self._token(request))
         except HoldfastError:
             viewer = None
-        page = self._render("error.html", request, viewer, "", error=error, status=status)
+        page = self._pages.render("error.html", request, viewer, "", error=error, status=status)
         return HTMLResponse(page, status, headers=_HEADERS)
 
     async def _on_http_error(self, request: Request, error: Exception) -> Response:
@@ -243,96 +244,8 @@ class _Dashboard:
         told = errors.UiError(
             "this page failed", next_step="The service's output says why; predictions are not concerned."
         )
-        page = self._render("error.html", request, None, "", error=told, status=500)
+        page = self._pages.render("error.html", request, None, "", error=told, status=500)
         return HTMLResponse(page, 500, headers=_HEADERS)
-
-    # Pages
-
-    def _overview(self, request: Request, viewer: Viewer) -> str:
-        found = make_overview(self._facts, self._watch)
-        return self._render(
-            "overview.html",
-            request,
-            viewer,
-            "overview",
-            page=found,
-            traffic=traffic_words(found.traffic),
-            history=_windows_of(found.stored, found.champion),
-            onset_places=onset_places,
-        )
-
-    def _drift(self, request: Request, viewer: Viewer) -> str:
-        page = make_drift(self._facts, *_slice_of(request))
-        return self._render("drift.html", request, viewer, "drift", page=page, onset_places=onset_places)
-
-    def _column(self, request: Request, viewer: Viewer) -> str:
-        name, window = request.query_params.get("name", ""), request.query_params.get("window")
-        number = int(window) if window is not None and window.isdecimal() and len(window) < 9 else None
-        page = make_column(self._facts, name, number, _slice_of(request))
-        return self._render("column.html", request, viewer, "drift", page=page)
-
-    def _diagnosis(self, request: Request, viewer: Viewer) -> str:
-        found = make_diagnosis(self._facts)
-        return self._render(
-            "diagnosis.html",
-            request,
-            viewer,
-            "diagnosis",
-            page=found,
-            head=headline(found.champion, found.stored, found.snoozed_until_us),
-            onset_places=onset_places,
-        )
-
-    def _versions(self, request: Request, viewer: Viewer) -> str:
-        chosen = request.query_params.get("beside", "")[:20] or None
-        return self._render(
-            "versions.html", request, viewer, "versions", page=make_versions(self._facts, chosen)
-        )
-
-    def _checklist(self, request: Request, viewer: Viewer) -> str:
-        return self._render("checklist.html", request, viewer, "checklist", page=make_checklist(self._facts))
-
-    def _predictions(self, request: Request, viewer: Viewer) -> str:
-        from holdfast.ui.rows import Search, search
-
-        given = {name: request.query_params.get(name, "")[:200] for name in Search.__struct_fields__}
-        wanted = Search(**given)
-        used = sorted(name for name, value in given.items() if value)
-        self._note(viewer, "search", by=used)
-        problem = found = None
-        try:
-            found = search(self._facts, wanted)
-        except errors.FormError as error:
-            problem = error
-        return self._render(
-            "predictions.html",
-            request,
-            viewer,
-            "predictions",
-            wanted=wanted,
-            found=found,
-            problem=problem,
-            versions=[one.version for one in self._registry.versions()],
-        )
-
-    def _prediction(self, request: Request, viewer: Viewer) -> str:
-        from holdfast.ui.rows import one
-
-        self._note(viewer, "prediction")
-        found = one(self._facts, request.query_params.get("id", "")[:200])
-        return self._render("prediction.html", request, viewer, "predictions", page=found)
-
-    def _review(self, request: Request, viewer: Viewer) -> str:
-        from holdfast.ui.rows import queue
-
-        self._note(viewer, "review")
-        return self._render("review.html", request, viewer, "predictions", page=queue(self._facts))
-
-    def _note(self, viewer: Viewer, view: str, **detail: object) -> None:
-        """Enter a view of raw rows in the audit, before any is read. What was sought is left out."""
-        self._registry.audit.add(
-            actor=viewer.name, action="read.rows", target=f"dashboard {view}", detail=detail
-        )
 
     # The stream
 
@@ -365,7 +278,7 @@ class _Dashboard:
         if self._sessions.open_to_all:
             return RedirectResponse("/ui/", 303, headers=_HEADERS)
         target = _own_path(request.query_params.get("to", ""))
-        page = self._render(
+        page = self._pages.render(
             "sign_in.html", request, None, "", problem=problem, to=target, tokens=self._sessions.takes_tokens
         )
         return HTMLResponse(page, status, headers=_HEADERS)
@@ -383,32 +296,6 @@ class _Dashboard:
         response = RedirectResponse(_own_path(fields.get("to", "")), 303, headers=_HEADERS)
         self._set_cookie(request, response, token)
         return response
-
-    def _sign_out(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> str:  # noqa: ARG002 - of this shape
-        self._sessions.sign_out(self._token(request))
-        return "/ui/sign-in"
-
-    # Acts
-
-    def _remark(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> str:  # noqa: ARG002 - of this shape
-        self._actions.remark(viewer, fields)
-        return "/ui/diagnosis#remarks"
-
-    def _promote(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> str:  # noqa: ARG002 - of this shape
-        self._actions.promote(viewer, fields)
-        return "/ui/versions"
-
-    def _hold(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> str:  # noqa: ARG002 - of this shape
-        self._actions.hold(viewer, fields)
-        return "/ui/versions"
-
-    def _roll_back(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> str:  # noqa: ARG002 - of this shape
-        self._actions.roll_back(viewer, fields)
-        return "/ui/versions"
-
-    def _label(self, request: Request, viewer: Viewer, fields: dict[str, str]) -> str:  # noqa: ARG002 - of this shape
-        self._actions.label(viewer, fields)
-        return "/ui/review"
 
 
 def status_of(error: HoldfastError) -> int:
@@ -429,18 +316,6 @@ def _check_scope(viewer: Viewer, scope: str) -> None:
             received=", ".join(sorted(viewer.scopes)),
             next_step=f"holdfast key create NAME --scope {scope}",
         )
-
-
-def _windows_of(stored: StoredDiagnosis | None, version: str | None) -> History | None:
-    """For the first page's picture the windows of the diagnosis do: the history of columns is megabytes."""
-    if stored is None or not stored.diagnosis.windows:
-        return None
-    return history_of(stored.diagnosis, version or "")
-
-
-def _slice_of(request: Request) -> tuple[str, str]:
-    """Column and value of the slice that a page is of; empty: all rows."""
-    return request.query_params.get("slice", "")[:200], request.query_params.get("value", "")[:2000]
 
 
 def _secure(request: Request) -> bool:

@@ -41,6 +41,9 @@ def read(values: list[Any], other: list[Any] | None = None) -> list[int]:
         "%Y/%m/%d %H:%M:%S",
         "%d.%m.%Y, %I:%M:%S %p",
         "%Y-%m-%dT%H:%M:%SZ",
+        "%Y-%m-%d %H:%M:%S.000000789+00:00",
+        "%d.%m.%Y %H:%M:%S,000000789",
+        "%Y年%m月%d日 %H:%M:%S",
     ],
 )
 @given(moments=st.lists(MOMENTS, min_size=1, max_size=5))
@@ -200,6 +203,25 @@ def test_records_arrays_and_series_are_tables(write: Any) -> None:
     )
     assert quiet.verdict == "healthy"
     assert shifted.features[0].name in {"a", "0"}
+
+
+def test_columns_of_one_name_are_refused_by_that_name() -> None:
+    twice = table(1).assign(c=1.0).rename(columns={"c": "a"})
+    for source in (twice, pa.Table.from_arrays([pa.array([1.0]), pa.array([2.0])], ["a", "a"])):
+        with pytest.raises(MonitorError, match=r"several columns are named 'a'\. Rename"):
+            diagnose(source, source)
+
+
+def test_a_column_that_was_never_finite_has_no_fault_in_being_so() -> None:
+    endless = [table(seed).assign(e=np.inf) for seed in (1, 2)]
+    assert diagnose(*endless, window="60 rows").verdict == "healthy"
+
+
+def test_which_of_several_times_is_that_of_the_row_is_not_guessed_silently() -> None:
+    at = pd.date_range("2026-01-01", periods=len(table(1)), freq="h", tz="UTC")
+    months = at.tz_localize(None).to_period("M").start_time  # no chance at all within a window
+    found = diagnose(*(table(seed).assign(at=at, sent=months) for seed in (1, 2)), window="60 rows")
+    assert any("Several columns hold times (at, sent)" in note for note in found.notes)
 
 
 @pytest.mark.parametrize(("between", "decimal"), [(",", "."), (";", ","), (";", "."), ("\t", ",")])

@@ -94,3 +94,8 @@ def test_whole_and_half_days_show_no_day(hours: int) -> None:
     hour = DAY_US // 24
     start = np.arange(30) * hours * hour
     assert all(period.length != DAY_US for period in calendar_periods(start, start + hours * hour))
+
+
+def test_large_numbers_that_no_chance_explains_have_no_season_and_no_warning() -> None:
+    rate = np.random.default_rng(4).normal(size=(42, 1)) * 1e6
+    assert fit_season(rate, np.zeros_like(rate), np.full(42, ROWS), np.arange(42.0), WEEK) is None

@@ -30,20 +30,22 @@ _FIRST_S, _LAST_S = 631_152_000, 4_102_444_800
 """1990 and 2100: between them no number can be of two units."""
 _DOTS: Final = r"^\d{1,2}\.\d{1,2}\.\d{4}(\D|$)"
 _SLASHES: Final = r"^(?P<first>\d{1,2})[/-](?P<second>\d{1,2})[/-]\d{4}(?:\D|$)"
-_YEAR_FIRST: Final = r"^\d{4}[/.]\d{1,2}[/.]\d{1,2}(\D|$)"
+_YEAR_FIRST: Final = r"^\d{4}[/.年]\d{1,2}[/.月]\d{1,2}(\D|$)"
 _DATES: Final[Mapping[Way, str]] = {
     "d.m.y": r"^(?P<a>\d{1,2})\.(?P<b>\d{1,2})\.(?P<c>\d{4})",
     "d/m/y": r"^(?P<a>\d{1,2})[/-](?P<b>\d{1,2})[/-](?P<c>\d{4})",
     "m/d/y": r"^(?P<a>\d{1,2})[/-](?P<b>\d{1,2})[/-](?P<c>\d{4})",
-    "y/m/d": r"^(?P<a>\d{4})[/.](?P<b>\d{1,2})[/.](?P<c>\d{1,2})",
+    "y/m/d": r"^(?P<a>\d{4})[/.年](?P<b>\d{1,2})[/.月](?P<c>\d{1,2})日?",
 }
 _CLOCK: Final = (
-    r"(?:[ T,]+(?P<hour>\d{1,2})(?P<rest>(?::\d\d)?(?::\d\d)?(?:[.,]\d{1,6})?)"
+    r"(?:[ T,]+(?P<hour>\d{1,2})(?P<rest>(?::\d\d)?(?::\d\d)?(?:[.,]\d{1,9})?)"
     r"\s?(?P<half>[AaPp][Mm])?\s?(?P<zone>[Zz]|[+-]\d\d:?\d\d)?)?$"
 )
 _EIGHT: Final = r"^(19|20)\d{6}$"
 _EPOCH: Final = r"^\d{9,19}(\.\d+)?$"
 _OFFSET: Final = r"([Zz]|[+-]\d\d(:?\d\d)?)$"
+_FINER: Final = r"(:\d\d[.,]\d{6})\d{1,3}"
+"""Nanoseconds, which pandas writes and no window is told apart by."""
 _WITH_HOUR: Final = r"\d[T ]\d"
 _MONTHS: Final = 12
 EXPECTED: Final = (
@@ -307,4 +309,5 @@ def _of_iso(held: pa.ChunkedArray, where: str) -> pa.ChunkedArray:
             received=f"{with_zone} of {len(held)} rows with one",
             next_step="Write all of them in one time zone",
         )
+    held = pc.replace_substring_regex(held, _FINER, r"\1")
     return held.cast(pa.timestamp("us", "UTC" if with_zone else None), safe=False)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -118,6 +119,10 @@ def _table(source: object) -> pa.Table:
         return source.table
     if isinstance(source, str | Path):
         return _read_file(Path(source))
+    if isinstance(source, pa.Table | pa.RecordBatch):
+        _refuse_doubled(source.schema.names)
+    elif type(source).__module__.partition(".")[0] == "pandas":
+        _refuse_doubled(list(getattr(source, "columns", ())))
     try:
         if isinstance(source, Mapping):
             return pa.table(dict(source))
@@ -142,6 +147,14 @@ def _table(source: object) -> pa.Table:
         expected="a Parquet or CSV file, or a frame that speaks Arrow (pandas, polars, pyarrow, duckdb)",
         received=type(source).__name__,
     )
+
+
+def _refuse_doubled(names: Sequence[object], where: str | None = None) -> None:
+    doubled = [name for name, times in Counter(map(str, names)).items() if times > 1]
+    if doubled:
+        raise ReferenceDataError(
+            f"several columns are named {doubled[0]!r}", where=where, next_step="Rename or drop all but one"
+        )
 
 
 def _without_row_numbers(table: pa.Table) -> pa.Table:
@@ -188,13 +201,7 @@ def _read_file(path: Path) -> pa.Table:
         raise ReferenceDataError(
             "the reference cannot be read", where=str(path), received=str(error)
         ) from error
-    doubled = [name for name in names if names.count(name) > 1]
-    if doubled:
-        raise ReferenceDataError(
-            f"several columns are named {doubled[0]!r}",
-            where=str(path),
-            next_step="Rename or drop all but one",
-        )
+    _refuse_doubled(names, str(path))
     text = [one.name for one in table.schema if pa.types.is_binary(one.type)]
     if suffix == ".csv" and text:  # Arrow takes text that is no UTF-8 for bytes
         raise _not_utf8(path, f"column {text[0]!r}")

@@ -89,6 +89,11 @@ def only_time(old: pa.Table, new: pa.Table, notes: Notes) -> str | None:
     if len(both) == 1:
         notes.add(f"{both[0]!r} is taken as the time, as the only timestamp.")
         return both[0]
+    if both:
+        notes.add(
+            f"Several columns hold times ({', '.join(both)}), and none was named as that of the row: "
+            "windows are rows in the order in which they come."
+        )
     text = None if both else moments.only_written_time(old, new)
     if text is not None:
         notes.add(f"{text!r} is taken as the time: its dates follow on each other.")

@@ -64,7 +64,6 @@ class Feature:
         """Bins, counts and functionals from the reference's values."""
         if isinstance(values, np.ndarray):
             if not np.isfinite(values).any():
-                values = np.where(np.isnan(values), np.nan, 0.0)
                 bins = NumericBins((0.0,), 0.0)
                 return cls._numeric(name, bins, bins.count(values))
             return cls._numeric(name, *NumericBins.fit_counted(values))

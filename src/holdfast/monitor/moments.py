@@ -62,7 +62,7 @@ def written_moments(table: pa.Table) -> dict[str, Written]:
     found = {}
     for name in table.column_names:
         first = _first_text(table.column(name))
-        if first is None or not re.match(r"^\s*\d{1,4}[./-]\d{1,2}[./-]\d{2,4}", first):
+        if first is None or not re.match(r"^\s*(\d{1,4}[./-]\d{1,2}[./-]\d{2,4}|\d{4}年\d{1,2}月)", first):
             continue
         known = plain_values(table.column(name)).drop_null()
         try:

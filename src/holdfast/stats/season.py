@@ -189,7 +189,8 @@ def fit_season(
     certain = np.maximum((shapes * share[:, None]).T ** 2 @ variance, 1e-300)
     rest = centred - shapes @ coefficients
     left = len(time) - 1 - shapes.shape[1]
-    noise = np.maximum((rest**2 / np.maximum(variance, 1e-300)).sum(axis=0) / left, 1.0)
+    with np.errstate(over="ignore"):  # what no chance explains is endless noise, of which no wave stands out
+        noise = np.maximum((rest**2 / np.maximum(variance, 1e-300)).sum(axis=0) / left, 1.0)
     believed = np.zeros_like(coefficients, dtype=bool)
     first = 0
     for period in kept:

@@ -189,14 +189,16 @@ def fit_season(
     certain = np.maximum((shapes * share[:, None]).T ** 2 @ variance, 1e-300)
     rest = centred - shapes @ coefficients
     left = len(time) - 1 - shapes.shape[1]
-    with np.errstate(over="ignore"):  # what no chance explains is endless noise, of which no wave stands out
+    # What no chance explains is endless noise, of which no wave stands out.
+    with np.errstate(over="ignore"):
         noise = np.maximum((rest**2 / np.maximum(variance, 1e-300)).sum(axis=0) / left, 1.0)
     believed = np.zeros_like(coefficients, dtype=bool)
     first = 0
     for period in kept:
         some = slice(first, first + 2 * period.harmonics)
-        explained = (coefficients[some] ** 2 / certain[some]).sum(axis=0) / (2 * period.harmonics)
-        believed[some] = fdtrc(2 * period.harmonics, left, explained / noise) < CHANCE
+        with np.errstate(over="ignore", invalid="ignore"):
+            explained = (coefficients[some] ** 2 / certain[some]).sum(axis=0) / (2 * period.harmonics)
+            believed[some] = fdtrc(2 * period.harmonics, left, explained / noise) < CHANCE
         first += 2 * period.harmonics
     if not believed.any():
         return None

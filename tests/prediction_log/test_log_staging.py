@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,9 +84,55 @@ def test_published_contents_are_as_young_as_new_ones_and_half_written_ones_stay_
 def test_a_run_that_is_just_being_opened_is_nobodys_to_remove(tmp_path: Path) -> None:
     opening = staged_folder(tmp_path) / "0011aabbccdd.opening"
     opening.mkdir(parents=True)
-    (opening / "lock").touch()
+    with (opening / "lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert finish_abandoned(tmp_path) == (0, 0)
+        assert opening.is_dir()
+
+
+DIES_WHILE_OPENING = """
+import fcntl, os, signal, sys
+from pathlib import Path
+from holdfast.prediction_log import StagedRun
+
+def kill(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+for owner, step in ((os, "open"), (fcntl, "flock"), (Path, "rename")):
+    if os.fork() == 0:
+        setattr(owner, step, kill)
+        StagedRun(Path(sys.argv[1]))
+    assert os.waitstatus_to_exitcode(os.wait()[1]) == -signal.SIGKILL
+"""
+
+
+def test_a_writer_killed_while_it_opened_its_run_leaves_nothing_for_long(tmp_path: Path) -> None:
+    """Before there is a lock in its folder, before it holds it, and before the folder has its name."""
+    subprocess.run([sys.executable, "-c", DIES_WHILE_OPENING, str(tmp_path)], check=True)
+    left = sorted(path.suffix for path in staged_folder(tmp_path).iterdir())
+    assert left == [".opening"] * 3
+    Keeper(tmp_path, CLOCK).run_once()
+    assert list(staged_folder(tmp_path).iterdir()) == []
+
+
+@pytest.mark.parametrize("owner_step", [(os, "open"), (fcntl, "flock")], ids=["no lock", "not locked"])
+def test_a_keeper_that_comes_while_a_run_is_opened_takes_nothing_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner_step: tuple[Any, str]
+) -> None:
+    owner, step = owner_step
+    real = getattr(owner, step)
+
+    def meets_a_keeper(*arguments: Any) -> Any:
+        monkeypatch.setattr(owner, step, real)
+        assert finish_abandoned(tmp_path) == (0, 0)
+        return real(*arguments)
+
+    monkeypatch.setattr(owner, step, meets_a_keeper)
+    run = StagedRun(tmp_path)
+    assert list(staged_folder(tmp_path).iterdir()) == [run.folder]
     assert finish_abandoned(tmp_path) == (0, 0)
-    assert opening.is_dir()
+    die(run)
+    assert finish_abandoned(tmp_path) == (0, 1)
 
 
 def test_runs_whose_writers_died_are_counted_by_what_became_of_them(tmp_path: Path) -> None:

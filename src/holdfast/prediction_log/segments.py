@@ -22,7 +22,7 @@ from holdfast.prediction_log.frames import HEADER_BYTES, checksum_seed, seal
 
 _SEGMENT_SUFFIX: Final = ".spool"
 _OPENING_SUFFIX: Final = ".opening"
-_OPENING_TRIES: Final = 5
+OPENING_TRIES: Final = 5
 """A keeper looks once a pass, so one that comes in between does so once."""
 _SEGMENT_NAME: Final = re.compile(r"(?P<replica>.+)-(?P<number>\d{8})")
 
@@ -104,7 +104,7 @@ class SegmentFile:
     @classmethod
     def create(cls, spool: Path, header: Header) -> Self:
         """Begin a new segment, locked, with its header written."""
-        for _ in range(_OPENING_TRIES - 1):
+        for _ in range(OPENING_TRIES - 1):
             # Refused or gone where a keeper came before the lock, and took us for a writer that is dead.
             with contextlib.suppress(BlockingIOError, FileNotFoundError):
                 return cls._create(spool, header)

@@ -22,7 +22,7 @@ import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -34,7 +34,7 @@ from holdfast.prediction_log.errors import SpoiledRunError
 from holdfast.prediction_log.frames import Damage
 from holdfast.prediction_log.large_store import PARTIAL_SUFFIX, LargeWriter, large_folder
 from holdfast.prediction_log.scanning import OpenSegment, decode
-from holdfast.prediction_log.segments import list_segments, spool_folder
+from holdfast.prediction_log.segments import OPENING_TRIES, list_segments, spool_folder
 
 _LOCK: Final = "lock"
 _OPENING: Final = ".opening"
@@ -61,7 +61,18 @@ class StagedRun:
     def __init__(self, log_folder: Path) -> None:
         self._log_folder = log_folder
         self.folder = staged_folder(log_folder) / secrets.token_hex(6)
-        # Under its own name only once it is locked, so that nobody takes it for abandoned.
+        self._lock = -1
+        for left in reversed(range(OPENING_TRIES)):
+            try:
+                self._open()
+                break
+            except FileNotFoundError:  # a keeper came before the lock, and took us for a writer that is dead
+                self._let_go()
+                if not left:
+                    raise
+
+    def _open(self) -> None:
+        """Make the folder, under its own name only once it is locked: nobody takes it for abandoned."""
         opening = self.folder.with_suffix(_OPENING)
         opening.mkdir(parents=True)
         self._lock = os.open(opening / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
@@ -173,8 +184,9 @@ def _promised(folder: Path) -> _Promise | None:
 
 def finish_abandoned(log_folder: Path) -> tuple[int, int]:
     """Publish or throw away the rows of runs whose writer is gone; returns how many runs of each."""
+    _remove_unopened(log_folder)
     published = discarded = 0
-    for folder in _abandoned(log_folder):
+    for folder in _abandoned(_folders(log_folder)):
         promise = _promised(folder)
         hidden = None if promise is None or promise.hidden is None else Path(promise.hidden)
         if hidden is not None and not hidden.exists():
@@ -189,6 +201,16 @@ def finish_abandoned(log_folder: Path) -> tuple[int, int]:
     return published, discarded
 
 
+def _remove_unopened(log_folder: Path) -> None:
+    """Remove folders whose writer died before they had their name."""
+    folders = list(staged_folder(log_folder).glob(f"*{_OPENING}"))
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # there is not even a lock in it
+    for folder in _abandoned(folders):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _folders(log_folder: Path) -> list[Path]:
     """Of runs that were begun."""
     try:
@@ -198,9 +220,9 @@ def _folders(log_folder: Path) -> list[Path]:
     return [folder for folder in folders if folder.suffix != _OPENING]
 
 
-def _abandoned(log_folder: Path) -> Iterator[Path]:
-    """Folders of runs whose writer is gone, locked while they are looked at."""
-    for folder in _folders(log_folder):
+def _abandoned(folders: Iterable[Path]) -> Iterator[Path]:
+    """Those whose writer is gone, locked while they are looked at."""
+    for folder in folders:
         try:
             fd = os.open(folder / _LOCK, os.O_RDWR)
         except FileNotFoundError:  # just begun, or being removed

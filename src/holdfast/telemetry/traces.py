@@ -48,9 +48,10 @@ class Traces:
     ) -> None:
         try:
             from opentelemetry.sdk.resources import Resource
-            from opentelemetry.sdk.trace import TracerProvider
+            from opentelemetry.sdk.trace import SpanProcessor
             from opentelemetry.sdk.trace.export import BatchSpanProcessor
-            from opentelemetry.trace import SpanKind
+            from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+            from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
             if exporter is None:
                 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -58,12 +59,11 @@ class Traces:
                 exporter = OTLPSpanExporter()
         except ImportError as error:
             raise MissingExtraError("opentelemetry", "opentelemetry") from error
-        resource = Resource.create({"service.name": service, "service.instance.id": instance})
+        self._resource = Resource.create({"service.name": service, "service.instance.id": instance})
         # Sampling is done here, and exactly once: whatever reaches the SDK is wanted.
-        self._provider = TracerProvider(resource=resource)
-        self._provider.add_span_processor(BatchSpanProcessor(exporter))
-        self._tracer = self._provider.get_tracer("holdfast")
-        self._kind = SpanKind.SERVER
+        self._processor: SpanProcessor = BatchSpanProcessor(exporter)
+        self._scope = InstrumentationScope("holdfast")
+        self._ids = RandomIdGenerator()
         self._fraction = fraction
         self._apart_s = 1.0 / per_s
         self._next_s = -math.inf
@@ -111,35 +111,39 @@ class Traces:
             status: of HTTP.
             attributes: beside those of every HTTP server.
         """
-        from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, set_span_in_context
+        from opentelemetry.sdk.trace import ReadableSpan
+        from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
         from opentelemetry.trace.status import Status, StatusCode
 
         parent = None
         if traceparent:
-            _, trace_id, span_id, flags = traceparent.decode().split("-")
-            context = SpanContext(
-                int(trace_id, 16), int(span_id, 16), is_remote=True, trace_flags=TraceFlags(int(flags, 16))
-            )
-            parent = set_span_in_context(NonRecordingSpan(context))
+            _, of_trace, of_span, flags = traceparent.decode().split("-")
+            given = TraceFlags(int(flags, 16))
+            parent = SpanContext(int(of_trace, 16), int(of_span, 16), is_remote=True, trace_flags=given)
+        trace_id = self._ids.generate_trace_id() if parent is None else parent.trace_id
+        span_id = self._ids.generate_span_id()
         method, _, route = name.partition(" ")
-        span = self._tracer.start_span(
+        # Made as it is when it has ended: one that lives takes the SDK several times as long.
+        span = ReadableSpan(
             name,
-            context=parent,
-            kind=self._kind,
-            attributes={
+            SpanContext(trace_id, span_id, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED)),
+            parent,
+            self._resource,
+            {
                 "http.request.method": method,
                 "http.route": route,
                 "http.response.status_code": status,
                 **attributes,
             },
+            kind=SpanKind.SERVER,
+            status=Status(StatusCode.ERROR if status >= 500 else StatusCode.UNSET),
             start_time=ended_ns - round(seconds * 1e9),
+            end_time=ended_ns,
+            instrumentation_scope=self._scope,
         )
-        if status >= 500:
-            span.set_status(Status(StatusCode.ERROR))
-        span.end(ended_ns)
-        made = span.get_span_context()
-        return f"00-{made.trace_id:032x}-{made.span_id:016x}-01".encode()
+        self._processor.on_end(span)
+        return f"00-{trace_id:032x}-{span_id:016x}-01".encode()
 
     def close(self) -> None:
         """Send what waits, for some seconds at most."""
-        self._provider.shutdown()
+        self._processor.shutdown()

@@ -301,6 +301,31 @@ def test_streams_need_a_key_a_model_and_a_page_of_this_site(start: Start) -> Non
         assert say(stream, {"frame": {"a": 1}})["prediction"] == 1.0
 
 
+def test_a_caller_at_its_limit_of_streams_is_told_so_and_hinders_no_other(start: Start) -> None:
+    digests = [hashlib.sha256(key).hexdigest() for key in (b"one", b"two")]
+    keys = f'[security]\nauth = "keys"\napi_key_hashes = {json.dumps(digests)}\n'
+    server = start(summing_model(), STATE + "most_streams_per_caller = 2\n" + keys)
+    one, two = ({"authorization": f"Bearer {key}"} for key in ("one", "two"))
+    with open_stream(server, **one), open_stream(server, **one) as leaves:
+        assert refused(server, **one) == 429
+        with open_stream(server, **two) as stream:
+            assert say(stream, {"frame": {"a": 1}})["prediction"] == 1.0
+        leaves.close()
+        with open_stream(server, **one) as stream:
+            assert say(stream, {"frame": {"a": 2}})["prediction"] == 2.0
+            assert refused(server, **one) == 429
+    assert server.service.counts.refusals == {"toomanystreams": 2}
+
+
+def test_without_keys_a_caller_is_an_address(start: Start) -> None:
+    server = start(summing_model(), STATE + "most_streams_per_caller = 1\n")
+    with open_stream(server):
+        assert refused(server) == 429
+        url = f"ws://127.0.0.1:{server.port}/v2/models/demo/stream"
+        with connect(url, source_address=("127.0.0.2", 0), proxy=None) as stream:
+            assert say(stream, {"frame": {"a": 1}})["prediction"] == 1.0
+
+
 @pytest.mark.parametrize(
     "toml",
     [

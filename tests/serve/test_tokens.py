@@ -162,6 +162,18 @@ def test_a_withdrawn_key_is_no_longer_honoured(provider: Provider, verifier: Tok
         admission.find(others)
 
 
+def test_a_caller_is_the_subject_of_the_token_whichever_token_it_is(
+    provider: Provider, verifier: TokenVerifier
+) -> None:
+    admission = Admission(SECURITY, ManualClock(start_us=time.time_ns() // 1000), tokens=verifier)
+    ann, again, bob = (
+        admission.find(b"Bearer " + provider.token(sub=name, jti=str(number))).caller
+        for number, name in enumerate(("ann", "ann", "bob"))
+    )
+    assert ann == again != bob
+    assert "ann" not in ann
+
+
 @pytest.fixture
 def url(provider: Provider) -> Iterator[str]:
     class Handler(http.server.SimpleHTTPRequestHandler):

@@ -44,7 +44,7 @@ class KeyEntry(msgspec.Struct, frozen=True):
 class Grant:
     """What one admitted caller may do. Looked up once per head, asked once per request."""
 
-    __slots__ = ("_clock", "_expires_at_us", "gate", "name", "scopes")
+    __slots__ = ("_clock", "_expires_at_us", "caller", "gate", "name", "scopes")
 
     def __init__(
         self,
@@ -53,9 +53,13 @@ class Grant:
         expires_at_us: int | None,
         gate: RateGate | None,
         clock: Clock,
+        *,
+        caller: str = "",
     ) -> None:
         self.name = name
         """Stands in counts and in the audit: `key <id>`, never a secret."""
+        self.caller = caller or name
+        """The same for all grants of one caller, and for nobody else's; never shown."""
         self.scopes = scopes
         self.gate = gate
         self._expires_at_us = expires_at_us
@@ -101,11 +105,18 @@ class Admission:
         ]
 
     def _grant(
-        self, name: str, scopes: frozenset[str], expires_at_us: int | None, rate: float | None, slot: int
+        self,
+        name: str,
+        scopes: frozenset[str],
+        expires_at_us: int | None,
+        rate: float | None,
+        slot: int,
+        *,
+        caller: str = "",
     ) -> Grant:
         rate = self._default_rate if rate is None else rate
         gate = None if rate is None else RateGate(self._slots, slot % SLOTS, rate, self._clock)
-        return Grant(name, scopes, expires_at_us, gate, self._clock)
+        return Grant(name, scopes, expires_at_us, gate, self._clock, caller=caller)
 
     def replace_keys(self, entries: Sequence[KeyEntry]) -> None:
         """From now on these are the registry's active keys, and no others."""
@@ -159,11 +170,11 @@ class Admission:
         known = self._of_tokens.get(digest)
         if known is None:
             said = tokens.verify(token)
-            slot = int.from_bytes(hashlib.sha256(said.subject.encode()).digest()[:4], "little")
+            subject = hashlib.sha256(said.subject.encode())
+            slot = _FIRST_TOKEN_SLOT + int.from_bytes(subject.digest()[:4], "little") % (SLOTS // 4)
             scopes = _ALL if "admin" in said.scopes else said.scopes & _ALL
-            known = self._grant(
-                "token", scopes, said.expires_at_us, None, _FIRST_TOKEN_SLOT + slot % (SLOTS // 4)
-            )
+            caller = f"token of {subject.hexdigest()}"
+            known = self._grant("token", scopes, said.expires_at_us, None, slot, caller=caller)
             if len(self._of_tokens) >= _MOST_TOKENS:
                 self._of_tokens.clear()
             self._of_tokens[digest] = known

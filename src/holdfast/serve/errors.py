@@ -45,6 +45,10 @@ class RateLimitedError(RequestError):
         self.retry_after_s = retry_after_s
 
 
+class TooManyStreamsError(RequestError):
+    """A caller who has as many open streams as `[stream] most_streams_per_caller` allows."""
+
+
 class BodyTooLargeError(RequestError):
     """The body exceeds `[predictions] max_body_bytes`."""
 

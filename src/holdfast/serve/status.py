@@ -39,6 +39,7 @@ STATUS: Final[dict[type[HoldfastError], int]] = {
     errors.UnauthorisedError: 401,
     errors.ForbiddenError: 403,
     errors.RateLimitedError: 429,
+    errors.TooManyStreamsError: 429,
     errors.BodyTooLargeError: 413,
     errors.ContentTypeError: 415,
     errors.RouteNotFoundError: 404,
@@ -75,7 +76,7 @@ def refusal_reason(error: HoldfastError) -> str | None:
     """Under which reason a refusal for want of time or room is counted; callers' keys are counted apart."""
     if isinstance(error, OverloadedError):
         return error.reason
-    if isinstance(error, errors.BodyTooLargeError | TooManyRowsError):
+    if isinstance(error, errors.BodyTooLargeError | TooManyRowsError | errors.TooManyStreamsError):
         return reason_name(error)
     return None
 

@@ -8,6 +8,7 @@ read only when the one before it is answered, so a caller who sends too fast is 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import Any, Final
 
 import msgspec
@@ -20,7 +21,7 @@ from holdfast.errors import HoldfastError
 from holdfast.infer import InputError, MalformedBodyError, NotReadyError, read_json
 from holdfast.serve.caller import Caller, read_caller
 from holdfast.serve.connection_state import Rest
-from holdfast.serve.errors import InvalidHttpError, OriginError, UnauthorisedError
+from holdfast.serve.errors import InvalidHttpError, OriginError, TooManyStreamsError, UnauthorisedError
 from holdfast.serve.protocol import WRITE_TIMEOUT_S
 from holdfast.serve.responses import error_response, too_large
 from holdfast.serve.service import Endpoint, Service
@@ -133,29 +134,36 @@ class Streams:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._checklist: Checklist = service.checklist
-        self.open = 0
+        self._open: Counter[str] = Counter()
+        """Streams of each caller that has any."""
 
     async def accept(self, websocket: WebSocket) -> None:
         """Serve one connection until either side closes it."""
-        service = self._service
+        service, limits = self._service, self._checklist.stream
         try:
-            service.authorise(authorization_of(websocket))
+            grant = service.authorise(authorization_of(websocket))
+            who = address_of(websocket) if grant is None else grant.caller
             check_origin(websocket)
             caller = read_caller(websocket.scope["headers"])
-            if self.open >= self._checklist.stream.most_streams:
-                raise NotReadyError(
-                    "too many open streams", expected=f"at most {self._checklist.stream.most_streams}"
+            if self._open.total() >= limits.most_streams:
+                raise NotReadyError("too many open streams", expected=f"at most {limits.most_streams}")
+            if self._open[who] >= limits.most_streams_per_caller:
+                raise TooManyStreamsError(
+                    "this caller has too many open streams",
+                    expected=f"at most {limits.most_streams_per_caller}",
+                    next_step="Close one, or raise [stream] most_streams_per_caller.",
                 )
             if service.draining:
                 raise NotReadyError("the service is closing")
             model, version = websocket.path_params["model"], websocket.path_params.get("version")
-            StreamPlan(service.endpoint(version, model), self._checklist.stream)
+            StreamPlan(service.endpoint(version, model), limits)
         except HoldfastError as error:
+            service.note_refusal(error)
             response: Response = error_response(error)
             service.counts.route(STREAM).observe(response.status_code, 0.0)
             await websocket.send_denial_response(response)
             return
-        self.open += 1
+        self._open[who] += 1
         conversation = _Conversation(service, websocket, version, caller)
         try:
             await websocket.accept()
@@ -163,7 +171,9 @@ class Streams:
         except WebSocketDisconnect:
             pass
         finally:
-            self.open -= 1
+            self._open[who] -= 1
+            if not self._open[who]:
+                del self._open[who]
             conversation.leave()
 
 
@@ -294,6 +304,11 @@ def authorization_of(websocket: WebSocket) -> bytes | None:
     """The value of the Authorization header with which the stream was opened."""
     given = websocket.headers.get("authorization")
     return given.encode("latin-1") if given else None
+
+
+def address_of(websocket: WebSocket) -> str:
+    """From where the connection comes, without its port."""
+    return "" if websocket.client is None else websocket.client.host
 
 
 def check_origin(websocket: WebSocket) -> None:

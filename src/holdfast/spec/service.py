@@ -191,6 +191,18 @@ class Stream(Section, frozen=True):
             ),
         ),
     ] = 256
+    most_streams_per_caller: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=100_000,
+            description=(
+                "Of these, open streams of one caller (an API key or a token's subject; without keys an "
+                "address); above it the answer is 429. Default 64: no caller holds more than a quarter of "
+                "most_streams. Raise it for a gateway that opens streams for many."
+            ),
+        ),
+    ] = 64
 
 
 class Target(Section, frozen=True):

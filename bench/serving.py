@@ -22,7 +22,6 @@ import math
 import os
 import platform
 import shutil
-import signal
 import statistics
 import sys
 import tempfile
@@ -56,8 +55,6 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", type=int, default=[1, 32])
     parser.add_argument("--connections", nargs="+", type=int, default=[64, 1])
     arguments = parser.parse_args()
-    # Ended from outside, it still ends the systems that it started, which have sessions of their own.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM"))
     if shutil.which("wrk") is None:
         sys.exit("wrk is needed: apt-get install wrk")
     if arguments.quick:

@@ -113,6 +113,7 @@ def holdfast(folder: Path, package: Path | None = None) -> Iterator[tuple[str, i
 
     `package`: the folder to import holdfast from, else the one that is installed.
     """
+    end_by_sigterm()
     path = {} if package is None else {"PYTHONPATH": str(package)}
     command = [sys.executable, "-m", "holdfast", "serve", "-C", str(folder), "--no-monitor"]
     log = folder / "serve.log"
@@ -138,6 +139,7 @@ def running(folder: Path, peer: Peer, model: Path, workers: int) -> Iterator[tup
     Raises:
         RuntimeError: it cannot be installed or started; the end of its own words.
     """
+    end_by_sigterm()
     folder.mkdir()
     (folder / "session.py").write_text(SESSION)
     for name, text in peer.files.items():
@@ -219,6 +221,16 @@ def settle(systems: list[System], longest_s: float = 20.0, look_s: float = 0.5) 
         before_s = sum(cpu_s(system.pid) for system in systems)
         time.sleep(look_s)
         busy = sum(cpu_s(system.pid) for system in systems) - before_s > 0.2 * look_s
+
+
+def end_by_sigterm() -> None:
+    """Let SIGTERM end this process so that it stops what it started, which has sessions of its own."""
+
+    def end(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would leave the rest behind
+        sys.exit("ended by SIGTERM")
+
+    signal.signal(signal.SIGTERM, end)
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

@@ -59,6 +59,59 @@ def test_missing_rows_raise_the_alarm_once_and_stand_in_the_metrics(
     assert 'holdfast_log_unaccounted_rows{model="fraud"} 7.0' in text
 
 
+def test_rows_that_were_back_and_are_missing_again_raise_the_alarm_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(tmp_path)
+    table = DeltaTable(str(tmp_path / "predictions"))
+    whole = table.version()
+    table.delete("sequence < 7")
+    clock = ManualClock(T0_US)
+    accountant = Accountant(LogPlace.of(tmp_path), clock)
+    with caplog.at_level(logging.ERROR, "holdfast.keeper"):
+        for version, missing in ((whole + 1, 7), (whole, 0), (whole + 1, 7)):
+            if table.version() != version:
+                table.restore(version)
+            account = accountant.take_if_due()
+            assert account is not None
+            assert account.unaccounted == missing
+            clock.advance_s(120)
+    assert len(caplog.records) == 2
+
+
+def test_an_account_that_takes_long_is_taken_less_often(tmp_path: Path) -> None:
+    """At most a fiftieth of the time goes into it."""
+    fill(tmp_path)
+    clock = ManualClock(T0_US)
+    accountant = Accountant(LogPlace.of(tmp_path), clock, lambda _: clock.advance_s(1))
+    accountant.take_if_due()
+    clock.advance_s(49)
+    assert accountant.take_if_due() is None
+    clock.advance_s(1)
+    assert accountant.take_if_due() is not None
+
+
+def test_an_account_that_could_not_be_written_leaves_the_last_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path)
+    clock = ManualClock(T0_US)
+    accountant = Accountant(LogPlace.of(tmp_path), clock)
+    last = accountant.take_if_due()
+    clock.advance_s(120)
+
+    def no_room(path: Path, data: bytes) -> int:
+        with path.open("wb") as file:
+            file.write(data[:10])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", no_room)
+    with pytest.raises(OSError, match="No space"):
+        accountant.take_if_due()
+    assert last is not None
+    assert read_account(tmp_path) == last
+
+
 def test_a_file_is_read_for_one_account_and_believed_in_the_next(tmp_path: Path) -> None:
     folder = tmp_path / "predictions"
     known = KnownRanges()

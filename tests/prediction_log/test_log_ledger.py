@@ -139,6 +139,16 @@ def test_dropped_rows_are_accounted_for(tmp_path: Path, monkeypatch: pytest.Monk
     assert (account.served, account.spooled, account.dropped, account.unaccounted) == (3, 2, 1, 0)
 
 
+def test_a_writer_whose_count_does_not_balance_is_not_proven(tmp_path: Path) -> None:
+    writer = new_writer(tmp_path)
+    writer.served = 1  # of which it says neither that it stored nor that it dropped it
+    writer.append(redacted(["a"]))
+    writer.close()
+    verified = PredictionLog(tmp_path).verify()
+    assert (verified.holes, verified.ledger.unaccounted) == ((), 1)
+    assert not verified.ok
+
+
 def test_a_proof_names_a_hundred_holes_and_counts_all(tmp_path: Path) -> None:
     writer = new_writer(tmp_path)
     writer.append(redacted(ids_of("a", 250)))

@@ -94,3 +94,46 @@ def test_what_the_others_gain_is_what_further_rows_give_them() -> None:
     noise = np.std(gains) / np.sqrt(len(gains))
     assert abs(np.mean(gains) - np.mean(expected)) < 3 * noise + 0.15 * np.mean(gains)
     assert np.mean(gains) > 10 * noise
+
+
+def customers(seed: int, visits: int, customers: int) -> list[str]:
+    """Each stays for three rows on average."""
+    random = np.random.default_rng([70, seed])
+    rows = random.geometric(1 / 3, visits)
+    names = np.char.add("k", random.integers(0, customers, visits).astype(str))
+    return np.repeat(names, rows).tolist()
+
+
+@pytest.mark.parametrize(("number", "rows"), [(60, 50), (500, 50), (500, 200)])
+def test_customers_whose_rows_come_together_are_no_drift_when_others_come(number: int, rows: int) -> None:
+    visits = 20 * rows // 3
+    found = diagnose(
+        {"customer": customers(1, visits, number)},
+        {"customer": customers(2, 2 * visits, number)},
+        window=f"{rows} rows",
+        explain=False,
+    )
+    # Each window of 500 customers and one in six of 60, where each row is taken for a visit.
+    assert not any(window.alarm for window in found.windows)
+
+
+def test_a_code_never_met_is_found_among_customers_whose_rows_come_together() -> None:
+    old, new = customers(1, 1500, 500), np.array(customers(2, 3000, 500), dtype=object)
+    rows = np.arange(len(new))
+    new[(rows >= len(new) // 2) & (rows % 3 == 0)] = "other shop"
+    found = diagnose({"customer": old}, {"customer": new}, window="200 rows", explain=False)
+    assert found.verdict == "data fault"
+    assert found.since is not None
+    assert abs(int(found.since.estimate) - len(new) // 2) <= 400
+
+
+def test_categories_that_only_one_visit_had_are_unseen_to_the_rest_of_the_reference() -> None:
+    names = ["a", "b", "c", "d"] * 100
+    for place, name in ((50, "once"), (150, "twice"), (250, "twice")):
+        names[place:place] = [name] * 4
+    bins = CategoryBins.fit(names)
+    assert bins.once == {"once"}
+    assert bins.of_reference.count(names)[-2] == 4
+    assert bins.count(names)[-2] == 0
+    # In any other order rows that are alike are as many visits.
+    assert CategoryBins.fit(names[::3] + names[1::3] + names[2::3]).once == frozenset()

@@ -228,14 +228,15 @@ class Feature:
         share = weights / weights.sum()
         mean = share @ self.functionals
         centred = self.functionals - mean
-        if isinstance(self.bins, CategoryBins):
-            expected = mean.copy()
-            expected[self._others] += self.bins.edge[0] / max(self.rows, 1)
-        else:
-            expected = mean
         # A power of three is many times as dear as two products.
         square = centred * centred
-        return expected, share @ square, share @ (square * centred)
+        variance, third = share @ square, share @ (square * centred)
+        if isinstance(self.bins, CategoryBins) and self.bins.edge[0]:
+            others = min(float(mean[self._others]) + self.bins.edge[0] / max(self.rows, 1), 1.0)
+            mean[self._others] = others
+            variance[self._others] = others * (1 - others)
+            third[self._others] = others * (1 - others) * (1 - 2 * others)
+        return mean, variance, third
 
     def error(
         self, moments: tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]

@@ -22,6 +22,7 @@ from holdfast.stats.calibration import (
     score_edges,
 )
 from holdfast.stats.calm import SHORT_LAG, CalmWindows, calm_so_far, level_error, settled, stretches
+from holdfast.stats.clumps import RARE_PART, Clumps
 from holdfast.stats.compiled import compiled_counting
 from holdfast.stats.counting import (
     ColumnCounter,
@@ -131,6 +132,7 @@ __all__ = [
     "PRIOR_ROWS",
     "PROJECTIONS",
     "RARE",
+    "RARE_PART",
     "RATE_HZ",
     "SCALES",
     "SHORT_LAG",
@@ -147,6 +149,7 @@ __all__ = [
     "CategoryLookup",
     "CellShares",
     "ClassCalibration",
+    "Clumps",
     "Coded",
     "ColumnCounter",
     "ColumnPass",

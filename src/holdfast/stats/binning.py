@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.stats.clumps import Clumps
 from holdfast.stats.errors import StatisticsError
 from holdfast.stats.grid import Room, grid_for
 from holdfast.stats.ruler import on_marks, ruler_for
@@ -170,7 +171,8 @@ class CategoryBins(msgspec.Struct, frozen=True):
     others: frozenset[str]
     """Categories of the reference that are not in `top`."""
     once: frozenset[str] = frozenset()
-    """Those of them that only one row of the reference has."""
+    """Those of them that only one row of the reference has; all that only rows have that came together, where
+    rows do."""
     edge: tuple[float, float] = (0.0, 0.0)
     """Rows that the others will have beyond those of the reference, and its standard error: what is frequent
     there is so by luck in part. For cells of their own of the categories above `RARE`."""
@@ -180,6 +182,8 @@ class CategoryBins(msgspec.Struct, frozen=True):
     """How many of the others two rows of the reference have."""
     alike: float = 1.0
     """Chance that two rows of the reference's law have the same category."""
+    strange: frozenset[str] = frozenset()
+    """Categories that count as unseen, whatever they are."""
 
     @classmethod
     def fit(cls, values: Sequence[Any] | Coded, top: int = TOP_CATEGORIES) -> CategoryBins:
@@ -190,23 +194,31 @@ class CategoryBins(msgspec.Struct, frozen=True):
             >>> bins.top, bins.others, bins.once
             (('b',), frozenset({'a'}), frozenset({'a'}))
         """
+        codes: NDArray[Any]
         if isinstance(values, Coded):
-            counts = np.bincount(values.codes[values.codes >= 0], minlength=len(values.words))
-            held = np.flatnonzero(counts)
-            names, counts = np.asarray([values.words[code] for code in held], dtype=str), counts[held]
+            codes, words = values.codes, np.asarray(values.words, dtype=str)
         else:
-            names, counts = np.unique(
-                np.asarray([str(value) for value in values if value is not None]), return_counts=True
+            words, codes = np.unique(
+                np.asarray([str(value) for value in values if value is not None]), return_inverse=True
             )
-        order = np.lexsort((names, -counts))
-        ranked = [str(name) for name in names[order]]
-        repeated = max(int((counts > 1).sum()), top)
+        counts = np.bincount(codes[codes >= 0], minlength=len(words))
+        held = np.flatnonzero(counts)
+        order = held[np.lexsort((words[held], -counts[held]))]
+        ranked = [str(name) for name in words[order]]
+        clumps = Clumps.of(codes, counts)
+        if clumps is None:
+            # One row of a frequent category is hardly ever the only one.
+            once = np.flatnonzero(counts[order] == 1)
+            once, edge = once[once >= top], _edge(counts[order], top)
+        else:
+            once = np.flatnonzero(np.bincount(clumps.category, minlength=len(counts))[order] == 1)
+            edge = _edge_of_clumps(counts, top, clumps)
         counts = counts[order]
         return cls(
             tuple(ranked[:top]),
             frozenset(ranked[top:]),
-            frozenset(ranked[repeated:]),
-            _edge(counts, top),
+            frozenset(ranked[place] for place in once.tolist()),
+            edge,
             SHARED_CELLS if len(ranked) - top > _FEW_OTHERS else 1,
             int((counts[top:] == 2).sum()),
             _alike(counts),
@@ -216,9 +228,10 @@ class CategoryBins(msgspec.Struct, frozen=True):
     def of_reference(self) -> CategoryBins:
         """The cells for the reference's own rows, each seen from all the others.
 
-        A category that one row has was unseen to the rest. So counted, the share of unseen rows is Good's
-        estimate of what further rows of the same law will show (Good, The population frequencies of species
-        and the estimation of population parameters, Biometrika 40, 1953); counted by `self` it would be none.
+        A category that one row has was unseen to the rest, and so was one whose rows all came together. So
+        counted, the share of unseen rows is Good's estimate of what further rows of the same law will show
+        (Good, The population frequencies of species and the estimation of population parameters, Biometrika
+        40, 1953); counted by `self` it would be none.
 
         Example:
             >>> bins = CategoryBins.fit(["a", "a", "b", "b", "c"], top=1)
@@ -229,7 +242,7 @@ class CategoryBins(msgspec.Struct, frozen=True):
         """
         if not self.once and not self.edge[0]:
             return self
-        return CategoryBins(self.top, self.others - self.once, shared=self.shared)
+        return CategoryBins(self.top, self.others - self.once, shared=self.shared, strange=self.once)
 
     @property
     def cells(self) -> int:
@@ -355,6 +368,7 @@ class CategoryLookup:
         else:
             self._cells.update(dict.fromkeys(bins.others, top))
         self._cells.unseen = top + bins.shared
+        self._cells.update(dict.fromkeys(bins.strange, self._cells.unseen))
         self._cells[None] = top + bins.shared + 1
         self._known: tuple[tuple[str, ...], NDArray[np.intp]] | None = None
         self.bin_of: NDArray[np.intp] | None = None
@@ -401,6 +415,12 @@ def _edges(ordered: NDArray[np.float64], least: float, inner_bins: int) -> tuple
     return tuple(edges.tolist())
 
 
+def _limit(counts: Counts, top: int) -> int:
+    """Rows that a category must have more than, to have a cell; of counts that fall."""
+    least = int(np.ceil(RARE * int(counts.sum()))) - 1
+    return max(int(counts[top]) if len(counts) > top else 0, least)
+
+
 def _edge(counts: Counts, top: int) -> tuple[float, float]:
     """Rows that the categories without a cell of their own will have beyond those they had.
 
@@ -412,8 +432,7 @@ def _edge(counts: Counts, top: int) -> tuple[float, float]:
         counts: of the categories, falling.
         top: how many have cells.
     """
-    rows = int(counts.sum())
-    limit = max(int(counts[top]) if len(counts) > top else 0, int(np.ceil(RARE * rows)) - 1)
+    limit = _limit(counts, top)
     own = int(np.count_nonzero(counts[:top] > limit))
     if limit == 0 or own == len(counts):
         return 0.0, 0.0
@@ -421,6 +440,25 @@ def _edge(counts: Counts, top: int) -> tuple[float, float]:
     near = np.exp(-(((counts - limit - 1) / width) ** 2) / 2) / (width * np.sqrt(2 * np.pi))
     weight = near * counts
     return float(weight.sum()), float(np.sqrt((weight**2).sum()))
+
+
+def _edge_of_clumps(counts: Counts, top: int, clumps: Clumps) -> tuple[float, float]:
+    """The same where rows come together: all others see a category without the whole clump.
+
+    Args:
+        counts: of the categories.
+        top: how many have cells.
+        clumps: of them.
+    """
+    from scipy.special import ndtr
+
+    limit = _limit(np.sort(counts)[::-1], top)
+    width = max(_SMOOTHED * np.sqrt(limit * clumps.together()), 1.0)
+    rows = counts[clumps.category]
+    above = (rows - limit - 0.5) / width
+    weight = clumps.sizes * (ndtr(above) - ndtr(above - clumps.sizes / width)) * (rows > clumps.sizes)
+    each = np.bincount(clumps.category, weight)
+    return float(weight.sum()), float(np.sqrt((each**2).sum()))
 
 
 def _alike(counts: Counts) -> float:

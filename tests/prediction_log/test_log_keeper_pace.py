@@ -97,6 +97,23 @@ def test_pauses_double_up_to_half_a_minute_while_passes_fail_and_are_short_again
     assert stop.pauses_s == [2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 1.0, 1.0]
 
 
+def test_failures_in_a_row_are_told_and_the_first_pass_that_goes_well_again(tmp_path: Path) -> None:
+    fails = iter([False, True, True, False, False])
+
+    def on_step(step: str) -> None:
+        if step == "read" and next(fails, False):
+            raise OSError("no space")
+
+    told: list[tuple[int, str]] = []
+    Keeper(
+        tmp_path,
+        ManualClock(T0_US),
+        on_step=on_step,
+        on_failure=lambda number, error: told.append((number, str(error))),
+    ).run(Stop(waits=4))
+    assert told == [(1, "no space"), (2, "no space"), (0, "None")]
+
+
 @pytest.mark.parametrize("step", ["predictions committed", "labels committed"])
 def test_a_pass_that_failed_between_two_commits_is_no_reason_to_commit_a_row_again(
     tmp_path: Path, step: str

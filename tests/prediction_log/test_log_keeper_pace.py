@@ -50,8 +50,12 @@ def test_a_commit_takes_no_more_than_its_bytes_from_all_segments_together(tmp_pa
         assert PredictionLog(log_folder).count().predictions == 8
 
 
-def test_a_pass_ends_though_its_writer_is_as_fast(tmp_path: Path) -> None:
+@pytest.mark.parametrize("before", [0, 50])
+def test_a_pass_ends_though_its_writer_is_as_fast(tmp_path: Path, before: int) -> None:
+    """Also where its segment holds many rows that were committed before."""
     writer = new_writer(tmp_path)
+    writer.append(redacted(ids_of("before", before)))
+    Keeper(tmp_path, ManualClock(T0_US)).run_once()
     writer.append(redacted(["first"]))
     later = iter(range(20))
 
@@ -60,6 +64,16 @@ def test_a_pass_ends_though_its_writer_is_as_fast(tmp_path: Path) -> None:
             writer.append(redacted([f"later-{number}"]))
 
     assert Keeper(tmp_path, ManualClock(T0_US), batch_bytes=1, on_step=on_step).run_once().predictions < 5
+
+
+def test_a_keeper_that_stays_remembers_nothing_of_segments_that_are_gone(tmp_path: Path) -> None:
+    fill(tmp_path)
+    keeper = Keeper(tmp_path, ManualClock(T0_US))
+    assert keeper._lease.acquire()  # as while it runs: what it knows lives on from pass to pass
+    assert keeper.run_once().segments_deleted > 1
+    assert keeper._opened is not None
+    assert keeper._opened[1]._progress == {}
+    keeper._lease.release()
 
 
 def test_a_batch_that_is_exactly_full_is_not_the_last(tmp_path: Path) -> None:

@@ -134,6 +134,14 @@ def test_a_label_observed_later_wins_over_one_that_arrived_later(tmp_path: Path)
     assert answers(tmp_path) == {"a": "new", "b": "second"}
 
 
+def test_of_two_labels_of_one_moment_the_one_sent_later_counts(tmp_path: Path) -> None:
+    writer = new_writer(tmp_path)
+    writer.append(redacted(["a"]))
+    writer.append_labels([Label("a", "first", T0_US), Label("a", "second", T0_US)])
+    keep(tmp_path)
+    assert answers(tmp_path) == {"a": "second"}
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3), st.integers(0, 3)), max_size=12))
 def test_the_last_revision_wins_whatever_the_order(
@@ -205,6 +213,29 @@ def test_tail_gives_the_newest_rows_oldest_first(tmp_path: Path) -> None:
         writer.append(redacted([name]))
     keep(tmp_path)
     assert [row["prediction_id"] for row in PredictionLog(tmp_path).tail(2)] == ["c", "d"]
+
+
+def test_rows_logged_in_one_moment_come_last_in_the_order_in_which_each_replica_wrote_them(
+    tmp_path: Path,
+) -> None:
+    for replica in ("worker-0", "worker-1"):
+        writer = new_writer(tmp_path, replica=replica)
+        writer.append(redacted(ids_of(replica, 2)))
+        writer.close()
+    keep(tmp_path)
+    newest = [row["prediction_id"] for row in PredictionLog(tmp_path).tail(3)]
+    assert newest == ["worker-0-00001", *ids_of("worker-1", 2)]
+
+
+def test_copies_are_not_counted_and_have_no_labels_of_their_own(tmp_path: Path) -> None:
+    writer = new_writer(tmp_path)
+    writer.append(redacted(["a", "b"]))
+    writer.append(redacted(["a", "b"], arm="shadow"))
+    writer.append_labels([Label("a", 1, T0_US)])
+    keep(tmp_path)
+    assert PredictionLog(tmp_path).count() == Counts(
+        predictions=2, labels=1, label_revisions=1, labelled=1, unknown_labels=0
+    )
 
 
 def test_an_export_holds_every_row_with_its_label(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from log_records import T0_US, ids_of, new_writer, redacted
 
 from holdfast.clock import ManualClock, SystemClock
 from holdfast.prediction_log import Keeper, Label, PredictionLog, foresee_retention, retain_now, settle
+from holdfast.prediction_log.folders import retention_request
 from holdfast.prediction_log.retaining import _field_of
 from holdfast.spec import Deployment
 
@@ -114,6 +115,7 @@ def test_the_keeper_that_is_alive_does_it(tmp_path: Path) -> None:
         stop.set()
         thread.join()
     assert report.predictions == 10
+    assert not retention_request(log.log_folder).exists()  # or the next pass would look at every row again
 
 
 @pytest.mark.parametrize(

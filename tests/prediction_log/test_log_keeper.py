@@ -291,6 +291,17 @@ def test_upkeep_keeps_the_table_in_few_files_and_loses_nothing(tmp_path: Path) -
     assert list((tmp_path / "predictions" / "_delta_log").glob("*.checkpoint.parquet"))
 
 
+def test_upkeep_removes_what_a_keeper_wrote_that_died_before_it_could_commit(tmp_path: Path) -> None:
+    fill(tmp_path)
+    Keeper(tmp_path, ManualClock(T0_US)).run_once()
+    stray = tmp_path / "predictions" / "part-of-nothing.parquet"
+    stray.write_bytes(b"rows")
+    os.utime(stray, (0, 0))
+    fill(tmp_path, prefix="q")
+    Keeper(tmp_path, ManualClock(T0_US), upkeep_commits=1).run_once()
+    assert not stray.exists()
+
+
 def test_a_long_backlog_is_tidied_up_within_the_pass(tmp_path: Path) -> None:
     steps: list[str] = []
     fill(tmp_path)

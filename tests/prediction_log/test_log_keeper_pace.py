@@ -77,8 +77,8 @@ def test_a_keeper_that_stays_remembers_nothing_of_segments_that_are_gone(tmp_pat
     keeper = Keeper(tmp_path, ManualClock(T0_US))
     assert keeper._lease.acquire()  # as while it runs: what it knows lives on from pass to pass
     assert keeper.run_once().segments_deleted > 1
-    assert keeper._opened is not None
-    assert keeper._opened[1]._progress == {}
+    assert keeper._means is not None
+    assert keeper._means.committer._progress == {}
     keeper._lease.release()
 
 

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from holdfast.prediction_log.byte_search import Found, search_bytes
     from holdfast.prediction_log.erased_ids import ErasedIds
     from holdfast.prediction_log.erasing import ErasureReport
-    from holdfast.prediction_log.keeper import Keeper, KeeperReport
+    from holdfast.prediction_log.keeper import Keeper
+    from holdfast.prediction_log.keeper_pass import KeeperReport
     from holdfast.prediction_log.label_coverage import LabelReport, label_report
     from holdfast.prediction_log.label_file import LabelFileReport, add_label_file
     from holdfast.prediction_log.large_keeping import LargeFault
@@ -48,7 +49,7 @@ _LOADED_ON_FIRST_USE = {
     "Found": "byte_search",
     "Hole": "ledger",
     "Keeper": "keeper",
-    "KeeperReport": "keeper",
+    "KeeperReport": "keeper_pass",
     "LabelFileReport": "label_file",
     "LabelReport": "label_coverage",
     "add_label_file": "label_file",

@@ -25,69 +25,29 @@ from collections.abc import Callable
 from typing import Final
 
 import msgspec
-from deltalake.exceptions import CommitFailedError
 
 from holdfast.clock import Clock
 from holdfast.prediction_log.account import Account, Accountant
-from holdfast.prediction_log.committing import Committer, Tally
-from holdfast.prediction_log.erasing import Eraser, ErasureRequest, pending_requests
-from holdfast.prediction_log.errors import TableBusyError
-from holdfast.prediction_log.folders import (
-    retention_file,
-    retention_request,
-    spool_folder,
-)
+from holdfast.prediction_log.committing import Committer
+from holdfast.prediction_log.keeper_pass import KeeperPass, KeeperReport, Means
 from holdfast.prediction_log.large_keeping import Contents
-from holdfast.prediction_log.large_shared import ORPHAN_S, SharedContents
+from holdfast.prediction_log.large_shared import SharedContents
 from holdfast.prediction_log.lease import Lease
 from holdfast.prediction_log.log_tables import LogTables
 from holdfast.prediction_log.mending import mend
 from holdfast.prediction_log.places import Log, LogPlace
-from holdfast.prediction_log.retaining import Retention, RetentionReport, retain, write_report
-from holdfast.prediction_log.segments import list_segments, remove_abandoned
-from holdfast.prediction_log.staging import finish_abandoned, spoil_runs
-from holdfast.prediction_log.tables import LARGE_FILE_BYTES, SMALL_FILE_BYTES, LogTable
+from holdfast.prediction_log.retaining import Retention
 from holdfast.spec import Deployment
 
 _log: Final = logging.getLogger("holdfast.keeper")
 _LONGEST_PAUSE_S: Final = 30.0
 _RETENTION_EVERY_S: Final = 3600.0
-_ROUNDS_BETWEEN_LARGE: Final = 20
 _LOOK_EVERY_S: Final = 30.0
 """How often an idle keeper looks for what other machines have committed, erasures above all."""
-_TRIES_BESIDE_OTHERS: Final = 20
-_BETWEEN_TRIES_S: Final = 0.25
-"""Of one erasure, while keepers of other machines commit to the same tables."""
 
 
 def _ignore(_: object) -> None:
     pass
-
-
-class KeeperReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What one pass did."""
-
-    lease: bool
-    """Whether this keeper had the lease; if not, another one is at work and nothing was done."""
-    predictions: int = 0
-    """Rows committed."""
-    labels: int = 0
-    commits: int = 0
-    segments_deleted: int = 0
-    torn_records: int = 0
-    """Damaged stretches met in this pass; each is one record that was being written when its writer died."""
-    expired: int = 0
-    """Predictions removed because they are no longer kept."""
-    retention: RetentionReport | None = None
-    """What was removed, if it was looked at in this pass: at the first and once an hour."""
-    labels_refused: int = 0
-    """Labels that came for an erased prediction."""
-    erasures: int = 0
-    """Requests to erase that were carried out."""
-    kept_apart: tuple[tuple[str, str], ...] = ()
-    """Columns whose values have another type than the stored ones: their name, and where they went."""
-    unreadable: tuple[str, ...] = ()
-    """Segments left alone because a version of holdfast unknown to this one wrote them."""
 
 
 class Keeper:
@@ -141,7 +101,7 @@ class Keeper:
         self._accountant = Accountant(self._place, clock, on_account)
         self._contents = Contents(self._log_folder, clock)
         self._shared = SharedContents(self._place, clock) if self._place.is_shared else None
-        self._opened: tuple[LogTables, Committer] | None = None
+        self._means: Means | None = None
         self._retention_due_s = clock.monotonic_s() if retains else math.inf
         self._look_due_s = clock.monotonic_s()
 
@@ -205,162 +165,41 @@ class Keeper:
 
     def _forget(self) -> None:
         """Believe nothing that was not just read from the tables."""
-        self._opened = None
+        self._means = None
 
     def _pass(self) -> KeeperReport:
-        opened_now = self._opened is None
-        tables, committer = self._open()
-        versions = [table.version for table in tables.all]
-        tally = Tally()
-        # Before the spool is looked at: what was spooled before a request is in the tables when it is met.
-        requests = [
-            request
-            for request in pending_requests(self._log_folder)
-            # One whose rows are about to be published waits for the next pass, which finds them in the spool.
-            if spoil_runs(self._log_folder, request.is_meant)
-        ]
-        retention_wanted = (
-            retention_request(self._log_folder).exists() or self._clock.monotonic_s() >= self._retention_due_s
+        opened_now = self._means is None
+        now_s = self._clock.monotonic_s()
+        one = KeeperPass(
+            self._open(),
+            retains=now_s >= self._retention_due_s,
+            looks=now_s >= self._look_due_s,
+            opened_now=opened_now,
         )
-        seen_ns = 0
-        tidies = self._shared is not None and self._shared.tidy_is_due()
-        if (requests or retention_wanted or tidies) and self._contents.exist():
-            try:
-                seen_ns = self._contents.moment()
-            except TableBusyError:
-                if requests or retention_wanted:
-                    raise
-        finish_abandoned(self._log_folder)
-        spool = spool_folder(self._log_folder)
-        remove_abandoned(spool)
-        segments = list_segments(spool)
-        # What is there now, no more: writers that are faster must not keep a pass from ending.
-        left = committer.spooled_bytes(segments)
-        tables.erased_ids.publish()
-        erased_elsewhere = False
-        if self._place.is_shared and (
-            left > 0 or requests or retention_wanted or self._clock.monotonic_s() >= self._look_due_s
-        ):
-            erased_elsewhere = tables.refresh() or (opened_now and len(tables.erased_ids) > 0)
+        report = one.run()
+        if one.looked:
             self._look_due_s = self._clock.monotonic_s() + _LOOK_EVERY_S
-            tables.erased_ids.publish()
-            versions = [table.version for table in tables.all]
-        while True:
-            batch = committer.read(segments, tally)
-            self._step("read")
-            committer.commit(batch, tally)
-            committer.delete_finished(segments, tally)
-            # Within the pass: behind a long backlog each commit would cost more than the one before.
-            versions = [
-                self._upkeep(table, version) for table, version in zip(tables.all, versions, strict=True)
-            ]
-            left -= batch.bytes
-            if left <= 0 or batch.bytes < self._batch_bytes:
-                break
-        if erased_elsewhere:
-            Eraser(self._log_folder, tables, self._clock, self._step, is_shared=True).blank_spool()
-        self._erase(requests, tables, tally, seen_ns)
-        if self._shared is not None and seen_ns and not tally.unreadable:
-            if erased_elsewhere:
-                self._contents.remove_unnamed(tables.predictions.dataset(), seen_ns)
-            self._shared.tidy(self._contents, seen_ns)
-        if retention_wanted:
-            self._retain(tables, tally, seen_ns)
-            retention_request(self._log_folder).unlink(missing_ok=True)
+        if one.retains:
             self._retention_due_s = self._clock.monotonic_s() + _RETENTION_EVERY_S
-            for table, version in zip(tables.all, versions, strict=True):
-                self._upkeep(table, version)
-        return KeeperReport(
-            lease=True,
-            predictions=tally.predictions,
-            labels=tally.labels,
-            commits=tally.commits,
-            segments_deleted=tally.segments_deleted,
-            torn_records=tally.torn_records,
-            expired=0 if tally.retention is None else tally.retention.predictions,
-            retention=tally.retention,
-            labels_refused=tally.labels_refused,
-            erasures=tally.erasures,
-            kept_apart=tuple(tally.kept_apart),
-            unreadable=tuple(tally.unreadable),
-        )
+        return report
 
-    def _open(self) -> tuple[LogTables, Committer]:
-        if self._opened is None:
+    def _open(self) -> Means:
+        if self._means is None:
             for place in self._place.all_tables:
                 if place.folder is not None:
                     mend(place.folder)
             tables = LogTables.open(self._place, self._clock)
             committer = Committer(tables, self._contents, self._shared, self._batch_bytes, self._step)
-            self._opened = tables, committer
-        return self._opened
-
-    def _remove_contents(
-        self, tables: LogTables, tally: Tally, seen_ns: int, *, orphan_s: float = 0.0
-    ) -> tuple[int, int]:
-        """Remove large inputs that no row names; none while a segment is unreadable, which may name some.
-
-        On an object store only those that are as old as `orphan_s`.
-        """
-        if tally.unreadable:
-            return 0, 0
-        removed = 0, 0
-        if seen_ns:
-            removed = self._contents.remove_unnamed(tables.predictions.dataset(), seen_ns)
-            self._step("large inputs removed")
-        return removed if self._shared is None else self._shared.remove_unnamed(older_than_s=orphan_s)
-
-    def _erase(self, requests: list[ErasureRequest], tables: LogTables, tally: Tally, seen_ns: int) -> None:
-        if not requests:
-            return
-        eraser = Eraser(
-            self._log_folder,
-            tables,
-            self._clock,
-            self._step,
-            is_shared=self._place.is_shared,
-            remove_contents=lambda: self._remove_contents(tables, tally, seen_ns)[0],
-        )
-        for request in requests:
-            for left in reversed(range(_TRIES_BESIDE_OTHERS)):
-                try:
-                    eraser.carry_out(request)
-                    break
-                except (TableBusyError, CommitFailedError):  # of another machine: begin again with its rows
-                    if not self._place.is_shared or not left:
-                        raise
-                    self._clock.sleep_s(_BETWEEN_TRIES_S)
-                    tables.refresh()
-            tally.erasures += 1
-
-    def _retain(self, tables: LogTables, tally: Tally, seen_ns: int) -> None:
-        tally.retention = retain(
-            tables,
-            self._retention,
-            self._clock.now_us(),
-            self._step,
-            sizes=(self._shared or self._contents).sizes() if seen_ns or self._shared else {},
-            remove_contents=lambda: self._remove_contents(tables, tally, seen_ns, orphan_s=ORPHAN_S),
-        )
-        write_report(retention_file(self._log_folder), tally.retention)
-
-    def _upkeep(self, table: LogTable, version_before: int) -> int:
-        """Tidy up whenever a table's version passes a multiple, so it also happens over many short passes.
-
-        Returns:
-            The table's version up to which this is done.
-        """
-        if table.version // self._upkeep_commits == version_before // self._upkeep_commits:
-            return table.version
-        rare = self._upkeep_commits * _ROUNDS_BETWEEN_LARGE
-        large = table.version // rare != version_before // rare
-        try:
-            table.compact(LARGE_FILE_BYTES if large else SMALL_FILE_BYTES)
-        except TableBusyError:
-            return table.version  # another machine tidies up
-        self._step("compacted")
-        table.checkpoint()
-        self._step("checkpointed")
-        table.vacuum()
-        self._step("vacuumed")
-        return table.version
+            self._means = Means(
+                place=self._place,
+                clock=self._clock,
+                tables=tables,
+                committer=committer,
+                contents=self._contents,
+                shared=self._shared,
+                retention=self._retention,
+                batch_bytes=self._batch_bytes,
+                upkeep_commits=self._upkeep_commits,
+                step=self._step,
+            )
+        return self._means

@@ -18,7 +18,8 @@ from holdfast.prediction_log.folders import (
     retention_request,
     spool_folder,
 )
-from holdfast.prediction_log.keeper import Keeper, KeeperReport
+from holdfast.prediction_log.keeper import Keeper
+from holdfast.prediction_log.keeper_pass import KeeperReport
 from holdfast.prediction_log.large_keeping import Contents
 from holdfast.prediction_log.large_shared import SharedContents
 from holdfast.prediction_log.log_tables import LogTables

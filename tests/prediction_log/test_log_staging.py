@@ -158,6 +158,19 @@ def test_a_run_that_died_before_its_target_appeared_leaves_nothing(tmp_path: Pat
         assert list(staged_folder(tmp_path / "log").iterdir()) == []
 
 
+def test_a_keeper_in_another_folder_finds_the_hidden_file_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    hidden = Path(".target.partial")
+    run = run_of(tmp_path / "log", hidden)
+    run.promise(hidden)
+    die(run)
+    monkeypatch.chdir("/")
+    assert finish_abandoned(tmp_path / "log") == (0, 1)
+    assert not (tmp_path / hidden).exists()
+
+
 def test_a_run_that_died_after_its_target_appeared_is_published_by_the_next_keeper(tmp_path: Path) -> None:
     hidden = tmp_path / ".target.partial"
     run = run_of(tmp_path / "log", hidden)

@@ -184,6 +184,8 @@ def infer_signature(
             )
         return Signature(**common, task="tensor")
     classes = _classes(known_classes, scores, sample, _distinct(labels))
+    if prediction is not None and sample is not None and not _are_among(sample[prediction.name], classes):
+        prediction = None  # something beside the answer, such as an id that is passed on
     if len(classes) < _FEWEST_CLASSES or (prediction is None and scores is None):
         if wanted.task == "auto":
             return Signature(**common, task="tensor")
@@ -261,6 +263,12 @@ def _classes(
     if labels is not None and (count == 0 or len(labels) == count):
         return labels
     return tuple(range(count))
+
+
+def _are_among(values: NDArray[np.generic], classes: tuple[str | int, ...]) -> bool:
+    """Whether an output that could hold the class holds nothing but classes."""
+    said = {str(int(one)) if values.dtype.kind in "biuf" else str(one) for one in np.unique(values)}
+    return said <= {str(name) for name in classes}
 
 
 def _are_probabilities(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from holdfast.artifact import Column, Signature
 from holdfast.monitor.cells import cells
 from holdfast.monitor.columns import array_values, column_values, flat_array
+from holdfast.monitor.held_back import HeldBack
 from holdfast.monitor.kinds import Texts
 from holdfast.monitor.own_measures import OwnMeasures
 from holdfast.monitor.rows import ColumnValues, Rows, Task
@@ -258,12 +259,18 @@ def _number(text: str) -> float:
 
 
 def read_reference(
-    path: Path, signature: Signature, audio_rate_hz: float = RATE_HZ, own: OwnMeasures | None = None
+    path: Path,
+    signature: Signature,
+    audio_rate_hz: float = RATE_HZ,
+    own: OwnMeasures | None = None,
+    held_back: HeldBack | None = None,
 ) -> tuple[Translation, Rows]:
     """The stored reference of a version, and how to read its log."""
     from pyarrow import parquet
 
-    table = parquet.read_table(path)
+    held_back = held_back or HeldBack()
+    signature = held_back.judged(signature)
+    table = held_back.as_logged(parquet.read_table(path))
     free = [column.name for column in signature.columns if column.kind == "text" and not column.shape]
     texts = {
         name: Texts(HashedVocabulary.fit(text for text in table.column(name).to_pylist() if text is not None))

@@ -17,6 +17,7 @@ from holdfast.monitor.diagnosis import Coverage, Diagnosis
 from holdfast.monitor.errors import MonitorError
 from holdfast.monitor.explaining import Explainer
 from holdfast.monitor.following import follow
+from holdfast.monitor.held_back import HeldBack
 from holdfast.monitor.history import Recorder, write_history
 from holdfast.monitor.judge import Settings, judge, mature_labels
 from holdfast.monitor.log_rows import OUTPUTS, Translation, read_reference
@@ -80,6 +81,7 @@ class Monitor:
         self._slices: list[Slice] = []
         self._slice_notes: list[str] = []
         self._own_digest = ""
+        self._held_back = HeldBack()
         self._explained: tuple[Diagnosis, Diagnosis] | None = None
 
     def run_once(self) -> Diagnosis:
@@ -172,8 +174,8 @@ class Monitor:
     def _epoch(self, version: str) -> str:
         """Profiles are only comparable on one reference and one way of cutting windows."""
         settings = self._deployment.checklist.monitoring
-        own = f"-{self._own_digest}" if self._own_digest else ""
-        return f"{version}-{str(settings.window).replace(' ', '')}-{settings.min_rows}{own}"
+        digests = "".join(f"-{one}" for one in (self._own_digest, self._held_back.digest) if one)
+        return f"{version}-{str(settings.window).replace(' ', '')}-{settings.min_rows}{digests}"
 
     def _reference(self, version: str) -> tuple[Translation, Explainer]:
         if self._fitted is not None and self._fitted[0] == version:
@@ -191,8 +193,13 @@ class Monitor:
         taken = [*OUTPUTS, *(column.name for column in artifact.signature.columns)]
         own = OwnMeasures.open(self._deployment.folder, settings.own_columns, taken)
         self._own_digest = own.digest
+        self._held_back = HeldBack.of(self._deployment.checklist.privacy, artifact.signature)
         translation, rows = read_reference(
-            path, artifact.signature, self._deployment.checklist.logging.audio_rate_hz, own
+            path,
+            artifact.signature,
+            self._deployment.checklist.logging.audio_rate_hz,
+            own,
+            self._held_back,
         )
         size = settings.window
         if rows.time_us is None:
@@ -239,7 +246,7 @@ class Monitor:
             mature=mature_labels(new.watermark_us - settings.label_delay.microseconds),
             model_version=version,
             unaccounted=ledger.unaccounted,
-            notes=(*self._slice_notes, *windows.translation.own.notes),
+            notes=(*filter(None, [self._held_back.note]), *self._slice_notes, *windows.translation.own.notes),
             clock_fault=new.strays,
             tested=recorder.tested,
         )

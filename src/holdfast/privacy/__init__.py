@@ -1,6 +1,7 @@
 """Redaction, pseudonyms, consent, field classes: nothing reaches the log but a `RedactedRecord`."""
 
 from holdfast.privacy.consenting import consented
+from holdfast.privacy.generalising import generaliser
 from holdfast.privacy.large_values import LargeColumn, read_large
 from holdfast.privacy.opening import open_redactor, open_sealer
 from holdfast.privacy.pseudonym import (
@@ -44,6 +45,7 @@ __all__ = [
     "canonical_text",
     "consented",
     "field_actions",
+    "generaliser",
     "open_redactor",
     "open_sealer",
     "pseudonym",

@@ -71,31 +71,16 @@ def erase_subject(
     noting = Noting(
         deployment, registry, lambda sha256: subject_proof(pseudonym_key, f"reference {sha256}", identifier)
     )
-    removed: dict[str, int] = {}
-    silent: list[str] = []
-    for path in data_files(deployment):
-        name = path.relative_to(deployment.folder).as_posix()
-        rows = remove_rows(path, wanted, noting.before_replacing(path))
-        if rows is None:
-            silent.append(name)
-        elif rows:
-            removed[name] = rows
+    removed, silent = _remove_from_files(deployment, wanted, noting)
     assignments = _forget_assignments(deployment, registry, subject)
     report = erase(deployment, clock, subjects=[pseudonym], prediction_ids=sorted(ids))
     # Again: a table that had promised its rows was published meanwhile, and had kept its units before.
     assignments += _forget_assignments(deployment, registry, subject)
     # What others' predictions name too stays, and so does its hash.
     gone = sorted(digests - log.large_inputs_of(None)) if digests else []
-    texts = [pseudonym, *sorted(ids)[:_MOST_IDS_SEARCHED], *gone[:_MOST_IDS_SEARCHED]]
-    if len(identifier.encode()) >= _SHORTEST_SEARCHED_BYTES:
-        texts.append(identifier)
-    texts = [text for text in texts if len(text.encode()) >= _SHORTEST_SEARCHED_BYTES]
-    left = {
-        Path(found.path).relative_to(deployment.folder).as_posix()
-        for found in search_bytes(deployment.folder, texts)
-    }
-    if deployment.checklist.logging.tables:
-        left |= {found.path for found in search_bytes(deployment.checklist.logging.tables, texts)}
+    searched = [pseudonym, *sorted(ids)[:_MOST_IDS_SEARCHED], *gone[:_MOST_IDS_SEARCHED], identifier]
+    texts = [text for text in searched if len(text.encode()) >= _SHORTEST_SEARCHED_BYTES]
+    left = _places_with(deployment, texts)
     left |= {
         path.removeprefix(f"{deployment.folder.as_posix()}/") for path in log.places_of_large_inputs(gone)
     }
@@ -122,7 +107,7 @@ def erase_subject(
         answered_by=report.model_versions,
         trained_with=trained,
         judged_on=judged,
-        naming_nobody=tuple(silent),
+        naming_nobody=silent,
         texts_searched=len(texts),
         still_found=tuple(sorted(left)),
         unreadable=report.unreadable,
@@ -145,6 +130,33 @@ def erase_subject(
         },
     )
     return signed
+
+
+def _remove_from_files(
+    deployment: Deployment, wanted: Wanted, noting: Noting
+) -> tuple[dict[str, int], tuple[str, ...]]:
+    """Rows removed by file, and files that name nobody; both without the deployment's folder."""
+    removed: dict[str, int] = {}
+    silent: list[str] = []
+    for path in data_files(deployment):
+        name = path.relative_to(deployment.folder).as_posix()
+        rows = remove_rows(path, wanted, noting.before_replacing(path))
+        if rows is None:
+            silent.append(name)
+        elif rows:
+            removed[name] = rows
+    return removed, tuple(silent)
+
+
+def _places_with(deployment: Deployment, texts: list[str]) -> set[str]:
+    """Files that hold one of the texts, in the deployment's folder and where its tables are."""
+    found = {
+        Path(one.path).relative_to(deployment.folder).as_posix()
+        for one in search_bytes(deployment.folder, texts)
+    }
+    if deployment.checklist.logging.tables:
+        found |= {one.path for one in search_bytes(deployment.checklist.logging.tables, texts)}
+    return found
 
 
 def find(

@@ -171,9 +171,7 @@ class Streams:
         except WebSocketDisconnect:
             pass
         finally:
-            self._open[who] -= 1
-            if not self._open[who]:
-                del self._open[who]
+            self._open -= Counter([who])  # whose last one it was is not kept
             conversation.leave()
 
 

@@ -157,3 +157,13 @@ def test_images_and_sequences_are_columns_with_a_shape() -> None:
     signature = describe(identity("photo", (None, 3, 32, 32)))
     assert (signature.columns[0].kind, signature.columns[0].shape) == ("image", (3, 32, 32))
     assert describe(identity("wave", (None, None))).columns[0].kind == "audio"
+
+
+def test_a_passed_on_column_beside_the_score_is_no_class() -> None:
+    proto = dense(2, 1, "Sigmoid")
+    proto.graph.input.append(helper.make_tensor_value_info("line", TensorProto.INT64, [None]))
+    proto.graph.output.append(helper.make_tensor_value_info("line_out", TensorProto.INT64, [None]))
+    proto.graph.node.append(helper.make_node("Identity", ["line"], ["line_out"]))
+    signature = describe(proto, columns("a", "b", line=np.arange(ROWS), y=[0, 1] * (ROWS // 2)), "y")
+    assert (signature.task, signature.prediction_output) == ("binary", None)
+    assert signature.probability_output == proto.graph.output[0].name

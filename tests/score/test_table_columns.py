@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from holdfast.artifact import Column, Signature, Tensor
 from holdfast.infer import InputError, check_value
-from holdfast.score.columns import Fault, check_header, convert_batch, scalars, times_us
+from holdfast.score.columns import Fault, _fast, check_header, convert_batch, scalars, times_us
 from holdfast.score.errors import TableError
 
 NUMBERS = (
@@ -207,3 +207,42 @@ def test_a_decimal_comma_is_read_where_the_file_may_hold_one() -> None:
     assert (list(found.columns["x"]), found.faults) == ([59.6, -1.5, 7.0, 1.5], [])
     refused = convert_batch(signature(column("float32")), batch, text=True).faults
     assert [fault.row for fault in refused] == [0, 1]
+
+
+arrays = st.lists(doubles | st.none() | st.just(math.nan), min_size=2, max_size=3)
+
+
+@given(
+    st.sampled_from(NUMBERS),
+    st.sampled_from([(2, 2), (-1, 2), (2, -1)]),
+    st.lists(st.lists(arrays, min_size=1, max_size=2) | st.none(), min_size=1, max_size=3),
+    st.sampled_from([pa.float64(), pa.int64()]),
+)
+def test_arrays_in_a_table_are_judged_as_in_a_request(
+    dtype: str, shape: tuple[int, ...], values: list[Any], kind: pa.DataType
+) -> None:
+    if kind == pa.int64():
+        small = range(-300, 300)
+        values = [
+            None if one is None else [[v if v in small else 7 for v in line] for line in one]
+            for one in values
+        ]
+    one = column(dtype, shape=shape)
+    held = pa.array([None, *values], pa.list_(pa.list_(kind))).slice(1)
+    wanted = [accepted(one, value) for value in held.to_pylist()]
+    if len({np.shape(value) for good, value in wanted if good}) > 1:
+        return  # what differs in shape from row to row is no one array
+    found = convert_batch(signature(one), pa.record_batch([held], names=["x"]), text=False)
+    assert {fault.row for fault in found.faults} == {row for row, (good, _) in enumerate(wanted) if not good}
+    for row, (good, value) in enumerate(wanted):
+        if good:
+            assert np.array_equal(found.columns["x"][row], np.array(value, dtype))
+
+
+def test_whole_images_are_taken_at_once() -> None:
+    pixels = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
+    held = pa.array(pixels.tolist(), pa.list_(pa.list_(pa.list_(pa.uint8()))))
+    taken = _fast(column("uint8", shape=(4, 4, 3)), held, text=False)
+    assert isinstance(taken, np.ndarray)
+    assert taken.dtype == np.uint8
+    assert np.array_equal(taken, pixels)

@@ -128,8 +128,10 @@ def _plain(held: Any) -> Any:
 
 def _fast(column: Column, held: Any, *, text: bool) -> Values | None:
     """The whole column at once; None where a value needs a closer look."""
-    if column.shape or column.dtype == "uint64":
+    if column.dtype == "uint64":
         return None
+    if column.shape:
+        return _arrays(column, held)
     if text and column.dtype != "string":
         try:
             held = _from_text(column, held)
@@ -147,6 +149,32 @@ def _fast(column: Column, held: Any, *, text: bool) -> Values | None:
     if column.dtype.startswith("float"):
         return _floats(column, values)
     return _integers(column, values)
+
+
+def _arrays(column: Column, held: Any) -> Values | None:
+    """Lists of numbers that all have the shape of the column."""
+    shape = [len(held)]
+    for wanted in column.shape:
+        types = pa.types
+        if held.null_count or not (
+            types.is_list(held.type) or types.is_large_list(held.type) or types.is_fixed_size_list(held.type)
+        ):
+            return None
+        lengths = pc.min_max(pc.list_value_length(held)).as_py()
+        if lengths["min"] is None or lengths["min"] != lengths["max"] or wanted not in (-1, lengths["min"]):
+            return None
+        shape.append(lengths["min"])
+        held = held.flatten()
+    if held.null_count or not (pa.types.is_integer(held.type) or pa.types.is_floating(held.type)):
+        return None
+    numbers = held.to_numpy(zero_copy_only=False)
+    if column.dtype.startswith("float"):
+        # An array has no missing values: NaN is beyond every limit.
+        fits = bool((np.abs(numbers) <= float(np.finfo(column.dtype).max)).all())
+        values: Values | None = numbers.astype(column.dtype) if fits else None
+    else:
+        values = _integers(column, numbers) if column.dtype.startswith(("int", "uint")) else None
+    return None if values is None else np.asarray(values).reshape(shape)
 
 
 def _floats(column: Column, values: NDArray[Any]) -> Values | None:

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from holdfast.cli.app import COMMANDS, EXIT_ERROR, EXIT_USAGE, main, root
+from holdfast.cli.monitoring import _write_whole
 from holdfast.cli.options import first_use
 from holdfast.clock import SystemClock
 from holdfast.prediction_log import SpoolWriter
@@ -263,3 +264,12 @@ def _processor_s(*arguments: str) -> float:
     _run(*arguments)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def test_a_page_that_cannot_be_written_whole_leaves_the_one_before(tmp_path: Path) -> None:
+    page = tmp_path / "drift.html"
+    page.write_text("yesterday's")
+    with pytest.raises(UnicodeEncodeError):
+        _write_whole(page, "begun, then \ud800")
+    assert page.read_text() == "yesterday's"
+    assert list(tmp_path.iterdir()) == [page]

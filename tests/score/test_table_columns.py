@@ -236,7 +236,7 @@ def test_arrays_in_a_table_are_judged_as_in_a_request(
     assert {fault.row for fault in found.faults} == {row for row, (good, _) in enumerate(wanted) if not good}
     for row, (good, value) in enumerate(wanted):
         if good:
-            assert np.array_equal(found.columns["x"][row], np.array(value, dtype))
+            assert np.array_equal(np.asarray(found.columns["x"][row]), np.array(value, dtype))
 
 
 def test_whole_images_are_taken_at_once() -> None:

@@ -122,7 +122,7 @@ def test_a_name_like_no_other_gets_no_guess() -> None:
         (
             '[monitoring]\nwindow = "1 day"',
             "monitoring.window",
-            'a window such as "1d", "6h" or "1000 rows"',
+            'a window such as "1d", "6h", "15min" or "1000 rows"',
             '"1 day"',
         ),
         (

@@ -7,15 +7,17 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cookie_caller import Caller
 
 from holdfast.clock import ManualClock
-from holdfast.monitor import Coverage, Diagnosis, FeatureFinding, WindowEvidence
+from holdfast.monitor import Coverage, Diagnosis, FeatureFinding, Onset, WindowEvidence
 from holdfast.registry import Registry
 from holdfast.spec import Deployment
 from holdfast.ui import make_dashboard
+from holdfast.ui.drift import places_of
 
 DAYS = tuple(f"2026-03-{number:02d}T00:00:00Z" for number in range(1, 8))
 
@@ -132,3 +134,10 @@ def stages(caller: Caller) -> list[tuple[str, str]]:
     assert found is not None
     items = re.findall(r'<li(?: class="(\w+)")?[^>]*>([^<]*)</li>', found[0])
     return [(name.replace("\u202f", " "), state) for state, name in items]
+
+
+def test_a_change_older_than_the_windows_of_a_picture_has_no_mark_in_it() -> None:
+    history = SimpleNamespace(starts=[f"2026-04-0{day}T00:00:00Z" for day in range(1, 5)])
+    before, within = (Onset(*[f"2026-{day}T00:00:00Z"] * 3) for day in ("03-01", "04-02"))
+    assert places_of(before, history) is None  # type: ignore[arg-type]  # only the starts are read
+    assert places_of(within, history) == (0.0, 0.25, 0.5)  # type: ignore[arg-type]  # as above

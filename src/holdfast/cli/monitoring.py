@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import click
@@ -36,6 +36,24 @@ def _print_diagnosis(diagnosis: Diagnosis, *, as_json: bool) -> None:
     from rich.console import Console
 
     Console().print(diagnosis)
+
+
+def _working(what: str) -> AbstractContextManager[object]:
+    """Says on a terminal that something is being done; nothing elsewhere."""
+    from rich.console import Console
+
+    screen = Console(stderr=True)
+    return screen.status(f"{what} ...") if screen.is_terminal else nullcontext()
+
+
+def _write_whole(target: Path, text: str) -> None:
+    """A file that appears under its name when it is complete, and else is not there."""
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 @click.command("monitor")
@@ -89,7 +107,8 @@ def monitor_command(
                         _print_diagnosis(diagnosis, as_json=as_json)
             return 0
         settle(deployment, clock=clock)
-        diagnosis = monitor.run_once()
+        with _working("Judging the windows"):
+            diagnosis = monitor.run_once()
         if alerting is not None:
             alerting.sender.send_due()
     _print_diagnosis(diagnosis, as_json=as_json)
@@ -159,25 +178,26 @@ def diagnose_command(  # noqa: PLR0917 - click passes them by name
     """Compare two tables (Parquet or CSV): what has drifted, since when, and in which columns?"""
     from holdfast.monitor import diagnose
 
-    diagnosis = diagnose(
-        reference,
-        current,
-        target=target,
-        prediction=prediction,
-        score=score,
-        time=time_column,
-        window=window,
-        false_alarms=false_alarms,
-        cost_false_positive=cost_false_positive,
-        cost_false_negative=cost_false_negative,
-        currency=currency,
-        threshold=threshold,
-        explain=explain,
-        options=options,
-    )
+    with _working("Comparing the tables"):
+        diagnosis = diagnose(
+            reference,
+            current,
+            target=target,
+            prediction=prediction,
+            score=score,
+            time=time_column,
+            window=window,
+            false_alarms=false_alarms,
+            cost_false_positive=cost_false_positive,
+            cost_false_negative=cost_false_negative,
+            currency=currency,
+            threshold=threshold,
+            explain=explain,
+            options=options,
+        )
     if html_path is not None:
-        html_path.write_text(diagnosis.to_html(), encoding="utf-8")
+        _write_whole(html_path, diagnosis.to_html())
     if markdown_path is not None:
-        markdown_path.write_text(diagnosis.to_markdown(), encoding="utf-8")
+        _write_whole(markdown_path, diagnosis.to_markdown())
     _print_diagnosis(diagnosis, as_json=as_json)
     return EXIT_ALARM if fail_on_alarm and diagnosis.alarm else 0

@@ -84,7 +84,7 @@ class WindowSize(msgspec.Struct, frozen=True):
         except ValueError:
             duration = Duration(0)
         if duration.microseconds == 0:
-            raise ValueError(f'a window such as "1d", "6h" or "1000 rows", not {text!r}')
+            raise ValueError(f'a window such as "1d", "6h", "15min" or "1000 rows", not {text!r}')
         return cls(duration=duration)
 
     def __str__(self) -> str:

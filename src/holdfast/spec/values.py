@@ -15,7 +15,7 @@ from holdfast.spec.quantities import Duration, FalseAlarmBudget, WindowSize
 
 QUANTITIES: Final[dict[type, str]] = {
     Duration: 'a duration such as "14d", "12h", "30min" or "250ms", at most 100 years',
-    WindowSize: 'a window such as "1d", "6h" or "1000 rows"',
+    WindowSize: 'a window such as "1d", "6h", "15min" or "1000 rows"',
     FalseAlarmBudget: 'a budget such as "1 per 1000 windows"',
 }
 LARGEST_INTEGER: Final = 2**53

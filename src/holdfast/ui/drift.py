@@ -272,8 +272,11 @@ def onset_places(diagnosis: Diagnosis, history: History) -> tuple[float, float, 
 
 
 def places_of(since: Onset, history: History) -> tuple[float, float, float] | None:
-    """The same of any beginning, with the one window on each side within which nobody can tell."""
-    if not history.starts:
+    """The same of any beginning, with the one window on each side within which nobody can tell.
+
+    None where it lies before the picture, which shows the newest windows.
+    """
+    if not history.starts or _is_before(since.latest, history.starts[0]):
         return None
     places = []
     for text in (since.earliest, since.estimate, since.latest):
@@ -283,6 +286,13 @@ def places_of(since: Onset, history: History) -> tuple[float, float, float] | No
         places.append(found)
     window = 1 / len(history.starts)
     return max(places[0] - window, 0.0), places[1], min(places[2] + window, 1.0)
+
+
+def _is_before(text: str, other: str) -> bool:
+    try:
+        return datetime.fromisoformat(text) < datetime.fromisoformat(other)
+    except ValueError:
+        return False
 
 
 def _place(text: str, history: History) -> float | None:

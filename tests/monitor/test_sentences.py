@@ -68,6 +68,24 @@ def test_a_cost_that_may_be_none_is_not_called_one() -> None:
     )
 
 
+def test_money_that_is_saved_is_said_to_be_less() -> None:
+    money = about(-18_755, 6000)
+    cost = Cost(
+        loss="error rate",
+        per_row=money,
+        rows=1,
+        so_far=about(-233, 79),
+        currency="EUR",
+        money_so_far=money,
+        money_per_day=about(12, 40),
+        basis="labels",
+    )
+    assert price_words(cost) == (
+        "So far that is 233 (154 to 312) errors fewer; in money 18,755 (12,755 to 24,755) EUR less, "
+        "12 (-28 to 52) EUR a day."
+    )
+
+
 def test_rows_of_a_wrong_clock_are_dated_by_the_whole_of_their_windows() -> None:
     numbers, counts = np.array([10, 11, 12, 300]), np.array([80, 80, 80, 6])
     weeks = describe_strays(numbers, counts, (0, 3), 7 * DAY_US)

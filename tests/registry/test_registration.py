@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pandas as pd
 import pytest
+from lightgbm import LGBMClassifier
 from onnx import helper, numpy_helper
 from pyarrow import parquet
 from sklearn.compose import ColumnTransformer
@@ -440,3 +441,14 @@ def test_columns_whose_names_no_identifier_could_have_are_the_inputs_under_these
         assert [tensor.name for tensor in artifact.signature.inputs] == list(asked.columns)
         graph = onnx.load(artifact.model_file)
         assert {value.name for value in graph.graph.input} == set(asked.columns)
+
+
+def test_columns_in_which_lightgbm_puts_underscores_for_spaces_are_found(place: Place) -> None:
+    rows = frame(120).rename(columns={"amount": "amount in €", "hour": "time of day"})
+    rows["time of day"] = pd.Categorical(np.where(rows["time of day"] < 12, "früh", "spät"))
+    asked = rows[["time of day", "amount in €"]]
+    model = LGBMClassifier(n_estimators=3, min_child_samples=5, verbose=-1).fit(asked, rows["fraud"])
+    version = place.register(model, reference=asked)
+    signature = open_artifact(place.folder(version)).signature
+    assert [column.name for column in signature.columns] == list(asked.columns)
+    assert signature.columns[0].categories == ("früh", "spät")

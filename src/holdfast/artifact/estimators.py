@@ -218,7 +218,7 @@ class Estimator:
 
     def _names(self, reference: Reference | None) -> tuple[str, ...]:
         if self.family == "lightgbm":
-            names = list(lightgbm_booster(self.model).feature_name())
+            names = list(_with_spaces(lightgbm_booster(self.model).feature_name(), reference).values())
             if reference is None or set(names) <= set(reference.table.column_names):
                 return tuple(names)
             if any(name != f"Column_{index}" for index, name in enumerate(names)):
@@ -251,7 +251,8 @@ class Estimator:
         if self.family == "xgboost":
             return xgboost_categories(self.model, lambda name: _texts(reference, name)), ()
         if self.family == "lightgbm":
-            return lightgbm_categories(self.model), ()
+            own = _with_spaces(lightgbm_booster(self.model).feature_name(), reference)
+            return {own[name]: values for name, values in lightgbm_categories(self.model).items()}, ()
         preprocessor = getattr(self.model, "_preprocessor", None)
         if type(self.model).__name__.startswith("HistGradientBoosting") and preprocessor is not None:
             (_, encoder, chosen), (_, _, others) = preprocessor.transformers_[:2]
@@ -263,6 +264,13 @@ class Estimator:
             }
             return found, (*picked, *rest)
         return {}, ()
+
+
+def _with_spaces(names: Sequence[str], reference: Reference | None) -> dict[str, str]:
+    """The reference's column for each name of LightGBM's, which writes an underscore for a space."""
+    held = () if reference is None else reference.table.column_names
+    known = {name.replace(" ", "_"): name for name in held}
+    return {name: name if name in held else known.get(name, name) for name in names}
 
 
 def _texts(reference: Reference | None, name: str) -> Iterator[str]:

@@ -135,11 +135,17 @@ def price_words(cost: Cost) -> str:
         parts.append(f"{_whole(_turned(cost.per_day) if saved else cost.per_day)} a day")
     words = ", ".join(parts)
     if cost.money_so_far is not None:
-        words += f"; in money {_whole(cost.money_so_far)} {cost.currency}"
+        words += f"; in money {_money(cost.money_so_far, cost.currency)}"
         if cost.money_per_day is not None:
-            words += f", {_whole(cost.money_per_day)} {cost.currency} a day"
+            words += f", {_money(cost.money_per_day, cost.currency)} a day"
     assumed = " by the estimated quality" if cost.basis == "estimate" else ""
     return f"{words}{assumed}."
+
+
+def _money(estimate: Estimate, currency: str | None) -> str:
+    if estimate.high < 0:
+        return f"{_whole(_turned(estimate))} {currency} less"
+    return f"{_whole(estimate)} {currency}"
 
 
 def _turned(estimate: Estimate) -> Estimate:

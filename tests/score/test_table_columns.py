@@ -216,7 +216,7 @@ arrays = st.lists(doubles | st.none() | st.just(math.nan), min_size=2, max_size=
     st.sampled_from(NUMBERS),
     st.sampled_from([(2, 2), (-1, 2), (2, -1)]),
     st.lists(st.lists(arrays, min_size=1, max_size=2) | st.none(), min_size=1, max_size=3),
-    st.sampled_from([pa.float64(), pa.int64()]),
+    st.sampled_from([pa.float64(), pa.float32(), pa.int64()]),
 )
 def test_arrays_in_a_table_are_judged_as_in_a_request(
     dtype: str, shape: tuple[int, ...], values: list[Any], kind: pa.DataType
@@ -225,6 +225,13 @@ def test_arrays_in_a_table_are_judged_as_in_a_request(
         small = range(-300, 300)
         values = [
             None if one is None else [[v if v in small else 7 for v in line] for line in one]
+            for one in values
+        ]
+    if kind == pa.float32():
+        values = [
+            None
+            if one is None
+            else [[v if v is None or abs(v) < 1e30 else 7.0 for v in line] for line in one]
             for one in values
         ]
     one = column(dtype, shape=shape)
@@ -246,3 +253,10 @@ def test_whole_images_are_taken_at_once() -> None:
     assert isinstance(taken, np.ndarray)
     assert taken.dtype == np.uint8
     assert np.array_equal(taken, pixels)
+
+
+def test_short_floats_of_an_array_are_held_to_the_limits_of_long_ones() -> None:
+    held = pa.array([[1.5, 2.5]], pa.list_(pa.float32()))
+    taken = _fast(column("float64", shape=(2,)), held, text=False)
+    assert isinstance(taken, np.ndarray)
+    assert taken.tolist() == [[1.5, 2.5]]

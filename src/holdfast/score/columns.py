@@ -170,7 +170,7 @@ def _arrays(column: Column, held: Any) -> Values | None:
     numbers = held.to_numpy(zero_copy_only=False)
     if column.dtype.startswith("float"):
         # An array has no missing values: NaN is beyond every limit.
-        fits = bool((np.abs(numbers) <= float(np.finfo(column.dtype).max)).all())
+        fits = bool((np.abs(numbers) <= np.float64(np.finfo(column.dtype).max)).all())
         values: Values | None = numbers.astype(column.dtype) if fits else None
     else:
         values = _integers(column, numbers) if column.dtype.startswith(("int", "uint")) else None

@@ -243,6 +243,26 @@ def test_what_a_caller_sent_neither_styles_nor_breaks_the_screen_of_whoever_read
     assert r"input_note=[e-mail] [/bold] [red]x\x1b[2J\u202e" in capfd.readouterr().out
 
 
+def test_the_proof_of_the_log_says_how_many_ids_of_several_rows_it_does_not_name(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(tmp_path / "shop")
+    assert _exit_code("init", folder, "--yes") == 0
+    writer = SpoolWriter(tmp_path / "shop" / "log", deployment="shop", replica="w", clock=SystemClock())
+    ids = [f"p{number}" for number in range(103)] * 2
+    record = PredictionRecord(
+        model_version="1", arm="champion", prediction_ids=ids, times_us=[1] * 206, latency_us=[1] * 206,
+        inputs={}, context={}, prediction=[1] * 206,
+    )  # fmt: skip
+    writer.append(Redactor(Privacy(), None).redact(record))
+    writer.close()
+    capfd.readouterr()
+    assert _exit_code("log", "verify", "-C", folder) == 0
+    assert capfd.readouterr().out.endswith("to 2 rows\n  and 3 more ids, each to several rows\n")
+    assert _exit_code("audit", "verify", "-C", folder) == 0
+    assert "entries is whole" in capfd.readouterr().out
+
+
 def test_log_labels_prints_counts_and_refuses_a_maturity_that_is_none(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

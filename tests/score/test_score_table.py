@@ -334,3 +334,13 @@ def test_a_run_that_was_killed_is_in_the_log_exactly_as_its_target_is_there(
     held = PredictionLog(wards).predictions(columns=["prediction_id"]).read_all()["prediction_id"]
     assert ids <= set(held.to_pylist())
     assert PredictionLog(wards).verify().ok
+
+
+def test_no_row_is_answered_with_no_answer(wards: Deployment) -> None:
+    with load(wards.folder) as model:
+        none = REFERENCE.slice(0, 0)
+        nothing: tuple[Any, ...] = ([], none, none.to_pandas())
+        for rows in nothing:
+            found = model.predict(rows)
+            assert len(found.prediction) == 0
+            assert found.to_arrow().column_names == model.predict(REFERENCE).to_arrow().column_names

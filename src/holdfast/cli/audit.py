@@ -59,7 +59,8 @@ def verify(folder: Path, head: str | None, *, as_json: bool) -> int:
     if as_json:
         print_json(report)
     else:
-        click.echo(f"The audit of {report.entries} entries is {'whole' if report.ok else 'NOT whole'}.")
+        entries = "1 entry" if report.entries == 1 else f"{report.entries} entries"
+        click.echo(f"The audit of {entries} is {'whole' if report.ok else 'NOT whole'}.")
         for fault in report.broken:
             click.echo(f"  {fault}")
         click.echo(f"Head, to be kept elsewhere: {report.head}")

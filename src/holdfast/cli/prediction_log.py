@@ -301,6 +301,9 @@ def _print_proof(report: VerifyReport) -> None:
         click.echo(f"  large input {fault.fault}: {fault.digest}")
     for name, count in report.duplicate_ids:
         click.echo(f"  the caller gave the id {name} to {count} rows")
+    unnamed = report.duplicate_id_count - len(report.duplicate_ids)
+    if unnamed:
+        click.echo(f"  and {unnamed} more ids, each to several rows")
     if report.torn_records:
         click.echo(f"  {report.torn_records} torn records ({report.torn_bytes} bytes), never acknowledged")
     for segment in report.unreadable:

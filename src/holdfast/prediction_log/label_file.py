@@ -37,7 +37,7 @@ class LabelFileReport(msgspec.Struct, frozen=True, kw_only=True):
     """Labels of predictions that were erased on request: they are not kept."""
 
     def __str__(self) -> str:
-        text = f"Accepted {self.accepted} labels."
+        text = f"Accepted {self.accepted} label{'s' * (self.accepted != 1)}."
         if self.refused:
             text += f" Refused {self.refused}: their predictions were erased on request."
         return text + (f" {self.without_label} rows had none." if self.without_label else "")

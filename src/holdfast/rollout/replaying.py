@@ -36,7 +36,7 @@ def replay_rollout(
         raise RolloutError(
             "there is no such rollout",
             where=str(number),
-            expected=", ".join(map(str, known)) or "none has been started",
+            expected=", ".join(map(str, known)) or "none, since none has been started",
         )
     version = registry.version(rollout.challenger)
     signature = open_artifact(deployment.artifacts_folder / version.artifact_folder).signature

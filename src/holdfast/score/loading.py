@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from holdfast.artifact import Answer, Signature
+from holdfast.artifact import Answer, Signature, numpy_dtype, read_outputs
 from holdfast.clock import SystemClock
 from holdfast.infer import Block, LoadedModel, RecordCodec, load_model
 from holdfast.privacy import Values
@@ -109,6 +109,8 @@ class Model:
         if isinstance(rows, Mapping) and not self._is_columns(rows):
             rows = [rows]
         block = self._from_records(rows) if _are_records(rows) else self._from_table(rows)
+        if not block.rows:
+            return Prediction(self.version, _no_answer(self.signature), self.signature)
         return Prediction(self.version, self._loaded.predict(block.columns, block.rows), self.signature)
 
     def close(self) -> None:
@@ -167,6 +169,16 @@ def predict(model: Model | str | Path, rows: Any) -> Prediction:
         return model.predict(rows)
     with load(model) as loaded:
         return loaded.predict(rows)
+
+
+def _no_answer(signature: Signature) -> Answer:
+    """Of no row; many graphs fail on none."""
+    outputs = {}
+    for tensor in signature.outputs:
+        open_length = len(signature.classes) if tensor.name == signature.probability_output else 0
+        shape = [open_length if size < 0 else size for size in tensor.shape[1:]]
+        outputs[tensor.name] = np.empty((0, *shape), numpy_dtype(tensor.dtype))
+    return read_outputs(signature, outputs)
 
 
 def _are_records(rows: Any) -> bool:

@@ -11,7 +11,7 @@ from scipy.signal import lfilter
 from holdfast import diagnose
 from holdfast.monitor.clusters import Clusters
 from holdfast.monitor.features import Feature
-from holdfast.monitor.variation import of_powers
+from holdfast.monitor.variation import by_scores
 
 WINDOW = 50
 
@@ -88,13 +88,19 @@ def test_powers_of_scores_that_follow_on_each_other_vary_as_mehler_says() -> Non
     steps = random.normal(size=400_000) * np.sqrt(1 - memory**2)
     windows = lfilter([1.0], [1.0, -memory], steps).reshape(-1, 1000)
     spread = np.full((6, 1), (1 + memory) / (1 - memory))
+    feature = Feature.fit("x", windows[:20].ravel())
+    outermost = next(test for test in reversed(feature.tests) if " to " in test)
     names = [("x", "scale"), ("x", "skew"), ("x", "tails"), ("x", "cell:missing"), ("y", "scale")]
-    least = of_powers(spread, ["x"], names)
+    least = by_scores({"x": feature}, spread, ["x"], [*names, ("x", outermost)])
     powers = (windows**2 - 1, windows**3 - 3 * windows, windows**4 - 6 * windows**2 + 3)
     for number, (power, of_one) in enumerate(zip(powers, (2, 6, 24), strict=True)):
         own = (power.sum(axis=1) ** 2).mean() / 1000 / of_one
         assert least[0, number] == pytest.approx(own, rel=0.2)
-    assert least[0, 3:].tolist() == [1.0, 1.0]
+    assert least[0, 3:5].tolist() == [1.0, 1.0]
+    # Of an eighth at the end the score explains four tenths of the variance, its powers some of the rest.
+    eighth = (windows > 1.1503).sum(axis=1)
+    own = eighth.var() / (1000 * 0.125 * 0.875)
+    assert 1 + 0.7 * (own - 1) < least[0, 5] < own
 
 
 def test_a_long_reference_shows_clusters_too() -> None:

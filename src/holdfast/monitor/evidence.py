@@ -26,7 +26,7 @@ from holdfast.monitor.profiling import WindowProfile
 from holdfast.monitor.reference import ReferenceModel
 from holdfast.monitor.seasons import Calendar
 from holdfast.monitor.together import has_many_cells, judge_together
-from holdfast.monitor.variation import LEAST_REFERENCE_WINDOWS, of_powers, tail_clumps
+from holdfast.monitor.variation import LEAST_REFERENCE_WINDOWS, by_scores, tail_clumps
 from holdfast.stats import (
     SCALES,
     PairMoments,
@@ -182,7 +182,7 @@ def _of_columns(
                 clumps,
                 total[family],
                 None if together is None else together[:, chosen],
-                None if scores is None else of_powers(scores[1], scores[0], picked),
+                None if scores is None else by_scores(reference.features, scores[1], scores[0], picked),
             )
             known = Known.of(
                 plan,

@@ -17,6 +17,7 @@ from holdfast.stats import (
     SCALES,
     SHORT_LAG,
     CalmWindows,
+    CellsOfColumns,
     LevelError,
     Season,
     SeasonalError,
@@ -153,9 +154,17 @@ class Known:
         plan = self.plan
         if own is None or self.own is None:
             return np.ones((len(SCALES), len(plan.names)))
+        cells = _cells(plan, own) if plan.family == "cells" else None
         spread = np.min(
             [
-                natural_spread(own, self.fitted, alone=self.alone, parts=each, parted=len(self.own.weight))
+                natural_spread(
+                    own,
+                    self.fitted,
+                    alone=self.alone,
+                    parts=each,
+                    parted=len(self.own.weight),
+                    cells=cells,
+                )
                 for each in self.within or (None,)
             ],
             axis=0,
@@ -260,6 +269,12 @@ class Known:
             lead=lead,
             clustered=None if self.plan.clusters is None else self.plan.clusters[1],
         )
+
+
+def _cells(plan: Plan, own: Sums) -> CellsOfColumns:
+    share = own.expected.sum(axis=0) / np.maximum(own.weight.sum(axis=0), 1e-9)
+    number = {name: place for place, name in enumerate(dict.fromkeys(column for column, _ in plan.names))}
+    return CellsOfColumns(np.array([number[column] for column, _ in plan.names]), np.clip(share, 0.0, 1.0))
 
 
 def _cut(sums: Sums, some: slice) -> Sums:

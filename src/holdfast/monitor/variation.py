@@ -85,28 +85,47 @@ def unseen(windows: int) -> NDArray[np.float64]:
     return np.array([max(1.0, scale / seen) ** _PERSISTENCE for scale in SCALES])
 
 
-def of_powers(
+def by_scores(
+    features: Mapping[str, Feature],
     spread: NDArray[np.float64],
     columns: Sequence[str],
     names: Sequence[tuple[str, str]],
 ) -> NDArray[np.float64]:
-    """`[S, K]`, the natural spread of powers of normal scores that the scores' own leads to expect.
+    """`[S, K]`, the natural spread of other tests that that of the sums of normal scores leads to expect.
 
     Where rows are correlated by `r`, `r²`, `r³`, ... from one to the next, sums vary `(1 + r) / (1 - r)`
     times as much as those of independent ones, and their Hermite polynomials of the second, third and fourth
-    degree are correlated by that power of it (Mehler 1866). Their own variation between windows is told less
-    well: powers are skewed.
+    degree are correlated by that power of it (Mehler 1866). What is in a cell follows the score as far as it
+    is correlated with it. Their own variation between windows is told less well: powers are skewed, and
+    cells are many.
 
     Args:
+        features: of the columns.
         spread: `[S, columns]`, of the scores' sums.
         columns: what they are called.
         names: columns and tests; 1 for tests of anything else.
     """
     place = {column: number for number, column in enumerate(columns)}
     least = np.ones((len(spread), len(names)))
+    explained = {column: _explained(features[column]) for column in columns}
     for number, (column, test) in enumerate(names):
-        if column in place and test in _DEGREES:
-            own = spread[:, place[column]]
+        if column not in place:
+            continue
+        own = spread[:, place[column]]
+        if test in _DEGREES:
             power = ((own - 1) / (own + 1)) ** _DEGREES[test]
             least[:, number] = (1 + power) / (1 - power)
+        else:
+            least[:, number] = 1 + explained[column][test] * (own - 1)
     return least
+
+
+def _explained(feature: Feature) -> dict[str, float]:
+    """The share of each functional's variance that the normal score explains, by the name of the test."""
+    share = feature.counts / max(feature.rows, 1)
+    apart = feature.functionals - share @ feature.functionals
+    score = apart[:, feature.tests.index("location")]
+    together = (share * score) @ apart
+    variance = share @ apart**2
+    found = together**2 / np.maximum(variance * float(share @ score**2), 1e-300)
+    return dict(zip(feature.tests, found.tolist(), strict=True))

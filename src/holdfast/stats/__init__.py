@@ -14,6 +14,7 @@ from holdfast.stats.binning import (
     NumericBins,
     NumericLookup,
 )
+from holdfast.stats.blocks import CellsOfColumns, doubt_of_variance
 from holdfast.stats.calibration import (
     Calibration,
     ClassCalibration,
@@ -93,7 +94,6 @@ from holdfast.stats.scan import (
     SCALES,
     LevelError,
     Sums,
-    doubt_of_variance,
     natural_spread,
     pooled,
     scan,
@@ -148,6 +148,7 @@ __all__ = [
     "CategoryBins",
     "CategoryLookup",
     "CellShares",
+    "CellsOfColumns",
     "ClassCalibration",
     "Clumps",
     "Coded",

@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.stats.blocks import CellsOfColumns, KnownVariance
 from holdfast.stats.persistence import Persistence, most_by_parts
 from holdfast.stats.season import SeasonalError
 from holdfast.stats.tails import signed_z
@@ -34,12 +35,6 @@ _CHANCE_OF_PARTS: Final = 0.02
 """Parts of windows are many: what they show is hardly chance, and they are looked at in several lengths."""
 _CHANCE_OF_PARTS_OF_MANY: Final = 0.001
 """Where columns are many, the median shows what they have in common."""
-_TURNS: Final = 0.002
-"""Level at which a variance over several windows must be smaller than that over fewer to be believed so."""
-_JUDGED_AT: Final = 4.3
-"""Standard deviations at which alarms are raised, about: there the normal tail and Student's differ."""
-_LENT: Final = 10.0
-"""Degrees of freedom that shorter blocks lend to longer ones."""
 _MEDIAN_ERRORS: Final = 2.5
 """Standard errors of the median (1.25 of those of a mean, twice) beyond which it is no chance."""
 
@@ -232,6 +227,7 @@ def natural_spread(
     alone: bool = False,
     parts: Sums | None = None,
     parted: int | None = None,
+    cells: CellsOfColumns | None = None,
 ) -> Matrix:
     """How much more than by sampling the reference's own windows vary, `[S, K]`, at least 1.
 
@@ -250,6 +246,8 @@ def natural_spread(
         parts: of the windows' own parts, such as eighths, in order of time. Rows that follow on each other
             within a part do so in the whole window, and there are more of them to tell it by.
         parted: how many of the windows the parts are of; None: all.
+        cells: where the tests count rows in cells of columns; each has part in what those of its column show
+            together.
 
     Example:
         >>> import numpy as np
@@ -266,9 +264,8 @@ def natural_spread(
         of = parted or windows
         parts = _off_course(parts, of)
         within = _within(parts, of)
-        if alone:
-            most = most_by_parts(_standard(parts), len(parts.observed) // of)
-    spread = spread_of(own, fitted, alone=alone, within=within, most=most)
+        most = most_by_parts(_standard(parts), len(parts.observed) // of)
+    spread = spread_of(own, fitted, alone=alone, within=within, most=most, cells=cells)
     raised = np.ones(tests)
     lasting = _persistence(_standard(sums), most, alone=alone)
     for position, scale in enumerate(SCALES):
@@ -288,8 +285,9 @@ def _standard(sums: Sums) -> Matrix:
 
 
 def _persistence(values: Matrix, most: NDArray[np.float64] | None, *, alone: bool) -> Persistence:
-    """Of the reference's own windows; among many columns what they have in common tells it better."""
-    return Persistence.of(values, most) if alone else Persistence.nothing(*values.shape)
+    """Of the reference's own windows; many columns without parts have it in common."""
+    believed = alone or most is not None
+    return Persistence.of(values, most) if believed else Persistence.nothing(*values.shape)
 
 
 def _left(lasting: Persistence, scale: int, fitted: NDArray[np.float64] | float) -> NDArray[np.float64]:
@@ -343,6 +341,7 @@ def spread_of(
     alone: bool = False,
     within: Sequence[tuple[float, NDArray[np.float64]]] = (),
     most: NDArray[np.float64] | None = None,
+    cells: CellsOfColumns | None = None,
 ) -> Matrix:
     """`natural_spread` from the standard normal values `[W, K, S]` of the reference's own windows.
 
@@ -352,6 +351,7 @@ def spread_of(
         alone: as there.
         within: for blocks shorter than a window, shortest first, how many there are and `[K]` mean squares.
         most: `[K]`, correlation of neighbouring windows that their parts allow; None: not known.
+        cells: as there.
 
     Example:
         >>> import numpy as np
@@ -364,9 +364,14 @@ def spread_of(
     chance = _CHANCE_ALONE if alone else _CHANCE_OF_MANY if tests >= _MANY else _CHANCE_OF_FEW
     spread = np.ones((len(SCALES), tests))
     growth = np.ones(tests)
-    known = _Known.nothing(tests)
+    known = KnownVariance.nothing(tests)
     lasting = _persistence(own[:, :, 0], most, alone=alone)
+    together = None if cells is None else KnownVariance.nothing(len(cells.freedom))
     for blocks, square in within:
+        if cells is not None and together is not None:
+            together = together.with_blocks(
+                cells.pooled(square), blocks, _CHANCE_OF_PARTS_OF_MANY, directions=cells.freedom
+            )
         known = known.with_blocks(square, blocks, _CHANCE_OF_PARTS if alone else _CHANCE_OF_PARTS_OF_MANY)
     for position, scale in enumerate(SCALES):
         blocks = windows / scale
@@ -380,6 +385,12 @@ def spread_of(
         before, known = known, known.with_blocks(square, blocks, chance, lasting.freedom(scale))
         spread[position] = known.raised(alone=alone)
         spread[position] *= np.where(spread[position] > 1, lasting.with_mean(scale), 1.0)
+        if cells is not None and together is not None:
+            told = cells.pooled(lasting.freedom(scale))
+            together = together.with_blocks(
+                cells.pooled(square), blocks, _CHANCE_OF_MANY, told, cells.freedom
+            )
+            spread[position] = np.maximum(spread[position], cells.of_each(together.raised(alone=alone)))
         if tests >= _MANY and not alone:
             # What all have in common shows in their median long before any of them shows it alone.
             middle = float(np.median(square)) * (blocks - 1) / float(chdtri(blocks - 1, 0.5))
@@ -389,71 +400,6 @@ def spread_of(
         if position:
             growth = np.clip(known.square / before.square, 1.0, 2.0)
     return spread
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """What blocks of some length and of all shorter ones say of a variance, `[K]` each."""
-
-    square: NDArray[np.float64]
-    """1 where it may be chance."""
-    freedom: NDArray[np.float64]
-
-    @classmethod
-    def nothing(cls, tests: int) -> _Known:
-        return cls(np.ones(tests), np.zeros(tests))
-
-    def with_blocks(
-        self,
-        square: NDArray[np.float64],
-        blocks: float,
-        chance: float,
-        told: NDArray[np.float64] | None = None,
-    ) -> _Known:
-        """With those of the next length.
-
-        Rows that come together do so in a long block as in a short one, so what short ones show is the least
-        that is expected of long ones, and some of what is known of them. Only what takes turns, as a season
-        does, is less over several. `told`: degrees of freedom that they add, where they follow on each other.
-        """
-        from scipy.special import chdtri
-
-        free = blocks - 1
-        turns = square < self.square * float(chdtri(free, 1 - _TURNS)) / free
-        fresh = turns | (self.square <= 1)
-        alone = np.where(square > float(chdtri(free, chance)) / free, square, 1.0)
-        lent = np.minimum(self.freedom, _LENT)
-        both = np.maximum(self.square, (lent * self.square + free * square) / (lent + free))
-        # What lasts for ever doubles.
-        both = np.minimum(both, 2 * self.square)
-        own = np.full_like(square, free) if told is None else told
-        return _Known(np.where(fresh, alone, both), np.where(fresh, own, lent + own))
-
-    def at_least(self, square: float, freedom: float) -> _Known:
-        more = square > self.square
-        return _Known(np.where(more, square, self.square), np.where(more, freedom, self.freedom))
-
-    def raised(self, *, alone: bool) -> NDArray[np.float64]:
-        """Raised by their uncertainty: among many columns by a standard error, as few are believed there."""
-        freedom = np.maximum(self.freedom, 1.0)
-        doubt = 1 + np.sqrt(2 / freedom)
-        if alone:
-            doubt = np.array([doubt_of_variance(each) for each in freedom])
-        return np.where(self.square > 1, self.square * doubt, 1.0)
-
-
-def doubt_of_variance(freedom: float) -> float:
-    """By how much a variance that is known with so many degrees of freedom must be raised.
-
-    So that a normal tail holds where alarms are raised: Student's t against the normal distribution.
-
-    Example:
-        >>> round(doubt_of_variance(20), 2), round(doubt_of_variance(1e6), 2)
-        (1.7, 1.0)
-    """
-    from scipy.special import ndtr, stdtrit
-
-    return float((stdtrit(freedom, ndtr(-_JUDGED_AT)) / _JUDGED_AT) ** 2)
 
 
 def threshold(tests: int, average_run_length_windows: float, share: float = 1.0) -> float:

@@ -263,6 +263,17 @@ def test_the_proof_of_the_log_says_how_many_ids_of_several_rows_it_does_not_name
     assert "entries is whole" in capfd.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("folder", "name"), [("häuser", "hauser"), ("mein haus", "mein-haus"), ("東京", "model")]
+)
+def test_a_folder_whose_name_no_deployment_may_have_gives_the_nearest(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], folder: str, name: str
+) -> None:
+    assert _exit_code("init", str(tmp_path / folder), "--yes") == 0
+    assert Deployment.open(tmp_path / folder, {}).name == name
+    assert f"model.name = {name}: from the folder's name" in capfd.readouterr().out
+
+
 def test_log_labels_prints_counts_and_refuses_a_maturity_that_is_none(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

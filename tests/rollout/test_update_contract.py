@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import beside_serve  # noqa: F401 - finds the next one
 import msgspec
 import numpy as np
+import pandas as pd
 import pytest
 from live_service import linear_signature
+from sklearn.linear_model import LinearRegression
 
 from holdfast.artifact.signature import Column, Signature
-from holdfast.rollout.contract import incompatibilities
+from holdfast.clock import ManualClock
+from holdfast.registry import Registry, register_model
+from holdfast.registry.deciding import DecidingLoss
+from holdfast.rollout.contract import incompatibilities, write_contract
 from holdfast.rollout.losses import Losses
+from holdfast.spec import Deployment
 
 A, B = linear_signature().columns
 
@@ -64,3 +72,25 @@ def test_losses_of_numbers_are_shares_of_the_scale_and_at_most_one() -> None:
 
 def test_losses_of_more_classes_are_one_for_a_wrong_one() -> None:
     np.testing.assert_array_equal(losses("multiclass").loss(["a", "b"], ["a", "a"]), [0.0, 1.0])
+
+
+def test_answers_that_are_numbers_have_a_mean_and_no_positives(tmp_path: Path) -> None:
+    (tmp_path / "holdfast.toml").write_text('[model]\nname = "houses"\n')
+    deployment = Deployment.open(tmp_path, {})
+    rows = pd.DataFrame({"size": np.arange(40.0)})
+    truth = rows["size"] * 2.0
+    decides = DecidingLoss(name="absolute_error", reason="stated", scale=80.0)
+    with Registry.open(deployment.registry_url, ManualClock(start_us=11)) as registry:
+        for rise in (1.0, 3.0):
+            model = LinearRegression().fit(rows, truth * rise)
+            register_model(
+                deployment,
+                registry,
+                model,
+                reference=rows.assign(price=truth),
+                labels="price",
+                clock=ManualClock(start_us=11),
+            )
+        found = write_contract(deployment, registry, "2", "1", decides)
+    assert found.volume_of == "mean answer"
+    assert any(said.startswith("the mean answer changes by +0.") for said in found.beyond)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,7 +90,7 @@ def init_command(
     for question in asked:
         if question.path in answers or not question.applies(answers):
             continue
-        default = folder.resolve().name if question.path == "model.name" else question.default
+        default = _name_of(folder) if question.path == "model.name" else question.default
         if question.path == "compute.memory_mb" and suggested is not None:
             proposed |= _memory(suggested, answers)
         proposal = proposed.get(question.path)
@@ -119,8 +121,17 @@ def init_command(
         click.secho("These answers fight each other; `holdfast check` would fail:", fg="yellow", bold=True)
     for line in warnings:
         click.secho(f"  {line}", fg="yellow")
+    named = answers.get("model.name")
+    if name is None and named != folder.resolve().name:
+        click.echo(f"model.name = {named}: from the folder's name; --name gives another")
     click.echo(f"Wrote {path}.")
     click.echo(f"Next: holdfast register MODEL --reference FILE{place(folder)}")
+
+
+def _name_of(folder: Path) -> str:
+    """The folder's name as a deployment's: letters without accents, and dashes for what no name may hold."""
+    plain = unicodedata.normalize("NFKD", folder.resolve().name).encode("ascii", "ignore").decode()
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", plain).strip("-._") or "model"
 
 
 def _suggested(model_file: Path | None, reference: Path | None, answers: dict[str, Any]) -> Suggested | None:

@@ -122,7 +122,9 @@ def _print_contract(contract: Contract) -> None:
         return
     volume = contract.volume or 0.0
     change = "" if contract.score_change is None else f", scores moved by {contract.score_change:.3f}"
-    click.echo(f"Update contract, on {contract.rows} reference rows: positives {volume:+.3f}{change}.")
+    click.echo(
+        f"Update contract, on {contract.rows} reference rows: {contract.volume_of} {volume:+.3f}{change}."
+    )
     rows = [[one.slice, str(one.rows), f"{one.share:.1%}"] for one in contract.flips]
     print_table("", ["answers that change", "rows", "share"], rows)
     for one in contract.beyond:

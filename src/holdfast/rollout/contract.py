@@ -53,7 +53,10 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
     score_change: float | None = None
     """Total variation distance of the scores on tenths of the champion's, 0 to 1."""
     volume: float | None = None
-    """Share of positives of the challenger minus that of the champion, at today's thresholds."""
+    """Share of positives of the challenger minus that of the champion, at today's thresholds; regression:
+    mean difference of the answers in units of the loss."""
+    volume_of: str = "share of positives"
+    """What `volume` is of, in words."""
     flips: tuple[Flips, ...] = ()
 
     @property
@@ -149,14 +152,14 @@ def _measured(
         for one in found
         if one.lower > settings.max_flips
     ]
+    volume_of = "mean answer" if losses.task == "regression" else "share of positives"
     if abs(volume) > settings.max_volume_change:
-        beyond.append(
-            f"the share of positives changes by {volume:+.3f}, {settings.max_volume_change:g} is allowed"
-        )
+        beyond.append(f"the {volume_of} changes by {volume:+.3f}, {settings.max_volume_change:g} is allowed")
     return Contract(
         incompatible=(),
         beyond=tuple(beyond),
         loss=decides,
+        volume_of=volume_of,
         rows=len(flips),
         score_change=change,
         volume=volume,

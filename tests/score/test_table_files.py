@@ -52,7 +52,7 @@ def test_rows_with_too_few_or_many_fields_are_numbered_and_the_others_keep_their
     assert position == 200_000 - len(bad)
 
 
-@pytest.mark.parametrize(("between", "comma"), [(",", False), (";", True), ("\t", True)])
+@pytest.mark.parametrize(("between", "comma"), [(",", False), (";", True), ("\t", True), ("|", False)])
 def test_what_stands_between_the_columns_is_found_out(tmp_path: Path, between: str, *, comma: bool) -> None:
     path = tmp_path / "rows.csv"
     path.write_text(f"\ufeffFläche{between}Ort\n59{between}Köln\n")

@@ -6,14 +6,14 @@ import re
 from pathlib import Path
 from typing import Final
 
-_DELIMITERS: Final = (",", ";", "\t")
+_DELIMITERS: Final = (",", ";", "\t", "|")
 _LONGEST_HEAD: Final = 1 << 20
 COMMA_DECIMALS: Final = frozenset({";", "\t"})
 """Delimiters of files whose numbers may have a decimal comma, as spreadsheets write them."""
 
 
 def csv_delimiter(path: Path) -> str:
-    """A comma, semicolon or tab: what the first line has most of.
+    """A comma, semicolon, tab or bar: what the first line has most of.
 
     Raises:
         OSError: the file cannot be opened.

@@ -17,12 +17,9 @@ from numpy.typing import NDArray
 from holdfast.monitor.expectation import Expectation
 from holdfast.monitor.features import Feature
 from holdfast.monitor.rows import Rows, Task
+from holdfast.monitor.score_cells import LEAST_CELL_ROWS, SCORE_CELLS, interval, score_edges, score_tails
 from holdfast.stats import Sums
 
-SCORE_CELLS: Final = 20
-"""Cells of the score on which the expectation is fitted; isotonic, so that few rows do not make waves."""
-LEAST_CELL_ROWS: Final = 30
-"""A cell that the reference hardly filled has no expectation to compare with."""
 SLOPE: Final = "slope"
 _LEAST_SLOPE_CELLS: Final = 3
 DOUBT: Final = 0.3
@@ -66,9 +63,9 @@ class ConceptModel:
     """`[tests]`, labelled rows of the reference in the cell."""
     expectation: Expectation | None = field(default=None, repr=False)
     slopes: tuple[tuple[str, str], ...] = ()
-    """Columns, and the score, along which residuals may rise or fall together."""
+    """Columns, and the score, along which residuals may rise or fall together; then tails of the score."""
     directions: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 0)), repr=False)
-    """`[tests, slopes]`, mean normal score of each cell that the reference filled."""
+    """`[tests, slopes]`, mean normal score of each cell that the reference filled; 1 for cells of a tail."""
 
     @classmethod
     def fit(
@@ -89,7 +86,7 @@ class ConceptModel:
         if known.sum() < 2 * SCORE_CELLS:
             return None
         score, truth = rows.score[known], rows.truth[known]
-        edges = _score_edges(task, score, truth)
+        edges = score_edges(score, truth if task != "regression" else None)
         at = np.searchsorted(edges, score, side="right")
         count = np.bincount(at, minlength=len(edges) + 1).astype(float)
         base = truth if task != "regression" else truth - score
@@ -105,7 +102,7 @@ class ConceptModel:
             # An empty cell has no place of its own: its half event would stand at its neighbour's.
             centres, expected = centres[count > 0], _isotonic(level[count > 0], count[count > 0] + 1)
         tests: list[tuple[str, str]] = [("", "overall")]
-        tests += [("score", f"score {_interval(edges, cell)}") for cell in range(len(edges) + 1)]
+        tests += [("score", f"score {interval(edges, cell)}") for cell in range(len(edges) + 1)]
         offsets: dict[str, int] = {}
         for name, feature in features.items():
             offsets[name] = len(tests)
@@ -132,6 +129,9 @@ class ConceptModel:
             views.append(_view(task, sums, np.clip(base - each, *limits), limits))
         held = np.zeros(len(tests)) if weight is None else weight
         slopes, directions = _directions(held, len(edges) + 1, offsets, features)
+        if task != "regression":
+            ends, members = score_tails(edges, held, upper=2 * truth.sum() <= len(truth))
+            slopes, directions = (*slopes, *ends), np.concatenate([directions, members], axis=1)
         return cls(
             task,
             edges,
@@ -145,6 +145,16 @@ class ConceptModel:
             slopes,
             directions,
         )
+
+    @property
+    def steps(self) -> NDArray[np.float64]:
+        """`[slopes]`, 1 for tails, which count events."""
+        return np.array([float(test != SLOPE) for _, test in self.slopes])
+
+    @property
+    def binary(self) -> bool:
+        """Whether a row's truth is so or not, and its variance that of a chance."""
+        return self.task != "regression"
 
     def calibrated(self, score: NDArray[np.float64]) -> NDArray[np.float64]:
         """What the score alone leads to expect: a probability, or what is to be added to it (regression)."""
@@ -236,8 +246,8 @@ class ConceptModel:
         """
         cells, along = self.sums(profiles, view), self.directions
         error = self.reference_error(view)[:, None] * along**2
-        share = self.rows / max(float(self.rows[0]), 1.0)
-        usual = np.maximum((share**2) @ error, 1e-300)
+        taken = self.rows @ (along != 0)
+        usual = np.maximum((self.rows**2) @ error / np.maximum(taken, 1.0) ** 2, 1e-300)
         sums = Sums(
             cells.observed @ along,
             cells.expected @ along,
@@ -275,15 +285,6 @@ def _directions(
     return tuple((parts[number][0], SLOPE) for number in some), directions[:, some]
 
 
-def _score_edges(task: Task, score: NDArray[np.float64], truth: NDArray[np.float64]) -> NDArray[np.float64]:
-    at_rows = np.quantile(score, np.arange(1, SCORE_CELLS) / SCORE_CELLS)
-    if task != "regression" and truth.sum() >= 2 * SCORE_CELLS:
-        # Rare positives sit at the top: without cells of their own one cell would span most of the score.
-        at_events = np.quantile(score[truth > 0], np.arange(1, SCORE_CELLS) / SCORE_CELLS)
-        at_rows = np.concatenate([at_rows, at_events])
-    return np.unique(at_rows)
-
-
 def _parts(
     task: Task, base: NDArray[np.float64], level: NDArray[np.float64], limits: tuple[float, float]
 ) -> list[NDArray[np.float64] | None]:
@@ -319,11 +320,3 @@ def _isotonic(level: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArra
             total = last[1] + before[1]
             blocks.append([(last[0] * last[1] + before[0] * before[1]) / total, total, last[2] + before[2]])
     return np.concatenate([np.full(int(size), value) for value, _, size in blocks])
-
-
-def _interval(edges: NDArray[np.float64], cell: int) -> str:
-    if cell == 0:
-        return f"below {edges[0]:.3g}" if len(edges) else "any"
-    if cell == len(edges):
-        return f"from {edges[-1]:.3g}"
-    return f"{edges[cell - 1]:.3g} to {edges[cell]:.3g}"

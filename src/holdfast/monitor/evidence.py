@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.monitor.concept import LEAST_CELL_ROWS, ConceptModel
+from holdfast.monitor.concept import ConceptModel
 from holdfast.monitor.family import (
     DATA_FAMILIES,
     LEAST_COLUMNS,
@@ -24,6 +24,7 @@ from holdfast.monitor.known import Known
 from holdfast.monitor.parts import Parts
 from holdfast.monitor.profiling import WindowProfile
 from holdfast.monitor.reference import ReferenceModel
+from holdfast.monitor.score_cells import LEAST_CELL_ROWS
 from holdfast.monitor.seasons import Calendar
 from holdfast.monitor.together import has_many_cells, judge_together
 from holdfast.monitor.variation import LEAST_REFERENCE_WINDOWS, by_scores, tail_clumps
@@ -221,7 +222,7 @@ def concept_tests(
             step = np.full(int(chosen.sum()), 0.0 if model.task == "regression" else 1.0)
             views = [
                 judge_family(
-                    Plan(family, picked, model.reference_error(view)[chosen], step),
+                    Plan(family, picked, model.reference_error(view)[chosen], step, binary=model.binary),
                     _choose(model.sums(current, view), chosen),
                     None if before is None else _choose(model.sums(before, view), chosen),
                     budget=budget,
@@ -254,7 +255,7 @@ def _slopes(
 ) -> Tests:
     sums, error = model.slope_sums(current, view)
     own = None if before is None else model.slope_sums(before, view)[0]
-    plan = Plan("slopes", list(model.slopes), error, np.zeros(len(model.slopes)))
+    plan = Plan("slopes", list(model.slopes), error, model.steps, binary=model.binary)
     # The cells' errors have one cause, so they add up as the residuals do.
     doubt = model.doubt(current, view) @ model.directions
     return judge_family(plan, sums, own, budget=budget, calendar=calendar, doubt=doubt)

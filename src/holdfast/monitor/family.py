@@ -64,6 +64,8 @@ class Plan:
     """`[2, K]`, what clusters of extreme rows add to variance and third cumulant of one row."""
     least: NDArray[np.float64] | None = field(default=None, repr=False)
     """`[S, K]`, natural spread that there is at least, by what other tests of the same columns show."""
+    binary: bool = False
+    """Whether rows are residuals of what is so or not: mean over variance is then a change of log odds."""
 
     @property
     def counting(self) -> NDArray[np.float64]:

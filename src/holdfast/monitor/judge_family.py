@@ -18,6 +18,8 @@ LEAST_SHARE: Final = 0.002
 """A cell whose share moved by less than two rows in a thousand is immaterial, however rare it was."""
 CELL_TOLERANCES: Final = 2.0
 """Tolerances by which a cell's share must move: with the default, one that held an eighth by 3.3 points."""
+ODDS_TOLERANCES: Final = 5.0
+"""Tolerances by which log odds may move, a quarter with the default: a tolerance is many rare events."""
 SHAPE_TOLERANCES: Final = 2.0
 """The same for skew and tails: with the default, an excess kurtosis of half."""
 LEAST_SHAPE_ROWS: Final = 15.0
@@ -73,7 +75,9 @@ def judge(known: Known, budget: Budget, doubt: NDArray[np.float64] | None = None
                 lead=some.start - lead,
             )
         ):
-            material = _material(plan.family, pool, budget, known.spread_at(position), known.left)
+            material = _material(
+                plan.family, pool, budget, known.spread_at(position), known.left, binary=plan.binary
+            )
             beyond = np.where(material, np.abs(values) / limits[position], 0.0)
             strength[some] = np.maximum(strength[some], beyond)
             if position == 0:
@@ -96,12 +100,17 @@ def _material(
     budget: Budget,
     spread: NDArray[np.float64] | None,
     left: NDArray[np.float64] | float,
+    *,
+    binary: bool,
 ) -> NDArray[np.bool_]:
     """Whether pooled sums are off by more than is tolerated, in standard deviations of all rows."""
     weight = np.maximum(pool.weight, 1e-9)
     change = np.abs(pool.observed - pool.expected) / weight
     deviation = np.sqrt(np.maximum(pool.variance / weight / left, 1e-300))
-    material = change >= budget.tolerance_sd * deviation
+    least = budget.tolerance_sd * deviation
+    if binary:
+        least = np.minimum(least, ODDS_TOLERANCES * budget.tolerance_sd * deviation**2)
+    material = change >= least
     if family == "shape":
         material &= change >= SHAPE_TOLERANCES * budget.tolerance_sd * deviation
         if spread is not None:

@@ -141,8 +141,6 @@ class Known:
             before = np.concatenate([before, self.season.shapes(calendar.own)], axis=1)
             prior = np.concatenate([prior, self.season.variance.T], axis=1)
         self.shapes, self.own_shapes = first, before
-        if self.plan.family not in DATA_FAMILIES:
-            return
         unit = own.variance.sum(axis=0) / np.maximum(own.weight.sum(axis=0), 1e-9)
         coefficients = None
         if self.season is not None:

@@ -46,9 +46,9 @@ def is_label_shift(
         if freedom < 1 or chdtrc(freedom, statistic) < _CHANCE:
             return False
     # The chi-square has little power on few rows; a raised level of P(y | score) must explain them less well.
-    cells = np.minimum(
-        (np.cumsum(before.sum(axis=0)) / before.sum() * _GAIN_CELLS).astype(int), _GAIN_CELLS - 1
-    )
+    # Cells of as many rows of each class together, so that rare positives are not all in one.
+    mass = (before / before.sum(axis=1, keepdims=True)).sum(axis=0) / 2
+    cells = np.minimum((np.cumsum(mass) * _GAIN_CELLS).astype(int), _GAIN_CELLS - 1)
     old, new = (
         np.stack([np.bincount(cells, weights=side, minlength=_GAIN_CELLS) for side in table])
         for table in (before, after)

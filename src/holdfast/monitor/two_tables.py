@@ -22,6 +22,8 @@ from holdfast.monitor.column_roles import (
     require,
 )
 from holdfast.monitor.columns import column_values, without_views
+from holdfast.monitor.coming_labels import describe as describe_coming
+from holdfast.monitor.coming_labels import still_coming
 from holdfast.monitor.counters import counters, new_beginnings, with_steps
 from holdfast.monitor.diagnosis import Diagnosis
 from holdfast.monitor.errors import MonitorError
@@ -34,7 +36,7 @@ from holdfast.monitor.number_texts import as_the_reference_writes, numbers_of_te
 from holdfast.monitor.pandas_frames import as_columns
 from holdfast.monitor.parts import MOST_PARTED_ROWS
 from holdfast.monitor.plain_columns import plain_columns
-from holdfast.monitor.profiling import profiles
+from holdfast.monitor.profiling import WindowProfile, profiles
 from holdfast.monitor.question import Question
 from holdfast.monitor.reference import ReferenceModel
 from holdfast.monitor.row_sources import TableRows
@@ -158,7 +160,7 @@ def diagnose_tables(reference: Any, current: Any, question: Question) -> Diagnos
         run_length=question.run_length,
         tolerance_sd=question.tolerance_sd,
         show_time=str if new_rows.time_us is None else iso_utc,
-        mature=mature_labels(_oldest_open(question, new_rows)),
+        mature=mature_labels(_oldest_open(question, new_rows, windows, notes)),
         notes=tuple(notes.lines),
         clock_fault=clock_fault,
     )
@@ -198,11 +200,15 @@ def _of_whole_windows(
     return rows.take(whole), clock_fault
 
 
-def _oldest_open(question: Question, rows: Rows) -> int | None:
+def _oldest_open(
+    question: Question, rows: Rows, windows: Sequence[WindowProfile], notes: Notes
+) -> int | None:
     """Since when labels may still come; None: all are there that ever will."""
-    if question.delay is None or rows.time_us is None:
-        return None
-    return int(rows.time_us[-1]) - question.delay.microseconds
+    if question.delay is None:
+        coming = still_coming(windows)
+        notes.add(describe_coming(windows, coming))
+        return windows[-1 - coming].end if coming else None
+    return None if rows.time_us is None else int(rows.time_us[-1]) - question.delay.microseconds
 
 
 def _table(source: Any, role: str) -> pa.Table:

@@ -136,11 +136,13 @@ def explain_by_shares(reference: NDArray[Any], current: NDArray[Any]) -> LabelSh
 
 
 def label_shift_gain(reference: NDArray[Any], current: NDArray[Any]) -> float:
-    """By how much label shift explains labelled rows better than a raised level of P(y | score) does.
+    """By how much label shift explains labelled rows better than another level of P(y | score) does.
 
-    Both have one number to choose: the share of the second class with P(score | y) as it was, or a shift of
-    the log odds of y with P(score) as it was. The difference of their log likelihoods; above 0 for label
-    shift. Where only shares of classes change P(score) must change with them, which the level leaves alone.
+    All have one number to choose: the share of the second class with P(score | y) as it was, or a shift of
+    the log odds of y with P(score) as it was: of all cells, or of those above or below one of them alone. The
+    difference of log likelihoods to the best of these; above 0 for label shift. Where only shares of classes
+    change P(score) must change with them, which a level leaves alone. Of rare events P(score) says nothing,
+    but label shift raises all cells alike. That one of 2 (cells - 1) parts is chosen costs its logarithm.
 
     Args:
         reference: `[2, cells]` rows of the reference by class and cell of the score.
@@ -153,6 +155,11 @@ def label_shift_gain(reference: NDArray[Any], current: NDArray[Any]) -> float:
         True
         >>> label_shift_gain(reference, np.array([[300, 40], [200, 460]])) > 0
         False
+        >>> rare = np.array([[9000, 1000], [50, 50]])  # twice as many everywhere, then in the second cell
+        >>> label_shift_gain(rare, np.array([[8910, 990], [100, 100]])) > 0
+        True
+        >>> label_shift_gain(rare, np.array([[9000, 900], [50, 150]])) > 0
+        False
     """
     old, new = np.asarray(reference, dtype=np.float64) + 0.5, np.asarray(current, dtype=np.float64)
     by_class = old / old.sum(axis=1, keepdims=True)
@@ -160,23 +167,30 @@ def label_shift_gain(reference: NDArray[Any], current: NDArray[Any]) -> float:
     of_shares = float((new * np.log(np.maximum(share[:, None] * by_class, 1e-300))).sum())
     in_cell = old.sum(axis=0) / old.sum()
     odds = np.log(old[1] / old[0])
+    parts = np.tri(len(in_cell), dtype=bool)
+    best = max(
+        _of_level(odds, new, np.ones(len(in_cell), dtype=bool)),
+        *(_of_level(odds, new, some) - np.log(2 * len(in_cell) - 2) for some in (*parts[:-1], *~parts[:-1])),
+    )
+    return float(of_shares - best - (new.sum(axis=0) * np.log(in_cell)).sum())
+
+
+def _of_level(odds: Numbers, new: Numbers, some: NDArray[np.bool_]) -> float:
+    """Log likelihood of the classes of rows if the log odds of some cells have moved, all by as much."""
     from scipy.optimize import brentq
     from scipy.special import expit, log_expit
 
-    def missing(shift: float) -> float:
-        return float((new.sum(axis=0) * expit(odds + shift)).sum() - new[1].sum())
+    moved, positives = new[:, some].sum(axis=0), float(new[1, some].sum())
 
-    shift = (
-        float(brentq(missing, -50, 50))
-        if 0 < new[1].sum() < new.sum()
-        else 50.0 * np.sign(new[1].sum() - 0.5)
-    )
-    of_level = float(
-        (new.sum(axis=0) * np.log(in_cell)).sum()
-        + (new[1] * log_expit(odds + shift)).sum()
-        + (new[0] * log_expit(-odds - shift)).sum()
-    )
-    return of_shares - of_level
+    def missing(shift: float) -> float:
+        return float((moved * expit(odds[some] + shift)).sum()) - positives
+
+    if 0 < positives < moved.sum():
+        shift = float(brentq(missing, -50, 50))
+    else:
+        shift = 50.0 * np.sign(positives - 0.5)
+    now = odds + np.where(some, shift, 0.0)
+    return float((new[1] * log_expit(now)).sum() + (new[0] * log_expit(-now)).sum())
 
 
 def _most_likely(density: Numbers, rows: Numbers, start: Numbers) -> Numbers:

@@ -57,7 +57,7 @@ def diagnose(
         false_alarms: budget for everything together, such as `"1 per 1000 windows"`.
         tolerance_sd: shifts below so many standard deviations of the reference are immaterial.
         label_delay: with a time column, windows younger than this count as labelled only when nine in ten of
-            their rows are.
+            their rows are. Without it the newest that have clearly fewer labels than the oldest do not.
         min_rows: windows with fewer rows are joined to the next.
         cost_false_positive: cost of acting on a wrong positive, so that the change has a price.
         cost_false_negative: cost of missing a positive.

@@ -42,3 +42,19 @@ def test_suppliers_that_change_as_they_did_in_the_reference_raise_few_alarms() -
         alarms += sum(window.alarm for window in found.windows)
     # More than half of the windows, where each cell has to show by itself what its column varies by.
     assert alarms <= 3 * AFTER / 10
+
+
+def test_means_that_vary_from_window_to_window_are_no_dependence_of_columns() -> None:
+    random = np.random.default_rng(72)
+    rows, windows = 500, 80
+    level = 0.5 * random.normal(size=(windows, 6)).repeat(rows, axis=0)
+    table = level + random.normal(size=level.shape)
+    old, new = ({f"x{one}": part[:, one] for one in range(6)} for part in np.split(table, [20 * rows]))
+    found = diagnose(old, new, window=f"{rows} rows", explain=False)
+    assert not any(" ~ " in one.name for one in found.features)
+    # A correlation that comes beside it is seen.
+    new["x1"] = np.where(
+        np.arange(60 * rows) < 30 * rows, new["x1"], new["x1"] + 0.5 * (new["x0"] - level[20 * rows :, 0])
+    )
+    found = diagnose(old, new, window=f"{rows} rows", explain=False)
+    assert "x0 ~ x1" in {one.name for one in found.features}

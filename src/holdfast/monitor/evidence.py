@@ -270,14 +270,14 @@ def _agreed(views: Sequence[Tests]) -> Tests:
 
 def _pairs(reference: ReferenceModel, windows: Sequence[WindowProfile], budget: Budget) -> Tests | None:
     """Tests of the dependence between numeric columns."""
-    variance, whole = reference.pair_variance, _moments(reference, [reference.whole])
+    variance, own = reference.pair_variance, _moments(reference, reference.windows)
     current = _moments(reference, windows)
-    if variance is None or whole is None or current is None:
+    if variance is None or own is None or current is None:
         return None
+    whole = PairMoments(*(each.sum(axis=0, keepdims=True) for each in (own.rows, own.total, own.products)))
     first, second = np.triu_indices(len(reference.paired), 1)
-    own = _moments(reference, reference.windows)
     spread = np.ones((len(SCALES), len(first)))
-    if own is not None and len(reference.windows) >= LEAST_REFERENCE_WINDOWS:
+    if len(reference.windows) >= LEAST_REFERENCE_WINDOWS:
         spread = spread_of(scan_pairs(own, _endless(whole), variance, (first, second))[0])
     limits = limits_of("pairs", len(first), budget)
     strength = np.zeros((len(windows), len(first)))
@@ -296,6 +296,7 @@ def _pairs(reference: ReferenceModel, windows: Sequence[WindowProfile], budget: 
 
 
 def _moments(reference: ReferenceModel, windows: Sequence[WindowProfile]) -> PairMoments | None:
+    """Around each window's own means: what these vary by from window to window is no dependence of rows."""
     products = [window.products for window in windows if window.products is not None]
     if not products or len(products) < len(windows):
         return None
@@ -306,7 +307,12 @@ def _moments(reference: ReferenceModel, windows: Sequence[WindowProfile]) -> Pai
         ],
         axis=1,
     )
-    return PairMoments(np.array([float(window.rows) for window in windows]), total, np.stack(products))
+    rows = np.array([float(window.rows) for window in windows])
+    within = np.stack(products)
+    # A year of hours has no room for a second array of all pairs.
+    for number, by_column in enumerate(total / np.sqrt(np.maximum(rows, 1.0))[:, None]):
+        within[number] -= np.outer(by_column, by_column)
+    return PairMoments(rows, np.zeros_like(total), within)
 
 
 def _endless(moments: PairMoments) -> PairMoments:

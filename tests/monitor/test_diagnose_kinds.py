@@ -194,13 +194,18 @@ def test_regression_whose_target_grows_by_a_tenth_is_concept_drift() -> None:
     def drawn(windows: int, seed: int, growth: np.ndarray | float) -> dict[str, np.ndarray]:
         x = inputs(seed, windows)
         mean = 20 + 3 * x["age"] + x["dose"]
-        return x | {"said": mean, "y": growth * mean + random.normal(size=len(mean))}
+        price = growth * mean + random.normal(size=len(mean))
+        return x | {"said": 5e4 * mean, "y": 5e4 * price}
 
     names: dict[str, Any] = {"target": "y", "prediction": "said", "window": f"{WINDOW} rows"}
     grown = drawn(WINDOWS, 1, np.where(since_onset(), 1.1, 1.0))
     found = diagnose(drawn(12, 2, 1.0), grown, **names)
     assert found.kinds == ("concept drift",)
     assert abs(onset_window(found) - ONSET) <= 1
+    said = next(one.description for one in found.features if one.name == "score")
+    assert "prediction" in said
+    assert "score" not in said
+    assert "e+" not in said
     assert diagnose(drawn(12, 2, 1.0), drawn(WINDOWS, 1, 1.0), **names).verdict == "healthy"
 
 

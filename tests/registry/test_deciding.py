@@ -55,6 +55,8 @@ def test_numbers_without_a_scale_take_the_spread_of_the_labels() -> None:
     labels = np.append(np.arange(1001.0), [np.nan, 1e9])
     found = deciding_loss(checklist(), signature("regression"), labels)
     assert found.scale == pytest.approx(980, abs=2)
+    assert "in units of 981 " in found.words
+    assert "in units of 980,980" in deciding_loss(checklist(), signature("regression"), 1e3 * labels).words
 
 
 @pytest.mark.parametrize(

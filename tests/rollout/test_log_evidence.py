@@ -154,6 +154,7 @@ def test_numbers_lose_at_most_their_last_digit_and_rows_without_labels_stay_unkn
     pairs = log.evidence(losses, 50_000_000).pairs(log.rollout, (), log.clock.now_us())
     known = np.isfinite(pairs.loss)
     assert (pairs.counts.sum(), pairs.counts[known].sum()) == (rows, 300)
+    assert pairs.volume_of == "mean answer"
     exact = np.minimum(np.abs(ours - truth) / 3, 1) - np.minimum(np.abs(theirs - truth) / 3, 1)
     mean = float(pairs.loss[known] @ pairs.counts[known]) / 300
     assert mean == pytest.approx(float(exact[:300].mean()), abs=1e-4)

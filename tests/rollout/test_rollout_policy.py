@@ -99,6 +99,7 @@ def test_a_challenger_that_dies_or_cannot_be_loaded_is_given_up() -> None:
         ("coverage", {"coverage": comparison(0.01, 0.1)}),
         ("flips", {"flips": comparison(0.21, 0.3)}),
         ("share of positives", {"volume": comparison(-0.2, -0.06)}),
+        ("mean answer", {"volume": comparison(-0.2, -0.06), "volume_of": "mean answer"}),
         ("mean score", {"score": comparison(0.06, 0.1)}),
     ],
 )

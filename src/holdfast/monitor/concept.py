@@ -102,7 +102,8 @@ class ConceptModel:
             # An empty cell has no place of its own: its half event would stand at its neighbour's.
             centres, expected = centres[count > 0], _isotonic(level[count > 0], count[count > 0] + 1)
         tests: list[tuple[str, str]] = [("", "overall")]
-        tests += [("score", f"score {interval(edges, cell)}") for cell in range(len(edges) + 1)]
+        answer = "prediction" if task == "regression" else "score"
+        tests += [("score", f"{answer} {interval(edges, cell)}") for cell in range(len(edges) + 1)]
         offsets: dict[str, int] = {}
         for name, feature in features.items():
             offsets[name] = len(tests)

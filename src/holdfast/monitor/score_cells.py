@@ -8,6 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.monitor.plain import plain
+
 SCORE_CELLS: Final = 20
 """Cells of the score on which the expectation is fitted; isotonic, so that few rows do not make waves."""
 LEAST_CELL_ROWS: Final = 30
@@ -55,7 +57,7 @@ def score_tails(
         if len(held)
     ]
     some = [place for place in dict.fromkeys(some) if held[place] >= LEAST_CELL_ROWS]
-    names = [("score", f"score {'from' if upper else 'below'} {edges[place]:.3g}") for place in some]
+    names = [("score", f"score {'from' if upper else 'below'} {_edge(edges[place])}") for place in some]
     members = np.zeros((len(rows), len(some)))
     for number, place in enumerate(some):
         beyond = slice(2 + place, 2 + len(edges)) if upper else slice(1, 2 + place)
@@ -85,9 +87,19 @@ def _with_finer(
 
 
 def interval(edges: NDArray[np.float64], cell: int) -> str:
-    """A cell in words."""
+    """A cell in words.
+
+    Example:
+        >>> interval(np.array([0.1234, 0.5]), 1), interval(np.array([1_069_432.0, 1_261_000.0]), 1)
+        ('0.123 to 0.5', '1070000 to 1260000')
+    """
     if cell == 0:
-        return f"below {edges[0]:.3g}" if len(edges) else "any"
+        return f"below {_edge(edges[0])}" if len(edges) else "any"
     if cell == len(edges):
-        return f"from {edges[-1]:.3g}"
-    return f"{edges[cell - 1]:.3g} to {edges[cell]:.3g}"
+        return f"from {_edge(edges[-1])}"
+    return f"{_edge(edges[cell - 1])} to {_edge(edges[cell])}"
+
+
+def _edge(value: float) -> str:
+    """With three digits."""
+    return plain(float(f"{value:.3g}"))

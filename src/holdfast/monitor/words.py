@@ -112,6 +112,8 @@ def describe_concept(reference: ReferenceModel, tests: Tests, test: int, cell: s
     if cell == SLOPE:
         subject = "right answers" if reference.task == "multiclass" else "the truth"
         column = tests.names[test][0]
+        if column == "score" and reference.task == "regression" and "score" not in reference.features:
+            column = "the prediction"
         return f"{subject} {'rises' if change > 0 else 'falls'} with {column}, beyond what was expected"
     if reference.task != "regression":
         direction = "more frequent" if change > 0 else "rarer"

@@ -24,6 +24,7 @@ LossName = Literal["cost", "error_rate", "brier_score", "absolute_error"]
 _PARTS: Final = (0.01, 0.99)
 """Quantiles of the reference's labels between which their spread is taken: a few odd ones do not set it."""
 _LABEL: Final = "label"
+_WITH_DECIMALS: Final = 1000.0
 _WORDS: Final[dict[str, str]] = {
     "cost": "cost of wrong answers",
     "error_rate": "share of wrong answers",
@@ -48,7 +49,9 @@ class DecidingLoss(msgspec.Struct, frozen=True, kw_only=True):
         """For people: what it is, in which unit."""
         found = _WORDS[self.name]
         if self.name == "absolute_error":
-            return f"{found}, in units of {self.scale:.4g} and at most 1"
+            large = self.scale >= _WITH_DECIMALS
+            unit = f"{self.scale:,.0f}" if large else f"{self.scale:.4g}"
+            return f"{found}, in units of {unit} and at most 1"
         if self.name == "cost":
             return f"{found}, in units of the dearer one ({self.scale:g})"
         return found

@@ -152,14 +152,15 @@ def _measured(
         for one in found
         if one.lower > settings.max_flips
     ]
-    volume_of = "mean answer" if losses.task == "regression" else "share of positives"
     if abs(volume) > settings.max_volume_change:
-        beyond.append(f"the {volume_of} changes by {volume:+.3f}, {settings.max_volume_change:g} is allowed")
+        beyond.append(
+            f"the {losses.volume_of} changes by {volume:+.3f}, {settings.max_volume_change:g} is allowed"
+        )
     return Contract(
         incompatible=(),
         beyond=tuple(beyond),
         loss=decides,
-        volume_of=volume_of,
+        volume_of=losses.volume_of,
         rows=len(flips),
         score_change=change,
         volume=volume,

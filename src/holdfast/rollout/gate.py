@@ -23,7 +23,7 @@ class Pairs:
     flips: Floats
     """1 where the answers differ; regression: their distance in units of loss_scale, at most 1."""
     volume: Floats
-    """Challenger's minus champion's positive answer, in [-1, 1]."""
+    """Challenger's minus champion's positive answer, or number in units of loss_scale, in [-1, 1]."""
     mature: NDArray[np.bool_]
     """Old enough to count, with or without a label."""
     loss: Floats
@@ -32,6 +32,8 @@ class Pairs:
     """Differences of scores in [-1, 1] and how many rows have each; None where there are none."""
     slices: dict[str, NDArray[Any]] = field(default_factory=dict)
     """By field: text of its value."""
+    volume_of: str = "share of positives"
+    """What the mean of `volume` is, in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class Judged:
 
     flips: Comparison
     volume: Comparison
+    volume_of: str
     score: Comparison | None
     quality: Comparison
     slices: tuple[Comparison, ...]
@@ -85,6 +88,7 @@ def judge(terms: Terms, pairs: Pairs, arms: tuple[Arm, Arm] | None, slices: list
     return Judged(
         flips=compare("flips", pairs.flips, pairs.counts, terms.alpha, low=0.0),
         volume=compare("volume", pairs.volume, pairs.counts, terms.alpha),
+        volume_of=pairs.volume_of,
         score=None if pairs.score is None else compare("score", *pairs.score, terms.alpha),
         quality=compare("loss", loss, counts, shares.quality),
         slices=tuple(found),

@@ -91,6 +91,7 @@ class LogEvidence:
             counts=np.array(table["n"].to_pylist(), dtype=np.int64),
             flips=flips,
             volume=volume,
+            volume_of=self._losses.volume_of,
             mature=np.array(table["mature"].to_pylist(), dtype=bool),
             loss=loss_,
             score=self._scores(both) if rollout.kind == "update" else None,

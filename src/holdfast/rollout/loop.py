@@ -215,6 +215,7 @@ def _fields(judged: Judged) -> dict[str, Any]:
     return {
         "flips": judged.flips,
         "volume": judged.volume,
+        "volume_of": judged.volume_of,
         "score": judged.score,
         "quality": judged.quality,
         "slices": judged.slices,

@@ -86,6 +86,11 @@ class Losses:
             return np.zeros(len(ours))
         return self._positives(ours) - self._positives(theirs)
 
+    @property
+    def volume_of(self) -> str:
+        """What `volume` is of, in words."""
+        return "mean answer" if self.task == "regression" else "share of positives"
+
     def _apart(self, ours: Sequence[Any], theirs: Sequence[Any]) -> Floats:
         """In units of the scale; 1 where one is a number and the other none, as the log's queries have it."""
         first, second = numbers(ours), numbers(theirs)

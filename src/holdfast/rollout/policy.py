@@ -136,7 +136,7 @@ def _odd(terms: Terms, evidence: Evidence) -> Iterator[tuple[str, str]]:
             f"at least {flips.lower:.1%} of the answers differ, more than max_flips {terms.max_flips:g}",
         )
     most = terms.max_volume_change
-    for what, one in (("share of positives", evidence.volume), ("mean score", evidence.score)):
+    for what, one in ((evidence.volume_of, evidence.volume), ("mean score", evidence.score)):
         if one is not None and (one.lower > most or one.upper < -most):
             yield what, f"the {what} moved by {_number(one.mean or 0.0)}, more than {most:g}"
 

@@ -55,6 +55,7 @@ def replay(
             challenger=Health(requests=int(pairs.counts.sum())),
             flips=judged.flips,
             volume=judged.volume,
+            volume_of=judged.volume_of,
             score=judged.score,
             quality=judged.quality,
             slices=judged.slices,

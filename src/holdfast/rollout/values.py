@@ -122,6 +122,8 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """Share of rows answered differently."""
     volume: Comparison | None = None
     """Share of positives, or the mean answer in units of loss_scale."""
+    volume_of: str = "share of positives"
+    """Which of the two, in words."""
     score: Comparison | None = None
     """Mean score: calibration as far as it shows without labels."""
     quality: Comparison | None = None

@@ -160,7 +160,7 @@ class CalmWindows:
         wrong = np.einsum("kij,kj->ki", covariance, self.excess) / unit[:, None]
         wrong, covariance = self._drawn_in(wrong, covariance)
         # Their mean excess against the error that it may have.
-        weight = np.maximum(self.weight, 1e-300)
+        weight = np.where(self.weight > 0, self.weight, 1.0)
         share = self.told[:, 0] / weight[:, None]
         error = unit / weight + (share**2 * np.where(usable, self.prior, 0.0)).sum(axis=1)
         agree = (self.weight > 0) & (

@@ -13,9 +13,9 @@ import pytest
 from click.testing import CliRunner
 
 from holdfast.cli.app import COMMANDS, EXIT_ERROR, EXIT_USAGE, main, root
-from holdfast.cli.monitoring import _write_whole
 from holdfast.cli.options import first_use
 from holdfast.clock import SystemClock
+from holdfast.files import write_whole
 from holdfast.prediction_log import SpoolWriter
 from holdfast.privacy import PredictionRecord, Redactor
 from holdfast.spec import Deployment
@@ -300,7 +300,13 @@ def _processor_s(*arguments: str) -> float:
 def test_a_page_that_cannot_be_written_whole_leaves_the_one_before(tmp_path: Path) -> None:
     page = tmp_path / "drift.html"
     page.write_text("yesterday's")
-    with pytest.raises(UnicodeEncodeError):
-        _write_whole(page, "begun, then \ud800")
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, unlimited[1]))
+    try:
+        with pytest.raises(OSError, match="too large") as refused:
+            write_whole(page, b"x" * 10_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    assert refused.value.filename == str(page)
     assert page.read_text() == "yesterday's"
     assert list(tmp_path.iterdir()) == [page]

@@ -5,17 +5,21 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from log_records import T0_US, new_writer, redacted
 
 from holdfast.clock import ManualClock
 from holdfast.prediction_log import Label, LogFullError, PredictionLogError
 from holdfast.prediction_log.blocks import Close, PredictionBlock
+from holdfast.prediction_log.exporting import ExportFormat, export_batches
 from holdfast.prediction_log.frames import Frame
 from holdfast.prediction_log.scanning import OpenSegment, Payload, decode, summarise
 from holdfast.prediction_log.segments import list_segments, spool_folder
@@ -206,3 +210,20 @@ def test_a_real_limit_of_the_kernel_loses_only_what_was_counted(tmp_path: Path) 
     assert stored_ids(tmp_path) == told["acknowledged"]
     assert served == 200 == stored + sampled_out + dropped
     assert 0 < dropped < 200
+
+
+@pytest.mark.parametrize("kind", get_args(ExportFormat))
+def test_an_export_for_which_there_is_no_room_names_its_file_and_leaves_nothing(
+    tmp_path: Path, kind: ExportFormat
+) -> None:
+    batch = pa.record_batch({"x": np.random.default_rng(0).random(5_000)})
+    target = tmp_path / f"out.{kind}"
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, unlimited[1]))
+    try:
+        with pytest.raises(OSError, match="too large") as refused:
+            export_batches(pa.RecordBatchReader.from_batches(batch.schema, [batch]), target, kind)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    assert refused.value.filename == str(target)
+    assert list(tmp_path.iterdir()) == []

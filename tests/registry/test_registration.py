@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import resource
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -391,6 +393,39 @@ def test_a_crash_before_the_commit_leaves_no_version_and_the_next_one_is_whole(
     version = place.register(fitted(table), reference=table, labels="fraud", time="at")
     assert version.version == "1"
     assert place.reference(version).num_rows == 300
+
+
+def test_a_registration_for_which_there_is_no_room_names_the_file_and_leaves_no_artifact(
+    place: Place,
+) -> None:
+    table = frame(20_000)
+    source = fitted(table)
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, unlimited[1]))
+    try:
+        with pytest.raises(OSError, match="too large") as refused:
+            place.register(source, reference=table, labels="fraud", time="at")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    assert refused.value.filename == str(place.deployment.references_folder / "reference.parquet")
+    assert list(place.deployment.artifacts_folder.iterdir()) == []
+
+
+def test_a_registration_that_fails_leaves_the_artifact_that_a_version_has(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from holdfast.registry import registration
+
+    table = frame()
+    version = place.register(fitted(table), reference=table, labels="fraud", time="at")
+
+    def no_room(folder: Path, table: object) -> str:
+        raise OSError(errno.ENOSPC, "full", str(folder))
+
+    monkeypatch.setattr(registration, "_write_reference", no_room)
+    with pytest.raises(OSError, match="full"):
+        place.register(fitted(table), reference=table, labels="fraud", time="at")
+    assert open_artifact(place.folder(version)).sha256 == version.sha256
 
 
 def numbered() -> pd.DataFrame:

@@ -13,6 +13,7 @@ import click
 
 from holdfast.cli.options import place, print_json
 from holdfast.errors import HoldfastError
+from holdfast.files import write_whole
 from holdfast.spec import (
     Checklist,
     Question,
@@ -105,7 +106,7 @@ def init_command(
     checklist = parse_checklist(text, source=str(path))
     warnings = _conflicts(checklist, suggested)
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    write_whole(path, text.encode())
     if as_json:
         reasons = {path: one.reason for path, one in proposed.items()}
         print_json({"path": str(path), "answers": answers, "proposed": reasons, "conflicts": warnings})

@@ -8,6 +8,7 @@ from typing import Any
 import click
 import numpy as np
 
+from holdfast.files import writing_to
 from holdfast.prediction_log import NamedLargeInput, PredictionLog
 
 
@@ -36,7 +37,7 @@ def write_array(target: Path, value: np.ndarray[Any, Any]) -> None:
     """One `.npy` file, which appears under its name only when it is complete."""
     partial = target.with_name(f".{target.name}.partial")
     try:
-        with partial.open("wb") as file:
+        with writing_to(target), partial.open("wb") as file:
             np.save(file, value, allow_pickle=False)
         partial.replace(target)
     finally:

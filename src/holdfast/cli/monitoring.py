@@ -11,6 +11,7 @@ import click
 from holdfast.cli.app import EXIT_ALARM
 from holdfast.cli.options import folder_option, json_option, open_deployment
 from holdfast.clock import SystemClock
+from holdfast.files import write_whole
 from holdfast.monitor import Diagnosis
 
 fail_option = click.option(
@@ -44,16 +45,6 @@ def _working(what: str) -> AbstractContextManager[object]:
 
     screen = Console(stderr=True)
     return screen.status(f"{what} ...") if screen.is_terminal else nullcontext()
-
-
-def _write_whole(target: Path, text: str) -> None:
-    """A file that appears under its name when it is complete, and else is not there."""
-    partial = target.with_name(f".{target.name}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 @click.command("monitor")
@@ -196,8 +187,8 @@ def diagnose_command(  # noqa: PLR0917 - click passes them by name
             options=options,
         )
     if html_path is not None:
-        _write_whole(html_path, diagnosis.to_html())
+        write_whole(html_path, diagnosis.to_html().encode())
     if markdown_path is not None:
-        _write_whole(markdown_path, diagnosis.to_markdown())
+        write_whole(markdown_path, diagnosis.to_markdown().encode())
     _print_diagnosis(diagnosis, as_json=as_json)
     return EXIT_ALARM if fail_on_alarm and diagnosis.alarm else 0

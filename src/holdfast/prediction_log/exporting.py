@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.csv as pcsv
 import pyarrow.parquet as pq
 
+from holdfast.files import writing_to
 from holdfast.prediction_log.formulas import guarded
 
 ExportFormat = Literal["parquet", "csv", "jsonl"]
@@ -25,12 +26,13 @@ def export_batches(
     """
     partial = path.with_name(f".{path.name}.partial")
     try:
-        if kind == "parquet":
-            n_rows = _write_parquet(batches, partial)
-        elif kind == "csv":
-            n_rows = write_csv(batches, partial, verbatim=verbatim)
-        else:
-            n_rows = _write_jsonl(batches, partial)
+        with writing_to(path):
+            if kind == "parquet":
+                n_rows = _write_parquet(batches, partial)
+            elif kind == "csv":
+                n_rows = write_csv(batches, partial, verbatim=verbatim)
+            else:
+                n_rows = _write_jsonl(batches, partial)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

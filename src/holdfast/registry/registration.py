@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -27,6 +28,8 @@ from holdfast.artifact import (
 from holdfast.artifact.card import write_card
 from holdfast.artifact.store import python_model_file
 from holdfast.clock import Clock
+from holdfast.errors import HoldfastError
+from holdfast.files import writing_to
 from holdfast.privacy import PSEUDONYM_KEY_VARIABLE, subject_pseudonym
 from holdfast.registry.actor import user_of_this_process
 from holdfast.registry.candidate import Candidate, prepare
@@ -180,8 +183,16 @@ def add_candidate(
     )
     # An artifact stays as it is for ever and is copied to where no erasure reaches: no rows about people.
     personal = private or bool(checklist.privacy.subject_field)
-    artifact = _store(deployment, candidate, None if personal else reference, card)
+    warm = None if personal else reference
+    artifact = _store(deployment, candidate, warm, card)
     deployment.references_folder.mkdir(parents=True, exist_ok=True)
+
+    def publish(number: str) -> None:
+        """Under the registry's write lock: what stands there is of a registration that never committed."""
+        if not artifact.folder.exists():  # another registration of it has failed meanwhile
+            _store(deployment, candidate, warm, card)
+        _publish(building, deployment.references_folder / number)
+
     building = Path(tempfile.mkdtemp(prefix=".building-", dir=deployment.references_folder))
     try:
         reference_hash = "" if answered is None else _write_reference(building, answered)
@@ -202,8 +213,12 @@ def add_candidate(
                 old.metadata.get("reference_sha256") == reference_hash
                 and not is_dropped(registry, old.version)
             ),
-            before_commit=lambda number: _publish(building, deployment.references_folder / number),
+            before_commit=publish,
         )
+    except BaseException:
+        with contextlib.suppress(HoldfastError, OSError):  # why it failed is what is to be told
+            registry.if_unnamed(artifact.sha256, lambda: shutil.rmtree(artifact.folder))
+        raise
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return version
@@ -283,7 +298,8 @@ def _write_reference(folder: Path, table: Any) -> str:
     from pyarrow import parquet
 
     path = folder / "reference.parquet"
-    parquet.write_table(table, str(path), compression="zstd")
+    with writing_to(path.parent.parent / path.name):
+        parquet.write_table(table, str(path), compression="zstd")
     digest = hashlib.sha256()
     with path.open("rb+") as file:
         while block := file.read(1 << 20):
@@ -293,7 +309,6 @@ def _write_reference(folder: Path, table: Any) -> str:
 
 
 def _publish(building: Path, folder: Path) -> None:
-    """Runs under the registry's write lock: what stands there is of a registration that never committed."""
     if folder.exists():
         shutil.rmtree(folder)
     building.chmod(0o755)

@@ -131,6 +131,13 @@ class Registry:
                 before_commit(str(number))
             return _version(values, None, set())
 
+    def if_unnamed(self, sha256: str, act: Callable[[], object]) -> None:
+        """Call `act` if no version has this artifact, while no other writer is at work."""
+        with writing(self._engine) as connection:
+            twins = sa.select(versions_table.c.number).where(versions_table.c.sha256 == sha256)
+            if connection.execute(twins.limit(1)).first() is None:
+                act()
+
     def versions(self) -> list[ModelVersion]:
         """Every version, oldest first."""
         with reading(self._engine) as connection:

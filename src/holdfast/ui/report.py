@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 import holdfast
+from holdfast.files import write_whole
 from holdfast.ui.checks import ChecklistPage, make_checklist
 from holdfast.ui.decisions import DiagnosisPage, make_diagnosis, make_versions
 from holdfast.ui.drift import Drift, make_drift, onset_places
@@ -77,9 +78,7 @@ def write_report(report: Report, target: Path) -> None:
             expected=" or ".join(_SUFFIXES),
             received=target.suffix or "no ending",
         )
-    unfinished = target.with_name(f".{target.name}.partial")
-    unfinished.write_bytes(content)
-    unfinished.replace(target)
+    write_whole(target, content)
 
 
 def report_html(report: Report) -> str:

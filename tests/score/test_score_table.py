@@ -170,6 +170,9 @@ def test_bad_rows_can_be_left_out_counted_and_named(wards: Deployment, tmp_path:
         (2, "age"), (2, "visits"), (3, None), (5, "urgent"),
     ]  # fmt: skip
     assert csv.read_csv(tmp_path / "out.csv")["visits"].to_pylist() == [3, 4]
+    (tmp_path / "in.csv").write_text("age,visits,ward,urgent\n61,3,north,true\n")
+    assert score(wards, tmp_path / "in.csv", tmp_path / "out.csv", on_error="skip").skipped == 0
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["in.csv", "out.csv"]
 
 
 def test_a_row_with_too_few_fields_stops_the_run(wards: Deployment, tmp_path: Path) -> None:

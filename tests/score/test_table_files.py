@@ -147,3 +147,20 @@ def test_a_target_that_cannot_grow_is_named_and_leaves_nothing(tmp_path: Path, e
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_hidden_file_of_a_killed_writer_is_removed_and_that_of_a_living_one_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schema = pa.schema([("n", pa.int64())])
+    (tmp_path / ".out.parquet.7.partial").write_text("killed")
+    (tmp_path / ".out.parquet.old.7.partial").touch()
+    living = TableWriter(tmp_path / "out.parquet", "parquet", schema)
+    monkeypatch.setattr("os.getpid", lambda: 8)
+    TableWriter(tmp_path / "out.parquet", "parquet", schema).finish()
+    assert {path.name for path in tmp_path.iterdir()} == {
+        living.hidden.name,
+        "out.parquet",
+        ".out.parquet.old.7.partial",
+    }
+    living.finish()

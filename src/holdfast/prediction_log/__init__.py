@@ -21,7 +21,7 @@ from holdfast.prediction_log.labels import Label, label_text
 from holdfast.prediction_log.large_store import LARGE, large_folder, large_path
 from holdfast.prediction_log.sampling import is_sampled
 from holdfast.prediction_log.spool import SpoolWriter
-from holdfast.prediction_log.staging import StagedRun
+from holdfast.prediction_log.staging import StagedRun, finish_abandoned
 
 if TYPE_CHECKING:
     from holdfast.prediction_log.account import Account, read_account
@@ -106,6 +106,7 @@ __all__ = [
     "VerifyReport",
     "add_label_file",
     "erase",
+    "finish_abandoned",
     "foresee_retention",
     "is_sampled",
     "label_report",

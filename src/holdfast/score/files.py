@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import glob
 import os
 from bisect import insort
 from collections.abc import Iterator
@@ -165,14 +167,18 @@ def _worth_a_dictionary(schema: pa.Schema) -> list[str]:
 class TableWriter:
     """A table that appears under its name whole or not at all.
 
-    It grows beside the target as a hidden file, is synced, and then takes the target's place.
+    It grows beside the target as a hidden file, is synced, and then takes the target's place. Hidden files of
+    writers that were killed are removed; a living one holds a lock on its own.
     """
 
     def __init__(self, path: Path, file_format: TableFormat, schema: pa.Schema) -> None:
         self._path = path
         self.hidden = self._partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         """The file as long as it has not appeared."""
+        self._lock = -1
         try:
+            _remove_abandoned(path)
+            self._lock = _lock_own(self._partial)
             self._writer: Any = (
                 csv.CSVWriter(self._partial, schema)
                 if file_format == "csv"
@@ -182,7 +188,8 @@ class TableWriter:
             )
         except (pa.ArrowException, OSError) as error:
             self._partial.unlink(missing_ok=True)
-            raise TableError(f"cannot be written: {error}", where=str(path)) from error
+            self._let_go()
+            raise TableError(f"cannot be written: {_reason(error)}", where=str(path)) from error
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Add rows.
@@ -207,6 +214,7 @@ class TableWriter:
                 os.fsync(written.fileno())
             self._partial.replace(self._path)
             _sync_folder(self._path.parent)
+            self._let_go()
         except (pa.ArrowException, OSError) as error:
             raise self._not_written(error) from error
 
@@ -215,13 +223,41 @@ class TableWriter:
         with contextlib.suppress(pa.ArrowException, OSError):  # what is closed badly is thrown away
             self._writer.close()
         self._partial.unlink(missing_ok=True)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
 
     def _not_written(self, error: Exception) -> TableError:
         return TableError(
-            f"cannot be written: {error}",
+            f"cannot be written: {_reason(error)}",
             where=str(self._path),
             next_step="No target was left. Make room, then run the same command again.",
         )
+
+
+def _remove_abandoned(target: Path) -> None:
+    for path in target.parent.glob(f".{glob.escape(target.name)}.[0-9]*.partial"):
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # refused while its writer lives
+            path.unlink()
+
+
+def _lock_own(path: Path) -> int:
+    """Make the file and lock it; once more if it was taken for abandoned in between."""
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        if os.fstat(fd).st_nlink:
+            return fd
+        os.close(fd)
+
+
+def _reason(error: Exception) -> str:
+    """In the system's words where it was the system that refused; Arrow's would say it twice."""
+    return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -14,8 +15,9 @@ import pyarrow as pa
 
 from holdfast.artifact import Signature
 from holdfast.clock import Clock, SystemClock
+from holdfast.files import writing_to
 from holdfast.infer import Block, DataPlane, LargeRule, LoadedModel, RecordSchema, load_model
-from holdfast.prediction_log import SpoolWriter, StagedRun, settle
+from holdfast.prediction_log import SpoolWriter, StagedRun, finish_abandoned, settle
 from holdfast.privacy import open_redactor
 from holdfast.registry import Registry
 from holdfast.score.answers import answer_columns, answer_fields
@@ -135,6 +137,8 @@ def score_table(
     started = clock.monotonic_s()
     reading = format_of(source, source_format)
     writing = format_of(target, target_format)
+    # A killed run leaves a hidden target, which the next one removes: its rows are decided upon first.
+    finish_abandoned(deployment.log_folder)
     found = find_version(deployment, registry, version)
     model = load_model(found.folder, found.version, deployment.checklist.compute)
     with closing(model):
@@ -267,6 +271,7 @@ class _Run:
         self.source = source
         self.target = target
         self.errors_file = target.with_name(f"{target.name}.errors.jsonl")
+        self._hidden_errors = target.with_name(f".{self.errors_file.name}.partial")
         self.scored = 0
         self.skipped = 0
         self._errors: Any = None
@@ -281,6 +286,7 @@ class _Run:
                 for batch in self._answered(reader, progress):
                     writer.write(batch)
                 self.plane.close()
+                self._show_errors()
                 if self.staged is not None:
                     self.staged.promise(writer.hidden)
                 writer.finish()
@@ -291,7 +297,9 @@ class _Run:
                 raise
             finally:
                 if self._errors is not None:
-                    self._errors.close()
+                    with contextlib.suppress(OSError):  # what is closed badly is thrown away
+                        self._errors.close()
+                    self._hidden_errors.unlink(missing_ok=True)
 
     def _answered(self, reader: TableReader, progress: Progress | None) -> Iterator[pa.RecordBatch]:
         done = 0
@@ -375,6 +383,16 @@ class _Run:
         return self._target_schema
 
     def _skip(self, row: SkippedRow) -> None:
+        with writing_to(self.errors_file):
+            if self._errors is None:
+                self._errors = self._hidden_errors.open("wb")
+            self._errors.write(msgspec.json.encode(row) + b"\n")
+
+    def _show_errors(self) -> None:
+        """The errors file is that of the target that is about to appear beside it."""
         if self._errors is None:
-            self._errors = self.errors_file.open("wb")
-        self._errors.write(msgspec.json.encode(row) + b"\n")
+            self.errors_file.unlink(missing_ok=True)
+            return
+        with writing_to(self.errors_file):
+            self._errors.close()
+        self._hidden_errors.replace(self.errors_file)

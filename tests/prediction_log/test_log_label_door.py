@@ -100,4 +100,4 @@ def test_a_file_of_labels_says_how_many_were_refused(tmp_path: Path) -> None:
         deployment, source, id_column="prediction_id", label_column=None, time_column=None, clock=clock
     )
     assert (report.accepted, report.refused) == (1, 1)
-    assert str(report) == "Accepted 1 labels. Refused 1: their predictions were erased on request."
+    assert str(report) == "Accepted 1 label. Refused 1: their predictions were erased on request."

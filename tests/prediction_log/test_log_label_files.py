@@ -168,3 +168,20 @@ def test_numbers_in_csv_ids_stay_as_they_are_written(deployment: Deployment, tmp
     (tmp_path / "labels.csv").write_text("prediction_id,label\n007,1\n")
     add(deployment, tmp_path / "labels.csv")
     assert set(labels(deployment)) == {"007"}
+
+
+def test_labels_that_are_no_numbers_are_left_out_with_their_row_where_the_model_answers_with_numbers(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    source = write(
+        tmp_path / "labels.csv", {"prediction_id": ["a", "b", "c", "d"], "label": ["1.5", "dear", "", "2"]}
+    )
+    names = {"id_column": "prediction_id", "label_column": None, "time_column": None}
+    report = add_label_file(deployment, source, clock=CLOCK, of_numbers=True, **names)  # type: ignore[arg-type]  # checked names
+    assert (report.accepted, report.without_label, report.unfit, report.first_unfit_row) == (2, 1, 1, 2)
+    assert "Left out row 2: the label is no number" in str(report)
+    assert {name: y for name, (y, _) in labels(deployment).items()} == {"a": "1.5", "d": "2"}
+    alone = write(tmp_path / "words.csv", {"prediction_id": ["a"], "label": ["dear"]})
+    with pytest.raises(PredictionLogError, match=r"column label: the labels are no numbers"):
+        add_label_file(deployment, alone, clock=CLOCK, of_numbers=True, **names)  # type: ignore[arg-type]  # checked names
+    assert add(deployment, alone).accepted == 1

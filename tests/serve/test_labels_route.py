@@ -21,7 +21,7 @@ def test_labels_are_written_and_counted(start: Start, tmp_path: Path) -> None:
     server = start(linear_model())
     status, body, _ = server.ask("POST", "/labels", {"prediction_id": "x", "label": 1})
     assert (status, body) == (200, {"accepted": 1})
-    lines = b"\n".join(b'{"prediction_id": "p%d", "y": "no"}' % i for i in range(5))
+    lines = b"\n".join(b'{"prediction_id": "p%d", "y": "%d"}' % (i, i) for i in range(5))
     assert server.ask("POST", "/labels", lines, {"content-type": "application/x-ndjson"})[1] == {
         "accepted": 5
     }
@@ -98,6 +98,21 @@ def test_labels_of_erased_predictions_are_refused_and_counted(start: Start, tmp_
     assert "erased on request" in body["error"]
     counts = server.service.counts.log
     assert (counts.labels, counts.labels_refused) == (1, 3)
+
+
+def test_labels_that_are_no_numbers_beside_answers_that_are_cost_the_others_nothing(start: Start) -> None:
+    server = start(linear_model())
+    sent = [{"prediction_id": str(at), "y": y} for at, y in enumerate((1, "dear", "2.5", None, "512.345,50"))]
+    status, body, _ = server.ask("POST", "/labels", sent)
+    assert (status, body["accepted"]) == (200, 3)
+    assert [(one["where"], one["received"]) for one in body["refused"]] == [
+        ("$[1]", "text"),
+        ("$[4]", "text"),
+    ]
+    status, body, _ = server.ask("POST", "/labels", sent[1])
+    assert (status, body["where"], body["expected"][:8]) == (422, "$", "a number")
+    counts = server.service.counts.log
+    assert (counts.labels, counts.labels_unfit) == (3, 3)
 
 
 @pytest.mark.interpreted

@@ -111,12 +111,26 @@ def label_command(
         label_column=label_column,
         time_column=time_column,
         clock=SystemClock(),
+        of_numbers=_answers_with_numbers(deployment),
     )
     if as_json:
         print_json(report)
     else:
         click.echo(str(report))
     _look_at_rollout(deployment, quiet=as_json)
+
+
+def _answers_with_numbers(deployment: Deployment) -> bool:
+    """Whether the champion does; not where there is none."""
+    from holdfast.artifact import open_artifact
+    from holdfast.registry import Registry
+
+    with Registry.open(deployment.registry_url, SystemClock()) as registry:
+        champion = registry.route().champion
+        if champion is None:
+            return False
+        found = registry.version(champion)
+    return open_artifact(deployment.artifacts_folder / found.artifact_folder).signature.task == "regression"
 
 
 def _look_at_rollout(deployment: Deployment, *, quiet: bool) -> None:

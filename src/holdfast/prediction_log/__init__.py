@@ -17,7 +17,7 @@ from holdfast.prediction_log.errors import (
 )
 from holdfast.prediction_log.ids import new_prediction_ids
 from holdfast.prediction_log.label_door import LabelDoor
-from holdfast.prediction_log.labels import Label, label_text
+from holdfast.prediction_log.labels import Label, is_number, label_text
 from holdfast.prediction_log.large_store import LARGE, large_folder, large_path
 from holdfast.prediction_log.sampling import is_sampled
 from holdfast.prediction_log.spool import SpoolWriter
@@ -108,6 +108,7 @@ __all__ = [
     "erase",
     "finish_abandoned",
     "foresee_retention",
+    "is_number",
     "is_sampled",
     "label_report",
     "label_text",

@@ -16,7 +16,7 @@ from holdfast.clock import Clock, parse_time_us
 from holdfast.prediction_log.errors import ErasedPredictionError, PredictionLogError
 from holdfast.prediction_log.formulas import without_guard
 from holdfast.prediction_log.label_door import LabelDoor
-from holdfast.prediction_log.labels import Label
+from holdfast.prediction_log.labels import Label, is_number, label_text
 from holdfast.prediction_log.settling import settle
 from holdfast.prediction_log.spool import SpoolWriter
 from holdfast.privacy import canonical_text
@@ -35,11 +35,21 @@ class LabelFileReport(msgspec.Struct, frozen=True, kw_only=True):
 
     refused: int = 0
     """Labels of predictions that were erased on request: they are not kept."""
+    unfit: int = 0
+    """Labels that are no numbers, of a model that answers with numbers: they are left out."""
+    first_unfit_row: int | None = None
+    """Where the first of them is, from 1."""
 
     def __str__(self) -> str:
         text = f"Accepted {self.accepted} label{'s' * (self.accepted != 1)}."
         if self.refused:
             text += f" Refused {self.refused}: their predictions were erased on request."
+        if self.unfit:
+            rows = "row" if self.unfit == 1 else f"{self.unfit} rows, the first of them"
+            text += (
+                f" Left out {rows} {self.first_unfit_row}: the label is no number, and the model answers "
+                "with numbers. Correct them and add the file again: the others stay as they are."
+            )
         return text + (f" {self.without_label} rows had none." if self.without_label else "")
 
 
@@ -51,6 +61,7 @@ def add_label_file(
     label_column: str | None,
     time_column: str | None,
     clock: Clock,
+    of_numbers: bool = False,
 ) -> LabelFileReport:
     """Add every label of a file, by prediction id. The same file twice changes nothing.
 
@@ -63,9 +74,11 @@ def add_label_file(
         label_column: the true answer; None: `label` or `y`, whichever is there.
         time_column: when it became known; None: `observed_at` if there, else now.
         clock: for labels without a time.
+        of_numbers: whether the model answers with numbers, so that other labels are left out and counted.
 
     Raises:
-        PredictionLogError: the file cannot be read, lacks a column, or a row has no id or a broken time.
+        PredictionLogError: the file cannot be read, lacks a column, a row has no id or a broken time, or no
+            label is a number where all should be.
     """
     names = _column_names(source)
     label_column = label_column or next((name for name in LABEL_COLUMNS if name in names), LABEL_COLUMNS[0])
@@ -85,8 +98,20 @@ def add_label_file(
                 else f"Name it with {options.get(name, '--time-column')}",
             )
     now_us = clock.now_us()
-    for _ in _labels(source, wanted, now_us):
-        pass
+    fit = unfit = 0
+    first_unfit_row: int | None = None
+    for labels, _, unfit_rows in _labels(source, wanted, now_us, of_numbers=of_numbers):
+        fit += len(labels)
+        unfit += len(unfit_rows)
+        first_unfit_row = first_unfit_row or next(iter(unfit_rows), None)
+    if unfit and not fit:
+        raise PredictionLogError(
+            "the labels are no numbers",
+            where=f"{source}: column {label_column}",
+            expected="a number in each row, since the model answers with numbers",
+            received=f"none in {unfit} rows",
+            next_step="Write numbers without units or thousands separators, or name another --label-column",
+        )
     logging = deployment.checklist.logging
     writer = SpoolWriter(
         deployment.log_folder,
@@ -99,7 +124,7 @@ def add_label_file(
     door = LabelDoor(writer)
     accepted = without = refused = 0
     try:
-        for labels, empty in _labels(source, wanted, now_us):
+        for labels, empty, _ in _labels(source, wanted, now_us, of_numbers=of_numbers):
             try:
                 turned_away = len(door.append(labels))
             except ErasedPredictionError:
@@ -111,7 +136,13 @@ def add_label_file(
     finally:
         writer.close()
     settle(deployment, clock)
-    return LabelFileReport(accepted=accepted, without_label=without, refused=refused)
+    return LabelFileReport(
+        accepted=accepted,
+        without_label=without,
+        refused=refused,
+        unfit=unfit,
+        first_unfit_row=first_unfit_row,
+    )
 
 
 def _column_names(source: Path) -> list[str]:
@@ -152,8 +183,10 @@ def _batches(source: Path, columns: Sequence[str], id_column: str) -> Iterator[p
         yield from json.read_json(source).select(list(columns)).to_batches()
 
 
-def _labels(source: Path, columns: Sequence[str], now_us: int) -> Iterator[tuple[list[Label], int]]:
-    """The labels of each batch, and how many of its rows had none."""
+def _labels(
+    source: Path, columns: Sequence[str], now_us: int, *, of_numbers: bool
+) -> Iterator[tuple[list[Label], int, list[int]]]:
+    """The labels of each batch, how many of its rows had none, and rows whose label is unfit, from 1."""
     id_column, label_column, *time_columns = columns
     first_row = 0
     is_csv = source.suffix == ".csv"  # perhaps one that was exported
@@ -164,13 +197,15 @@ def _labels(source: Path, columns: Sequence[str], now_us: int) -> Iterator[tuple
             if is_csv:
                 ids, truths = ([_as_given(value) for value in values] for values in (ids, truths))
             times = batch.column(time_columns[0]).to_pylist() if time_columns else [None] * len(ids)
-            labels = []
+            labels, unfit_rows = [], []
             for row, (name, truth, moment) in enumerate(zip(ids, truths, times, strict=True), first_row):
                 if name is None or name == "":
                     raise PredictionLogError("a row has no prediction id", where=f"{source}: row {row + 1}")
-                if truth is not None and truth == truth:  # noqa: PLR0124 - the NaN test
+                if of_numbers and label_text(truth) is not None and not is_number(truth):
+                    unfit_rows.append(row + 1)
+                elif truth is not None and truth == truth:  # noqa: PLR0124 - the NaN test
                     labels.append(Label(canonical_text(name), truth, _time_us(moment, now_us, source, row)))
-            yield labels, len(ids) - len(labels)
+            yield labels, len(ids) - len(labels) - len(unfit_rows), unfit_rows
             first_row += len(ids)
     except (OSError, pa.ArrowException) as error:
         raise PredictionLogError(f"the labels cannot be read: {error}", where=str(source)) from error

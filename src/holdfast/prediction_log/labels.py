@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import msgspec
 
 from holdfast.privacy import canonical_text
@@ -21,6 +24,21 @@ class Label(msgspec.Struct, frozen=True, gc=False):
 
     def __repr__(self) -> str:
         return f"Label(prediction_id={self.prediction_id!r}, observed_at_us={self.observed_at_us})"
+
+
+def is_number(y: Any) -> bool:
+    """Whether a label of a model that answers with numbers can be compared with an answer.
+
+    Example:
+        >>> [is_number(y) for y in (512.5, "512.5", "1e5", "512.345,50", "nan", True)]
+        [True, True, True, False, False, False]
+    """
+    if isinstance(y, bool) or (isinstance(y, str) and "_" in y):
+        return False  # the log's queries read neither
+    try:
+        return math.isfinite(float(y))
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def label_text(y: str | float | bool | None) -> str | None:

@@ -23,7 +23,7 @@ from holdfast.serve.guarding import (
     on_http_error,
 )
 from holdfast.serve.hot import Take, find_hot
-from holdfast.serve.labels import read_labels
+from holdfast.serve.labels import labels_beside_numbers, read_labels
 from holdfast.serve.metrics import metrics_response, show
 from holdfast.serve.mlflow import INVOCATIONS
 from holdfast.serve.openapi import openapi
@@ -150,23 +150,34 @@ class _Routes:
                 "labels cannot be kept: the log is switched off", next_step="Set [logging] enabled = true."
             )
         labels = read_labels(body, self._service.clock, lines=lines)
-        plane = self._service.plane
+        plane, champion = self._service.plane, self._service.champion
         counts = self._service.counts.log
+        of_numbers = champion is not None and champion.lane.model.signature.task == "regression"
+        unfit = labels_beside_numbers(labels) if of_numbers else {}
+        counts.labels_unfit += len(unfit)
+        if unfit and len(unfit) == len(labels):
+            raise unfit[0]
+        fit = [place for place in range(len(labels)) if place not in unfit]
         try:
-            refused = plane.append_labels(labels)
+            erased = [fit[place] for place in plane.append_labels([labels[place] for place in fit])]
         except ErasedPredictionError:
-            counts.labels_refused += len(labels)
-            raise
+            if not unfit:
+                counts.labels_refused += len(fit)
+                raise
+            erased = fit
         if plane.syncs:
             await asyncio.to_thread(plane.sync)
-        counts.labels += len(labels) - len(refused)
-        counts.labels_refused += len(refused)
-        answer: dict[str, Any] = {"accepted": len(labels) - len(refused)}
+        accepted = len(fit) - len(erased)
+        counts.labels += accepted
+        counts.labels_refused += len(erased)
+        answer: dict[str, Any] = {"accepted": accepted}
+        refused: dict[int, dict[str, Any]] = {
+            place: {"where": f"$[{place}].prediction_id", "error": "the prediction was erased on request"}
+            for place in erased
+        }
+        refused |= {place: error.as_dict() for place, error in unfit.items()}
         if refused:
-            answer["refused"] = [
-                {"where": f"$[{place}].prediction_id", "error": "the prediction was erased on request"}
-                for place in refused
-            ]
+            answer["refused"] = [told for _, told in sorted(refused.items())]
         return json_response(answer)
 
     async def _consent(self, request: Request) -> Response:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from holdfast.clock import Clock
 from holdfast.infer import InputError, MalformedBodyError, check_time, kind_of, nearest, read_json
-from holdfast.prediction_log import Label
+from holdfast.prediction_log import Label, is_number, label_text
 
 _FIELDS: Final = ("prediction_id", "label", "y", "observed_at")
 
@@ -42,6 +43,21 @@ def read_labels(body: bytes, clock: Clock, *, lines: bool = False) -> list[Label
         )
     now_us = clock.now_us()
     return [_read_label(one, path, now_us) for one, path in found]
+
+
+def labels_beside_numbers(labels: Sequence[Label]) -> dict[int, InputError]:
+    """Labels that say nothing of a model whose answers are numbers, by their place; `where` is the record."""
+    return {
+        place: InputError(
+            "the label is no number",
+            where="$" if len(labels) == 1 else f"$[{place}]",
+            expected="a number, since the model answers with numbers",
+            received=kind_of(label.y),
+            next_step="Send it without a unit and with a decimal point, such as 512345.5",
+        )
+        for place, label in enumerate(labels)
+        if label_text(label.y) is not None and not is_number(label.y)
+    }
 
 
 def _is_one_json(text: bytes) -> bool:

@@ -234,11 +234,16 @@ def _labels() -> dict[str, Any]:
     content["application/x-ndjson"] = {"schema": label}
     refused = {
         "type": "array",
-        "description": "Labels turned away, as their predictions were erased; absent where there are none.",
+        "description": (
+            "Labels turned away, as their predictions were erased, or as no answer of the model can be "
+            "compared with them; absent where there are none."
+        ),
         "items": {
             "type": "object",
             "required": ["where", "error"],
-            "properties": {"where": {"type": "string"}, "error": {"type": "string"}},
+            "properties": {
+                name: {"type": "string"} for name in ("where", "error", "expected", "received", "next_step")
+            },
         },
     }
     accepted = {

@@ -111,6 +111,8 @@ class LogCounts(msgspec.Struct):
     labels: int = 0
     labels_refused: int = 0
     """Labels turned away, as their predictions had been erased."""
+    labels_unfit: int = 0
+    """Labels turned away, as no answer of the model can be compared with them."""
     large_stored: int = 0
     """Contents of large inputs written."""
     large_repeated: int = 0
@@ -257,6 +259,7 @@ class ServiceCounts(msgspec.Struct):
         self.log.dropped += other.log.dropped
         self.log.labels += other.log.labels
         self.log.labels_refused += other.log.labels_refused
+        self.log.labels_unfit += other.log.labels_unfit
         self.log.large_stored += other.log.large_stored
         self.log.large_repeated += other.log.large_repeated
         self.log.large_bytes += other.log.large_bytes

@@ -207,6 +207,7 @@ class _Counts(Collector):
                 rows.add_metric([one.model, outcome], getattr(log, outcome))
             labels.add_metric([one.model], log.labels)
             refused.add_metric([one.model, "erased"], log.labels_refused)
+            refused.add_metric([one.model, "unfit"], log.labels_unfit)
             large.add_metric([one.model, "stored"], log.large_stored)
             large.add_metric([one.model, "repeated"], log.large_repeated)
             large_bytes.add_metric([one.model], log.large_bytes)

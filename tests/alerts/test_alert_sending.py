@@ -253,6 +253,7 @@ def test_addresses_come_from_the_environment_and_stand_in_no_repr(tmp_path: Path
         ('channels = ["env:UNSET"]', "environment variable UNSET is not set"),
         ('webhooks = ["file:nowhere"]', "cannot be read"),
         ('webhooks = ["env:OTHER"]', r"expected a URL of http or https"),
+        ('webhooks = ["http://[::1/s3cret"]', r"expected a URL of http or https"),
     ],
 )
 def test_an_address_that_is_not_there_is_named_without_its_text(

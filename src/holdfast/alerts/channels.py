@@ -67,10 +67,19 @@ def _all(deployment: Deployment, environ: Mapping[str, str]) -> Iterator[Channel
         for index, text in enumerate(texts):
             place = f"{key}[{index}]"
             address = _address(text, deployment.folder, environ, f"alerts.{place}")
-            parts = urlsplit(address)
-            if not parts.scheme or (way == "webhook" and parts.scheme not in {"http", "https"}):
+            try:
+                parts = urlsplit(address)
+                whole = bool(parts.scheme)
+                if way == "webhook":
+                    # A port that is no number is said here, and not at the first alarm.
+                    whole = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+            except ValueError:
+                whole = False
+            if not whole:
                 expected = "a URL of http or https" if way == "webhook" else "a URL of Apprise"
-                raise AlertError("the address of a channel is no such URL", where=place, expected=expected)
+                raise AlertError(
+                    "the address of a channel is no such URL", where=place, expected=expected
+                ) from None
             # Of a webhook the host is told; in a URL of Apprise the host may be a token.
             sort = parts.hostname if way == "webhook" else parts.scheme
             yield Channel(name=f"{place} {sort}", way=way, pager=key == "pagers", address=address)
@@ -96,6 +105,20 @@ def _address(text: str, folder: Path, environ: Mapping[str, str], where: str) ->
                 next_step="Write the channel's URL into it, readable by the service's user alone",
             ) from error
     return text
+
+
+_KNOWN: Final = {
+    "TimeoutError": "no answer in time",
+    "ConnectionRefusedError": "the connection was refused",
+    "ConnectionResetError": "it ended the connection without an answer",
+    "RemoteDisconnected": "it ended the connection without an answer",
+    "BadStatusLine": "what it answered is no HTTP",
+    "gaierror": "its host is not known",
+    "InvalidURL": "its URL holds a space or a line break",
+    "UnicodeEncodeError": "its URL holds letters that must be written as %XX, or in a host as xn--",
+    "SSLCertVerificationError": "its certificate is not trusted",
+    "SSLError": "it speaks no TLS that can be agreed on",
+}
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
@@ -129,9 +152,8 @@ def _post(address: str, content: Mapping[str, Any]) -> None:
 
 def _words(error: Exception) -> str:
     """What happened, without the text of the error: that may hold the address."""
-    known = {"TimeoutError": "no answer in time", "ConnectionRefusedError": "the connection was refused"}
     name = type(error).__name__
-    return known.get(name, name)
+    return _KNOWN.get(name, name)
 
 
 def _notify(address: str, content: Mapping[str, Any]) -> None:

@@ -159,7 +159,8 @@ class Sender:
                 self._outbox.failed(one.number, fault, next_us)
                 tally.add("failed" if next_us is not None else "given_up")
                 if next_us is None:
-                    _log.error("%s: given up after %d tries: %s", channel.name, one.tries + 1, fault)
+                    tries = "1 try" if one.tries == 0 else f"{one.tries + 1} tries"
+                    _log.error("%s: given up after %s: %s", channel.name, tries, fault)
                 else:
                     _log.warning("%s: %s; it is tried again", channel.name, fault)
                 rest = [later.number for later in due[place + 1 :]]

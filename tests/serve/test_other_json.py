@@ -128,6 +128,16 @@ def test_csv_that_does_not_fit_is_refused(start: Start, text: str) -> None:
     assert status in {400, 422}, body
 
 
+@pytest.mark.parametrize(
+    ("head", "word"), [("age;city;income", "semicolons"), ('"age"\t"city"\t"income"\r', "tabs")]
+)
+def test_csv_of_another_delimiter_is_refused_by_its_name(start: Start, head: str, word: str) -> None:
+    status, body, _ = start(mixed_model()).ask(
+        "POST", "/invocations", f"{head}\n40;north;1,5\n".encode(), {"content-type": "text/csv"}
+    )
+    assert (status, body["where"], body["received"]) == (400, "line 1", word)
+
+
 def test_probes_and_version_are_open_and_follow_readiness(start: Start) -> None:
     server = start()
     assert server.ask("GET", "/ping")[0] == 503

@@ -13,7 +13,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final, Never
 
 import msgspec
@@ -26,6 +26,7 @@ from holdfast.serve.service import Endpoint
 
 Records = list[dict[str, Any]]
 _ROW: Final = re.compile(r"^\$\[(\d+)\](?:\.([^.\[]+))?")
+_OTHER_DELIMITERS: Final = {";": "semicolons", "\t": "tabs", "|": "bars"}
 _TRUTH: Final = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 
 
@@ -170,18 +171,20 @@ def of_csv(signature: Signature, body: bytes, max_rows: int) -> Records:
     """Records of comma-separated values under a line of names; an empty field is missing.
 
     Raises:
-        MalformedBodyError: not UTF-8, or no such lines.
+        MalformedBodyError: not UTF-8, no such lines, or other signs than commas between the columns.
         InputError: a line with another number of fields than the first.
         TooManyRowsError: more lines than one request may hold rows.
     """
+    by_name = {column.name: column for column in signature.columns}
     try:
-        lines = csv.reader(io.StringIO(body.decode("utf-8-sig"), newline=""), strict=True)
+        text = body.decode("utf-8-sig")
+        _refuse_other_delimiters(text.partition("\n")[0], by_name)
+        lines = csv.reader(io.StringIO(text, newline=""), strict=True)
         names = next(lines, None)
     except (UnicodeDecodeError, csv.Error) as error:
         raise MalformedBodyError(f"not CSV: {type(error).__name__}", expected="CSV in UTF-8") from None
     if not names:
         raise MalformedBodyError("the body is empty", expected="CSV with a line of column names")
-    by_name = {column.name: column for column in signature.columns}
     rows: list[list[Any]] = []
     try:
         for line in lines:
@@ -195,6 +198,22 @@ def of_csv(signature: Signature, body: bytes, max_rows: int) -> Records:
     except csv.Error:
         raise MalformedBodyError("not CSV", where=f"line {lines.line_num}") from None
     return of_table(signature, names, rows, "$")
+
+
+def _refuse_other_delimiters(head: str, known: Collection[str]) -> None:
+    """A line of names that has no comma, and holds the model's columns between other signs."""
+    if "," in head or head.strip(' "\r') in known:
+        return
+    for sign, word in _OTHER_DELIMITERS.items():
+        parts = [part.strip(' "\r') for part in head.split(sign)]
+        if len(parts) > 1 and any(part in known for part in parts):
+            raise MalformedBodyError(
+                "the columns are not separated by commas",
+                where="line 1",
+                expected="commas, and points before decimals",
+                received=word,
+                next_step="Send it with commas; `holdfast score` reads such a file as it is",
+            )
 
 
 def _typed(column: Column | None, text: str) -> Any:

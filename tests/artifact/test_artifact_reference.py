@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 from decimal import Decimal
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from holdfast.artifact import Reference, ReferenceDataError
+from holdfast.artifact import Reference, ReferenceDataError, reference
 from holdfast.artifact.reference import describe_column
 
 DATA = {
@@ -107,3 +108,17 @@ def test_decimal_commas_of_a_file_with_semicolons_are_numbers(tmp_path: Path) ->
     path.write_text("Fläche;Preis;Ort\n59,6;1.5;Köln\n7;2.5;Bonn\n")
     table = Reference.read(path).table
     assert table.to_pylist()[0] == {"Fläche": 59.6, "Preis": 1.5, "Ort": "Köln"}
+
+
+def test_a_packed_csv_is_read_as_its_text_is_and_not_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "rows.CSV.gz"
+    path.write_bytes(gzip.compress("Preis;Ort\n1,5;Köln\n".encode()))
+    assert Reference.read(path).table.to_pylist() == [{"Preis": 1.5, "Ort": "Köln"}]
+    monkeypatch.setattr(reference, "_MOST_UNPACKED_BYTES", 10)
+    with pytest.raises(ReferenceDataError, match=r"rows\.CSV\.gz: the packed table is too large.*Unpack it"):
+        Reference.read(path)
+    path.write_bytes(path.read_bytes()[:-12])
+    with pytest.raises(ReferenceDataError):
+        Reference.read(path)

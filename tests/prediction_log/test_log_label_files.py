@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -74,6 +75,13 @@ def test_labels_of_a_spreadsheet_with_semicolons_and_decimal_commas_are_numbers(
     source.write_text("\ufeffprediction_id;label\na;381333,34\nb;2\n")
     add(deployment, source)
     assert {name: y for name, (y, _) in labels(deployment).items()} == {"a": "381333.34", "b": "2"}
+
+
+def test_labels_in_packed_csv_are_read(deployment: Deployment, tmp_path: Path) -> None:
+    source = tmp_path / "labels.csv.gz"
+    source.write_bytes(gzip.compress(b"prediction_id,label\n007,yes\nb,\n"))
+    assert add(deployment, source) == LabelFileReport(accepted=1, without_label=1)
+    assert {name: y for name, (y, _) in labels(deployment).items()} == {"007": "yes"}
 
 
 def test_labels_in_csv_that_was_exported_find_ids_that_look_like_formulas(

@@ -12,6 +12,11 @@ COMMA_DECIMALS: Final = frozenset({";", "\t"})
 """Delimiters of files whose numbers may have a decimal comma, as spreadsheets write them."""
 
 
+def is_csv(path: Path) -> bool:
+    """By the name, also where it is packed."""
+    return path.name.lower().endswith((".csv", ".csv.gz"))
+
+
 def csv_delimiter(path: Path) -> str:
     """A comma, semicolon, tab or bar: what the first line has most of.
 

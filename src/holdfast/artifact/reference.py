@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.artifact.arrow_types import is_text
-from holdfast.artifact.csv_files import COMMA_DECIMALS, csv_delimiter
+from holdfast.artifact.csv_files import COMMA_DECIMALS, csv_delimiter, is_csv
 from holdfast.artifact.errors import ReferenceDataError
 from holdfast.artifact.signature import Column, Dtype, Kind
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 MAX_CATEGORIES: Final = 1000
 """Categories listed in a signature. A text column with more distinct values than this is `text`."""
 
+_BLOCK_BYTES: Final = 1 << 20
+_MOST_UNPACKED_BYTES: Final = 4 << 30
 _FLOATS: Final[Mapping[int, Dtype]] = {16: "float16", 32: "float32", 64: "float64"}
 
 
@@ -175,22 +177,27 @@ def _read_file(path: Path) -> pa.Table:
 
     def read_csv(name: str) -> pa.Table:
         between = csv.ParseOptions(delimiter=csv_delimiter(path))
-        table = csv.read_csv(name, parse_options=between)
+        text = _unpacked(path) if path.suffix.lower() == ".gz" else None
+
+        def source() -> Any:
+            return name if text is None else pa.BufferReader(text)
+
+        table = csv.read_csv(source(), parse_options=between)
         if between.delimiter in COMMA_DECIMALS and any(is_text(one.type) for one in table.schema):
             as_numbers = csv.ConvertOptions(decimal_point=",")
-            again = csv.read_csv(name, parse_options=between, convert_options=as_numbers)
+            again = csv.read_csv(source(), parse_options=between, convert_options=as_numbers)
             for place, (before, after) in enumerate(zip(table.schema, again.schema, strict=True)):
                 if is_text(before.type) and pa.types.is_floating(after.type):
                     table = table.set_column(place, before.name, again.column(place))
         return table
 
     readers = {".parquet": parquet.read_table, ".pq": parquet.read_table, ".csv": read_csv}
-    suffix = path.suffix.lower()
+    suffix = ".csv" if is_csv(path) else path.suffix.lower()
     if suffix not in readers:
         raise ReferenceDataError(
             "the reference is of an unknown kind",
             where=str(path),
-            expected="a name that ends in " + ", ".join(readers),
+            expected="a name that ends in " + ", ".join([*readers, ".csv.gz"]),
         )
     try:
         table = readers[suffix](str(path))
@@ -206,6 +213,29 @@ def _read_file(path: Path) -> pa.Table:
     if suffix == ".csv" and text:  # Arrow takes text that is no UTF-8 for bytes
         raise _not_utf8(path, f"column {text[0]!r}")
     return table
+
+
+def _unpacked(path: Path) -> bytes:
+    """The text of a packed file, in memory.
+
+    Raises:
+        ReferenceDataError: it is larger than tables are, as a file that was made to fill memory is.
+        OSError: it is broken.
+    """
+    import pyarrow as pa
+
+    text = bytearray()
+    with pa.input_stream(str(path), compression="gzip") as file:
+        while block := file.read(_BLOCK_BYTES):
+            text += block
+            if len(text) > _MOST_UNPACKED_BYTES:
+                raise ReferenceDataError(
+                    "the packed table is too large",
+                    where=str(path),
+                    expected=f"at most {_MOST_UNPACKED_BYTES / (1 << 30):g} GiB of text",
+                    next_step="Unpack it, or store it as Parquet",
+                )
+    return bytes(text)
 
 
 def _not_utf8(path: Path, column: str | None = None) -> ReferenceDataError:

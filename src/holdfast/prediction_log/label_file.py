@@ -11,7 +11,7 @@ import msgspec
 import pyarrow as pa
 from pyarrow import csv, json, parquet
 
-from holdfast.artifact.csv_files import COMMA_DECIMALS, csv_delimiter
+from holdfast.artifact.csv_files import COMMA_DECIMALS, csv_delimiter, is_csv
 from holdfast.clock import Clock, parse_time_us
 from holdfast.prediction_log.errors import ErasedPredictionError, PredictionLogError
 from holdfast.prediction_log.formulas import without_guard
@@ -69,7 +69,7 @@ def add_label_file(
 
     Args:
         deployment: whose log takes them.
-        source: `.parquet`, `.csv` or `.jsonl`.
+        source: `.parquet`, `.csv`, `.csv.gz` or `.jsonl`.
         id_column: the prediction's id.
         label_column: the true answer; None: `label` or `y`, whichever is there.
         time_column: when it became known; None: `observed_at` if there, else now.
@@ -149,7 +149,7 @@ def _column_names(source: Path) -> list[str]:
     try:
         if source.suffix in {".parquet", ".pq"}:
             return list(parquet.read_schema(source).names)
-        if source.suffix == ".csv":
+        if is_csv(source):
             with csv.open_csv(source, parse_options=_written(source)[0]) as reader:
                 return list(reader.schema.names)
         if source.suffix in {".jsonl", ".ndjson"}:
@@ -157,7 +157,7 @@ def _column_names(source: Path) -> list[str]:
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise PredictionLogError(f"the labels cannot be read: {error}", where=str(source)) from error
     raise PredictionLogError(
-        "labels in an unknown format", where=str(source), expected=".parquet, .csv or .jsonl"
+        "labels in an unknown format", where=str(source), expected=".parquet, .csv, .csv.gz or .jsonl"
     )
 
 
@@ -171,7 +171,7 @@ def _batches(source: Path, columns: Sequence[str], id_column: str) -> Iterator[p
     if source.suffix in {".parquet", ".pq"}:
         with parquet.ParquetFile(source) as file:
             yield from file.iter_batches(columns=list(columns))
-    elif source.suffix == ".csv":
+    elif is_csv(source):
         between, decimal_point = _written(source)
         # Ids stay as written: 007 is not 7.
         options = csv.ConvertOptions(
@@ -189,12 +189,12 @@ def _labels(
     """The labels of each batch, how many of its rows had none, and rows whose label is unfit, from 1."""
     id_column, label_column, *time_columns = columns
     first_row = 0
-    is_csv = source.suffix == ".csv"  # perhaps one that was exported
+    exported = is_csv(source)  # perhaps
     try:
         for batch in _batches(source, columns, id_column):
             ids = batch.column(id_column).to_pylist()
             truths = batch.column(label_column).to_pylist()
-            if is_csv:
+            if exported:
                 ids, truths = ([_as_given(value) for value in values] for values in (ids, truths))
             times = batch.column(time_columns[0]).to_pylist() if time_columns else [None] * len(ids)
             labels, unfit_rows = [], []

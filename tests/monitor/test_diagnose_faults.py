@@ -48,7 +48,9 @@ def test_a_column_that_stands_still_is_a_fault() -> None:
     assert "stuck at 0.25" in faults(found)["age"]
 
 
-@pytest.mark.parametrize(("factor", "words"), [(1000.0, "1000"), (0.01, "100"), (2.54, "2.54")])
+@pytest.mark.parametrize(
+    ("factor", "words"), [(1000.0, "1000"), (0.01, "100"), (10.764, "10.764"), (2.54, "2.54")]
+)
 def test_another_unit_is_a_fault(factor: float, words: str) -> None:
     # A column with a zero point: lengths, prices, durations.
     random = np.random.default_rng(3)

@@ -21,6 +21,9 @@ UNITS: Final[tuple[tuple[float, str], ...]] = (
     (88.4, "a factor of 88.4 (creatinine in mg/dl, µmol/l)"),
     (60.0, "a factor of 60 (minutes, seconds)"),
     (18.02, "a factor of 18.02 (glucose in mg/dl, mmol/l)"),
+    (12.0, "a factor of 12 (months, years)"),
+    (10.764, "a factor of 10.764 (square feet, square metres)"),
+    (10.0, "a factor of 10 (a decimal place; millimetres, centimetres)"),
     (2.54, "a factor of 2.54 (inches, centimetres)"),
 )
 _RANKS: Final = 0.01
@@ -172,11 +175,12 @@ def unit_of(
         return None  # between bins wider than the greatest double
     ranks = _Ranks.of(reference, name, bins, quartiles, rows)
     now = np.median([_passed(window.counts[name][: len(bins.edges) + 2]) for window in windows], axis=0)
-    found: tuple[float, str] | None = None
+    found: list[tuple[float, str]] = []
+    about, larger = False, True
     for factor, words in UNITS:
         if factor < _SMALL and ranks.swings and ranks.clusters >= _REMEMBERS:
             continue
-        for wanted, direction in ((factor, "larger"), (1 / factor, "smaller")):
+        for wanted in (factor, 1 / factor):
             if factor < _SMALL and ranks.swings and ranks.middle_stays(wanted):
                 continue
             if not ranks.fit(wanted) or any(ranks.fit(wanted**power) for power in _BESIDE):
@@ -186,11 +190,13 @@ def unit_of(
                 continue
             if not ranks.all_map(wanted, now):
                 continue
-            missed = float(ranks.missed(wanted).max())
-            if found is None or missed < found[0]:
-                rough = ranks.swings and any(ranks.off(wanted * near) <= off + _CLEARLY for near in _ROUGHLY)
-                found = missed, f"{direction} by {'about ' if rough else ''}{words}: another unit?"
-    return None if found is None else found[1]
+            rough = ranks.swings and any(ranks.off(wanted * near) <= off + _CLEARLY for near in _ROUGHLY)
+            about, larger = about or rough, wanted > 1
+            found.append((float(ranks.missed(wanted).max()), words))
+    if not found:
+        return None
+    size = f"{'about ' if about else ''}{_either(found)}"
+    return f"{'larger' if larger else 'smaller'} by {size}: another unit?"
 
 
 def unit_of_some(
@@ -227,12 +233,23 @@ def unit_of_some(
     if allowed.max() > _VAGUE:
         return None
     quartiles = np.median([window.beyond[name] for window in shown], axis=0)
+    found: list[tuple[float, str]] = []
+    larger = True
     for factor, words in UNITS:
-        for wanted, direction in ((factor, "larger"), (1 / factor, "smaller")):
-            ranks = np.interp(quartiles / wanted, [*bins.edges[1:], bins.maximum], passed)
-            if factor >= _SMALL and bool((np.abs(ranks - _SHARES) <= allowed).all()):
-                return f"{direction} by {words} in {outside / now.sum():.0%} of rows: another unit?"
-    return None
+        for wanted in (factor, 1 / factor):
+            missed = np.abs(np.interp(quartiles / wanted, [*bins.edges[1:], bins.maximum], passed) - _SHARES)
+            if factor >= _SMALL and bool((missed <= allowed).all()):
+                larger = wanted > 1
+                found.append((float(missed.max()), words))
+    if not found:
+        return None
+    share = f"in {outside / now.sum():.0%} of rows"
+    return f"{'larger' if larger else 'smaller'} by {_either(found)} {share}: another unit?"
+
+
+def _either(found: Sequence[tuple[float, str]]) -> str:
+    """Of a column that spreads over orders of magnitude 10 and 12 may both fit: the nearest comes first."""
+    return " or ".join(words for _, words in sorted(found))
 
 
 def _passed(counts: NDArray[np.int64] | NDArray[np.float64]) -> NDArray[np.float64]:

@@ -44,6 +44,10 @@ def read(values: list[Any], other: list[Any] | None = None) -> list[int]:
         "%Y-%m-%d %H:%M:%S.000000789+00:00",
         "%d.%m.%Y %H:%M:%S,000000789",
         "%Y年%m月%d日 %H:%M:%S",
+        "%d-%b-%Y %H:%M:%S",
+        "%a, %d %b %Y %H:%M:%S +0000",
+        "%A, %d %B %Y %H:%M:%S GMT",
+        "%B %d, %Y %I:%M:%S %p",
     ],
 )
 @given(moments=st.lists(MOMENTS, min_size=1, max_size=5))
@@ -75,6 +79,8 @@ def test_days_and_months_are_told_by_what_exceeds_twelve_in_either_table() -> No
     [
         (["31.02.2025"], "no times"),
         (["31.12.25"], "no times"),
+        (["31-Jan-2025", "31-Feb-2025"], "no times"),
+        (["31-Jan-2025", "soon"], "'soon' among dates with the month's name"),
         (["31.12.2025", "2025-12-31"], "among day.month.year"),
         (["13/14/2025", "1/2/2025"], "no times"),
         ([0, 1, 2], "from 0 to 2"),

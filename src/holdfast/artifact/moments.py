@@ -13,12 +13,13 @@ from holdfast.artifact.errors import ReferenceDataError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Way = Literal["iso", "d.m.y", "d/m/y", "m/d/y", "y/m/d", "yyyymmdd", "s", "ms", "us", "ns"]
+Way = Literal["iso", "month", "d.m.y", "d/m/y", "m/d/y", "y/m/d", "yyyymmdd", "s", "ms", "us", "ns"]
 _SAID: Final[Mapping[Way, str]] = {
     "d.m.y": "day.month.year",
     "d/m/y": "day/month/year",
     "m/d/y": "month/day/year",
     "y/m/d": "year/month/day",
+    "month": "dates with the month's name",
     "yyyymmdd": "dates of eight digits, year first",
     "s": "seconds since 1970 in UTC",
     "ms": "milliseconds since 1970 in UTC",
@@ -33,6 +34,7 @@ _SLASHES: Final = r"^(?P<first>\d{1,2})[/-](?P<second>\d{1,2})[/-]\d{4}(?:\D|$)"
 _YEAR_FIRST: Final = r"^\d{4}[/.年]\d{1,2}[/.月]\d{1,2}(\D|$)"
 _DATES: Final[Mapping[Way, str]] = {
     "d.m.y": r"^(?P<a>\d{1,2})\.(?P<b>\d{1,2})\.(?P<c>\d{4})",
+    "month": r"^(?P<a>\d{1,2})\.(?P<b>\d{1,2})\.(?P<c>\d{4})",
     "d/m/y": r"^(?P<a>\d{1,2})[/-](?P<b>\d{1,2})[/-](?P<c>\d{4})",
     "m/d/y": r"^(?P<a>\d{1,2})[/-](?P<b>\d{1,2})[/-](?P<c>\d{4})",
     "y/m/d": r"^(?P<a>\d{4})[/.年](?P<b>\d{1,2})[/.月](?P<c>\d{1,2})日?",
@@ -40,6 +42,15 @@ _DATES: Final[Mapping[Way, str]] = {
 _CLOCK: Final = (
     r"(?:[ T,]+(?P<hour>\d{1,2})(?P<rest>(?::\d\d)?(?::\d\d)?(?:[.,]\d{1,9})?)"
     r"\s?(?P<half>[AaPp][Mm])?\s?(?P<zone>[Zz]|[+-]\d\d:?\d\d)?)?$"
+)
+_MONTH_NAMES: Final = (
+    "january", "february", "march", "april", "may", "june",
+    "july", "august", "september", "october", "november", "december",
+)  # fmt: skip
+_WEEKDAY: Final = r"(?i)^(?:[a-z]{3,9},? +)?"
+_ANY_MONTH: Final = "(?:" + "|".join(name[:3] for name in _MONTH_NAMES) + r")[a-z]{0,6}\.?"
+_NAMED_MONTH: Final = (
+    rf"{_WEEKDAY}(?:\d{{1,2}}[ .-]+{_ANY_MONTH}[ ,.-]+\d{{4}}|{_ANY_MONTH} +\d{{1,2}},? +\d{{4}})(?:\D|$)"
 )
 _EIGHT: Final = r"^(19|20)\d{6}$"
 _EPOCH: Final = r"^\d{9,19}(\.\d+)?$"
@@ -49,8 +60,8 @@ _FINER: Final = r"(:\d\d[.,]\d{6})\d{1,3}"
 _WITH_HOUR: Final = r"\d[T ]\d"
 _MONTHS: Final = 12
 EXPECTED: Final = (
-    "timestamps, dates, text such as 2025-12-31 14:00 or 31.12.2025 14:00, or seconds, milli-, micro- or "
-    "nanoseconds since 1970, in every row"
+    "timestamps, dates, text such as 2025-12-31 14:00, 31.12.2025 14:00 or 31-Dec-2025, or seconds, milli-, "
+    "micro- or nanoseconds since 1970, in every row"
 )
 
 
@@ -178,6 +189,16 @@ def plain_values(held: pa.ChunkedArray) -> pa.ChunkedArray:
     return held.cast(pa.large_string()) if pa.types.is_string_view(held.type) else held
 
 
+def names_month(text: str) -> bool:
+    """Whether a text begins as a date that names its month in English.
+
+    Example:
+        >>> [names_month(text) for text in ("12-Jun-2025", "Thu, 12 Jun 2025 08:00:00 +0000", "12 Juno 25")]
+        [True, True, False]
+    """
+    return re.match(_NAMED_MONTH, text.strip()) is not None
+
+
 def no_times(where: str, received: str, next_step: str | None = None) -> ReferenceDataError:
     """The error of a column that is to hold times."""
     return ReferenceDataError(
@@ -220,6 +241,8 @@ def _of_text(held: pa.ChunkedArray, where: str, other: pa.ChunkedArray | None) -
         return "y/m/d"
     if re.match(_SLASHES, first):
         return _of_slashes(known, where, other)
+    if names_month(first):
+        return "month"
     if re.match(_EIGHT, first):
         return "yyyymmdd"
     if re.match(_EPOCH, first):
@@ -268,9 +291,11 @@ def _as_iso(held: pa.ChunkedArray, way: Way, where: str) -> pa.ChunkedArray:
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    if way == "month":
+        held = _numbered(held)
     parts = pc.extract_regex(pc.utf8_trim_whitespace(held), _DATES[way] + _CLOCK)
     a, b, c, hour, rest, half, zone = (pc.struct_field(parts, [place]) for place in range(7))
-    year, month, day = {"d.m.y": (c, b, a), "d/m/y": (c, b, a), "m/d/y": (c, a, b), "y/m/d": (a, b, c)}[way]
+    year, month, day = {"m/d/y": (c, a, b), "y/m/d": (a, b, c)}.get(way, (c, b, a))
     month, day = (pc.utf8_lpad(one, 2, "0") for one in (month, day))
     number = pc.if_else(pc.equal(hour, ""), pa.scalar("0", hour.type), hour).cast(pa.int64())
     half = pc.utf8_lower(half)
@@ -289,6 +314,18 @@ def _as_iso(held: pa.ChunkedArray, way: Way, where: str) -> pa.ChunkedArray:
         place = pc.index(pc.and_(pc.is_null(text), pc.is_valid(held)), value=True).as_py()
         raise no_times(where, f"{held[place].as_py()!r} among {_SAID[way]}")
     return text
+
+
+def _numbered(held: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Dates that name their month, as day.month.year; the name of Greenwich's time as Z."""
+    import pyarrow.compute as pc
+
+    held = pc.utf8_trim_whitespace(held)
+    for number, name in enumerate(_MONTH_NAMES, 1):
+        month = rf"{name[:3]}(?:{name[3:]}|t)?\.?"
+        for order in (rf"(\d{{1,2}})[ .-]+{month}[ ,.-]+(\d{{4}})", rf"{month} +(\d{{1,2}}),? +(\d{{4}})"):
+            held = pc.replace_substring_regex(held, _WEEKDAY + order, rf"\1.{number}.\2")
+    return pc.replace_substring_regex(held, r" ?(?:GMT|UTC)$", "Z")
 
 
 def _of_iso(held: pa.ChunkedArray, where: str) -> pa.ChunkedArray:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.artifact import ReferenceDataError, Written
-from holdfast.artifact.moments import plain_values
+from holdfast.artifact.moments import names_month, plain_values
 from holdfast.monitor.columns import flat_array, is_text
 from holdfast.monitor.errors import MonitorError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+_DIGITS: Final = r"^\s*(\d{1,4}[./-]\d{1,2}[./-]\d{2,4}|\d{4}年\d{1,2}月)"
 
 
 def written(held: pa.ChunkedArray, where: str, other: pa.ChunkedArray | None = None) -> Written:
@@ -62,7 +64,7 @@ def written_moments(table: pa.Table) -> dict[str, Written]:
     found = {}
     for name in table.column_names:
         first = _first_text(table.column(name))
-        if first is None or not re.match(r"^\s*(\d{1,4}[./-]\d{1,2}[./-]\d{2,4}|\d{4}年\d{1,2}月)", first):
+        if first is None or not (re.match(_DIGITS, first) or names_month(first)):
             continue
         known = plain_values(table.column(name)).drop_null()
         try:

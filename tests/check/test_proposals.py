@@ -83,6 +83,13 @@ def test_a_word_about_people_is_found_however_the_name_is_written(tmp_path: Path
     assert suggest(None, path).value("privacy.fields") == {name: "quasi-identifier"}
 
 
+def test_a_column_called_patient_is_the_subject_where_it_tells_many_apart(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    for people, found in ((60, "Patient"), (3, None)):
+        path.write_text("Patient,dose\n" + "\n".join(f"P{row % people},{row}.5" for row in range(120)))
+        assert suggest(None, path).value("privacy.subject_field") == found
+
+
 def test_the_day_of_birth_is_not_the_time_of_the_row(tmp_path: Path) -> None:
     path = tmp_path / "people.csv"
     path.write_text("birth_date,seen_at\n1950-02-03,2026-01-01T00:00:00\n1960-02-03,2026-01-02T00:00:00\n")

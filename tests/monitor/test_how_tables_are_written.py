@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.monitor import MonitorError, diagnose
-from holdfast.monitor.moments import microseconds, written
+from holdfast.monitor.moments import microseconds, written, written_moments
 from holdfast.monitor.number_texts import NumberText
 
 ROWS = 1200
@@ -306,3 +306,8 @@ def test_views_of_text_are_text(view: pa.DataType) -> None:
 
     found = diagnose(as_views(table(1)), as_views(table(2, 0.8)), time="day", window="5d")
     assert [one.name for one in found.features] == ["a"]
+
+
+def test_a_column_that_names_its_months_holds_moments_and_one_of_words_does_not() -> None:
+    held = pa.table({"sent": ["12-Jun-2025", None], "word": ["12 marks", "x"], "mixed": ["1 May 2025", "x"]})
+    assert list(written_moments(held)) == ["sent"]

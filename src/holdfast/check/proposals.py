@@ -21,6 +21,8 @@ _PER_WORKER_MB: Final = 100
 _COPIES: Final = 3
 """Of the model while a new champion is loaded: the file, the old session, the new one."""
 _STEP_MB: Final = 256
+_KINDS: Final = 20
+"""Different values that a column of kinds or counts may have among the sample."""
 _UNIQUE: Final = 0.98
 """Share of different values from which a whole number or a text names one thing each."""
 
@@ -132,7 +134,7 @@ def _of_reference(reference: Reference) -> Iterator[Proposal]:
     for name in reference.table.column_names:
         if _LABEL.match(name):
             continue
-        if subject is None and _PERSON.search(name) and _NUMBERED.search(name):
+        if subject is None and _PERSON.search(name) and (_NUMBERED.search(name) or _tells(reference, name)):
             subject = name
             continue
         found = _class_of(reference, name)
@@ -155,6 +157,14 @@ def _of_reference(reference: Reference) -> Iterator[Proposal]:
             "columns about health, belief or money beside what tells people apart",
         )
         yield Proposal("security.auth", "keys", 'sensitivity = "high" asks for it')
+
+
+def _tells(reference: Reference, column: str) -> bool:
+    """Whether a column that is called as a person is tells many apart, and is not one of kinds or counts."""
+    if not _PERSON.fullmatch(column):
+        return False
+    values = set(reference.table.column(column).slice(0, _SAMPLE).to_pylist()) - {None}
+    return len(values) > _KINDS and all(isinstance(value, int | str) for value in values)
 
 
 def _class_of(reference: Reference, column: str) -> tuple[FieldClass, str] | None:

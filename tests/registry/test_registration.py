@@ -19,8 +19,9 @@ from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from xgboost import XGBClassifier
 
-from holdfast.artifact import ReferenceDataError, open_artifact, pack_inputs, read_outputs
+from holdfast.artifact import ArtifactError, ReferenceDataError, open_artifact, pack_inputs, read_outputs
 from holdfast.clock import ManualClock
 from holdfast.privacy import PSEUDONYM_KEY_VARIABLE, subject_pseudonym
 from holdfast.registry import Registry, prepare_variant, register_model, register_variant, stored_reference
@@ -487,3 +488,33 @@ def test_columns_in_which_lightgbm_puts_underscores_for_spaces_are_found(place: 
     signature = open_artifact(place.folder(version)).signature
     assert [column.name for column in signature.columns] == list(asked.columns)
     assert signature.columns[0].categories == ("früh", "spät")
+
+
+@pytest.mark.parametrize("made", ["lightgbm", "xgboost"])
+def test_text_for_codes_and_codes_for_text_are_refused_with_what_to_give(place: Place, made: str) -> None:
+    rows = frame(120)
+    texts = pd.DataFrame({"part": np.where(rows.hour < 12, "early", "late"), "amount": rows.amount})
+    grouped = texts.astype({"part": "category"})
+    codes = texts.assign(part=grouped["part"].cat.codes)
+    known = (rows.fraud == "yes").astype(int)
+    model: Any = (
+        LGBMClassifier(n_estimators=3, verbose=-1)
+        if made == "lightgbm"
+        else XGBClassifier(n_estimators=3, enable_categorical=True)
+    )
+    model.fit(grouped, known)
+    if made == "lightgbm":
+        with pytest.raises(ReferenceDataError, match=r"^part: the column holds numbers.*not their codes$"):
+            place.register(model, reference=codes)
+    else:
+        with pytest.raises(ReferenceDataError) as refused:
+            place.register(model, reference=codes)
+        assert "Stack trace" not in str(refused.value)
+        with pytest.raises(ReferenceDataError, match=r"'part' holds text.*give the codes"):
+            place.register(XGBClassifier(n_estimators=3).fit(codes, known), reference=texts)
+
+
+def test_a_model_of_several_numbers_is_refused_as_such(place: Place) -> None:
+    rows = frame(120)[["amount", "hour"]]
+    with pytest.raises(ArtifactError, match=r"several numbers for each row.* received 2"):
+        place.register(LinearRegression().fit(rows, rows), reference=rows)

@@ -23,7 +23,7 @@ from holdfast.clock import SystemClock
 from holdfast.prediction_log import PredictionLog, settle
 from holdfast.registry import Registry
 from holdfast.runtime import RuntimeFailure
-from holdfast.score import BadRowError, ScoreReport, TableError, load, predict, score_table
+from holdfast.score import BadRowError, ScoreError, ScoreReport, TableError, load, predict, score_table
 from holdfast.spec import Deployment
 from holdfast.spec.checklist import Compute
 
@@ -347,3 +347,10 @@ def test_no_row_is_answered_with_no_answer(wards: Deployment) -> None:
             found = model.predict(rows)
             assert len(found.prediction) == 0
             assert found.to_arrow().column_names == model.predict(REFERENCE).to_arrow().column_names
+
+
+def test_a_closed_model_says_that_it_is_closed(wards: Deployment) -> None:
+    model = load(wards.folder)
+    model.close()
+    with pytest.raises(ScoreError, match="the model is closed"):
+        model.predict(REFERENCE.slice(0, 1))

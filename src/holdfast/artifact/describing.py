@@ -176,6 +176,15 @@ def infer_signature(
     if wanted.task == "regression" or (wanted.task == "auto" and not shows_classes):
         if number is not None and _width(number, sample) == 1:
             return Signature(**common, task="regression", prediction_output=number.name)
+        width = 0 if number is None else _width(number, sample)
+        if wanted.task == "regression" and width > 1:
+            raise ArtifactError(
+                "several numbers for each row are no answer of task = 'regression'",
+                where="[model] task",
+                expected="one number for each row",
+                received=str(width),
+                next_step="Register a model for each number",
+            )
         if wanted.task == "regression":
             raise ArtifactError(
                 "the checklist says task = 'regression', and no output of the model is one number per row",

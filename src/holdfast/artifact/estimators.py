@@ -120,7 +120,10 @@ class Estimator:
             return None
         if isinstance(found, list):
             raise ConversionError(
-                "a model with several label columns is not supported", where=self.description
+                "a model with several label columns is not supported",
+                where=self.description,
+                expected="one answer for each row",
+                next_step="Register a model for each label",
             )
         return class_names(found)
 
@@ -133,6 +136,7 @@ class Estimator:
         names = self._names(reference)
         encoded = frozenset(_encoded_columns(self.model, names))
         categories, order = self._categories(names, reference)
+        self._refuse_codes(categories, reference)
         if reference is None:
             columns = tuple(Column(name=name, dtype="float64", kind="numeric") for name in names)
             if categories or (encoded and hasattr(self.model, "feature_names_in_")):
@@ -170,9 +174,24 @@ class Estimator:
                 raise ReferenceDataError(
                     "the original model cannot answer the reference rows",
                     where=self.description,
-                    received=f"{type(error).__name__}: {error}",
-                    next_step="Give the reference in the columns and types that the model was trained on",
+                    received=f"{type(error).__name__}: {_without_trace(error)}",
+                    next_step=_in_the_types_of_training(reference, names),
                 ) from error
+
+    def _refuse_codes(
+        self, categories: Mapping[str, Sequence[str | int]], reference: Reference | None
+    ) -> None:
+        """LightGBM would take a code for a category never met, and XGBoost would refuse it at length."""
+        for name, values in categories.items():
+            if reference is None or name not in reference.table.column_names or not values:
+                continue
+            texts = all(isinstance(value, str) for value in values)
+            if texts and describe_column(reference, name).dtype.startswith(("int", "uint", "float")):
+                raise ReferenceDataError(
+                    "the column holds numbers, and the model was trained on categories that are texts",
+                    where=name,
+                    next_step="Give the categories themselves as they were in training, not their codes",
+                )
 
     def _answers(self, frame: Any) -> OriginalAnswers:
         model = self.model
@@ -264,6 +283,22 @@ class Estimator:
             }
             return found, (*picked, *rest)
         return {}, ()
+
+
+def _without_trace(error: Exception) -> str:
+    """XGBoost's errors end with addresses in its library."""
+    return str(error).partition("Stack trace:")[0].strip().rstrip(".")
+
+
+def _in_the_types_of_training(reference: Reference, names: Sequence[str]) -> str:
+    step = "Give the reference in the columns and types that the model was trained on"
+    texts = [name for name in names if describe_column(reference, name).dtype == "string"]
+    if not texts:
+        return step
+    return (
+        f"{step}: {texts[0]!r} holds text. If the model was trained on codes for it, give the codes, or "
+        "register a pipeline that makes them, so that callers can send the text"
+    )
 
 
 def _with_spaces(names: Sequence[str], reference: Reference | None) -> dict[str, str]:

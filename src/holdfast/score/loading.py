@@ -21,7 +21,7 @@ from holdfast.privacy import Values
 from holdfast.registry import Registry
 from holdfast.score.answers import answer_columns, answer_fields, positive_score
 from holdfast.score.columns import check_header, convert_batch
-from holdfast.score.errors import BadRowError
+from holdfast.score.errors import BadRowError, ScoreError
 from holdfast.score.frames import as_table
 from holdfast.score.versions import find_version
 from holdfast.spec import Deployment
@@ -82,6 +82,7 @@ class Model:
     def __init__(self, deployment: Deployment, loaded: LoadedModel) -> None:
         self.name = deployment.name
         self._loaded = loaded
+        self._closed = False
         self._codec = RecordCodec(loaded.signature, deployment.checklist)
 
     @property
@@ -105,7 +106,12 @@ class Model:
             InputError: a record does not fit; `where` is the path to the value.
             TableError: a frame lacks a column, or a column is of another type.
             BadRowError: a row of a frame does not fit.
+            ScoreError: the model is closed.
         """
+        if self._closed:
+            raise ScoreError(
+                "the model is closed", where=repr(self), next_step="Load it again with holdfast.load"
+            )
         if isinstance(rows, Mapping) and not self._is_columns(rows):
             rows = [rows]
         block = self._from_records(rows) if _are_records(rows) else self._from_table(rows)
@@ -115,6 +121,7 @@ class Model:
 
     def close(self) -> None:
         """Release the runtime; no call may follow."""
+        self._closed = True
         self._loaded.close()
 
     def __enter__(self) -> Self:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,6 @@ def below(name: str, path: str) -> str:
 
 
 def test_every_protocol_leads_to_the_deployment_that_it_names(service: ServeProcess) -> None:
-    import random
-
     chance = random.Random(1)
     for kind in KINDS:
         row = kind.row(chance, 7)
@@ -117,7 +116,7 @@ def test_the_service_as_a_whole_tells_of_all(service: ServeProcess) -> None:
 
 def test_metrics_carry_the_deployment_and_each_has_its_own(service: ServeProcess) -> None:
     for kind in KINDS:
-        service.ask("POST", f"/v2/models/{kind.name}/infer", {"inputs": []})
+        service.ask("POST", below(kind.name, "/predict"), kind.row(random.Random(1), 7))
     families = {one.name: one for one in text_string_to_metric_families(service.ask("GET", "/metrics")[1])}
     names = {kind.name for kind in KINDS}
     for family in (

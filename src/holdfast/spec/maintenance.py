@@ -308,8 +308,8 @@ class Rollout(Section, frozen=True):
             ge=0,
             le=1,
             description=(
-                "Change of the share of positives at today's threshold, and of the mean score. Default 0.05: "
-                "what people downstream can absorb."
+                "Change of the share of positives at today's threshold, and of the mean score; of numbers, "
+                "of the mean answer in units of loss_scale. Default 0.05: what people downstream can absorb."
             ),
         ),
     ] = 0.05

@@ -247,6 +247,8 @@ def test_sighup_takes_over_the_checklist_without_a_gap(tmp_path: Path) -> None:
         traffic.stop()
         assert traffic.unanswered == []
         assert traffic.refused == []
+        assert "the checklist is taken over" in service.log.read_text()
+        assert "ended (exit 0)" not in service.log.read_text()
         path.write_text("nonsense = 1")
         service.process.send_signal(signal.SIGHUP)
         service.wait_for(lambda: "the checklist is not taken over" in service.log.read_text())

@@ -201,9 +201,9 @@ def test_text_of_secrets_is_not_repeated() -> None:
 
 def test_a_missing_file_says_how_to_write_one(tmp_path: Path) -> None:
     with pytest.raises(ChecklistError) as caught:
-        load_checklist(tmp_path / "holdfast.toml", {})
+        load_checklist(tmp_path / "my cards" / "holdfast.toml", {})
     assert caught.value.what == "there is no checklist"
-    assert caught.value.next_step == f"Write one with: holdfast init {tmp_path}"
+    assert caught.value.next_step == f"Write one with: holdfast init '{tmp_path}/my cards'"
 
 
 def test_a_folder_in_the_file_s_place_is_refused(tmp_path: Path) -> None:

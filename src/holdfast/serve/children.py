@@ -122,6 +122,7 @@ class Background:
         self._backoff = Backoff(longest_s=30.0)
         self._born_s = 0.0
         self._start_at_s = 0.0
+        self._asked_to_end = False
 
     def keep_alive(self, now_s: float) -> str | None:
         """Start it if it is time; returns what to tell the operator, if anything."""
@@ -130,12 +131,14 @@ class Background:
             code = self.process.returncode
             wait_s = self._backoff.next_s(now_s - self._born_s)
             self._start_at_s = now_s + wait_s
-            said = f"{self.spec.name} ended ({exit_text(code)}); starting it again" + (
-                f" in {wait_s:.1f} s" if wait_s else ""
-            )
+            if not self._asked_to_end or code:
+                said = f"{self.spec.name} ended ({exit_text(code)}); starting it again" + (
+                    f" in {wait_s:.1f} s" if wait_s else ""
+                )
             self.process = None
         if self.process is None and now_s >= self._start_at_s:
             self._born_s = now_s
+            self._asked_to_end = False
             try:
                 self.process = subprocess.Popen(
                     list(self.spec.command),
@@ -155,8 +158,9 @@ class Background:
             self._start_at_s = 0.0
 
     def stop(self) -> None:
-        """Ask it to end."""
+        """Ask it to end; that it then does is no news."""
         if self.process is not None:
+            self._asked_to_end = True
             with contextlib.suppress(ProcessLookupError):
                 self.process.terminate()
 

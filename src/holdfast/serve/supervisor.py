@@ -312,6 +312,8 @@ class Supervisor:
         old, new = self._followed[0].deployment.checklist, fresh[0].checklist
         if new.target != old.target or new.compute.cores != old.compute.cores:
             self._say("a new host, port or number of cores needs a restart; the rest is taken over")
+        else:
+            self._say("the checklist is taken over")
         for followed, one in zip(self._followed, fresh, strict=True):
             followed.replace(one)
         self._replace_workers()

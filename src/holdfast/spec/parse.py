@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,7 +30,7 @@ def load_checklist(path: Path, environ: Mapping[str, str]) -> Checklist:
         raise ChecklistError(
             "there is no checklist",
             where=str(path),
-            next_step=f"Write one with: holdfast init {path.parent}",
+            next_step=f"Write one with: holdfast init {shlex.quote(str(path.parent))}",
         ) from None
     except UnicodeDecodeError as error:
         raise ChecklistError(

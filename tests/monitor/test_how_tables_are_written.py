@@ -311,3 +311,10 @@ def test_views_of_text_are_text(view: pa.DataType) -> None:
 def test_a_column_that_names_its_months_holds_moments_and_one_of_words_does_not() -> None:
     held = pa.table({"sent": ["12-Jun-2025", None], "word": ["12 marks", "x"], "mixed": ["1 May 2025", "x"]})
     assert list(written_moments(held)) == ["sent"]
+
+
+def test_words_among_labels_that_are_numbers_count_as_none_and_are_noted() -> None:
+    old, new = ({"x": np.arange(400.0), "y": np.arange(400.0)} for _ in range(2))
+    new["y"] = np.where(np.arange(400) % 40 == 0, "dear", new["y"].astype(str)).astype(object)
+    found = diagnose(old, new, target="y", window="80 rows", explain=False)
+    assert "10 labels in 'y' cannot be read as the reference's are, and count as none." in found.notes

@@ -80,11 +80,16 @@ class _Tables:
             old, new, [name for name in (question.prediction, question.score) if name], fractions=False
         )
         old, new, _ = numbers_of_text(old, new, [question.target] if question.target else [], fractions=True)
-        time = question.time
+        time, given = question.time, new
         read = [name for name in old.column_names if name != time]
         new, of_other_types = as_the_reference_writes(old, new, read)
         for name in of_other_types:
             notes.add(f"{name!r} is of another type in the current data: read as the reference holds it.")
+            lost = new.column(name).null_count - given.column(name).null_count
+            if name == question.target and lost > 0:
+                notes.add(
+                    f"{lost} labels in {name!r} cannot be read as the reference's are, and count as none."
+                )
         if time is None:
             return cls(old, None, new, None), question
         written = how_written(old.column(time), new.column(time), time, notes)

@@ -312,7 +312,8 @@ def _moments(reference: ReferenceModel, windows: Sequence[WindowProfile]) -> Pai
     # A year of hours has no room for a second array of all pairs.
     for number, by_column in enumerate(total / np.sqrt(np.maximum(rows, 1.0))[:, None]):
         within[number] -= np.outer(by_column, by_column)
-    return PairMoments(rows, np.zeros_like(total), within)
+    # A row of each window has told its mean.
+    return PairMoments(np.maximum(rows - 1, 0.0), np.zeros_like(total), within)
 
 
 def _endless(moments: PairMoments) -> PairMoments:

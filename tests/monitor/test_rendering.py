@@ -6,11 +6,15 @@ import re
 from html.parser import HTMLParser
 from xml.etree import ElementTree as ET
 
+import msgspec
 import numpy as np
+import pandas as pd
 import pytest
+from numpy.typing import NDArray
 from small_worlds import NAMES, current, reference, since_onset
 
 from holdfast.monitor import Diagnosis, diagnose
+from holdfast.monitor.features import Feature
 from holdfast.monitor.picture import pictures
 
 HOSTILE = "<script>alert(1)</script>|*a*"
@@ -79,3 +83,32 @@ def test_one_window_or_none_has_no_picture(found: Diagnosis) -> None:
 
     assert pictures(msgspec.structs.replace(found, windows=found.windows[:1])) == []
     assert "<svg" not in msgspec.structs.replace(found, windows=()).to_html()
+
+
+def test_the_printed_verdict_says_how_many_columns_it_leaves_out(found: Diagnosis) -> None:
+    many = msgspec.structs.replace(found, features=found.features[:1] * 11)
+    assert "  - and 3 more, which `features` holds\n" in str(many)
+    assert "more, which" not in str(msgspec.structs.replace(found, features=found.features[:1] * 8))
+
+
+def test_work_grows_with_the_columns_in_alarm_not_with_their_pairs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+    real = Feature.quantile
+
+    def counted(feature: Feature, counts: NDArray[np.int64], share: float) -> float:
+        asked.append(feature.name)
+        return real(feature, counts, share)
+
+    monkeypatch.setattr(Feature, "quantile", counted)
+    rng = np.random.default_rng(0)
+    calls = []
+    for columns in (5, 20):
+        asked.clear()
+        names = [f"x{number}" for number in range(columns)]
+        before, after = rng.normal(0, 1, (400, columns)), rng.normal(2, 1, (400, columns))
+        diagnosis = diagnose(pd.DataFrame(before, columns=names), pd.DataFrame(after, columns=names))
+        assert len({one.name for one in diagnosis.features if one.of_column}) == columns
+        calls.append(len(asked))
+    assert calls[1] <= 5 * calls[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 DriftKind = Literal["data fault", "data drift", "label shift", "concept drift"]
 DriftShape = Literal["sudden", "gradual", "temporary", "recurring", "too early to tell"]
+_FEATURES_IN_TEXT: Final = 8
+_FEATURES_IN_TABLE: Final = 12
 
 
 class Onset(msgspec.Struct, frozen=True):
@@ -210,7 +212,9 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         lines = [self.summary]
-        lines += [f"  - {found.description}" for found in self.features[:8]]
+        lines += [f"  - {found.description}" for found in self.features[:_FEATURES_IN_TEXT]]
+        if (more := len(self.features) - _FEATURES_IN_TEXT) > 0:
+            lines.append(f"  - and {more} more, which `features` holds")
         if self.advice:
             lines.append("What to do:")
             lines += [f"  - {one}" for one in self.advice]
@@ -234,8 +238,10 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
             table = Table(box=None, header_style="bold", pad_edge=False)
             for heading in ("column", "kind", "found"):
                 table.add_column(heading)
-            for one in self.features[:12]:
+            for one in self.features[:_FEATURES_IN_TABLE]:
                 table.add_row(Text(one.name), ", ".join(one.kinds), Text(one.description))
+            if (more := len(self.features) - _FEATURES_IN_TABLE) > 0:
+                table.add_row(f"{more} more")
             yield Padding(table, (1, 0, 1, 2))
         for line in self.advice:
             yield Text(f"→ {line}")

@@ -88,25 +88,22 @@ def find_swaps(
     found: dict[str, str] = {}
     names = [name for name in windows_of if reference.features[name].numeric and windows_of[name]]
     own = {name: _quartiles(reference, name, reference.whole) for name in names}
+    # Once for each column and not for each pair: of a thousand in alarm there are half a million pairs.
+    now = {
+        name: np.median([_quartiles(reference, name, window) for window in windows_of[name]], axis=0)
+        for name in names
+    }
     for first, second in combinations(names, 2):
         if first in found or second in found:
             continue
-        there = [
-            _looks_like(reference, one, own[other], windows_of[one]) and not _near(own[one], own[other])
+        if all(
+            _near(now[one], own[other]) and not _near(own[one], own[other])
             for one, other in ((first, second), (second, first))
-        ]
-        if all(there):
+        ):
             found[first], found[second] = (
                 f"holding the values of {other}: swapped columns?" for other in (second, first)
             )
     return found
-
-
-def _looks_like(
-    reference: ReferenceModel, name: str, wanted: NDArray[np.float64], windows: Sequence[WindowProfile]
-) -> bool:
-    now = np.median([_quartiles(reference, name, window) for window in windows], axis=0)
-    return _near(now, wanted)
 
 
 def _near(now: NDArray[np.float64], wanted: NDArray[np.float64]) -> bool:

@@ -107,7 +107,7 @@ def test_work_grows_with_the_columns_in_alarm_not_with_their_pairs(
     for columns in (5, 20):
         asked.clear()
         names = [f"x{number}" for number in range(columns)]
-        before, after = rng.normal(0, 1, (400, columns)), rng.normal(2, 1, (400, columns))
+        before, after = rng.normal(0, 1, (1000, columns)), rng.normal(1, 1, (1000, columns))
         diagnosis = diagnose(pd.DataFrame(before, columns=names), pd.DataFrame(after, columns=names))
         assert len({one.name for one in diagnosis.features if one.of_column}) == columns
         calls.append(len(asked))

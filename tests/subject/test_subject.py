@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import io
 import json
 import shutil
@@ -251,6 +252,32 @@ def registered(place: Place) -> Place:
             metadata={"reference_sha256": sha256, "reference_rows": rows},
         )
     return place
+
+
+def test_packed_tables_and_those_with_semicolons_are_searched_and_written_as_they_were(place: Place) -> None:
+    folder = place.deployment.folder
+    rows = f"patient;dose\n{ANN};1,5\n{BOB};2,5\n"
+    (folder / "given.csv").write_text(rows)
+    (folder / "packed.csv.gz").write_bytes(gzip.compress(rows.replace(";", "\t").encode()))
+    parquet.write_table(pa.table({"patient": [BOB, ANN]}), folder / "short.pq")
+    done = place.erase(ANN).certificate
+    assert {path: rows for path, rows in done.data_files.items() if "/" not in path} == {
+        "given.csv": 1, "packed.csv.gz": 1, "scored.csv": 1, "short.pq": 1,
+    }  # fmt: skip
+    left = rows.replace(f"{ANN};1,5\n", "")
+    assert (folder / "given.csv").read_text() == left
+    assert gzip.decompress((folder / "packed.csv.gz").read_bytes()).decode() == left.replace(";", "\t")
+    assert parquet.read_table(folder / "short.pq").to_pydict() == {"patient": [BOB]}
+    assert done.complete
+
+
+def test_a_subject_whose_name_is_digits_is_found_in_csv_and_other_rows_stay_as_they_are_written(
+    place: Place,
+) -> None:
+    given = place.deployment.folder / "given.csv"
+    given.write_text('patient,ward,note\n00123,007,"a, b"\n0456,007,"a, c"\n')
+    assert place.erase("00123").certificate.data_files == {"given.csv": 1}
+    assert given.read_text() == 'patient,ward,note\n0456,007,"a, c"\n'
 
 
 def test_the_record_of_a_version_says_which_erasure_changed_its_reference(place: Place) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-from holdfast.privacy import canonical_text
+from holdfast.artifact.csv_files import csv_delimiter, is_csv
+from holdfast.privacy import PrivacyError, canonical_text
 from holdfast.spec import Deployment
 
 if TYPE_CHECKING:
@@ -15,7 +19,7 @@ if TYPE_CHECKING:
 
 MANIFEST_FILE: Final = "manifest.json"
 """Beside the files of a data set."""
-_SUFFIXES = frozenset({".parquet", ".csv"})
+_PARQUET: Final = frozenset({".parquet", ".pq"})
 
 
 class Wanted:
@@ -55,7 +59,8 @@ class Wanted:
 def data_files(deployment: Deployment) -> Iterator[Path]:
     """Every table outside the log."""
     for path in sorted(deployment.folder.rglob("*")):
-        if path.suffix in _SUFFIXES and path.is_file() and not path.is_relative_to(deployment.log_folder):
+        is_table = is_csv(path) or path.suffix.lower() in _PARQUET
+        if is_table and path.is_file() and not path.is_relative_to(deployment.log_folder):
             yield path
 
 
@@ -64,7 +69,7 @@ def rows_of(path: Path, wanted: Wanted) -> pa.Table | None:
     import pyarrow.compute as pc
 
     table = _read(path)
-    keep = wanted.keep(table)
+    keep = _kept(path, table, wanted)
     if keep is None or pc.all(keep).as_py() is not False:
         return None
     return table.filter(pc.invert(keep))
@@ -82,14 +87,18 @@ def remove_rows(path: Path, wanted: Wanted, written: Callable[[Path, int], None]
         How many rows; None: no column could tell whom a row is about.
     """
     table = _read(path)
-    keep = wanted.keep(table)
+    keep = _kept(path, table, wanted)
     if keep is None:
         return None
-    kept = table.filter(keep)
-    removed = table.num_rows - kept.num_rows
+    removed = keep.false_count
     if removed:
         partial = path.with_name(f".{path.name}.partial")
-        _write(kept, partial, path.suffix)
+        if is_csv(path):
+            _copy_csv(path, partial, keep.to_pylist())
+        else:
+            from pyarrow import parquet
+
+            parquet.write_table(table.filter(keep), partial)
         fd = os.open(partial, os.O_RDONLY)
         os.fsync(fd)
         os.close(fd)
@@ -132,22 +141,55 @@ def note_in_manifests(
         partial.replace(manifest)
 
 
-def _read(path: Path) -> pa.Table:
-    if path.suffix == ".parquet":
+def _kept(path: Path, table: pa.Table, wanted: Wanted) -> pa.Array | None:
+    """`Wanted.keep`, of CSV under both readings: a subject called 00123 is a number to one of them."""
+    import pyarrow.compute as pc
+
+    keep = wanted.keep(table)
+    if keep is None or not is_csv(path):
+        return keep
+    return pc.and_(keep, wanted.keep(_read(path, as_text=True)))
+
+
+def _read(path: Path, *, as_text: bool = False) -> pa.Table:
+    """A table; of CSV all values may be text, as they are written."""
+    if not is_csv(path):
         from pyarrow import parquet
 
         return parquet.read_table(path)
-    from pyarrow import csv
+    import pyarrow as pa
+    from pyarrow import csv as arrow_csv
 
-    return csv.read_csv(path)
+    between = arrow_csv.ParseOptions(delimiter=csv_delimiter(path), newlines_in_values=True)
+    if not as_text:
+        return arrow_csv.read_csv(path, parse_options=between)
+    with arrow_csv.open_csv(path, parse_options=between) as head:
+        types = dict.fromkeys(head.schema.names, pa.string())
+    as_it_is = arrow_csv.ConvertOptions(column_types=types)
+    return arrow_csv.read_csv(path, parse_options=between, convert_options=as_it_is)
 
 
-def _write(table: Any, path: Path, suffix: str) -> None:
-    if suffix == ".parquet":
-        from pyarrow import parquet
-
-        parquet.write_table(table, path)
-    else:
-        from pyarrow import csv
-
-        csv.write_csv(table, path)
+def _copy_csv(path: Path, target: Path, keep: list[bool]) -> None:
+    """The rows that are kept, value by value as they are written."""
+    opened = gzip.open if path.suffix.lower() == ".gz" else open
+    between = csv_delimiter(path)
+    longest = csv.field_size_limit(sys.maxsize)
+    try:
+        with (
+            opened(path, "rt", encoding="utf-8", newline="") as old,
+            opened(target, "wt", encoding="utf-8", newline="") as new,
+        ):
+            rows = (row for row in csv.reader(old, delimiter=between) if row)
+            written = csv.writer(new, delimiter=between, lineterminator="\n")
+            written.writerow(next(rows))
+            written.writerows(row for row, kept in zip(rows, keep, strict=True) if kept)
+    except (ValueError, csv.Error) as error:
+        target.unlink(missing_ok=True)
+        raise PrivacyError(
+            "a table cannot be written anew without some of its rows",
+            where=str(path),
+            expected="as many rows as were read",
+            next_step="Remove them, or the table, by hand, and erase again.",
+        ) from error
+    finally:
+        csv.field_size_limit(longest)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -95,18 +97,29 @@ def test_two_deployments_in_one_loop_never_see_each_others_answers_nor_wait_for_
 
 
 def test_while_a_heavy_run_is_under_way_the_next_batch_gathers_and_the_loop_stays_free() -> None:
+    class Held(Arithmetic):
+        """Takes long, and ends when it may."""
+
+        may_end = threading.Event()
+
+        def run(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
+            found = super().run(feeds)
+            self.may_end.wait(5)
+            return found
+
     async def test() -> None:
-        batcher, runtime = batcher_of(), Arithmetic(1.0, pause_s=0.05)
+        batcher, runtime = batcher_of(), Held(1.0, pause_s=0.05)
+        runtime.may_end.set()
         lane = open_lane(batcher, runtime)
+        runtime.may_end.clear()
         first = submit(batcher, lane, [(1, 0)])
         await asyncio.sleep(0.01)
         later = [submit(batcher, lane, [(i, 0)]) for i in range(20)]
-        turns = 0
-        while not first.done():
-            turns += 1
+        for _ in range(6):
             await asyncio.sleep(0.001)
-        assert turns > 5
-        await asyncio.gather(*later)
+        assert not first.done()
+        runtime.may_end.set()
+        await asyncio.gather(first, *later)
         assert runtime.batches == [1, 20]
         batcher.close()
 

@@ -73,6 +73,13 @@ def test_numbers_that_arrive_rounded_are_a_fault(step: float, words: str) -> Non
     )
 
 
+def test_numbers_that_grew_are_not_rounded_wherever_the_few_lie_that_others_had() -> None:
+    random = np.random.default_rng(10)
+    spread = random.uniform(0.3, 1.2)
+    old, new = random.lognormal(0, spread, 2000), 50 * random.lognormal(0, spread, 1000)
+    assert diagnose({"x": old}, {"x": new}, window="100 rows").kinds == ("data drift",)
+
+
 def test_rounding_shows_beside_a_season_of_the_column_s_mean() -> None:
     random = np.random.default_rng(62)
     wave = 10 * np.cos(np.arange(60_000) / 7000 * 2 * np.pi)

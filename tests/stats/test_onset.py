@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from holdfast.stats import change_shape, estimate_onset, shape_odds
+from holdfast.stats import Visit, change_shape, estimate_onset, find_visits, shape_odds
 
 
 @pytest.mark.parametrize("onset", [0, 5, 30, 58])
@@ -139,3 +139,8 @@ def test_odds_are_those_of_every_form_tried_one_by_one(seed: int) -> None:
     odds = shape_odds(level)
     for kind, share in weight.items():
         assert getattr(odds, kind) == pytest.approx(share / sum(weight.values()), abs=1e-6)
+
+
+def test_a_change_that_every_window_shows_alike_is_one_visit_however_its_mean_is_rounded() -> None:
+    z = np.full((5, 3), 1.1)  # the mean of five times their sum is a little more
+    assert find_visits(z, estimate_onset(z)).stretches == (Visit(0, None),)

@@ -20,6 +20,9 @@ _ELSEWHERE: Final = 0.2
 _EVIDENCE: Final = 20.0
 """Minus the logarithm of the chance that all those rows lie on multiples of a step."""
 _LEAST_BINS: Final = 5
+_OFF: Final = 0.5
+"""Share of the rows below a value by which it may differ beyond what a step moves: a season's part of a day
+may differ by much, but where numbers grew tenfold the few that lie where others did lie in wide bins."""
 _POWERS: Final = 7
 """Powers of ten below the range's own that are tried: finer steps have a multiple in every bin."""
 _SLACK: Final = 1e-9
@@ -55,9 +58,18 @@ def rounding_of(feature: Feature, counts: NDArray[np.int64]) -> str | None:
             return None
         apart = float(before[span][~marked[span]].sum()) / max(float(before[span].sum()), 1.0)
         sure = -float(now.sum()) * np.log1p(-min(apart, 0.99)) >= _EVIDENCE
-        if now[marked].sum() >= _ALL * now.sum() and apart >= _ELSEWHERE and sure:
+        on_marks = now[marked].sum() >= _ALL * now.sum()
+        if on_marks and apart >= _ELSEWHERE and sure and _moved_by(step, bins, feature.counts, counts):
             return f"rounded: its values are {_multiples(step)}, those of the reference were not"
     return None
+
+
+def _moved_by(step: float, bins: NumericBins, before: NDArray[np.int64], now: NDArray[np.int64]) -> bool:
+    """Whether most values may have moved by a step at most."""
+    edges = np.append(np.array(bins.edges), bins.maximum)
+    old, new = (np.cumsum(counts[: len(edges)]) / counts[: len(edges) + 1].sum() for counts in (before, now))
+    least, most = (np.interp(edges + by, edges, old) for by in (-step, step))
+    return bool(((new >= least - _OFF) & (new <= most + _OFF)).all())
 
 
 def _multiples(step: float) -> str:

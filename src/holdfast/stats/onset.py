@@ -127,7 +127,8 @@ def find_visits(z: NDArray[np.float64], found: OnsetEstimate) -> Visits:
     whole = np.zeros(len(z), dtype=bool)
     whole[found.estimate : found.end] = True
     shown = z @ z[whole].mean(axis=0)
-    clearest = whole & (shown >= shown[whole].mean())
+    # The mean of equal numbers may be rounded above them.
+    clearest = whole & (shown >= min(shown[whole].mean(), shown[whole].max()))
     fits = [_settled_stretches(z, first) for first in (whole, clearest)]
     stretches, gain = max(fits, key=lambda fit: _gain_of(*fit) - ENDING_GAIN * _edges(fit[0]))
     price = float(np.log(len(z)))

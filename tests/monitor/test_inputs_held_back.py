@@ -58,7 +58,7 @@ def rows_of_both(folder: Path, privacy: Privacy) -> tuple[dict[str, Any], dict[s
     writer = SpoolWriter(folder, deployment="ward", replica="w", clock=clock)
     plane = DataPlane(writer, Redactor(privacy, bytes(32)), clock)
     columns = {name: np.array(one) if name == "age" else one for name, one in GIVEN.items()}
-    plane.answer(LoadedModel("1", SIGNATURE, Constant()), Block(4, columns, ids=list("abcd")))  # type: ignore[arg-type]
+    plane.answer(LoadedModel("1", SIGNATURE, Constant()), Block(4, columns, ids=list("abcd")))  # type: ignore[arg-type]  # all it needs
     writer.close()
     settle(folder, clock)
     parquet.write_table(pa.table(GIVEN | {"prediction": [0.0] * 4}), folder / "reference.parquet")

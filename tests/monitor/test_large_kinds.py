@@ -217,7 +217,7 @@ def test_the_log_gives_the_features_of_the_reference_in_the_row_and_beside_it(
     writer = SpoolWriter(tmp_path, deployment="camera", replica="w", clock=clock)
     plane = DataPlane(writer, Redactor(Privacy(), None), clock, large=rule)
     columns = {"photo": photo, "meaning": meaning, "speed": np.arange(4.0)}
-    plane.answer(LoadedModel("1", CAMERA, Constant()), Block(4, columns, ids=list("abcd")))  # type: ignore[arg-type]
+    plane.answer(LoadedModel("1", CAMERA, Constant()), Block(4, columns, ids=list("abcd")))  # type: ignore[arg-type]  # all it needs
     writer.close()
     settle(tmp_path, clock)
 

@@ -11,43 +11,20 @@ import numpy as np
 import onnx
 import pandas as pd
 import pytest
-from lightgbm import LGBMClassifier
 from onnx import helper, numpy_helper
-from pyarrow import parquet
+from registering import Place, frame
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
-from xgboost import XGBClassifier
 
 from holdfast.artifact import ArtifactError, ReferenceDataError, open_artifact, pack_inputs, read_outputs
 from holdfast.clock import ManualClock
 from holdfast.privacy import PSEUDONYM_KEY_VARIABLE, subject_pseudonym
-from holdfast.registry import Registry, prepare_variant, register_model, register_variant, stored_reference
+from holdfast.registry import prepare_variant, register_variant, stored_reference
 from holdfast.runtime import ParityError, RuntimeFailure, open_runtime
-from holdfast.spec import Deployment
 from holdfast.subject import erase_subject
-
-
-class Place:
-    """A deployment with its registry."""
-
-    def __init__(self, folder: Path, toml: str = "") -> None:
-        (folder / "holdfast.toml").write_text('[model]\nname = "cards"\n' + toml)
-        self.deployment = Deployment.open(folder, {})
-        self.registry = Registry.open(self.deployment.registry_url, ManualClock(start_us=11))
-
-    def register(self, source: object, **options: Any) -> Any:
-        return register_model(
-            self.deployment, self.registry, source, clock=ManualClock(start_us=11), actor="ann", **options
-        )
-
-    def folder(self, version: Any) -> Path:
-        return self.deployment.artifacts_folder / str(version.artifact_folder)
-
-    def reference(self, version: Any) -> Any:
-        return parquet.read_table(self.deployment.references_folder / version.version / "reference.parquet")
 
 
 @pytest.fixture
@@ -55,14 +32,6 @@ def place(tmp_path: Path) -> Iterator[Place]:
     made = Place(tmp_path)
     yield made
     made.registry.close()
-
-
-def frame(rows: int = 300) -> pd.DataFrame:
-    rng = np.random.default_rng(0)
-    table = pd.DataFrame({"amount": rng.lognormal(size=rows), "hour": rng.integers(0, 24, rows)})
-    table["fraud"] = np.where(table.amount + rng.normal(size=rows) > 1.5, "yes", "no")
-    table["at"] = pd.date_range("2026-01-01", periods=rows, freq="h", tz="UTC")
-    return table
 
 
 def fitted(table: pd.DataFrame) -> Any:
@@ -321,7 +290,6 @@ def test_a_graph_that_mixes_rows_is_refused(place: Place) -> None:
     proto = helper.make_model(
         helper.make_graph([mean], "g", info, out), opset_imports=[helper.make_opsetid("", 21)], ir_version=10
     )
-    from holdfast.artifact import ArtifactError
 
     with pytest.raises(ArtifactError, match="does not answer row by row"):
         place.register(proto, reference=pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 4.0]}))
@@ -477,44 +445,3 @@ def test_columns_whose_names_no_identifier_could_have_are_the_inputs_under_these
         assert [tensor.name for tensor in artifact.signature.inputs] == list(asked.columns)
         graph = onnx.load(artifact.model_file)
         assert {value.name for value in graph.graph.input} == set(asked.columns)
-
-
-def test_columns_in_which_lightgbm_puts_underscores_for_spaces_are_found(place: Place) -> None:
-    rows = frame(120).rename(columns={"amount": "amount in €", "hour": "time of day"})
-    rows["time of day"] = pd.Categorical(np.where(rows["time of day"] < 12, "früh", "spät"))
-    asked = rows[["time of day", "amount in €"]]
-    model = LGBMClassifier(n_estimators=3, min_child_samples=5, verbose=-1).fit(asked, rows["fraud"])
-    version = place.register(model, reference=asked)
-    signature = open_artifact(place.folder(version)).signature
-    assert [column.name for column in signature.columns] == list(asked.columns)
-    assert signature.columns[0].categories == ("früh", "spät")
-
-
-@pytest.mark.parametrize("made", ["lightgbm", "xgboost"])
-def test_text_for_codes_and_codes_for_text_are_refused_with_what_to_give(place: Place, made: str) -> None:
-    rows = frame(120)
-    texts = pd.DataFrame({"part": np.where(rows.hour < 12, "early", "late"), "amount": rows.amount})
-    grouped = texts.astype({"part": "category"})
-    codes = texts.assign(part=grouped["part"].cat.codes)
-    known = (rows.fraud == "yes").astype(int)
-    model: Any = (
-        LGBMClassifier(n_estimators=3, verbose=-1)
-        if made == "lightgbm"
-        else XGBClassifier(n_estimators=3, enable_categorical=True)
-    )
-    model.fit(grouped, known)
-    if made == "lightgbm":
-        with pytest.raises(ReferenceDataError, match=r"^part: the column holds numbers.*not their codes$"):
-            place.register(model, reference=codes)
-    else:
-        with pytest.raises(ReferenceDataError) as refused:
-            place.register(model, reference=codes)
-        assert "Stack trace" not in str(refused.value)
-        with pytest.raises(ReferenceDataError, match=r"'part' holds text.*give the codes"):
-            place.register(XGBClassifier(n_estimators=3).fit(codes, known), reference=texts)
-
-
-def test_a_model_of_several_numbers_is_refused_as_such(place: Place) -> None:
-    rows = frame(120)[["amount", "hour"]]
-    with pytest.raises(ArtifactError, match=r"several numbers for each row.* received 2"):
-        place.register(LinearRegression().fit(rows, rows), reference=rows)

@@ -13,6 +13,10 @@ from holdfast.infer import LoadedModel
 
 start = starting
 CALLERS = 6
+FIRST = 1_000_000
+"""Answers of seven digits: four are in an id by chance now and then."""
+PATIENT = "[speed]\np99_ms = 5000\ndeadline_ms = 20000\n"
+"""So that a machine that stands still for a moment refuses nobody."""
 
 
 class Slow:
@@ -46,16 +50,16 @@ def infer(a: int) -> dict[str, Any]:
 def test_callers_of_one_turn_get_their_own_answers(start: Start, path: str, body: Any) -> None:
     model = linear_model()
     slow: Any = Slow(model._runtime)
-    server = start(LoadedModel("1", model.signature, slow, examples=model.examples))
+    server = start(LoadedModel("1", model.signature, slow, examples=model.examples), PATIENT)
     clients = [server.client() for _ in range(CALLERS)]
     for number, client in enumerate(clients):
-        content = json.dumps(body(1000 + number)).encode()
+        content = json.dumps(body(FIRST + number)).encode()
         head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
         client.socket.sendall(f"{head}content-length: {len(content)}\r\n\r\n".encode() + content)
     for number, client in enumerate(clients):
         status, _, answer = client.response()
         assert status == 200, answer
-        own, others = str(2 * (1000 + number)), [str(2 * (1000 + one)) for one in range(CALLERS)]
+        own, others = str(2 * (FIRST + number)), [str(2 * (FIRST + one)) for one in range(CALLERS)]
         text = answer.decode()
         assert [one for one in others if one in text] == [own]
     sizes = server.service.counts.version("1").batch_rows

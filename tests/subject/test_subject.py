@@ -35,6 +35,7 @@ from holdfast.prediction_log import (
 from holdfast.privacy import (
     Consent,
     PredictionRecord,
+    PrivacyError,
     Sealer,
     SubjectStore,
     open_redactor,
@@ -53,6 +54,7 @@ from holdfast.subject import (
     verify_certificate,
 )
 from holdfast.subject.certificate import subject_proof
+from holdfast.subject.data_files import Wanted, remove_rows
 
 PSEUDONYM_KEY = b"a pseudonym key of many bytes"
 SIGNING_KEY = bytes(32)
@@ -278,6 +280,22 @@ def test_a_subject_whose_name_is_digits_is_found_in_csv_and_other_rows_stay_as_t
     given.write_text('patient,ward,note\n00123,007,"a, b"\n0456,007,"a, c"\n')
     assert place.erase("00123").certificate.data_files == {"given.csv": 1}
     assert given.read_text() == 'patient,ward,note\n0456,007,"a, c"\n'
+
+
+def test_an_erasure_that_breaks_off_before_a_table_is_replaced_leaves_it_and_nothing_beside_it(
+    place: Place,
+) -> None:
+    given = place.deployment.folder / "given.csv"
+    rows = f"patient,dose\n{ANN},1\n{BOB},2\n".encode()
+    given.write_bytes(rows)
+
+    def refused(path: Path, rows: int) -> None:
+        raise PrivacyError("no")
+
+    with pytest.raises(PrivacyError):
+        remove_rows(given, Wanted(ANN, "p", frozenset(), "patient"), refused)
+    assert given.read_bytes() == rows
+    assert [path.name for path in given.parent.glob(".*.partial")] == []
 
 
 def test_the_record_of_a_version_says_which_erasure_changed_its_reference(place: Place) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from holdfast.artifact.csv_files import csv_delimiter, is_csv
+from holdfast.files import write_whole, writing_to
 from holdfast.privacy import PrivacyError, canonical_text
 from holdfast.spec import Deployment
 
@@ -93,18 +94,14 @@ def remove_rows(path: Path, wanted: Wanted, written: Callable[[Path, int], None]
     removed = keep.false_count
     if removed:
         partial = path.with_name(f".{path.name}.partial")
-        if is_csv(path):
-            _copy_csv(path, partial, keep.to_pylist())
-        else:
-            from pyarrow import parquet
-
-            parquet.write_table(table.filter(keep), partial)
-        fd = os.open(partial, os.O_RDONLY)
-        os.fsync(fd)
-        os.close(fd)
-        if written is not None:
-            written(partial, int(removed))
-        partial.replace(path)
+        try:
+            with writing_to(path):
+                _write_kept(path, partial, table, keep)
+            if written is not None:
+                written(partial, int(removed))
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
     return int(removed)
 
 
@@ -136,9 +133,7 @@ def note_in_manifests(
             "versions": sorted({one for path in paths for one in versions.get(path, ())}, key=int),
         }
         document["erasures"] = [*document.get("erasures", ()), erasure]
-        partial = manifest.with_name(f".{MANIFEST_FILE}.partial")
-        partial.write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=2))
-        partial.replace(manifest)
+        write_whole(manifest, msgspec.json.format(msgspec.json.encode(document), indent=2))
 
 
 def _kept(path: Path, table: pa.Table, wanted: Wanted) -> pa.Array | None:
@@ -169,6 +164,21 @@ def _read(path: Path, *, as_text: bool = False) -> pa.Table:
     return arrow_csv.read_csv(path, parse_options=between, convert_options=as_it_is)
 
 
+def _write_kept(path: Path, target: Path, table: pa.Table, keep: pa.Array) -> None:
+    """The rows that are kept, on the disk."""
+    if is_csv(path):
+        _copy_csv(path, target, keep.to_pylist())
+    else:
+        from pyarrow import parquet
+
+        parquet.write_table(table.filter(keep), target)
+    fd = os.open(target, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def _copy_csv(path: Path, target: Path, keep: list[bool]) -> None:
     """The rows that are kept, value by value as they are written."""
     opened = gzip.open if path.suffix.lower() == ".gz" else open
@@ -184,7 +194,6 @@ def _copy_csv(path: Path, target: Path, keep: list[bool]) -> None:
             written.writerow(next(rows))
             written.writerows(row for row, kept in zip(rows, keep, strict=True) if kept)
     except (ValueError, csv.Error) as error:
-        target.unlink(missing_ok=True)
         raise PrivacyError(
             "a table cannot be written anew without some of its rows",
             where=str(path),

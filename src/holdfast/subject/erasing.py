@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from holdfast.clock import Clock, iso_utc
+from holdfast.files import write_whole
 from holdfast.infer import forget_units, keep_units_of, place_of, share_folder
 from holdfast.prediction_log import PredictionLog, erase, search_bytes, settle
 from holdfast.privacy import SUBJECTS_FILE, PrivacyError, SubjectStore, canonical_text, subject_pseudonym
@@ -115,8 +116,9 @@ def erase_subject(
     signed = sign(certificate, signing_key)
     folder = deployment.folder / CERTIFICATES_FOLDER
     folder.mkdir(exist_ok=True)
-    path = folder / f"{report.request_id}.json"
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(signed), indent=2))
+    write_whole(
+        folder / f"{report.request_id}.json", msgspec.json.format(msgspec.json.encode(signed), indent=2)
+    )
     noting.certify(report.request_id)
     registry.audit.add(
         actor=actor,

@@ -32,3 +32,14 @@ def test_every_relative_link_in_the_documentation_leads_somewhere() -> None:
     for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
         for target in re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.relative_to(ROOT)} links to {target}"
+
+
+def test_every_page_is_found_from_the_first_one() -> None:
+    first = ROOT / "docs" / "README.md"
+    linked = {
+        (first.parent / target).resolve() for target in re.findall(r"\]\(([^)#]+)\)", first.read_text())
+    }
+    pages = {
+        page for part in ("how-to", "methods", "reference") for page in (ROOT / "docs" / part).glob("*.md")
+    }
+    assert pages <= linked

@@ -7,12 +7,20 @@ from pathlib import Path
 
 import click
 
-from holdfast.cli.app import EXIT_ERROR
-from holdfast.cli.options import folder_option, json_option, open_deployment, print_json, print_table
+from holdfast.cli.app import EXIT_ERROR, EXIT_OK
+from holdfast.cli.options import (
+    CommandGroup,
+    folder_option,
+    json_option,
+    open_deployment,
+    open_registry,
+    print_json,
+    print_table,
+)
 from holdfast.clock import SystemClock, iso_utc
 
 
-@click.group("alerts")
+@click.group("alerts", cls=CommandGroup)
 def alerts_command() -> None:
     """Test the channels of alarms; list what stands and what was told to whom."""
 
@@ -23,11 +31,10 @@ def alerts_command() -> None:
 def test_channels(folder: Path, *, as_json: bool) -> int:
     """Send a test message to every channel now, and say which have taken it. Exit code 1 if one has not."""
     from holdfast.alerts import AlertError, Alerting
-    from holdfast.registry import Registry
 
     deployment = open_deployment(folder)
     clock = SystemClock()
-    with Registry.open(deployment.registry_url, clock) as registry:
+    with open_registry(deployment) as registry:
         alerting = Alerting.open(deployment, registry, clock, os.environ)
         if not alerting.channels:
             raise AlertError(
@@ -43,18 +50,18 @@ def test_channels(folder: Path, *, as_json: bool) -> int:
     else:
         for one in found:
             click.echo(f"{one.channel}: {'taken' if one.state == 'sent' else one.error or 'no answer yet'}")
-    return 0 if taken else EXIT_ERROR
+    return EXIT_OK if taken else EXIT_ERROR
 
 
 @alerts_command.command("list")
 @folder_option
-@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="Newest messages shown.")
+@click.option(
+    "-n", "--limit", type=click.IntRange(1), default=50, show_default=True, help="Newest messages shown."
+)
 @json_option
 def list_alerts(folder: Path, limit: int, *, as_json: bool) -> None:
     """List the alarms that stand and the newest messages with their state: waiting, sent or given up."""
-    from holdfast.registry import Registry
-
-    with Registry.open(open_deployment(folder).registry_url, SystemClock()) as registry:
+    with open_registry(open_deployment(folder)) as registry:
         outbox = registry.outbox
         alarms, sent, counts = outbox.alarms(standing=True), outbox.deliveries(limit), outbox.counts()
     if as_json:

@@ -23,7 +23,7 @@ EXIT_INTERRUPTED: Final = 130
 EXIT_CODES: Final = {
     EXIT_OK: "done",
     EXIT_ERROR: "failed; the message says what, where and what to do next",
-    EXIT_USAGE: "the command line was wrong",
+    EXIT_USAGE: "the command line was wrong; of check: no line failed, and one is unknown",
     EXIT_ALARM: "done, and an alarm stands (only with --fail-on-alarm)",
     EXIT_INTERRUPTED: "stopped by Ctrl-C",
 }

@@ -6,13 +6,20 @@ from pathlib import Path
 
 import click
 
-from holdfast.cli.app import EXIT_ERROR
-from holdfast.cli.options import folder_option, json_option, open_deployment, print_json, print_table
-from holdfast.clock import SystemClock, iso_utc
-from holdfast.registry import Registry
+from holdfast.cli.app import EXIT_ERROR, EXIT_OK
+from holdfast.cli.options import (
+    CommandGroup,
+    folder_option,
+    json_option,
+    open_deployment,
+    open_registry,
+    print_json,
+    print_table,
+)
+from holdfast.clock import iso_utc
 
 
-@click.group("audit")
+@click.group("audit", cls=CommandGroup)
 def audit_command() -> None:
     """Show who did what, and prove that nothing of it was changed."""
 
@@ -25,7 +32,7 @@ def audit_command() -> None:
 @json_option
 def show(folder: Path, entries: int, *, as_json: bool) -> None:
     """Show the newest administrative acts and readings of raw rows."""
-    with Registry.open(open_deployment(folder).registry_url, SystemClock()) as registry:
+    with open_registry(open_deployment(folder)) as registry:
         found = registry.audit.entries(entries)
     if as_json:
         print_json(found)
@@ -54,7 +61,7 @@ def show(folder: Path, entries: int, *, as_json: bool) -> None:
 @json_option
 def verify(folder: Path, head: str | None, *, as_json: bool) -> int:
     """Recompute the chain of hashes. Exit 1 and name every entry that was changed, removed or put in."""
-    with Registry.open(open_deployment(folder).registry_url, SystemClock()) as registry:
+    with open_registry(open_deployment(folder)) as registry:
         report = registry.audit.verify(head=head)
     if as_json:
         print_json(report)
@@ -64,4 +71,4 @@ def verify(folder: Path, head: str | None, *, as_json: bool) -> int:
         for fault in report.broken:
             click.echo(f"  {fault}")
         click.echo(f"Head, to be kept elsewhere: {report.head}")
-    return 0 if report.ok else EXIT_ERROR
+    return EXIT_OK if report.ok else EXIT_ERROR

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from holdfast.cli.options import folder_option, json_option, open_deployment, print_json
+from holdfast.cli.app import EXIT_ERROR, EXIT_OK
+from holdfast.cli.options import folder_option, json_option, open_deployment, open_registry, print_json
 from holdfast.clock import SystemClock
 from holdfast.spec import ChecklistError, Duration
 
 if TYPE_CHECKING:
     from holdfast.check import CheckReport
 
-EXIT_FAIL: Final = 1
 EXIT_UNKNOWN: Final = 2
-_EXITS: Final = {"pass": 0, "fail": EXIT_FAIL, "unknown": EXIT_UNKNOWN}
+_EXITS: Final = {"pass": EXIT_OK, "fail": EXIT_ERROR, "unknown": EXIT_UNKNOWN}
 _STYLES: Final = {"pass": "green", "fail": "bold red", "unknown": "yellow"}
 
 
@@ -61,7 +61,6 @@ def check_command(
     line passes, 1 if one fails, 2 if none fails and one is unknown. About half a minute.
     """
     from holdfast.check import Effort, check_deployment, check_invalid
-    from holdfast.registry import Registry
 
     # Asked to end, it ends the service that it started too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
@@ -74,7 +73,7 @@ def check_command(
             raise
         report = check_invalid(folder.resolve().name, error, clock)
     else:
-        with Registry.open(deployment.registry_url, clock) as registry:
+        with open_registry(deployment) as registry:
             report = check_deployment(
                 deployment,
                 registry,

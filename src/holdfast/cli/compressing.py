@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from holdfast.cli.options import actor, folder_option, json_option, open_deployment, print_json, print_table
+from holdfast.cli.options import (
+    actor,
+    folder_option,
+    json_option,
+    open_deployment,
+    open_registry,
+    print_json,
+    print_table,
+)
 from holdfast.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -50,11 +58,10 @@ def compress_command(
     """
     from holdfast.check.running import machine
     from holdfast.compress import compress_version, draw_frontier
-    from holdfast.registry import Registry
 
     deployment = open_deployment(folder)
     clock = SystemClock()
-    with Registry.open(deployment.registry_url, clock) as registry:
+    with open_registry(deployment) as registry:
         report = compress_version(
             deployment,
             registry,

@@ -7,13 +7,22 @@ from typing import cast
 
 import click
 
-from holdfast.cli.options import actor, folder_option, json_option, open_deployment, print_json, print_table
+from holdfast.cli.options import (
+    CommandGroup,
+    actor,
+    folder_option,
+    json_option,
+    open_deployment,
+    open_registry,
+    print_json,
+    print_table,
+)
 from holdfast.clock import SystemClock, iso_utc
 from holdfast.registry import SCOPES, ApiKey, Scope, key_hash, new_secret, revoke_key
 from holdfast.spec import Duration
 
 
-@click.group("key")
+@click.group("key", cls=CommandGroup)
 def key_command() -> None:
     """Make, list and revoke API keys. Running services follow within a second."""
 
@@ -43,8 +52,6 @@ def create(
     as_json: bool,
 ) -> None:
     """Make a key for NAME, whoever uses it. The key is shown once; only its hash is stored."""
-    from holdfast.registry import Registry
-
     deployment = open_deployment(folder)
     clock = SystemClock()
     expires_at_us = None
@@ -55,7 +62,7 @@ def create(
             raise click.BadParameter(
                 f"{expires!r} is no duration such as 90d", param_hint="--expires"
             ) from error
-    with Registry.open(deployment.registry_url, clock) as registry:
+    with open_registry(deployment) as registry:
         made = registry.api_keys.create(
             name=name,
             scopes=cast("tuple[Scope, ...]", scopes),
@@ -76,10 +83,8 @@ def create(
 @json_option
 def list_keys(folder: Path, *, as_json: bool) -> None:
     """List every key there ever was: who uses it, for what, until when."""
-    from holdfast.registry import Registry
-
     clock = SystemClock()
-    with Registry.open(open_deployment(folder).registry_url, clock) as registry:
+    with open_registry(open_deployment(folder)) as registry:
         keys = registry.api_keys.all()
     now_us = clock.now_us()
     if as_json:

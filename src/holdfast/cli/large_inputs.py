@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
 
 from holdfast.files import writing_to
-from holdfast.prediction_log import NamedLargeInput, PredictionLog
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from holdfast.prediction_log import NamedLargeInput, PredictionLog
 
 
 def chosen_large_input(log: PredictionLog, name: str, of_input: str | None) -> NamedLargeInput:
@@ -35,6 +38,8 @@ def chosen_large_input(log: PredictionLog, name: str, of_input: str | None) -> N
 
 def write_array(target: Path, value: np.ndarray[Any, Any]) -> None:
     """One `.npy` file, which appears under its name only when it is complete."""
+    import numpy as np
+
     partial = target.with_name(f".{target.name}.partial")
     try:
         with writing_to(target), partial.open("wb") as file:

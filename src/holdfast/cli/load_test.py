@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from holdfast.cli.options import folder_option, json_option, open_deployment, print_json, print_table
+from holdfast.cli.options import (
+    folder_option,
+    json_option,
+    open_deployment,
+    open_registry,
+    print_json,
+    print_table,
+)
 
 if TYPE_CHECKING:
     from holdfast.loadtest import LoadReport, Requests, SearchReport
@@ -184,10 +191,9 @@ def _keep(deployment: Deployment, found: SearchReport) -> None:
     from holdfast.check.running import machine
     from holdfast.clock import SystemClock, iso_utc
     from holdfast.loadtest import keep_curve
-    from holdfast.registry import Registry
 
     clock = SystemClock()
-    with Registry.open(deployment.registry_url, clock) as registry:
+    with open_registry(deployment) as registry:
         champion = registry.route().champion
         if champion is not None:
             keep_curve(deployment, registry, champion, found, at=iso_utc(clock.now_us()), machine=machine())
@@ -208,7 +214,6 @@ def _requests(
 ) -> Requests:
     import numpy as np
 
-    from holdfast.clock import SystemClock
     from holdfast.loadtest import (
         made_up_rows,
         make_requests,
@@ -216,10 +221,9 @@ def _requests(
         rows_of_file,
         with_reference_run,
     )
-    from holdfast.registry import Registry
 
     if deployment is not None and rows_file is None:
-        with Registry.open(deployment.registry_url, SystemClock()) as registry:
+        with open_registry(deployment) as registry:
             champion = registry.route().champion
             if champion is not None:
                 version = registry.version(champion)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,17 +13,15 @@ from holdfast.cli.options import (
     folder_option,
     json_option,
     open_deployment,
+    open_registry,
     place,
     print_json,
     print_table,
 )
 from holdfast.clock import SystemClock, iso_utc
-from holdfast.registry import ModelVersion, Registry, register_model
-from holdfast.spec import Deployment
 
-
-def _open_registry(deployment: Deployment) -> Registry:
-    return Registry.open(deployment.registry_url, SystemClock())
+if TYPE_CHECKING:
+    from holdfast.registry import ModelVersion
 
 
 @click.command("register")
@@ -59,8 +58,10 @@ def register_command(
     and Python callables with --trust-python. The first version becomes the champion; later ones wait for
     `rollout`.
     """
+    from holdfast.registry import register_model
+
     deployment = open_deployment(folder)
-    with _open_registry(deployment) as registry:
+    with open_registry(deployment) as registry:
         version = register_model(
             deployment,
             registry,
@@ -104,7 +105,7 @@ def register_command(
 @json_option
 def versions_command(folder: Path, *, as_json: bool) -> None:
     """List the registered versions, oldest first."""
-    with _open_registry(open_deployment(folder)) as registry:
+    with open_registry(open_deployment(folder)) as registry:
         versions, route = registry.versions(), registry.route()
     if as_json:
         print_json({"versions": versions, "route": route})

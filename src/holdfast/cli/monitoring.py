@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from holdfast.cli.app import EXIT_ALARM
-from holdfast.cli.options import folder_option, json_option, open_deployment
+from holdfast.cli.app import EXIT_ALARM, EXIT_OK
+from holdfast.cli.options import folder_option, json_option, open_deployment, open_registry
 from holdfast.clock import SystemClock
 from holdfast.files import write_whole
-from holdfast.monitor import Diagnosis
+
+if TYPE_CHECKING:
+    from holdfast.monitor import Diagnosis
 
 fail_option = click.option(
     "--fail-on-alarm", is_flag=True, help="Exit with 3 when an alarm stands, for CI and cron."
@@ -71,12 +74,11 @@ def monitor_command(
     from holdfast.monitor import Monitor
     from holdfast.prediction_log import settle
     from holdfast.privacy import open_sealer
-    from holdfast.registry import Registry
 
     deployment = open_deployment(folder)
     clock = SystemClock()
     with (
-        Registry.open(deployment.registry_url, clock) as registry,
+        open_registry(deployment) as registry,
         open_sealer(deployment.checklist.privacy, deployment.folder, os.environ, clock)
         or nullcontext() as sealer,
     ):
@@ -96,14 +98,14 @@ def monitor_command(
                 for diagnosis in monitor.follow(stop):
                     if diagnosis.alarm or not quiet:
                         _print_diagnosis(diagnosis, as_json=as_json)
-            return 0
+            return EXIT_OK
         settle(deployment, clock=clock)
         with _working("Judging the windows"):
             diagnosis = monitor.run_once()
         if alerting is not None:
             alerting.sender.send_due()
     _print_diagnosis(diagnosis, as_json=as_json)
-    return EXIT_ALARM if fail_on_alarm and diagnosis.alarm else 0
+    return EXIT_ALARM if fail_on_alarm and diagnosis.alarm else EXIT_OK
 
 
 @click.command("diagnose")
@@ -191,4 +193,4 @@ def diagnose_command(  # noqa: PLR0917 - click passes them by name
     if markdown_path is not None:
         write_whole(markdown_path, diagnosis.to_markdown().encode())
     _print_diagnosis(diagnosis, as_json=as_json)
-    return EXIT_ALARM if fail_on_alarm and diagnosis.alarm else 0
+    return EXIT_ALARM if fail_on_alarm and diagnosis.alarm else EXIT_OK

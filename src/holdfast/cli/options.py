@@ -7,13 +7,27 @@ import os
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from holdfast.spec import Deployment
 
+if TYPE_CHECKING:
+    from holdfast.registry import Registry
+
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class CommandGroup(click.Group):
+    """Lists its commands with whole sentences, where click cuts them off at the end of a line."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002, D102 - click's
+        rows = [
+            (name, command.get_short_help_str(limit=1000)) for name, command in sorted(self.commands.items())
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
 
 def folder_option(command: Command) -> Command:
@@ -38,6 +52,14 @@ def json_option(command: Command) -> Command:
 def open_deployment(folder: Path) -> Deployment:
     """The deployment of that folder, with overrides from this process's environment."""
     return Deployment.open(folder, os.environ)
+
+
+def open_registry(deployment: Deployment) -> Registry:
+    """The registry of the deployment, for a `with` block."""
+    from holdfast.clock import SystemClock
+    from holdfast.registry import Registry
+
+    return Registry.open(deployment.registry_url, SystemClock())
 
 
 def actor() -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from holdfast.cli.options import folder_option, json_option, open_deployment, print_json
+from holdfast.cli.options import folder_option, json_option, open_deployment, open_registry, print_json
 from holdfast.clock import SystemClock
 
 
@@ -79,7 +79,6 @@ def report_command(targets: tuple[Path, ...], folder: Path, sliced: str | None, 
 
     --json prints everything that the dashboard's pages say, raw rows and live traffic apart.
     """
-    from holdfast.registry import Registry
     from holdfast.ui import make_report, write_report
     from holdfast.ui.facts import Facts
 
@@ -90,7 +89,7 @@ def report_command(targets: tuple[Path, ...], folder: Path, sliced: str | None, 
         raise click.UsageError("--slice takes a column and its value, such as --slice country=home.")
     deployment = open_deployment(folder)
     clock = SystemClock()
-    with Registry.open(deployment.registry_url, clock) as registry:
+    with open_registry(deployment) as registry:
         report = make_report(Facts(deployment, registry, clock), (column.strip(), value.strip()))
     for target in targets:
         write_report(report, target)

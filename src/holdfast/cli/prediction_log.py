@@ -6,35 +6,30 @@ import os
 from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 import msgspec
 
-from holdfast.cli.app import EXIT_ERROR
+from holdfast.cli.app import EXIT_ERROR, EXIT_OK
 from holdfast.cli.label_text import label_text_of
 from holdfast.cli.large_inputs import chosen_large_input, write_array
 from holdfast.cli.options import (
+    CommandGroup,
     actor,
     folder_option,
     json_option,
     open_deployment,
+    open_registry,
     print_json,
     printable,
 )
 from holdfast.cli.rows import coverage_of, print_csv, print_rows, print_rows_json
 from holdfast.clock import SystemClock
-from holdfast.prediction_log import (
-    DEFAULT_MEMORY_MB,
-    PredictionLog,
-    VerifyReport,
-    foresee_retention,
-    label_report,
-    retain_now,
-    settle,
-)
-from holdfast.privacy import open_sealer
 from holdfast.spec import Duration
+
+if TYPE_CHECKING:
+    from holdfast.prediction_log import PredictionLog, VerifyReport
 
 _LONGEST_SHOWN = 100
 """Of one value, in characters: a line of people's rows is no place for a thumbnail. `--json` gives all."""
@@ -42,6 +37,8 @@ _LONGEST_SHOWN = 100
 
 def _open_settled(folder: Path) -> PredictionLog:
     """The log with everything spooled up to now in its tables."""
+    from holdfast.prediction_log import PredictionLog, settle
+
     deployment = open_deployment(folder)
     settle(deployment, clock=SystemClock())
     return PredictionLog(deployment)
@@ -49,13 +46,11 @@ def _open_settled(folder: Path) -> PredictionLog:
 
 def _note_reading(folder: Path, command: str, **detail: object) -> None:
     """Enter the reading of raw rows in the audit, before any is shown. Values in a query are left out."""
-    from holdfast.registry import Registry
-
-    with Registry.open(open_deployment(folder).registry_url, SystemClock()) as registry:
+    with open_registry(open_deployment(folder)) as registry:
         registry.audit.add(actor=actor(), action="read.rows", target=command, detail=detail)
 
 
-@click.group("log")
+@click.group("log", cls=CommandGroup)
 def log_command() -> None:
     """Read the prediction log and prove that it is whole.
 
@@ -127,7 +122,7 @@ _verbatim_option = click.option(
 )
 @click.option(
     "--memory-mb",
-    default=DEFAULT_MEMORY_MB,
+    default=1024,
     show_default=True,
     type=click.IntRange(64),
     help="Memory the query may use; beyond it a temporary folder is used.",
@@ -170,6 +165,8 @@ def labels(folder: Path, maturity: str | None, *, as_json: bool) -> None:
 
     The curve is the Kaplan-Meier estimate: predictions that still wait count for as long as they have waited.
     """
+    from holdfast.prediction_log import label_report, settle
+
     deployment = open_deployment(folder)
     settle(deployment, clock=SystemClock())
     try:
@@ -192,6 +189,8 @@ def retain(folder: Path, *, dry_run: bool, as_json: bool) -> None:
 
     The keeper does this by itself once an hour: [logging] retention_days, max_gb and class_retention_days.
     """
+    from holdfast.prediction_log import foresee_retention, retain_now, settle
+
     deployment = open_deployment(folder)
     if dry_run:
         settle(deployment, clock=SystemClock())
@@ -251,6 +250,8 @@ def large_input(name: str, target: Path, of_input: str | None, folder: Path, *, 
     ID_OR_HASH is a prediction's id, or the content hash in its column large_INPUT. A sealed one is opened
     with the master key of the environment. The reading stands in the audit.
     """
+    from holdfast.privacy import open_sealer
+
     if target.suffix != ".npy":
         raise click.BadParameter(f"{target.name} must end in .npy", param_hint="TARGET")
     log = _open_settled(folder)
@@ -281,7 +282,7 @@ def verify(folder: Path, *, as_json: bool) -> int:
         print_json(report)
     else:
         _print_proof(report)
-    return 0 if report.ok else EXIT_ERROR
+    return EXIT_OK if report.ok else EXIT_ERROR
 
 
 def _print_proof(report: VerifyReport) -> None:

@@ -10,26 +10,21 @@ import click
 
 from holdfast.cli.options import (
     Command,
+    CommandGroup,
     actor,
     folder_option,
     json_option,
     open_deployment,
+    open_registry,
     place,
     print_json,
     print_table,
 )
 from holdfast.clock import SystemClock, iso_utc
-from holdfast.spec import Deployment
 
 if TYPE_CHECKING:
     from holdfast.registry import Registry, Rollout
     from holdfast.rollout import Contract
-
-
-def _open_registry(deployment: Deployment) -> Registry:
-    from holdfast.registry import Registry
-
-    return Registry.open(deployment.registry_url, SystemClock())
 
 
 def _reason_option(default: str) -> Callable[[Command], Command]:
@@ -44,7 +39,7 @@ _waive_option = click.option(
 )
 
 
-@click.group("rollout")
+@click.group("rollout", cls=CommandGroup)
 def rollout_command() -> None:
     """Make a challenger the champion by evidence, or by hand. Running services follow within a second."""
 
@@ -77,7 +72,7 @@ def start(
     from holdfast.rollout import start_rollout
 
     deployment = open_deployment(folder)
-    with _open_registry(deployment) as registry:
+    with open_registry(deployment) as registry:
         rollout, contract = start_rollout(
             deployment,
             registry,
@@ -143,7 +138,7 @@ def run(folder: Path, *, once: bool, quiet: bool, as_json: bool) -> None:
 
     deployment = open_deployment(folder)
     clock = SystemClock()
-    with _open_registry(deployment) as registry:
+    with open_registry(deployment) as registry:
         loop = RolloutLoop(deployment, registry, clock)
         if once:
             if deployment.checklist.logging.enabled:
@@ -178,7 +173,7 @@ def replay(number: int, folder: Path, looks: int, *, as_json: bool) -> None:
     from holdfast.rollout import replay_rollout
 
     deployment = open_deployment(folder)
-    with _open_registry(deployment) as registry:
+    with open_registry(deployment) as registry:
         found = replay_rollout(deployment, registry, number, clock=SystemClock(), looks=looks)
     if as_json:
         print_json({"plans": found})
@@ -208,7 +203,7 @@ def resume(folder: Path, reason: str, *, as_json: bool) -> None:
 
 
 def _change(folder: Path, what: str, reason: str, *, as_json: bool) -> None:
-    with _open_registry(open_deployment(folder)) as registry:
+    with open_registry(open_deployment(folder)) as registry:
         rollout = _must_be_open(registry)
         act = registry.rollouts.hold if what == "hold" else registry.rollouts.resume
         after = act(rollout.number, reason=reason, actor=actor())
@@ -241,7 +236,7 @@ def promote(version: str, folder: Path, reason: str, waive: str, *, as_json: boo
     from holdfast.rollout import confirm
 
     deployment = open_deployment(folder)
-    with _open_registry(deployment) as registry:
+    with open_registry(deployment) as registry:
         before = registry.route().champion
         confirm(deployment, registry, version, reason=reason, waive=waive, actor=actor())
     _print_change(before, version, as_json=as_json)
@@ -276,7 +271,7 @@ def _print_change(before: str | None, after: str | None, *, as_json: bool) -> No
 @json_option
 def status(folder: Path, *, as_json: bool) -> None:
     """Show the champion, the open rollout, and every decision that led here."""
-    with _open_registry(open_deployment(folder)) as registry:
+    with open_registry(open_deployment(folder)) as registry:
         route, decisions = registry.route(), registry.decisions()
         rollouts = registry.rollouts.all()
         last = rollouts[-1] if rollouts else None

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import msgspec
 
-from holdfast.prediction_log import Ledger
-
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from holdfast.prediction_log import Ledger
 
 _MOST_ROWS_SHOWN: Final = 200
 """In a table for people: about four screens."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from holdfast.cli.options import folder_option, json_option, open_deployment, print_json
+from holdfast.cli.options import folder_option, json_option, open_deployment, open_registry, print_json
 from holdfast.spec import Deployment
 
 KEEPER_NICENESS = 5
@@ -148,10 +148,9 @@ def _log_alarms(deployment: Deployment) -> Iterator[LogAlarms | None]:
         return
     from holdfast.alerts import AlertError, Alerting, LogAlarms
     from holdfast.clock import SystemClock
-    from holdfast.registry import Registry
 
     clock = SystemClock()
-    with Registry.open(deployment.registry_url, clock) as registry:
+    with open_registry(deployment) as registry:
         try:
             alerting = Alerting.open(deployment, registry, clock, os.environ)
         except AlertError as error:  # the log is kept all the same

@@ -9,33 +9,24 @@ from typing import Final
 
 import click
 
-from holdfast.cli.app import EXIT_ERROR
-from holdfast.cli.options import actor, folder_option, json_option, open_deployment, print_json
+from holdfast.cli.app import EXIT_ERROR, EXIT_OK
+from holdfast.cli.options import (
+    CommandGroup,
+    actor,
+    folder_option,
+    json_option,
+    open_deployment,
+    open_registry,
+    print_json,
+)
 from holdfast.clock import SystemClock, iso_utc, parse_time_us
-from holdfast.privacy import (
-    MASTER_KEY_VARIABLE,
-    PSEUDONYM_KEY_VARIABLE,
-    MasterKeyError,
-    PseudonymKeyError,
-    SubjectStore,
-    open_sealer,
-    read_master_key,
-    subject_pseudonym,
-)
-from holdfast.registry import Registry
-from holdfast.spec import Deployment
-from holdfast.subject import (
-    drop_reference,
-    erase_subject,
-    export_subject,
-    read_signing_key,
-    verify_certificate,
-)
 
 _NEW_MASTER_KEY_VARIABLE: Final = "HOLDFAST_NEW_MASTER_KEY"
 
 
-def _pseudonym_key(_: Deployment) -> bytes:
+def _pseudonym_key() -> bytes:
+    from holdfast.privacy import PSEUDONYM_KEY_VARIABLE, PseudonymKeyError
+
     key = os.environ.get(PSEUDONYM_KEY_VARIABLE)
     if not key:
         raise PseudonymKeyError(
@@ -54,17 +45,18 @@ def erase_command(subject: str, folder: Path, *, as_json: bool) -> int:
 
     The service may run meanwhile. Exit 1 if anything is left, which the certificate then names.
     """
+    from holdfast.subject import erase_subject, read_signing_key
+
     deployment = open_deployment(folder)
-    clock = SystemClock()
-    with Registry.open(deployment.registry_url, clock) as registry:
+    with open_registry(deployment) as registry:
         signed = erase_subject(
             deployment,
             registry,
             subject,
-            pseudonym_key=_pseudonym_key(deployment),
+            pseudonym_key=_pseudonym_key(),
             signing_key=read_signing_key(deployment.folder, os.environ),
             actor=actor(),
-            clock=clock,
+            clock=SystemClock(),
         )
     done = signed.certificate
     if as_json:
@@ -92,7 +84,7 @@ def erase_command(subject: str, folder: Path, *, as_json: bool) -> int:
         for name in done.unreadable:
             click.echo(f"NOT SEARCHED, written by a newer holdfast: {name}")
         click.echo(f"Certificate: {deployment.folder}/certificates/{done.request_id}.json")
-    return 0 if done.complete else EXIT_ERROR
+    return EXIT_OK if done.complete else EXIT_ERROR
 
 
 @click.command("consent")
@@ -112,6 +104,8 @@ def consent_command(
     as_json: bool,
 ) -> None:
     """Record that a subject agrees to use for training, or no longer does. Earlier statements are kept."""
+    from holdfast.privacy import SubjectStore, subject_pseudonym
+
     if (subject is None) == (prediction_id is None):
         raise click.UsageError("Give either --subject or --prediction.")
     deployment = open_deployment(folder)
@@ -120,9 +114,9 @@ def consent_command(
         at_us = clock.now_us() if at is None else parse_time_us(at)
     except ValueError as error:
         raise click.BadParameter(f"{at!r} is no ISO 8601 time", param_hint="--at") from error
-    who = None if subject is None else subject_pseudonym(_pseudonym_key(deployment), subject)
+    who = None if subject is None else subject_pseudonym(_pseudonym_key(), subject)
     with (
-        Registry.open(deployment.registry_url, clock) as registry,
+        open_registry(deployment) as registry,
         SubjectStore(deployment.folder, synced=True) as store,
     ):
         store.record_consent(
@@ -140,7 +134,7 @@ def consent_command(
         click.echo(f"Recorded: {'agrees' if agreed else 'does not agree'} from {iso_utc(at_us)[:19]} UTC on.")
 
 
-@click.group("subject")
+@click.group("subject", cls=CommandGroup)
 def subject_command() -> None:
     """Export what is held about a subject, verify a certificate of erasure, rotate the master key."""
 
@@ -150,18 +144,21 @@ def subject_command() -> None:
 @folder_option
 def export(subject: str, folder: Path) -> None:
     """Print everything held about SUBJECT as one JSON document. The reading stands in the audit."""
+    from holdfast.privacy import open_sealer
+    from holdfast.subject import export_subject
+
     deployment = open_deployment(folder)
     clock = SystemClock()
     with (
         open_sealer(deployment.checklist.privacy, deployment.folder, os.environ, clock)
         or nullcontext() as sealer,
-        Registry.open(deployment.registry_url, clock) as registry,
+        open_registry(deployment) as registry,
     ):
         held = export_subject(
             deployment,
             registry,
             subject,
-            pseudonym_key=_pseudonym_key(deployment),
+            pseudonym_key=_pseudonym_key(),
             sealer=sealer,
             actor=actor(),
             clock=clock,
@@ -181,8 +178,10 @@ def drop(version: str, reason: str, folder: Path, *, champion: bool, as_json: bo
     The version, its evidence and its artifact stay. For monitoring, register the model again with a reference
     that has the subject field.
     """
+    from holdfast.subject import drop_reference
+
     deployment = open_deployment(folder)
-    with Registry.open(deployment.registry_url, SystemClock()) as registry:
+    with open_registry(deployment) as registry:
         rows = drop_reference(
             deployment, registry, version, reason=reason, actor=actor(), even_champion=champion
         )
@@ -201,6 +200,8 @@ def rotate_key(folder: Path, *, as_json: bool) -> None:
     All or none, whatever happens in the middle. Stop the service first and start it with the new key: a
     worker that has the old one can open nothing afterwards. What is logged stays as it is.
     """
+    from holdfast.privacy import MASTER_KEY_VARIABLE, MasterKeyError, SubjectStore, read_master_key
+
     deployment = open_deployment(folder)
     file = deployment.checklist.privacy.master_key_file
     old = read_master_key(os.environ, deployment.folder / file if file else None, needed_by="rotate-key")
@@ -213,9 +214,8 @@ def rotate_key(folder: Path, *, as_json: bool) -> None:
             next_step='python -c "import secrets; print(secrets.token_hex(32))" prints one',
         )
     new = read_master_key({MASTER_KEY_VARIABLE: fresh}, None, needed_by="rotate-key")
-    clock = SystemClock()
     with (
-        Registry.open(deployment.registry_url, clock) as registry,
+        open_registry(deployment) as registry,
         SubjectStore(deployment.folder, synced=True) as store,
     ):
         keys = store.rotate_master_key(old, new)
@@ -232,6 +232,8 @@ def rotate_key(folder: Path, *, as_json: bool) -> None:
 @json_option
 def verify(certificate: Path, public_key: str | None, *, as_json: bool) -> None:
     """Check the signature of the CERTIFICATE of an erasure."""
+    from holdfast.subject import verify_certificate
+
     signed = verify_certificate(certificate.read_bytes(), public_key=public_key)
     if as_json:
         print_json({"ok": True, "public_key": signed.public_key, "certificate": signed.certificate})

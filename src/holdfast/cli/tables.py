@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from holdfast.cli.options import folder_option, json_option, open_deployment, print_json
+from holdfast.cli.options import folder_option, json_option, open_deployment, open_registry, print_json
 from holdfast.clock import SystemClock
 from holdfast.errors import HoldfastError
 from holdfast.spec import Deployment
@@ -43,7 +43,6 @@ def score_command(
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from holdfast.registry import Registry
     from holdfast.score import score_table
 
     deployment = open_deployment(folder)
@@ -57,7 +56,7 @@ def score_command(
         TimeRemainingColumn(),
     )
     with (
-        Registry.open(deployment.registry_url, clock) as registry,
+        open_registry(deployment) as registry,
         Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as progress,
     ):
         task = progress.add_task(f"Scoring {source.name}", total=None)
@@ -123,9 +122,8 @@ def label_command(
 def _answers_with_numbers(deployment: Deployment) -> bool:
     """Whether the champion does; not where there is none."""
     from holdfast.artifact import open_artifact
-    from holdfast.registry import Registry
 
-    with Registry.open(deployment.registry_url, SystemClock()) as registry:
+    with open_registry(deployment) as registry:
         champion = registry.route().champion
         if champion is None:
             return False
@@ -137,10 +135,9 @@ def _look_at_rollout(deployment: Deployment, *, quiet: bool) -> None:
     """Where tables are the traffic no service follows the open rollout, so each table and its labels do."""
     if deployment.checklist.predictions.mode != "batch":
         return
-    from holdfast.registry import Registry
 
     clock = SystemClock()
-    with Registry.open(deployment.registry_url, clock) as registry:
+    with open_registry(deployment) as registry:
         if registry.rollouts.open() is None:
             return
         from holdfast.rollout import RolloutLoop

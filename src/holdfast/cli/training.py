@@ -8,25 +8,29 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from holdfast.cli.app import EXIT_ERROR, EXIT_OK
 from holdfast.cli.options import (
+    CommandGroup,
     actor,
     first_use,
     folder_option,
     json_option,
     open_deployment,
+    open_registry,
     place,
     print_json,
     print_table,
 )
 from holdfast.cli.training_watch import watch_command
 from holdfast.clock import SystemClock, parse_time_us
-from holdfast.privacy import PSEUDONYM_KEY_VARIABLE, open_sealer
-from holdfast.registry import Registry
 from holdfast.spec import Deployment
-from holdfast.train import Asked, Comparison, Difference, Secrets, TrainReport
+
+if TYPE_CHECKING:
+    from holdfast.train import Comparison, Difference, Secrets, TrainReport
 
 
 class _Moment(click.ParamType[int]):
@@ -45,13 +49,16 @@ class _Moment(click.ParamType[int]):
 
 @contextmanager
 def _secrets(deployment: Deployment) -> Iterator[Secrets]:
+    from holdfast.privacy import PSEUDONYM_KEY_VARIABLE, open_sealer
+    from holdfast.train import Secrets
+
     key = os.environ.get(PSEUDONYM_KEY_VARIABLE)
     privacy = deployment.checklist.privacy
     with open_sealer(privacy, deployment.folder, os.environ, SystemClock()) or nullcontext() as sealer:
         yield Secrets(pseudonym_key=None if key is None else key.encode(), sealer=sealer)
 
 
-@click.group("train", invoke_without_command=True)
+@click.group("train", cls=CommandGroup, invoke_without_command=True)
 @folder_option
 @click.option("--since", type=_Moment(), help="Learn from rows of this time and later (ISO 8601).")
 @click.option("--until", type=_Moment(), help="Leave out rows from this time on.")
@@ -82,14 +89,14 @@ def train_command(  # noqa: PLR0917 - click passes them by name
     """
     if context.invoked_subcommand is not None:
         return
-    from holdfast.train import due, train_challenger
+    from holdfast.train import Asked, due, train_challenger
 
     # Told to end, it ends its trainer and writes down that it was ended.
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
 
     deployment = open_deployment(folder)
     clock = SystemClock()
-    with Registry.open(deployment.registry_url, clock) as registry:
+    with open_registry(deployment) as registry:
         words, change_us = "by hand", None
         if trigger is not None:
             plan = due(deployment, registry, clock, None if trigger == "due" else (trigger,))
@@ -144,7 +151,7 @@ def replay_command(folder: Path, *, as_json: bool) -> None:
     deployment = open_deployment(folder)
     clock = SystemClock()
     settle(deployment, clock)
-    with Registry.open(deployment.registry_url, clock) as registry:
+    with open_registry(deployment) as registry:
         found = replay(deployment, registry)
     if as_json:
         print_json(found)
@@ -185,7 +192,7 @@ def sets_command(folder: Path, *, as_json: bool) -> None:
     deployment = open_deployment(folder)
     manifests = [read_manifest(path.parent) for path in deployment.datasets_folder.glob(f"*/{MANIFEST_FILE}")]
     manifests.sort(key=lambda one: one.created_at, reverse=True)
-    with Registry.open(deployment.registry_url, SystemClock()) as registry:
+    with open_registry(deployment) as registry:
         users: dict[str, list[str]] = {}
         for version in registry.versions():
             users.setdefault(version.metadata.get("data_set", ""), []).append(version.version)
@@ -232,7 +239,7 @@ def rebuild_command(name: str, folder: Path, *, as_json: bool) -> int:
         click.echo(
             f"Another data set: {built.manifest.sha256}, {built.manifest.rows} rows of {manifest.rows}."
         )
-    return 0 if same else 1
+    return EXIT_OK if same else EXIT_ERROR
 
 
 @train_command.command("diagnoses")
@@ -243,7 +250,7 @@ def diagnoses_command(folder: Path, *, as_json: bool) -> None:
     from holdfast.clock import iso_utc
 
     deployment = open_deployment(folder)
-    with Registry.open(deployment.registry_url, SystemClock()) as registry:
+    with open_registry(deployment) as registry:
         found = registry.evidence(kind="diagnosis", limit=50)
     lines = []
     for one in found:

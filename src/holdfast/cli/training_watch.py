@@ -10,16 +10,17 @@ import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import msgspec
 
-from holdfast.cli.options import folder_option, json_option, open_deployment
+from holdfast.cli.options import folder_option, json_option, open_deployment, open_registry
 from holdfast.clock import Clock, SystemClock
-from holdfast.registry import Registry
 from holdfast.spec import Deployment
-from holdfast.train import Plan
+
+if TYPE_CHECKING:
+    from holdfast.train import Plan
 
 LOWEST_PRIORITY: Final = 19
 GRACE_S: Final = 10.0
@@ -46,7 +47,7 @@ def watch_command(folder: Path, *, quiet: bool, as_json: bool) -> None:
     deployment = open_deployment(folder)
     clock = SystemClock()
     stop = stop_on_signal()
-    with Registry.open(deployment.registry_url, clock) as registry:
+    with open_registry(deployment) as registry:
         watch = Watch(deployment, registry, clock, _starter(deployment, clock))
         if not quiet:
             words = (

@@ -1,4 +1,4 @@
-"""Pages made from code are not stale, and links between pages lead somewhere."""
+"""Pages made from code are not stale, links lead somewhere, and named options exist."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import re
 from pathlib import Path
 from types import ModuleType
 
+import click
 import pytest
+
+from holdfast.cli.app import COMMANDS, root
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,3 +46,21 @@ def test_every_page_is_found_from_the_first_one() -> None:
         page for part in ("how-to", "methods", "reference") for page in (ROOT / "docs" / part).glob("*.md")
     }
     assert pages <= linked
+
+
+def test_every_option_of_a_command_that_the_documentation_names_exists() -> None:
+    checked = 0
+    for page in [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        for line in re.findall(r"\bholdfast ([a-z][^`\n#|;]*)", page.read_text()):
+            name, *words = line.split()
+            if name not in COMMANDS:
+                continue
+            command = root.get_command(click.Context(root), name)
+            if isinstance(command, click.Group) and words and words[0] in command.commands:
+                command = command.commands[words.pop(0)]
+            assert command is not None
+            known = {option for one in command.params for option in (*one.opts, *one.secondary_opts)}
+            named = {found.group() for word in words if (found := re.match(r"--?[a-z][a-z-]*", word))}
+            assert named <= known | {"-h", "--help"}, f"{page.relative_to(ROOT)}: holdfast {line}"
+            checked += len(named)
+    assert checked > 50

@@ -19,7 +19,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from serve_process import ServeProcess, Traffic, children, make_deployment, promote, roll_back
 
+from holdfast.clock import SystemClock
 from holdfast.prediction_log import PredictionLog
+from holdfast.registry import Registry
 
 TWO = "[compute]\ncores = 2\n"
 
@@ -231,6 +233,30 @@ def test_an_artifact_that_was_altered_never_answers_and_the_champion_before_it_s
         promote(deployment, "2")
         service.wait_for(lambda: "version 2 cannot be loaded" in service.log.read_text())
         assert service.ask("POST", "/predict", {"a": 1, "b": 0})[1]["model_version"] == "1"
+
+
+def test_where_the_champion_cannot_be_loaded_new_workers_answer_with_the_one_before_it(
+    tmp_path: Path,
+) -> None:
+    deployment = make_deployment(tmp_path)
+    promote(deployment, "2")
+    with Registry.open(deployment.registry_url, SystemClock()) as registry:
+        folder = deployment.artifacts_folder / registry.version("2").artifact_folder
+    with (folder / "model.onnx").open("ab") as file:
+        file.write(b"\0")
+    with ServeProcess(tmp_path) as service:
+        assert "version 2 NOT loaded, version 1 answers" in service.log.read_text()
+        assert service.ask("GET", "/readyz")[0] == 200
+        for blow in ("killed", "reloaded"):
+            before = service.workers()
+            if blow == "killed":
+                os.kill(before[0], signal.SIGKILL)
+            else:
+                service.process.send_signal(signal.SIGHUP)
+            service.wait_for(lambda before=before: service.workers() and service.workers()[0] not in before)
+            service.wait_for(lambda before=before: not any(alive(one) for one in before))
+            status, answer = service.ask("POST", "/predict", {"a": 1, "b": 0})
+            assert (status, answer["model_version"]) == (200, "1"), blow
 
 
 def test_sighup_takes_over_the_checklist_without_a_gap(tmp_path: Path) -> None:

@@ -314,10 +314,15 @@ class Registry:
             number = int(self._find(connection, version).version)
             return list(connection.execute(kinds.where(evidence_table.c.version == number)).scalars())
 
+    def champion_before(self) -> str | None:
+        """The champion that a rollback would bring back; None: there is none."""
+        with reading(self._engine) as connection:
+            champions = _champions(connection)
+        return str(champions[-2]) if len(champions) > 1 else None
+
     def can_roll_back(self) -> bool:
         """Whether there is a champion to go back to."""
-        with reading(self._engine) as connection:
-            return len(_champions(connection)) > 1
+        return self.champion_before() is not None
 
     def stamp(self) -> tuple[int, int, int]:
         """Changes whenever evidence, the route or the audit does; costs three look-ups."""

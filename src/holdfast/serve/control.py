@@ -136,6 +136,9 @@ class Route(Message, frozen=True):
     version: str | None
     artifact: str
     challenger: Challenger | None = None
+    before: str | None = None
+    """The champion before it, for a worker that has none and cannot load this one."""
+    before_artifact: str = ""
     withdrawn: bool = False
     """The whole model is unloaded: nothing of it answers until another route says so."""
     ticket: int = 0
@@ -174,6 +177,10 @@ class LoadFailed(Message, frozen=True):
     version: str | None
     error: str
     ticket: int = 0
+    answering: str | None = None
+    """What answers instead; None: nothing does."""
+    memory_bytes: int = 0
+    """Of what answers."""
 
 
 class ChallengerFailed(Message, frozen=True):

@@ -172,9 +172,11 @@ class Followed:
             if announced and message.version != before and message.version is not None:
                 self._say(f"worker {worker.index}: version {message.version} answers")
         elif isinstance(message, LoadFailed):
-            before = worker.answered.get(self.name, (-1, None))[1]
-            worker.answered[self.name] = (message.generation, before)
-            self._say(f"worker {worker.index}: version {message.version} cannot be loaded: {message.error}")
+            worker.answered[self.name] = (message.generation, message.answering)
+            instead = "" if message.answering is None else f"; version {message.answering} answers"
+            self._say(
+                f"worker {worker.index}: version {message.version} cannot be loaded: {message.error}{instead}"
+            )
             if current and not self.withdrawn:
                 self._resend_at_s = time.monotonic() + RELOAD_AFTER_FAILURE_S
         elif isinstance(message, ChallengerFailed):
@@ -194,8 +196,12 @@ class Followed:
             return None
         if self.route.version is None:
             return "no model version yet: register one with `holdfast register`"
-        answering = {one[1] for one in answered if one is not None} == {self.route.version}
-        return f"version {self.route.version}" + ("" if answering else " NOT loaded")
+        answering = {one[1] for one in answered if one is not None}
+        if answering == {self.route.version}:
+            return f"version {self.route.version}"
+        instead = [version for version in sorted(filter(None, answering)) if version != self.route.version]
+        also = f", version {' and '.join(instead)} answers" if instead else ""
+        return f"version {self.route.version} NOT loaded{also}"
 
     def replace(self, fresh: Deployment) -> None:
         """Go on with the checklist as it was read again."""
@@ -258,6 +264,8 @@ class Followed:
             if table.generation == self.route.generation and table.champion == self.route.version:
                 return
             folder = "" if table.champion is None else self._artifact(registry, table.champion)
+            before = registry.champion_before()
+            before_folder = "" if before is None else self._artifact(registry, before)
             challenger = None
             if table.challenger is not None:
                 found = table.challenger
@@ -275,7 +283,7 @@ class Followed:
             self._look_again()
             self._poll_at_s = time.monotonic() + 1.0
             return
-        self.route = Route(table.generation, table.champion, folder, challenger)
+        self.route = Route(table.generation, table.champion, folder, challenger, before, before_folder)
         self._broadcast()
         self.shadow.follow(self.deployment, None if self.withdrawn else challenger)
 

@@ -118,6 +118,8 @@ class Holdings:
         elif isinstance(message, LoadFailed):
             if message.version is not None:
                 self._reasons[message.version] = message.error
+            if message.answering is not None:
+                self._memory_bytes[worker.index, message.answering] = message.memory_bytes
             if message.ticket == self._ticket:
                 self._done(worker, _WHOLE, message.error)
         self.tend()

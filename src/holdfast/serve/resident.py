@@ -178,26 +178,35 @@ class Resident:
         if service.champion is not None and service.champion.lane.version == route.version:
             service.generation = route.generation
             return self._loaded(route, service.champion.lane.model)
-        held = service.find(route.version)
-        try:
-            model = (
-                held.lane.model if held else await self._load_and_warm(Path(route.artifact), route.version)
-            )
-            service.install(model, route.generation, example_records(model, self._checklist))
-        except HoldfastError as error:
-            return LoadFailed(route.generation, route.version, str(error), route.ticket)
-        except Exception as error:
-            logger.exception("a model version cannot be loaded")
-            return LoadFailed(
-                route.generation, route.version, f"{type(error).__name__}: {error}", route.ticket
-            )
+        installed = await self._install(route.version, route.artifact, route.generation)
+        if isinstance(installed, str):
+            if service.champion is None and not service.withdrawn and route.before is not None:
+                await self._install(route.before, route.before_artifact, route.generation)
+            failed = LoadFailed(route.generation, route.version, installed, route.ticket)
+            if service.champion is None:
+                return failed
+            model = service.champion.lane.model
+            return msgspec.structs.replace(failed, answering=model.version, memory_bytes=model.memory_bytes)
         if self._dismissal is not None:
             self._dismissal.cancel()  # of one that may be on standby again, for its whole time
         if service.standby is not None:
             standby_s = self._checklist.rollout.standby.seconds
             loop = asyncio.get_running_loop()
             self._dismissal = loop.call_later(standby_s, service.dismiss, service.standby)
-        return self._loaded(route, model)
+        return self._loaded(route, installed)
+
+    async def _install(self, version: str, artifact: str, generation: int) -> LoadedModel | str:
+        """Make a version the champion; if it cannot be, in words why not, and what answered still does."""
+        held = self.service.find(version)
+        try:
+            model = held.lane.model if held else await self._load_and_warm(Path(artifact), version)
+            self.service.install(model, generation, example_records(model, self._checklist))
+        except HoldfastError as error:
+            return str(error)
+        except Exception as error:
+            logger.exception("a model version cannot be loaded")
+            return f"{type(error).__name__}: {error}"
+        return model
 
     def _loaded(self, route: Route, model: LoadedModel) -> Loaded:
         return Loaded(route.generation, route.version, route.ticket, model.memory_bytes)

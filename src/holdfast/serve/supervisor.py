@@ -228,8 +228,8 @@ class Supervisor:
             return
         place.was_ready = True
         # One that has nothing to answer with must not take the place of one that has.
-        loaded = isinstance(message, Loaded) or (
-            self._several and any(version is not None for _, version in worker.answered.values())
+        loaded = isinstance(message, Loaded) or any(
+            version is not None for _, version in worker.answered.values()
         )
         if current and loaded:
             for old in place.leaving:

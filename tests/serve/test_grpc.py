@@ -258,3 +258,16 @@ def test_both_transports_share_a_batch_without_mixing(start: StartGrpc, rows: in
     for number, future in enumerate(futures):
         found = np.frombuffer(future.result().raw_output_contents[0], "<f4").tolist()
         assert found == [2.0 * number + 3.0 * row for row in range(rows)]
+
+
+def test_shared_memory_and_classes_are_refused_and_not_left_out(start: StartGrpc) -> None:
+    client = start(linear_model())
+    request = Request(model_name="demo")
+    tensor = request.inputs.add(name="x", datatype="FP32", shape=[1, 2])
+    tensor.parameters["shared_memory_region"].string_param = "region"
+    code, details = client.refused("ModelInfer", request)
+    assert (code, "shared memory is not offered" in details) == (INVALID, True)
+    request = raw([[1, 2]])
+    request.outputs.add(name="y").parameters["classification"].int64_param = 2
+    code, details = client.refused("ModelInfer", request)
+    assert (code, "classification is not offered" in details) == (INVALID, True)

@@ -179,3 +179,28 @@ def test_of_no_values_only_shapes_that_an_array_can_have_are_read(start: Start, 
             assert (status, body["outputs"][0]["shape"]) == (200, shape)
         else:
             assert (status, body["where"]) == (422, "$.inputs[0].shape")
+
+
+@pytest.mark.parametrize(
+    ("where", "parameter"),
+    [("inputs", "shared_memory_region"), ("outputs", "shared_memory_region"), ("outputs", "classification")],
+)
+def test_what_is_not_offered_is_refused_and_not_left_out(start: Start, where: str, parameter: str) -> None:
+    server = start(linear_model())
+    asked = pair([1, 2], [1, 2], outputs=[{"name": "y"}])
+    asked[where][0]["parameters"] = {parameter: 2}
+    status, answer, _ = server.ask("POST", INFER, asked)
+    assert (status, answer["where"]) == (422, f"$.{where}[0].parameters.{parameter}")
+    assert "is not offered" in answer["error"]
+
+
+def test_text_that_mlserver_wrote_as_base64_is_the_text(start: Start) -> None:
+    server = start(mixed_model())
+    plain = mixed([30, 40], ["north", "ü"], [None, 0.5])
+    coded = mixed([30, 40], ["bm9ydGg=", "w7w="], [None, 0.5])
+    coded["inputs"][2]["parameters"] = {"content_type": "base64"}
+    answers = [server.ask("POST", INFER, one)[1]["outputs"] for one in (plain, coded)]
+    assert answers[0] == answers[1]
+    coded["inputs"][2]["data"] = ["bm9ydGg=", "no base64"]
+    status, answer, _ = server.ask("POST", INFER, coded)
+    assert (status, answer["where"]) == (422, "$.inputs[2].data[1]")

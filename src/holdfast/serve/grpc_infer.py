@@ -18,7 +18,13 @@ from holdfast.serve.grpc_messages import message_class
 from holdfast.serve.service import Endpoint
 from holdfast.serve.v2 import InferCall
 from holdfast.serve.v2_binary import tensor_bytes
-from holdfast.serve.v2_messages import DATATYPES, InferRequest, InputTensor, OutputTensor
+from holdfast.serve.v2_messages import (
+    DATATYPES,
+    InferRequest,
+    InputTensor,
+    OutputTensor,
+    refuse_not_offered,
+)
 
 ModelInferRequest: Final = message_class("ModelInferRequest")
 ModelInferResponse: Final = message_class("ModelInferResponse")
@@ -152,6 +158,8 @@ def decode_infer(endpoint: Endpoint, request: Any) -> GrpcInferCall:
         InputError: tensors do not fit the signature.
         TooManyRowsError: more rows than one request may hold.
     """
+    for i, given in enumerate(request.inputs):
+        refuse_not_offered(_parameters(given), f"$.inputs[{i}].parameters")
     raw = request.raw_input_contents
     if raw and len(raw) != len(request.inputs):
         raise InputError(
@@ -162,14 +170,15 @@ def decode_infer(endpoint: Endpoint, request: Any) -> GrpcInferCall:
         )
     inputs, contents = [], []
     for i, given in enumerate(request.inputs):
-        inputs.append(InputTensor(given.name, list(given.shape), given.datatype))
+        inputs.append(
+            InputTensor(given.name, list(given.shape), given.datatype, parameters=_parameters(given))
+        )
         if raw and given.HasField("contents"):
             raise InputError("given twice", where=f"$.inputs[{i}].contents", expected="typed or raw contents")
         content = raw[i] if raw else _typed(given, f"$.inputs[{i}]")
         contents.append(memoryview(content))
-    outputs = [OutputTensor(one.name) for one in request.outputs]
-    parameters = {name: _chosen(value) for name, value in request.parameters.items()}
-    envelope = InferRequest(inputs, request.id or None, parameters, outputs)
+    outputs = [OutputTensor(one.name, _parameters(one)) for one in request.outputs]
+    envelope = InferRequest(inputs, request.id or None, _parameters(request), outputs)
     call = endpoint.v2.read(envelope, contents, GrpcInferCall)
     call.raw = bool(raw)
     return call
@@ -194,6 +203,11 @@ def _typed(given: Any, path: str) -> bytes:
         if array.min() < limits.min or array.max() > limits.max:
             raise InputError(f"a value out of the range of {dtype}", where=f"{path}.contents")
     return tensor_bytes(dtype, array)
+
+
+def _parameters(message: Any) -> dict[str, Any]:
+    """Of a request or one of its tensors."""
+    return {name: _chosen(value) for name, value in message.parameters.items()}
 
 
 def _chosen(parameter: Any) -> Any:

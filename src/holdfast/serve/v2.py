@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Sequence
-from typing import Annotated, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 import numpy as np
@@ -27,7 +27,7 @@ from holdfast.infer import (
     read_json,
     truths_of_numbers,
 )
-from holdfast.infer.schema import FLOAT_LIMITS, INTEGER_RANGES, is_float
+from holdfast.infer.schema import FLOAT_LIMITS, is_float
 from holdfast.privacy.record import Values
 from holdfast.serve.calls import Body, Call, shape_of_block
 from holdfast.serve.v2_binary import read_tensor, read_texts, tensor_bytes
@@ -43,9 +43,12 @@ from holdfast.serve.v2_messages import (
     choice,
     cut_tail,
     described,
+    flat_decoder,
     flatten,
+    from_base64,
     read_envelope,
     read_flag,
+    refuse_not_offered,
 )
 
 _MOST_VALUES: Final = 1 << 40
@@ -112,7 +115,7 @@ class V2Codec:
         ]
         """Boolean columns that the graph takes as numbers."""
         self._decoders = {
-            tensor.name: msgspec.json.Decoder(list[self._element(tensor)]).decode  # type: ignore[misc]  # made at run time
+            tensor.name: flat_decoder(tensor, nullable=self._nullable[tensor.name])
             for tensor in signature.inputs
         }
         self._outputs = {tensor.name: tensor for tensor in signature.outputs}
@@ -305,6 +308,8 @@ class V2Codec:
             flat: list[Any] = read_texts(raw, math.prod(shape), f"{path} (binary)")
         else:
             flat = self._flat(tensor, given, path)
+        if tensor.dtype == "string" and (given.parameters or {}).get("content_type") == "base64":
+            flat = from_base64(flat, f"{path}.data")
         if len(flat) != math.prod(shape):
             raise InputError(
                 "the data do not fill the shape",
@@ -392,22 +397,6 @@ class V2Codec:
                     )
             values[column.name] = held
 
-    def _element(self, tensor: Tensor) -> Any:
-        wanted: Any = str
-        if tensor.dtype == "bool":
-            wanted = bool
-        elif tensor.dtype in FLOAT_LIMITS:
-            limit = FLOAT_LIMITS[tensor.dtype]
-            wanted = (
-                float if tensor.dtype == "float64" else Annotated[float, msgspec.Meta(ge=-limit, le=limit)]
-            )
-        elif tensor.dtype == "uint64":
-            wanted = Annotated[int, msgspec.Meta(ge=0)]
-        elif tensor.dtype in INTEGER_RANGES:
-            low, high = INTEGER_RANGES[tensor.dtype]
-            wanted = Annotated[int, msgspec.Meta(ge=low, le=high)]
-        return wanted | None if self._nullable[tensor.name] else wanted
-
     def _apply_parameters(self, block: Block, request: InferRequest) -> None:
         rows = block.rows
         if request.id:
@@ -439,6 +428,7 @@ class V2Codec:
                     where=f"$.outputs[{i}].name",
                     next_step=choice(one.name, list(self._outputs)),
                 )
+            refuse_not_offered(one.parameters, f"$.outputs[{i}].parameters")
             binary = read_flag(one.parameters, "binary_data", f"$.outputs[{i}].parameters")
             wanted.append((one.name, everywhere or False if binary is None else binary))
         return tuple(wanted)

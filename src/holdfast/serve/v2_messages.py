@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final
+import base64
+import binascii
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -15,6 +17,7 @@ from holdfast.infer import (
     nearest,
     read_json,
 )
+from holdfast.infer.schema import FLOAT_LIMITS, INTEGER_RANGES
 
 DATATYPES: Final[dict[Dtype, str]] = {
     "bool": "BOOL",
@@ -31,6 +34,10 @@ DATATYPES: Final[dict[Dtype, str]] = {
     "float64": "FP64",
     "string": "BYTES",
 }
+
+
+_NOT_OFFERED: Final = {"shared_memory_region": "shared memory", "classification": "classification"}
+"""Extensions of Triton: parameters that would put a tensor elsewhere, or make another one of it."""
 
 
 class InputTensor(msgspec.Struct):
@@ -114,6 +121,7 @@ def cut_tail(inputs: Sequence[InputTensor], tail: memoryview) -> list[memoryview
     """For each input its bytes behind the JSON, in order; None where its data are JSON."""
     contents: list[memoryview | None] = []
     for i, given in enumerate(inputs):
+        refuse_not_offered(given.parameters, f"$.inputs[{i}].parameters")
         size = (given.parameters or {}).get("binary_data_size")
         if size is None:
             contents.append(None)
@@ -141,6 +149,53 @@ def cut_tail(inputs: Sequence[InputTensor], tail: memoryview) -> list[memoryview
             next_step="Say how many are a tensor's in its parameters.binary_data_size.",
         )
     return contents
+
+
+def refuse_not_offered(parameters: dict[str, Any] | None, path: str) -> None:
+    """Refuse what a caller relies on and does not get, rather than leave it out without a word.
+
+    Raises:
+        InputError: a tensor's parameters ask for it.
+    """
+    for name in parameters or ():
+        if name in _NOT_OFFERED and (parameters or {})[name]:
+            raise InputError(
+                f"{_NOT_OFFERED[name]} is not offered",
+                where=f"{path}.{name}",
+                next_step="GET /v2 lists the extensions of this service.",
+            )
+
+
+def flat_decoder(tensor: Tensor, *, nullable: bool) -> Callable[[Any], list[Any]]:
+    """Reads flat data of this tensor from JSON; raises a `MsgspecError` where a value does not fit."""
+    wanted: Any = str
+    if tensor.dtype == "bool":
+        wanted = bool
+    elif tensor.dtype in FLOAT_LIMITS:
+        limit = FLOAT_LIMITS[tensor.dtype]
+        wanted = float if tensor.dtype == "float64" else Annotated[float, msgspec.Meta(ge=-limit, le=limit)]
+    elif tensor.dtype == "uint64":
+        wanted = Annotated[int, msgspec.Meta(ge=0)]
+    elif tensor.dtype in INTEGER_RANGES:
+        low, high = INTEGER_RANGES[tensor.dtype]
+        wanted = Annotated[int, msgspec.Meta(ge=low, le=high)]
+    element = wanted | None if nullable else wanted
+    return msgspec.json.Decoder(list[element]).decode  # type: ignore[valid-type]  # made at run time
+
+
+def from_base64(texts: Sequence[str | None], path: str) -> list[str | None]:
+    """Text that a client of MLServer has written as base64, which it says in `content_type`.
+
+    Raises:
+        InputError: an element is not base64, or no UTF-8 in it.
+    """
+    found: list[str | None] = []
+    for i, text in enumerate(texts):
+        try:
+            found.append(None if text is None else base64.b64decode(text, validate=True).decode())
+        except (binascii.Error, ValueError):
+            raise InputError("not UTF-8 in base64", where=f"{path}[{i}]") from None
+    return found
 
 
 def read_flag(parameters: dict[str, Any] | None, name: str, path: str) -> bool | None:

@@ -88,9 +88,23 @@ def test_the_request_id_comes_back(server: Server, method: str, path: str, body:
     assert server.ask(method, path, body, {"x-request-id": "not readable"})[2]["x-request-id"] is None
 
 
-def test_the_request_id_comes_back_with_errors_too(server: Server) -> None:
-    status, _, headers = server.ask("POST", "/predict", {"a": 1}, {"x-request-id": "q"})
-    assert (status, headers["x-request-id"]) == (422, "q")
+@pytest.mark.parametrize(
+    ("method", "path", "more", "status"),
+    [
+        ("POST", "/predict", {}, 422),
+        ("POST", "/predict", {"x-request-timeout-ms": "soon"}, 400),
+        ("POST", "/predict", {"content-length": "999999999"}, 413),
+        ("POST", "/predict", {"x-long": "a" * 70_000}, 431),
+        ("POST", "/nowhere", {}, 404),
+        ("GET", "/predict", {}, 405),
+        ("GET", "/livez", {"x-request-timeout-ms": "soon"}, 400),
+    ],
+)
+def test_the_request_id_comes_back_with_errors_too(
+    server: Server, method: str, path: str, more: dict[str, str], status: int
+) -> None:
+    found, _, headers = server.ask(method, path, {"a": 1}, {"x-request-id": "q", **more})
+    assert (found, headers["x-request-id"]) == (status, "q")
 
 
 def test_request_ids_of_pipelined_requests_stay_with_their_answers(server: Server) -> None:
@@ -120,6 +134,9 @@ def test_the_access_log_has_one_line_per_request_and_no_value(server: Server, tm
         )
         server.ask("POST", "/predict", {"a": 123456})
         server.ask("GET", "/livez")
+        server.ask("POST", "/predict", [])
+        server.ask("POST", "/elsewhere", ROW)
+        server.ask("PUT", "/predict", ROW)
         server.call(log.write)
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     seen = [(one["route"], one["status"], one["rows"], one["model_version"]) for one in lines]
@@ -127,6 +144,9 @@ def test_the_access_log_has_one_line_per_request_and_no_value(server: Server, tm
         ("POST /predict", 200, 2, "1"),
         ("POST /predict", 422, 0, "1"),
         ("GET /livez", 200, 0, ""),
+        ("POST /predict", 200, 0, "1"),
+        ("POST /{path}", 404, 0, ""),
+        ("PUT /{path}", 405, 0, ""),
     ]
     assert (lines[0]["request_id"], lines[0]["trace_id"]) == ("r", TRACE[3:35])
     assert lines[0]["time"].endswith("Z")

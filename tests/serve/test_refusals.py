@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import grpc
 import pytest
@@ -102,3 +103,15 @@ def test_a_body_over_the_limit_is_counted_by_reason_and_by_status(start: Start) 
     assert server.service.counts.refusals == {"bodytoolarge": 2}
     assert statuses(server, "/v2/models/{model}/infer") == {413: 1}
     assert statuses(server, "/labels") == {413: 1}
+
+
+@pytest.mark.parametrize("path", ["/%70redict", "/v2/models/dem%6f/infer", "/v1/models/demo%3Apredict"])
+def test_a_path_with_escapes_is_the_path_and_has_no_metric_of_its_own(start: Start, path: str) -> None:
+    server = start(linear_model())
+    asked: dict[str, Any] = {
+        "/v2": {"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}]}
+    }
+    asked["/v1"] = {"instances": [{"a": 1, "b": 2}]}
+    assert server.ask("POST", path, asked.get(path[:3], {"a": 1, "b": 2}))[0] == 200
+    assert server.ask("POST", path, {"a": 1}, {"content-type": "image/png"})[0] == 415
+    assert not [one.route for one in server.service.counts.all_routes() if "%" in one.route]

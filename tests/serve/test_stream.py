@@ -326,6 +326,20 @@ def test_without_keys_a_caller_is_an_address(start: Start) -> None:
             assert say(stream, {"frame": {"a": 1}})["prediction"] == 1.0
 
 
+def test_the_request_id_of_a_stream_comes_back_when_it_is_opened_and_when_it_is_refused(start: Start) -> None:
+    server = start(summing_model(), STATE)
+    mine = {"x-request-id": "mine"}
+    with open_stream(server, **mine) as stream:
+        assert stream.response is not None
+        assert stream.response.headers["x-request-id"] == "mine"
+        assert say(stream, {"frame": {"a": 1}})["prediction"] == 1.0
+        assert say(stream, {"end": False})["type"] == "error", "no end of the utterance"
+        assert say(stream, {"frame": {"a": 1}})["prediction"] == 2.0
+    with pytest.raises(InvalidStatus) as caught:
+        open_stream(server, "/v2/models/other/stream", **mine)
+    assert caught.value.response.headers["x-request-id"] == "mine"
+
+
 @pytest.mark.parametrize(
     "toml",
     [

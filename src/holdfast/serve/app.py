@@ -20,9 +20,8 @@ from holdfast.serve.guarding import (
     OPEN,
     PAGES,
     Guard,
-    on_http_error,
 )
-from holdfast.serve.hot import Take, find_hot
+from holdfast.serve.hot import Take, find_hot, target_of
 from holdfast.serve.labels import labels_beside_numbers, read_labels
 from holdfast.serve.metrics import metrics_response, show
 from holdfast.serve.mlflow import INVOCATIONS
@@ -65,7 +64,7 @@ def make_app(
     """
     routes = _Routes(service, version=version, run_folder=run_folder, replica=replica, workers=workers)
     routes.dashboard, routes.below = dashboard, below
-    return Starlette(routes=routes.table(), exception_handlers={HTTPException: on_http_error})
+    return routes.app()
 
 
 class _Routes:
@@ -82,7 +81,11 @@ class _Routes:
         self._forwarder: Forwarder | None = None
         self.dashboard = self.below = ""
 
-    def table(self) -> list[BaseRoute]:
+    def app(self) -> Starlette:
+        on_error = self._guard.on_http_error
+        return Starlette(routes=self._table(), exception_handlers={HTTPException: on_error})
+
+    def _table(self) -> list[BaseRoute]:
         model, pinned = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
         repository = RepositoryRoutes(self._service)
         hot = self._guard.hot(self._read_hot)
@@ -130,7 +133,7 @@ class _Routes:
 
     async def _read_hot(self, request: Request) -> tuple[Take, bytes]:
         """A hot request that came behind others: the same codecs and the same plane."""
-        bind = find_hot(self._service, request.scope["raw_path"])
+        bind = find_hot(self._service, target_of(request.scope["path"]))
         if bind is None:
             raise RouteNotFoundError("no such path", where=request.url.path[:200])
         json_bytes = request.headers.get("inference-header-content-length")

@@ -73,3 +73,9 @@ def read_caller(headers: Iterable[tuple[bytes, bytes]]) -> Caller:
             given_s = float(value) / 1000
             patience_s = given_s if patience_s is None else min(patience_s, given_s)
     return Caller(patience_s, request_id, traceparent)
+
+
+def caller_of_refused(headers: Iterable[tuple[bytes, bytes]]) -> Caller:
+    """The caller of a request that is refused whatever it says of its patience; names as they came."""
+    kept = [(name.lower(), value) for name, value in headers]
+    return read_caller([(name, value) for name, value in kept if name in {REQUEST_ID, TRACEPARENT}])

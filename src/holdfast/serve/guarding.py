@@ -13,9 +13,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from holdfast.errors import HoldfastError
-from holdfast.serve.caller import ANYONE, Caller, read_caller
+from holdfast.serve.caller import Caller, caller_of_refused, read_caller
 from holdfast.serve.errors import MethodNotAllowedError, RequestError, RouteNotFoundError, ServeError
-from holdfast.serve.hot import Take, route_of
+from holdfast.serve.hot import Take, route_of, target_of
 from holdfast.serve.repository import LOAD, UNLOAD
 from holdfast.serve.responses import JSON, error_response
 from holdfast.serve.service import FOR_PREDICTIONS, Service
@@ -27,6 +27,8 @@ OPEN: Final = frozenset(
     {"/livez", "/readyz", "/v2/health/live", "/v2/health/ready", "/ping", "/health", PAGES}
 )
 """Paths for which nobody needs a key."""
+_NOWHERE: Final = "/{path}"
+"""Under which requests are counted whose path there is not, or takes not their method."""
 _ANYONE_KNOWN: Final[frozenset[str]] = frozenset()
 _SCOPES: Final = {
     "/labels": frozenset({"label"}),
@@ -127,13 +129,13 @@ class Guard:
         """
 
         async def hot(request: Request) -> Response:
-            sink = FutureSink(ANYONE)
+            sink = FutureSink(caller_of_refused(small_headers(request)))
             try:
                 sink = FutureSink(read_caller(small_headers(request)))
                 self._authorise(request, _authorization(request), FOR_PREDICTIONS)
                 take, body = await read(request)
             except HoldfastError as error:
-                self._service.turn_away(route_of(request.scope["raw_path"]), error, sink)
+                self._service.turn_away(route_of(target_of(request.scope["path"])), error, sink)
                 return with_headers(error_response(error), sink)
             try:
                 response = await answer(sink, take(body, sink))
@@ -145,16 +147,26 @@ class Guard:
 
     def counted(self, route: str, handler: Handler) -> Handler:
         """Guarded, and counted by route and status; the hot routes count themselves."""
-        guarded = self.guarded(route, handler)
+        return self._counted(route, self.guarded(route, handler))
 
+    async def on_http_error(self, request: Request, error: Exception) -> Response:
+        """Starlette's own 404 and 405 in our words, counted as one route whatever their path."""
+
+        async def told(request: Request) -> Response:
+            return _http_error(request, error)
+
+        return await self._counted(_NOWHERE, told)(request)
+
+    def _counted(self, route: str, handler: Handler) -> Handler:
         async def counted(request: Request) -> Response:
             began_s = time.monotonic()
             refusal: Response | None = None
             try:
                 sink = FutureSink(read_caller(small_headers(request)))
             except HoldfastError as error:
-                sink, refusal = FutureSink(ANYONE), error_response(error)
-            response = refusal or await guarded(request)
+                sink = FutureSink(caller_of_refused(small_headers(request)))
+                refusal = error_response(error)
+            response = refusal or await handler(request)
             answered_s = time.monotonic()
             seconds = answered_s - began_s
             counts = self._service.counts.route(route)
@@ -197,8 +209,7 @@ async def answer(sink: FutureSink, job: Any) -> Response:
         raise
 
 
-async def on_http_error(request: Request, error: Exception) -> Response:
-    """Starlette's own 404 and 405 in our words."""
+def _http_error(request: Request, error: Exception) -> Response:
     failure: HoldfastError = RequestError(str(error))
     if isinstance(error, HTTPException) and error.status_code == 404:
         failure = RouteNotFoundError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from typing import Final
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from holdfast.infer import Job
 from holdfast.serve.errors import ContentTypeError, RequestError
@@ -41,6 +41,11 @@ def find_hot(service: Service, url: bytes) -> Bind | None:
     if path == _INVOCATIONS:
         return partial(_bind_invocations, service)
     return None
+
+
+def target_of(path: str) -> bytes:
+    """The target of a request for this path with no escape but those it needs, as `find_hot` takes it."""
+    return quote(path, safe="/:").encode()
 
 
 def route_of(path: bytes) -> str:

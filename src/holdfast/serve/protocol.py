@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from holdfast.errors import HoldfastError
 from holdfast.serve.admission import Grant
-from holdfast.serve.caller import ANYONE, CALLER_HEADERS, read_caller
+from holdfast.serve.caller import ANYONE, CALLER_HEADERS, caller_of_refused, read_caller
 from holdfast.serve.connection_state import HEAD_END, KnownHead, Rest, Waiting, WorkerState, ends_otherwise
 from holdfast.serve.errors import (
     ContentTypeError,
@@ -269,7 +269,7 @@ class HotProtocol(HttpToolsProtocol):
             if self._refused is None:
                 take = bind(content_type, json_bytes)
         except HoldfastError as error:
-            self._refused = error
+            self._refused, self._caller = error, caller_of_refused(of_caller)
         try:
             self._grant = self.service.authorise(authorization)
         except HoldfastError as error:
@@ -405,14 +405,14 @@ class HotProtocol(HttpToolsProtocol):
         self._hot = None
         self._dropping = True
         self._body_bytes = 0
-        slot = Slot(self)
+        slot = Slot(self, ANYONE if self._between else caller_of_refused(self._head))
         if error is self._refused:
             self._count_refused(error, slot)
         else:
             self.service.counts.refuse(reason_name(error))
         if self._app_busy and ends_otherwise(self.cycle, self.pipeline, error):
             return
-        slot.data = error_response(error, head_lines=self.date_line, close=True)
+        slot.data = error_response(error, head_lines=self.date_line + slot.headers, close=True)
         self.slots.append(slot)
         self.flush_answers()
         self.loop.call_later(LINGER_S, self._close_now)

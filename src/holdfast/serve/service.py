@@ -296,8 +296,7 @@ class Service:
             if rows > self._max_rows:
                 _too_many(rows, self._max_rows)
             if not rows:
-                counts.observe(200, 0.0)
-                sink.respond(b"[]")
+                self._answer_no_rows(counts, arrived_s, sink, b"[]")
                 return None
             shape = lane.codec.shape_of(records) if lane.codec.varies else ()
             job = PredictJob(rows, records, None, shape, arrived_s)
@@ -362,8 +361,7 @@ class Service:
                 lane, counts = endpoint.lane, endpoint.counts_of(route)
                 call = decode(endpoint)
             if not call.rows:
-                counts.observe(200, 0.0)
-                sink.respond(*call.encode_empty())
+                self._answer_no_rows(counts, arrived_s, sink, *call.encode_empty())
                 return None
             job = CallJob(call.rows, call.records, call.block, call.shape, arrived_s)
             job.service, job.endpoint, job.counts, job.sink, job.call = self, endpoint, counts, sink, call
@@ -378,6 +376,17 @@ class Service:
             self._refuse(counts, error, arrived_s, sink)
             return None
         return job
+
+    def _answer_no_rows(
+        self, counts: RouteCounts, arrived_s: float, sink: Sink, body: bytes, json_bytes: int | None = None
+    ) -> None:
+        """Count and answer a request that needs no run."""
+        answered_s = time.monotonic()
+        seconds = answered_s - arrived_s
+        counts.observe(200, seconds)
+        if self.books.watch is not None:
+            self.books.watch.request(counts, 200, answered_s, seconds, sink)
+        sink.respond(body, json_bytes)
 
     def _refuse(self, counts: RouteCounts, error: Exception, arrived_s: float, sink: Sink) -> None:
         """Count and tell why a request is not queued."""

@@ -19,7 +19,7 @@ from starlette.routing import BaseRoute, Route, WebSocketRoute
 from holdfast.errors import HoldfastError
 from holdfast.serve.control import DEPLOYMENTS
 from holdfast.serve.errors import RouteNotFoundError
-from holdfast.serve.guarding import PAGES, Guard, on_http_error
+from holdfast.serve.guarding import PAGES, Guard
 from holdfast.serve.metrics import metrics_response
 from holdfast.serve.mlflow import INVOCATIONS
 from holdfast.serve.repository import INDEX, IndexRequest, index_of, read_request
@@ -72,8 +72,7 @@ def make_server_app(
     if services.alone is not None:
         whole = apps[services.alone.name]
     else:
-        routes = _Routes(services, version, shows, dashboards=dashboards).table()
-        whole = Starlette(routes=routes, exception_handlers={HTTPException: on_http_error})
+        whole = _Routes(services, version, shows, dashboards=dashboards).app()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         asked: bytes = scope.get("raw_path") or scope["path"].encode()
@@ -104,7 +103,11 @@ class _Routes:
         self._dashboards = dashboards
         self._guard = Guard(services.first, self._authorise)
 
-    def table(self) -> list[BaseRoute]:
+    def app(self) -> Starlette:
+        on_error = self._guard.on_http_error
+        return Starlette(routes=self._table(), exception_handlers={HTTPException: on_error})
+
+    def _table(self) -> list[BaseRoute]:
         counted = self._guard.counted
         one = counted("/{route}", self._of_one)
         none = counted("/v2/models/{model}", self._unknown)
@@ -145,10 +148,10 @@ class _Routes:
             return await self._index_page(request)
         return await self._guard.counted("/", self._home)(request)
 
-    async def _index_page(self, request: Request) -> Response:
+    async def _index_page(self, _: Request) -> Response:
         """Names and no more; each dashboard asks for its own key."""
         if not self._dashboards:
-            return await on_http_error(request, HTTPException(404))
+            raise HTTPException(404)
         items = "".join(
             f'<li><a href="{DEPLOYMENTS}{escape(one.name)}{PAGES}">{escape(one.name)}</a></li>'
             for one in self._services.all

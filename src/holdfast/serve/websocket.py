@@ -12,16 +12,16 @@ from collections import Counter
 from typing import Any, Final
 
 import msgspec
-from starlette.responses import Response
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 
 from holdfast.errors import HoldfastError
 from holdfast.infer import InputError, MalformedBodyError, NotReadyError, read_json
-from holdfast.serve.caller import Caller, read_caller
+from holdfast.serve.caller import REQUEST_ID, Caller, caller_of_refused, read_caller
 from holdfast.serve.connection_state import Rest
 from holdfast.serve.errors import InvalidHttpError, OriginError, TooManyStreamsError, UnauthorisedError
+from holdfast.serve.guarding import FutureSink, with_headers
 from holdfast.serve.protocol import WRITE_TIMEOUT_S
 from holdfast.serve.responses import error_response, too_large
 from holdfast.serve.service import Endpoint, Service
@@ -158,15 +158,14 @@ class Streams:
             model, version = websocket.path_params["model"], websocket.path_params.get("version")
             StreamPlan(service.endpoint(version, model), limits)
         except HoldfastError as error:
-            service.note_refusal(error)
-            response: Response = error_response(error)
-            service.counts.route(STREAM).observe(response.status_code, 0.0)
-            await websocket.send_denial_response(response)
+            sink = FutureSink(caller_of_refused(websocket.scope["headers"]))
+            service.turn_away(STREAM, error, sink)
+            await websocket.send_denial_response(with_headers(error_response(error), sink))
             return
         self._open[who] += 1
         conversation = _Conversation(service, websocket, version, caller)
         try:
-            await websocket.accept()
+            await websocket.accept(headers=[(REQUEST_ID, caller.request_id)] if caller.request_id else None)
             await conversation.run()
         except WebSocketDisconnect:
             pass
@@ -223,20 +222,18 @@ class _Conversation:
             raise too_large(limit_bytes)  # of several deployments, the transport knows only the largest
         if content is None:
             said = read_json(message["text"].encode())
-            if (
-                not isinstance(said, dict)
-                or len(said) != 1
-                or next(iter(said)) not in {"frame", "end", "reset"}
-            ):
+            alone = isinstance(said, dict) and len(said) == 1
+            word, value = next(iter(said.items())) if alone else ("", None)
+            if word != "frame" and not (word in {"end", "reset"} and value is True):
                 raise MalformedBodyError(
                     "not a message of a stream",
                     where="$",
                     expected='{"frame": ...}, {"end": true}, {"reset": true} or bytes',
                 )
-            if "frame" not in said:
-                await self._end(final="end" in said)
+            if word != "frame":
+                await self._end(final=word == "end")
                 return
-            content = said["frame"]
+            content = value
         # Each frame counts as a request: a key that is revoked, has expired or asks too often is told so.
         self._service.authorise(self._authorization)
         if self._pinned is None:

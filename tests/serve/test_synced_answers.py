@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from pathlib import Path
@@ -41,3 +42,19 @@ def test_when_an_answer_is_here_all_that_was_written_for_it_is_synced(
         assert status == 200
         (segment,) = (tmp_path / "log" / "spool").glob("*.spool")
         assert (synced.get(str(segment)) == segment.stat().st_size) == (durability == "synced")
+
+
+def test_an_answer_that_leaves_although_the_disk_refuses_is_counted(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = start(linear_model(), '[logging]\ndurability = "synced"\n')
+
+    def refuse(_fd: int) -> None:
+        raise OSError(errno.EIO, "refused")
+
+    monkeypatch.setattr(os, "fdatasync", refuse)
+    status, _, _ = server.ask("POST", "/predict", ROW)
+    assert status == 200
+    _, shown, _ = server.ask("GET", "/metrics")
+    assert b'holdfast_log_unsynced_total{model="' in shown
+    assert b"} 1.0" in shown[shown.index(b"holdfast_log_unsynced_total{") :].splitlines()[0]

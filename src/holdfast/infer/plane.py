@@ -20,6 +20,7 @@ from holdfast.privacy.record import Values
 
 if TYPE_CHECKING:
     from holdfast.prediction_log import Label, SpoolWriter
+    from holdfast.telemetry import LogCounts
 
 CHAMPION_ARM = "champion"
 CHALLENGER_ARM = "challenger"
@@ -201,6 +202,18 @@ class DataPlane:
             LogFullError: they could not be written.
         """
         return [] if self.labels is None else self.labels.append(labels)
+
+    def count_into(self, log: LogCounts) -> None:
+        """Bring the counts of the log up to date with those of its writer."""
+        writer = self.writer
+        if writer is None:
+            return
+        log.served, log.stored = writer.served, writer.stored
+        log.sampled_out, log.dropped = writer.sampled_out, writer.dropped
+        log.unsynced = writer.unsynced
+        large = writer.large
+        log.large_stored, log.large_repeated = large.stored, large.repeated
+        log.large_bytes = large.stored_bytes
 
     def close(self) -> None:
         """Close the log writer and the redactor; no call may follow."""

@@ -452,14 +452,7 @@ class Service:
         self.counts.memory_bytes = {
             version: one.lane.model.memory_bytes for version, one in self._endpoints.items()
         }
-        writer = self.plane.writer
-        if writer is not None:
-            log = self.counts.log
-            log.served, log.stored = writer.served, writer.stored
-            log.sampled_out, log.dropped = writer.sampled_out, writer.dropped
-            large = writer.large
-            log.large_stored, log.large_repeated = large.stored, large.repeated
-            log.large_bytes = large.stored_bytes
+        self.plane.count_into(self.counts.log)
 
 
 def _too_many(rows: int, most: int) -> Never:

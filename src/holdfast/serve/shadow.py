@@ -146,14 +146,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _show(deployment: Deployment, replica: str, counts: ServiceCounts, plane: DataPlane) -> None:
-    writer = plane.writer
-    if writer is not None:
-        log = counts.log
-        log.served, log.stored = writer.served, writer.stored
-        log.sampled_out, log.dropped = writer.sampled_out, writer.dropped
-        large = writer.large
-        log.large_stored, log.large_repeated = large.stored, large.repeated
-        log.large_bytes = large.stored_bytes
+    plane.count_into(counts.log)
     with contextlib.suppress(OSError):
         write_snapshot(deployment.run_folder, replica, counts)
 

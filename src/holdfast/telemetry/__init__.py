@@ -1,7 +1,14 @@
 """The service's own metrics, summed over workers off the path of a request, and what its processes write."""
 
 from holdfast.telemetry.access import AccessLog, Note
-from holdfast.telemetry.counts import LATENCY_EDGES_S, CopyCounts, Histogram, RouteCounts, ServiceCounts
+from holdfast.telemetry.counts import (
+    LATENCY_EDGES_S,
+    CopyCounts,
+    Histogram,
+    LogCounts,
+    RouteCounts,
+    ServiceCounts,
+)
 from holdfast.telemetry.failures import FailureFormatter, log_to_stderr
 from holdfast.telemetry.snapshots import read_all, retire, write_snapshot
 from holdfast.telemetry.traces import Traces
@@ -12,6 +19,7 @@ __all__ = [
     "CopyCounts",
     "FailureFormatter",
     "Histogram",
+    "LogCounts",
     "Note",
     "RouteCounts",
     "ServiceCounts",

@@ -119,6 +119,13 @@ class LogCounts(msgspec.Struct):
     """Contents that were there already."""
     large_bytes: int = 0
     """Of those written."""
+    unsynced: int = 0
+    """Times that the disk refused a flush and the answers left all the same."""
+
+    def add(self, other: LogCounts) -> None:
+        """Add another one's counts."""
+        for name in self.__struct_fields__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
 class CopyCounts(msgspec.Struct):
@@ -253,16 +260,7 @@ class ServiceCounts(msgspec.Struct):
             self.units[key] = self.units.get(key, 0) + number
         for reason, number in other.refusals.items():
             self.refusals[reason] = self.refusals.get(reason, 0) + number
-        self.log.served += other.log.served
-        self.log.stored += other.log.stored
-        self.log.sampled_out += other.log.sampled_out
-        self.log.dropped += other.log.dropped
-        self.log.labels += other.log.labels
-        self.log.labels_refused += other.log.labels_refused
-        self.log.labels_unfit += other.log.labels_unfit
-        self.log.large_stored += other.log.large_stored
-        self.log.large_repeated += other.log.large_repeated
-        self.log.large_bytes += other.log.large_bytes
+        self.log.add(other.log)
         self.access_lost += other.access_lost
         if alive:
             self.queued_rows += other.queued_rows

@@ -201,6 +201,11 @@ class _Counts(Collector):
         lost = CounterMetricFamily(
             "holdfast_access_log_lost", "Requests without a line in the access log.", labels=["model"]
         )
+        unsynced = CounterMetricFamily(
+            "holdfast_log_unsynced",
+            "Flushes that the disk refused although answers had to be on it; they left all the same.",
+            labels=["model"],
+        )
         for one in self._shown:
             log = one.counts.log
             for outcome in ("served", "stored", "sampled_out", "dropped"):
@@ -212,7 +217,8 @@ class _Counts(Collector):
             large.add_metric([one.model, "repeated"], log.large_repeated)
             large_bytes.add_metric([one.model], log.large_bytes)
             lost.add_metric([one.model], one.counts.access_lost)
-        yield from (rows, labels, refused, large, large_bytes, lost)
+            unsynced.add_metric([one.model], log.unsynced)
+        yield from (rows, labels, refused, large, large_bytes, lost, unsynced)
 
     def _gauges(self) -> Iterator[Metric]:
         gauges = {

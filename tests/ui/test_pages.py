@@ -205,7 +205,7 @@ def test_remarks_stand_in_the_audit_and_a_snooze_shows_on_the_first_page(visit: 
 def test_a_promotion_needs_a_reason_and_a_check_or_a_waiver_and_reaches_the_service(
     visit: Visit, ward: Ward
 ) -> None:
-    page = visit.go("/ui/versions")
+    page = visit.go("/ui/versions?beside=2")
     page.get_by_text("Promote version 2").first.click()
     page.get_by_role("button", name="Promote version 2").click()
     assert page.evaluate("document.activeElement.id") == "why2"  # the browser asks for the reason
@@ -213,7 +213,7 @@ def test_a_promotion_needs_a_reason_and_a_check_or_a_waiver_and_reaches_the_serv
     page.get_by_role("button", name="Promote version 2").click()
     expect(page.locator("main")).to_contain_text("Version 2 is not ready: it was never checked")
     assert "409 (Conflict)" in visit.faults.pop()
-    page = visit.go("/ui/versions")
+    page = visit.go("/ui/versions?beside=2")
     page.get_by_text("Promote version 2").first.click()
     page.fill("#why2", "judged better <i>by hand</i>")
     page.fill("#waive2", "the machine to check on is <b>away</b>")

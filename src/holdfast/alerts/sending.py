@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -57,7 +57,6 @@ class Sender:
         channels: of the checklist.
         clock: for times and pauses.
         retry_us: how long a message is tried.
-        send: gives a message to a channel.
     """
 
     def __init__(
@@ -67,13 +66,11 @@ class Sender:
         clock: Clock,
         *,
         retry_us: int,
-        send: Callable[[Channel, Mapping[str, Any]], None] = Channel.send,
     ) -> None:
         self._outbox = registry.outbox
         self._channels = tuple(channels)
         self._clock = clock
         self._retry_us = retry_us
-        self._send = send
         self._busy: dict[str, threading.Thread] = {}
 
     def send_due(self, *, wait_s: float = _END_WAIT_S) -> Sent:
@@ -104,7 +101,7 @@ class Sender:
         with tally.lock:
             return Sent(busy=busy, **tally.counts)
 
-    def send_once(self, content: Mapping[str, Any], *, wait_s: float = _END_WAIT_S) -> list[Delivery]:
+    def send_once(self, content: Mapping[str, Any]) -> list[Delivery]:
         """Send one message to every channel now, without a second try.
 
         Returns:
@@ -121,7 +118,7 @@ class Sender:
         ]
         for thread in threads:
             thread.start()
-        self._wait(threads, wait_s)
+        self._wait(threads, _END_WAIT_S)
         mine = {one.number for one in written}
         return [one for one in reversed(self._outbox.deliveries(100 + len(mine))) if one.number in mine]
 
@@ -171,7 +168,7 @@ class Sender:
 
     def _try(self, channel: Channel, one: Delivery) -> str | None:
         try:
-            self._send(channel, {"id": f"{one.content['key']}/{one.number}", **one.content})
+            channel.send({"id": f"{one.content['key']}/{one.number}", **one.content})
         except (ChannelError, HoldfastError) as error:
             return str(error)
         except Exception as error:  # noqa: BLE001 - the thread's owner: it is said, counted and tried again

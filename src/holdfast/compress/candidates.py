@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 Feeds = dict[str, NDArray[Any]]
+_COMPARED_ROWS: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +88,12 @@ def open_session(model: bytes) -> Any:
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
-def deviation(original: Original, model: bytes, rows: int = 512) -> float:
+def deviation(original: Original, model: bytes) -> float:
     """Mean absolute difference of the floating-point outputs from the original's, on rows to learn from."""
     total, count = 0.0, 0
     names = [tensor.name for tensor in original.signature.outputs]
-    for name, given in zip(names, original.run(model, names, rows), strict=True):
+    for name, given in zip(names, original.run(model, names, _COMPARED_ROWS), strict=True):
         if given.dtype.kind == "f":
-            total += float(np.abs(given - original.outputs[name][:rows]).mean())
+            total += float(np.abs(given - original.outputs[name][:_COMPARED_ROWS]).mean())
             count += 1
     return total / max(count, 1)

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 _DAY_US = 86_400 * 1_000_000
 
 
-def disagreements(truth: Truth, diagnosis: Diagnosis, window_us: int = _DAY_US) -> tuple[str, ...]:
+def disagreements(truth: Truth, diagnosis: Diagnosis) -> tuple[str, ...]:
     """What is wrong with a diagnosis, in words; () when it agrees with the truth.
 
     It agrees when an alarm stands exactly if something changed, the kinds are the true ones and no other, and
-    the estimated onset is at most one window away from the true one.
+    the estimated onset is at most a window, which is a day, away from the true one.
     """
     wrong = []
     if diagnosis.alarm != bool(truth.kinds):
@@ -36,7 +36,7 @@ def disagreements(truth: Truth, diagnosis: Diagnosis, window_us: int = _DAY_US) 
             wrong.append("it does not say since when")
         else:
             away_us = abs(_time_us(diagnosis.since.estimate) - _time_us(truth.since))
-            if away_us > window_us:
+            if away_us > _DAY_US:
                 wrong.append(f"the onset is {away_us / _DAY_US:.1f} days away from the true one")
     return tuple(wrong)
 

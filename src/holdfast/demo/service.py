@@ -40,8 +40,6 @@ class ServiceProcess:
         self.log_file = folder / "serve.log"
         self.host = "127.0.0.1"
         self.port = 0
-        self.stopped_s: float | None = None
-        """How long the stop took; None while it runs."""
         self._command = [
             sys.executable, "-P", "-m", "holdfast", "serve",
             "-C", str(folder), "--host", self.host, "--port", "0", *extra,
@@ -90,7 +88,6 @@ class ServiceProcess:
         process = self._process
         if process is None:
             return None
-        started = time.monotonic()
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
         try:
@@ -101,7 +98,6 @@ class ServiceProcess:
                 f"the service did not stop within {STOP_PATIENCE_S:g} s and was killed"
             ) from None
         self._process = None
-        self.stopped_s = time.monotonic() - started
         return code
 
     def log_tail(self) -> str:

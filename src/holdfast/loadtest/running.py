@@ -50,8 +50,6 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     processes: int = 0
     """0: as many as the rate needs."""
     timeout_s: float = 5.0
-    tolerance: float = 1e-5
-    """Relative difference at which two answers are still the same: float32 rounding is near 1e-6."""
     seed: int = 0
     closed_loop: bool = False
     """See `Plan.closed_loop`."""
@@ -123,7 +121,7 @@ def run_load(
         latency, outcome, due_s[measured], rounds=number[measured], seconds=load.seconds, seed=load.seed
     )
     outcomes = [told for one in rounds for told in one.told]
-    checked, wrong = _check(requests, outcomes, load.tolerance)
+    checked, wrong = _check(requests, outcomes)
     lag = _worst([one.lag for one in rounds])
     p99 = next((one.ms for one in percentiles if one.q == 0.99), None)
     answered = int((outcome == OK).sum())
@@ -244,12 +242,12 @@ def _schedule(
     return arrivals, rng.integers(0, len(requests.payloads), size=len(arrivals), dtype=np.int32)
 
 
-def _check(requests: Requests, outcomes: list[Outcome], tolerance: float) -> tuple[int, int]:
+def _check(requests: Requests, outcomes: list[Outcome]) -> tuple[int, int]:
     if requests.expected is None:
         return 0, 0
     checked = wrong = 0
     for kept in (one for outcome in outcomes for one in outcome.kept):
         checked += 1
         given = read_answer(kept.answer, requests.target.protocol)
-        wrong += given is None or not same_outputs(given, requests.expected[kept.payload], tolerance)
+        wrong += given is None or not same_outputs(given, requests.expected[kept.payload])
     return checked, wrong

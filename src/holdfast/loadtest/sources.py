@@ -18,6 +18,7 @@ from holdfast.spec import Deployment
 
 _REQUESTS: Final = 64
 """Different requests: enough to differ, few enough to know the right answer to each."""
+_MOST_TIMES: Final = 1_000_000
 
 
 class _Serving(msgspec.Struct):
@@ -80,8 +81,7 @@ def reference_requests(
     version: ModelVersion,
     target: Target,
     *,
-    rows_per_request: int = 1,
-    sizes: tuple[int, ...] | None = None,
+    sizes: tuple[int, ...] = (1,) * _REQUESTS,
     seed: int = 0,
 ) -> Requests:
     """Requests from the version's reference, with the answers that its artifact gives in this process.
@@ -90,8 +90,7 @@ def reference_requests(
         deployment: whose folder holds both.
         version: which answers.
         target: where they will go.
-        rows_per_request: of each.
-        sizes: rows of each request, instead.
+        sizes: rows of each request.
         seed: draws the rows.
 
     Raises:
@@ -99,7 +98,6 @@ def reference_requests(
     """
     artifact = open_artifact(deployment.artifacts_folder / version.artifact_folder)
     signature = artifact.signature
-    sizes = sizes or (rows_per_request,) * _REQUESTS
     rows = asked_rows(deployment, version, signature, sum(sizes), seed)
     requests = make_requests(target, signature, rows, sizes)
     if target.protocol == "predict":
@@ -130,13 +128,13 @@ def request_sizes(rows_per_request: int, times_us: NDArray[np.int64] | None) -> 
     return tuple(int(size) for size in sizes for _ in range(2))
 
 
-def log_times(deployment: Deployment, most_rows: int = 1_000_000) -> NDArray[np.int64]:
+def log_times(deployment: Deployment) -> NDArray[np.int64]:
     """When the newest rows of the prediction log arrived, microseconds since the epoch, ascending."""
     from holdfast.prediction_log import PredictionLog
 
     table = PredictionLog(deployment).predictions(columns=["logged_at"]).read_all()
     times = np.sort(table["logged_at"].cast("int64").to_numpy())
-    return times[-most_rows:]
+    return times[-_MOST_TIMES:]
 
 
 def rows_of_file(path: Path, signature: Signature) -> dict[str, NDArray[Any]]:

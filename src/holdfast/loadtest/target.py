@@ -37,6 +37,9 @@ _V2_NAMES: Final[Mapping[Dtype, str]] = {
 }  # fmt: skip
 _FROM_V2: Final[Mapping[str, Dtype]] = {name: dtype for dtype, name in _V2_NAMES.items()}
 _HEADER_LENGTH: Final = "inference-header-content-length"
+_ASK_TIMEOUT_S: Final = 10.0
+_TOLERANCE: Final = 1e-5
+"""Relative difference at which two answers are still the same: float32 rounding is near 1e-6."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,15 +117,13 @@ class Target:
         context = client_context(self.certificate, self.certificate_key)
         return http.client.HTTPSConnection(host, port, timeout=timeout_s, context=context)
 
-    def ask(
-        self, method: str, path: str, body: bytes | None = None, *, timeout_s: float = 10.0
-    ) -> tuple[int, bytes]:
+    def ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
         """One request by itself: status and body.
 
         Raises:
             UnreachableError: no answer.
         """
-        connection = self.connect(timeout_s)
+        connection = self.connect(_ASK_TIMEOUT_S)
         headers = {"authorization": f"Bearer {self.key}"} if self.key else {}
         try:
             connection.request(method, urlsplit(self.url).path.rstrip("/") + path, body, headers)
@@ -372,7 +373,7 @@ def _flat(value: Any) -> list[Any]:
     return [value]
 
 
-def same_outputs(given: Outputs, expected: Outputs, tolerance: float) -> bool:
+def same_outputs(given: Outputs, expected: Outputs) -> bool:
     """Whether every expected output is there with the same values, numbers within a relative tolerance."""
     for name, wanted in expected.items():
         values = given.get(name)
@@ -380,14 +381,14 @@ def same_outputs(given: Outputs, expected: Outputs, tolerance: float) -> bool:
             return False
         for one, other in zip(values, wanted, strict=True):
             if isinstance(one, int | float) and isinstance(other, int | float):
-                if not math.isclose(one, other, rel_tol=tolerance, abs_tol=tolerance):
+                if not math.isclose(one, other, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE):
                     return False
             elif str(one) != str(other):
                 return False
     return True
 
 
-def with_reference_run(requests: Requests, tolerance: float = 1e-5) -> Requests:
+def with_reference_run(requests: Requests) -> Requests:
     """Ask each request once, alone, and take its answer as the right one.
 
     Raises:
@@ -421,9 +422,7 @@ def with_reference_run(requests: Requests, tolerance: float = 1e-5) -> Requests:
                     if requests.target.protocol == "binary"
                     else None,
                 )
-            if requests.expected is not None and not same_outputs(
-                outputs, requests.expected[len(expected)], tolerance
-            ):
+            if requests.expected is not None and not same_outputs(outputs, requests.expected[len(expected)]):
                 raise LoadTestError(
                     "the service answers with other numbers than the artifact does in this process",
                     where=requests.target.url + requests.target.path,

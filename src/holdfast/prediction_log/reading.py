@@ -7,7 +7,7 @@ Everything here reads the tables. Records still in the spool appear once a keepe
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -125,18 +125,15 @@ class PredictionLog:
             f"ON p.prediction_id = l.prediction_id {_where('p.time', since_us, until_us)}"
         )
 
-    def tail(self, n: int = 10, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+    def tail(self, n: int = 10) -> list[dict[str, Any]]:
         """The N predictions logged last, oldest first, with their labels."""
-        schema = self._dataset("predictions").schema
-        _check_columns(columns, schema)
-        names = ", ".join(_quoted(name) for name in (schema.names if columns is None else columns))
         # One column first: which files to read at all is then known from their statistics.
         newest_times = self._sql(f"SELECT logged_at FROM predictions ORDER BY logged_at DESC LIMIT {int(n)}")  # noqa: S608 - a number
         times = newest_times.read_all()["logged_at"]
         if not len(times):
             return []
         newest = self._sql(
-            f"SELECT {names} FROM predictions "  # noqa: S608 - quoted names and numbers
+            "SELECT * FROM predictions "  # noqa: S608 - numbers only
             f"{_where('logged_at', pc.min(times).cast(pa.int64()).as_py(), None)} "
             f"ORDER BY logged_at DESC, replica DESC, sequence DESC LIMIT {int(n)}"
         ).read_all()
@@ -180,19 +177,14 @@ class PredictionLog:
         path: Path,
         format: ExportFormat = "parquet",  # noqa: A002 - the word of the command line
         *,
-        since_us: int | None = None,
-        until_us: int | None = None,
-        columns: Sequence[str] | None = None,
-        labels: bool = True,
         verbatim: bool = False,
     ) -> int:
-        """Write predictions, with their labels unless told otherwise, to one file; returns the rows written.
+        """Write predictions with their labels to one file; returns the rows written.
 
         The file appears under its name only when it is complete. In CSV, a text that a spreadsheet would take
         for a formula has a single quote before it unless `verbatim`.
         """
-        read: Callable[..., pa.RecordBatchReader] = self.joined if labels else self.predictions
-        return export_batches(read(since_us, until_us, columns), path, format, verbatim=verbatim)
+        return export_batches(self.joined(), path, format, verbatim=verbatim)
 
     def large_input(
         self, digest: str, *, sealer: Sealer | None = None, subject: str | None = None

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     )
     from holdfast.serve.followed import Served
     from holdfast.serve.gathering import Gathering
-    from holdfast.serve.supervisor import serve, serve_several
+    from holdfast.serve.supervisor import serve_several
     from holdfast.serve.tokens import Token, TokenVerifier
 
 _HOMES = {
@@ -31,7 +31,6 @@ _HOMES = {
     "Token": "tokens",
     "TokenVerifier": "tokens",
     "UnauthorisedError": "errors",
-    "serve": "supervisor",
     "serve_several": "supervisor",
 }
 
@@ -48,7 +47,6 @@ __all__ = [
     "Token",
     "TokenVerifier",
     "UnauthorisedError",
-    "serve",
     "serve_several",
 ]
 

@@ -16,6 +16,8 @@ from holdfast.serve.errors import ListenError
 
 _BACKLOG: Final = 2048
 _RETRY_S: Final = 0.1
+_PATIENCE_S: Final = 3.0
+"""How long to wait for a port that a stopping service still holds."""
 
 _SO_ATTACH_FILTER: Final = 26  # Linux; Python's socket module does not name it
 _NO_SYN: Final = b"".join(
@@ -30,9 +32,7 @@ _NO_SYN: Final = b"".join(
 """Classic BPF (Linux, networking/filter): drop what would open a connection, pass what completes one."""
 
 
-def open_sockets(
-    host: str, port: int, count: int, *, patience_s: float = 3.0
-) -> tuple[list[socket.socket], int]:
+def open_sockets(host: str, port: int, count: int) -> tuple[list[socket.socket], int]:
     """`count` listening sockets on one address, among which the kernel spreads new connections.
 
     SO_REUSEPORT would let another service of the same user share the port and take half of its requests, so
@@ -42,7 +42,6 @@ def open_sockets(
         host: a name or an address.
         port: 0 takes a free one.
         count: at least 1.
-        patience_s: how long to wait for a port that a stopping service still holds.
 
     Raises:
         ListenError: the address is taken or not ours.
@@ -54,7 +53,7 @@ def open_sockets(
         )[0]
     except OSError as error:
         raise ListenError(f"no such address: {error}", where=f"{host}:{port}") from error
-    deadline_s = time.monotonic() + (patience_s if port else 0)
+    deadline_s = time.monotonic() + (_PATIENCE_S if port else 0)
     while True:
         try:
             return _open(family, kind, address, count)

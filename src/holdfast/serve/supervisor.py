@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from holdfast.errors import HoldfastError
 from holdfast.serve.agreement import check_agreement, check_names
-from holdfast.serve.children import ChildSpec, Place, WorkerProcess, exit_text, start_worker
+from holdfast.serve.children import Place, WorkerProcess, exit_text, start_worker
 from holdfast.serve.control import DEPLOYMENTS, Drain, Loaded, LoadFailed, Start
 from holdfast.serve.followed import Followed, Served
 from holdfast.serve.gathering import LOOK_EVERY_S, Gathering
@@ -449,46 +449,25 @@ class Supervisor:
                 process.wait()
 
 
-def serve(
-    deployment: Deployment, *, background: Sequence[ChildSpec] = (), dashboard: Sequence[str] = ()
-) -> int:
-    """Serve a deployment until SIGTERM or SIGINT, then drain.
-
-    Prints one line when the service answers (URL, version, workers) and one line per event after that.
-
-    Args:
-        deployment: with `[compute] cores` workers; `[target] port` 0 takes a free port.
-        background: commands that run as long as the service does, restarted when they end.
-        dashboard: command that answers requests for pages, started by the first of them with the number of
-            its listening socket as last argument; none: the service has no pages.
-
-    Returns:
-        0 after a drained end, 1 after a forced one (a second signal) or if the workers cannot start.
-
-    Raises:
-        ExposureError: the address is open to strangers.
-        ListenError: the address is taken.
-        ServeError: the folder is being served already.
-    """
-    return serve_several([Served(deployment, background, dashboard)])
-
-
 def serve_several(served: Sequence[Served], gathering: Gathering | None = None) -> int:
     """Serve deployments together, in the same workers on one port, until SIGTERM or SIGINT, then drain.
 
-    Each keeps its own checklist, registry, log, keys and limits. What is the service's as a whole they must
-    agree on: host, ports, TLS, cores.
+    Prints one line when the service answers (URL, version, workers) and one line per event after that. Each
+    deployment keeps its own checklist, registry, log, keys and limits. What is the service's as a whole they
+    must agree on: host, ports, TLS, cores.
 
     Args:
         served: at least one.
         gathering: a folder from which others are taken up, and left out again, while the service runs.
 
     Returns:
-        As `serve`.
+        0 after a drained end, 1 after a forced one (a second signal) or if the workers cannot start.
 
     Raises:
         AgreementError: two have one name, or differ in what is the whole service's.
-        ExposureError, ListenError, ServeError: as `serve`.
+        ExposureError: the address is open to strangers.
+        ListenError: the address is taken.
+        ServeError: a folder is being served already.
     """
     return Supervisor(served, _say, gathering).run()
 

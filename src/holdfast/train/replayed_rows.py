@@ -61,7 +61,6 @@ class ReplayedRows:
     runtime: Runtime
     """Of the first version, for rows that another one answered."""
     window_us: int
-    memory_mb: int
     """Of the query that sorts the log."""
     texts: dict[str, dict[str, int]] = field(default_factory=dict, repr=False)
     """Of each column, the place at which a text first came."""
@@ -105,7 +104,6 @@ class ReplayedRows:
             f"SELECT epoch_us(p.time) AS time, p.model_version, p.score, p.prediction, p.y, "  # noqa: S608 - quoted
             f"epoch_us(p.observed_at) AS observed, {names} "
             "FROM joined p WHERE coalesce(p.arm, '') <> 'shadow' ORDER BY p.time, p.prediction_id",
-            memory_mb=self.memory_mb,
         )
         held: list[pa.Table] = []
         number: int | None = None

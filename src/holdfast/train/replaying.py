@@ -69,7 +69,7 @@ class Replay(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
 
-def replay(deployment: Deployment, registry: Registry, *, memory_mb: int = 1024) -> Replay:
+def replay(deployment: Deployment, registry: Registry) -> Replay:
     """Play `[training]` through the log, beside three simple policies.
 
     A decision knows what was known at its time: a row teaches, and speaks for or against a model, only once
@@ -80,25 +80,23 @@ def replay(deployment: Deployment, registry: Registry, *, memory_mb: int = 1024)
     Args:
         deployment: with a log whose predictions have labels.
         registry: for the first version's artifact and reference, and for the diagnosis.
-        memory_mb: of the query that sorts the log.
 
     Raises:
         TrainError: the log holds no labelled prediction, or the task has neither one chance nor one number.
     """
-    return _Run(deployment, registry, memory_mb).play()
+    return _Run(deployment, registry).play()
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
     deployment: Deployment
     registry: Registry
-    memory_mb: int
 
     def play(self) -> Replay:
         version, signature, runtime = self._first()
         size = self.deployment.checklist.monitoring.window.duration
         window_us = DAY_US if size is None else size.microseconds
-        rows = ReplayedRows(self.deployment, signature, version, runtime, window_us, self.memory_mb)
+        rows = ReplayedRows(self.deployment, signature, version, runtime, window_us)
         try:
             return self._play(rows)
         finally:

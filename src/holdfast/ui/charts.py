@@ -19,7 +19,7 @@ _MOST_POINTS: Final = 60
 Values = Sequence[float | None]
 
 
-def sparkline(values: Values, *, alarm: float = 1.0, name: str = "") -> Markup:
+def sparkline(values: Values, *, name: str = "") -> Markup:
     """Evidence over time with the alarm's level; marks where it was reached.
 
     The scale is square root, up to the greater of four alarms and the largest value, so that what is near the
@@ -27,14 +27,14 @@ def sparkline(values: Values, *, alarm: float = 1.0, name: str = "") -> Markup:
     """
     blocks = _blocks(values)
     most = max((value for value in blocks if value is not None), default=0.0)
-    top = max(4 * alarm, most)
+    top = max(4.0, most)
 
     def height(value: float) -> float:
         return HEIGHT - (HEIGHT - 6) * math.sqrt(max(value, 0.0) / top) - 3
 
     lines = _lines(blocks, height)
-    marks = _dots([(x, height(v)) for x, v in _points(blocks) if v >= alarm])
-    level = height(alarm)
+    marks = _dots([(x, height(v)) for x, v in _points(blocks) if v >= 1.0])
+    level = height(1.0)
     return Markup(
         '<svg class="spark" viewBox="0 0 1000 100" preserveAspectRatio="none" role="img" aria-label="{}">'
         '<path class="level" d="M0 {:.1f}H1000"/><path class="line" d="{}"/><path class="mark" d="{}"/></svg>'
@@ -117,7 +117,7 @@ def quality(
     return _plot(parts, label)
 
 
-def columns(values: Sequence[float], *, top: float, label: str, kind: str = "") -> Markup:
+def columns(values: Sequence[float], *, top: float, label: str) -> Markup:
     """A low bar for each window, such as the share of rows that have a label."""
     width = WIDTH / max(len(values), 1)
     bars = [
@@ -131,9 +131,9 @@ def columns(values: Sequence[float], *, top: float, label: str, kind: str = "") 
         if top > 0 and value > 0
     ]
     return Markup(
-        '<svg class="plot columns {}" viewBox="0 0 1000 100" preserveAspectRatio="none" role="img" '
+        '<svg class="plot columns" viewBox="0 0 1000 100" preserveAspectRatio="none" role="img" '
         'aria-label="{}">{}</svg>'
-    ).format(kind, label, Markup("").join(bars))
+    ).format(label, Markup("").join(bars))
 
 
 def pair(before: float, now: float, top: float) -> Markup:
@@ -189,12 +189,12 @@ def whisker(
     ).format(kind, left, right - left, place(0.0), place(0.0), bound, place(start + low), place(start + high))
 
 
-def meter(value: float, *, kind: str = "") -> Markup:
+def meter(value: float) -> Markup:
     """A share of 0 to 1 as a filled bar."""
     return Markup(
-        '<svg class="meter {}" aria-hidden="true"><rect class="whole" width="100%" height="100%"/>'
+        '<svg class="meter" aria-hidden="true"><rect class="whole" width="100%" height="100%"/>'
         '<rect class="part" width="{:.2f}%" height="100%"/></svg>'
-    ).format(kind, 100 * min(max(value, 0.0), 1.0))
+    ).format(100 * min(max(value, 0.0), 1.0))
 
 
 def _plot(parts: Sequence[Markup], label: str) -> Markup:

@@ -25,11 +25,10 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.clock import SystemClock
-from holdfast.infer import load_model, turns
+from holdfast.infer import load_model, open_plane, turns
 from holdfast.infer.job import Job, assemble
 from holdfast.prediction_log import new_prediction_ids
 from holdfast.privacy import PredictionRecord, Redactor
-from holdfast.serve.opening import open_plane
 from holdfast.serve.service import Endpoint, Service
 from holdfast.serve.sink import Sink
 from holdfast.serve.watch import Watch

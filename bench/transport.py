@@ -28,8 +28,7 @@ import uvloop
 
 from holdfast.clock import SystemClock
 from holdfast.errors import HoldfastError
-from holdfast.infer import load_model
-from holdfast.serve.opening import open_plane
+from holdfast.infer import load_model, open_plane
 from holdfast.serve.service import Service
 from holdfast.serve.sink import Sink
 from holdfast.spec import Deployment

@@ -19,7 +19,7 @@ from holdfast.clock import Clock, SystemClock, iso_utc
 from holdfast.demo.agreement import disagreements
 from holdfast.demo.replay import LabelQueue, records
 from holdfast.demo.report import DemoReport
-from holdfast.demo.screen import LiveScreen, Screen, SilentScreen, Standing
+from holdfast.demo.screen import LiveScreen, Screen, Standing
 from holdfast.demo.service import ServiceProcess
 from holdfast.demo.traffic import Traffic
 from holdfast.demo.world import LABEL, TIME, WorldSettings, make_world
@@ -88,7 +88,7 @@ def run_demo(
         KeeperBehindError: the log did not catch up with the traffic.
         TrafficError: the service stopped answering.
     """
-    screen: Screen = SilentScreen() if headless else LiveScreen()
+    screen = Screen() if headless else LiveScreen()
     settings = msgspec.structs.replace(FAST if fast else FULL, seed=seed, change="both" if change else "none")
     with ExitStack() as cleanup:
         cleanup.enter_context(_termination_as_exit())

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
@@ -37,8 +37,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     latency_p99_ms: float
 
 
-class Screen(Protocol):
-    """Told what happens, in the order in which it happens."""
+class Screen:
+    """Told what happens, in the order in which it happens. This one shows nothing, for `--headless`."""
 
     def phase(self, text: str) -> None:
         """A new phase has begun."""
@@ -58,44 +58,16 @@ class Screen(Protocol):
     def finished(self, report: DemoReport, diagnosis: Diagnosis) -> None:
         """All is done and cleaned up."""
 
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-
-class SilentScreen:
-    """For `--headless`: shows nothing."""
-
-    def phase(self, text: str) -> None:
-        """Nothing."""
-
-    def serving(self, address: str) -> None:
-        """Nothing."""
-
-    def standing(self, standing: Standing) -> None:
-        """Nothing."""
-
-    def judged(self, diagnosis: Diagnosis) -> None:
-        """Nothing."""
-
-    def ending(self) -> None:
-        """Nothing."""
-
-    def finished(self, report: DemoReport, diagnosis: Diagnosis) -> None:
-        """Nothing."""
-
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Nothing."""
+        """The end, whatever came before it."""
 
 
-class LiveScreen:
+class LiveScreen(Screen):
     """The terminal: progress, speed, and the evidence of drift as it builds, window by window.
 
     Args:

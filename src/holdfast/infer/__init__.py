@@ -17,6 +17,7 @@ from holdfast.infer.job import Copier, Job, Observer
 from holdfast.infer.lane import Lane
 from holdfast.infer.large_inputs import LargeRule
 from holdfast.infer.model import LoadedModel, load_model
+from holdfast.infer.opening import open_plane
 from holdfast.infer.plane import (
     CHALLENGER_ARM,
     CHAMPION_ARM,
@@ -75,6 +76,7 @@ __all__ = [
     "kind_of",
     "load_model",
     "nearest",
+    "open_plane",
     "place_of",
     "read_json",
     "resident_bytes",

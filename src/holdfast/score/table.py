@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -16,9 +15,8 @@ import pyarrow as pa
 from holdfast.artifact import Signature
 from holdfast.clock import Clock, SystemClock
 from holdfast.files import writing_to
-from holdfast.infer import Block, DataPlane, LargeRule, LoadedModel, RecordSchema, load_model
-from holdfast.prediction_log import SpoolWriter, StagedRun, finish_abandoned, settle
-from holdfast.privacy import open_redactor
+from holdfast.infer import Block, DataPlane, LoadedModel, RecordSchema, load_model, open_plane
+from holdfast.prediction_log import StagedRun, finish_abandoned, settle
 from holdfast.registry import Registry
 from holdfast.score.answers import answer_columns, answer_fields
 from holdfast.score.arms import Arms, OneVersion, Trial, open_arms
@@ -186,27 +184,7 @@ def _open_plane(
 ) -> DataPlane:
     if staged is None:
         return DataPlane(None, None, clock)
-    settings = deployment.checklist.logging
-    redactor = open_redactor(
-        deployment.checklist.privacy,
-        deployment.folder,
-        os.environ,
-        clock,
-        synced=settings.durability == "synced",
-        pseudonym_key=pseudonym_key,
-    )
-    writer = SpoolWriter(
-        staged.folder,
-        deployment=deployment.name,
-        replica="score",
-        clock=clock,
-        durability=settings.durability,
-        segment_bytes=round(settings.segment_mb * 1024 * 1024),
-        sampling_fraction=settings.sampling_fraction,
-        large_fraction=settings.large_input_fraction,
-        on_full=settings.on_full,
-    )
-    return DataPlane(writer, redactor, clock, large=LargeRule.of(settings))
+    return open_plane(deployment, "score", clock, log_folder=staged.folder, pseudonym_key=pseudonym_key)
 
 
 def _check_all(

@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from holdfast.serve.admission import Admission, KeyEntry
+    from holdfast.serve.admission import Admission, active_keys
     from holdfast.serve.children import ChildSpec
     from holdfast.serve.errors import (
         AgreementError,
@@ -24,7 +24,7 @@ _HOMES = {
     "ChildSpec": "children",
     "ExposureError": "errors",
     "Gathering": "gathering",
-    "KeyEntry": "admission",
+    "active_keys": "admission",
     "ListenError": "errors",
     "ServeError": "errors",
     "Served": "followed",
@@ -40,13 +40,13 @@ __all__ = [
     "ChildSpec",
     "ExposureError",
     "Gathering",
-    "KeyEntry",
     "ListenError",
     "ServeError",
     "Served",
     "Token",
     "TokenVerifier",
     "UnauthorisedError",
+    "active_keys",
     "serve_several",
 ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
@@ -14,6 +14,9 @@ from holdfast.serve.errors import ForbiddenError, RateLimitedError, Unauthorised
 from holdfast.serve.rates import SLOTS, RateGate, RateSlots
 from holdfast.serve.tokens import TokenVerifier
 from holdfast.spec.checklist import Security
+
+if TYPE_CHECKING:
+    from holdfast.registry import Registry
 
 Scope = Literal["predict", "label", "read", "rows", "admin"]
 _PREFIX: Final = b"hfk_"
@@ -39,6 +42,22 @@ class KeyEntry(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         return f"KeyEntry({self.key_id!r})"
+
+
+def active_keys(registry: Registry) -> tuple[KeyEntry, ...]:
+    """Every key of the registry that was not revoked."""
+    return tuple(
+        KeyEntry(
+            key.key_id,
+            bytes.fromhex(key.sha256),
+            key.scopes,
+            key.expires_at_us,
+            key.requests_per_s,
+            key.number,
+        )
+        for key in registry.api_keys.all()
+        if key.revoked_at_us is None
+    )
 
 
 class Grant:

@@ -12,7 +12,7 @@ import msgspec
 
 from holdfast.clock import SystemClock
 from holdfast.errors import HoldfastError
-from holdfast.serve.admission import KeyEntry
+from holdfast.serve.admission import active_keys
 from holdfast.serve.challenger import ShadowProcess
 from holdfast.serve.children import Background, ChildSpec, WorkerProcess
 from holdfast.serve.control import (
@@ -300,18 +300,7 @@ class Followed:
             seen = registry.api_keys.fingerprint()
             if seen == self._keys_seen:
                 return
-            entries = tuple(
-                KeyEntry(
-                    key.key_id,
-                    bytes.fromhex(key.sha256),
-                    key.scopes,
-                    key.expires_at_us,
-                    key.requests_per_s,
-                    key.number,
-                )
-                for key in registry.api_keys.all()
-                if key.revoked_at_us is None
-            )
+            entries = active_keys(registry)
         except (HoldfastError, SQLAlchemyError) as error:
             self._say(f"the API keys cannot be read, those known stay valid: {error}")
             self._look_again()

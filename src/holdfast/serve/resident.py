@@ -18,7 +18,7 @@ import msgspec
 
 from holdfast.clock import SystemClock
 from holdfast.errors import HoldfastError
-from holdfast.infer import CHALLENGER_ARM, PINNED_ARM, LoadedModel, load_model, resident_bytes
+from holdfast.infer import CHALLENGER_ARM, PINNED_ARM, LoadedModel, load_model, open_plane, resident_bytes
 from holdfast.privacy import PSEUDONYM_KEY_VARIABLE
 from holdfast.serve.admission import Admission
 from holdfast.serve.canary import Canary
@@ -35,7 +35,6 @@ from holdfast.serve.control import (
     Start,
 )
 from holdfast.serve.copying import Copies
-from holdfast.serve.opening import open_plane
 from holdfast.serve.rates import RATES_FILE, RateSlots
 from holdfast.serve.repository import Repository
 from holdfast.serve.service import Endpoint, Service

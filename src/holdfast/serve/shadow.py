@@ -22,9 +22,8 @@ import msgspec
 
 from holdfast.clock import SystemClock
 from holdfast.errors import HoldfastError
-from holdfast.infer import SHADOW_ARM, DataPlane, LoadedModel, load_model
+from holdfast.infer import SHADOW_ARM, DataPlane, LoadedModel, load_model, open_plane
 from holdfast.serve.copying import RECEIVE_BYTES, read_copy
-from holdfast.serve.opening import open_plane
 from holdfast.spec import Deployment
 from holdfast.telemetry import CopyCounts, ServiceCounts, log_to_stderr, write_snapshot
 

@@ -13,7 +13,7 @@ import msgspec
 
 from holdfast.clock import Clock
 from holdfast.registry import Registry
-from holdfast.serve import Admission, KeyEntry, ServeError, TokenVerifier, UnauthorisedError
+from holdfast.serve import Admission, ServeError, TokenVerifier, UnauthorisedError, active_keys
 from holdfast.spec import Deployment
 from holdfast.ui.errors import SignInError
 
@@ -94,20 +94,7 @@ class Identities:
         seen = self._registry.api_keys.fingerprint()
         if seen == self._keys_seen:
             return
-        self._admission.replace_keys(
-            [
-                KeyEntry(
-                    key.key_id,
-                    bytes.fromhex(key.sha256),
-                    key.scopes,
-                    key.expires_at_us,
-                    key.requests_per_s,
-                    key.number,
-                )
-                for key in self._registry.api_keys.all()
-                if key.revoked_at_us is None
-            ]
-        )
+        self._admission.replace_keys(active_keys(self._registry))
         self._keys_seen = seen
 
     def _of_token(self, token: bytes) -> Identity:

@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
-from holdfast.clock import SystemClock
-from holdfast.infer import DataPlane, LargeRule
+from holdfast.clock import Clock
+from holdfast.infer.large_inputs import LargeRule
+from holdfast.infer.plane import DataPlane
 from holdfast.prediction_log import SpoolWriter
 from holdfast.privacy import open_redactor
 from holdfast.spec import Deployment
 
 
-def open_plane(deployment: Deployment, replica: str, clock: SystemClock) -> DataPlane:
+def open_plane(
+    deployment: Deployment,
+    replica: str,
+    clock: Clock,
+    *,
+    log_folder: Path | None = None,
+    pseudonym_key: bytes | None = None,
+) -> DataPlane:
     """The data plane with the log that the checklist asks for.
+
+    Args:
+        deployment: whose checklist.
+        replica: begins the name under which this process writes.
+        clock: of arrival times and ids.
+        log_folder: to write into, instead of the deployment's log.
+        pseudonym_key: None: read from the environment.
 
     Raises:
         PseudonymKeyError: the log needs a key that the environment does not hold.
@@ -22,10 +38,16 @@ def open_plane(deployment: Deployment, replica: str, clock: SystemClock) -> Data
     if not settings.enabled:
         return DataPlane(None, None, clock)
     synced = settings.durability == "synced"
-    privacy = deployment.checklist.privacy
-    redactor = open_redactor(privacy, deployment.folder, os.environ, clock, synced=synced)
+    redactor = open_redactor(
+        deployment.checklist.privacy,
+        deployment.folder,
+        os.environ,
+        clock,
+        synced=synced,
+        pseudonym_key=pseudonym_key,
+    )
     writer = SpoolWriter(
-        deployment.log_folder,
+        log_folder or deployment.log_folder,
         deployment=deployment.name,
         replica=replica,
         clock=clock,

@@ -77,9 +77,7 @@ def _all(deployment: Deployment, environ: Mapping[str, str]) -> Iterator[Channel
                 whole = False
             if not whole:
                 expected = "a URL of http or https" if way == "webhook" else "a URL of Apprise"
-                raise AlertError(
-                    "the address of a channel is no such URL", where=place, expected=expected
-                ) from None
+                raise AlertError("the address of a channel is no such URL", where=place, expected=expected)
             # Of a webhook the host is told; in a URL of Apprise the host may be a token.
             sort = parts.hostname if way == "webhook" else parts.scheme
             yield Channel(name=f"{place} {sort}", way=way, pager=key == "pagers", address=address)
@@ -144,9 +142,7 @@ def _post(address: str, content: Mapping[str, Any]) -> None:
     except urllib.error.URLError as error:
         reason = error.reason
         raise ChannelError(_words(reason) if isinstance(reason, Exception) else "no answer") from None
-    except (OSError, ValueError) as error:  # a timeout while reading; a URL that cannot be asked
-        raise ChannelError(_words(error)) from None
-    except Exception as error:  # noqa: BLE001 - whatever a broken server makes the library raise
+    except Exception as error:  # noqa: BLE001 - whatever a broken server or URL makes the library raise
         raise ChannelError(_words(error)) from None
 
 

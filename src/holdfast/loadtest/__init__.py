@@ -26,7 +26,6 @@ if TYPE_CHECKING:
         running_service,
     )
     from holdfast.loadtest.target import (
-        PROTOCOLS,
         Protocol,
         Requests,
         Target,
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "CURVE_KIND": "evidence",
-    "PROTOCOLS": "target",
     "BottleneckError": "errors",
     "CurvePoint": "evidence",
     "Lag": "report",
@@ -75,7 +73,6 @@ _HOMES = {
 
 __all__ = [
     "CURVE_KIND",
-    "PROTOCOLS",
     "BottleneckError",
     "CurvePoint",
     "Lag",

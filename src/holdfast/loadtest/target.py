@@ -13,7 +13,7 @@ import struct
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal
 from urllib.parse import quote, urlsplit
 
 import httptools
@@ -26,7 +26,6 @@ from holdfast.loadtest.errors import LoadTestError, UnreachableError
 from holdfast.loadtest.tls import client_context
 
 Protocol = Literal["json", "binary", "predict"]
-PROTOCOLS: Final[tuple[Protocol, ...]] = get_args(Protocol)
 Outputs = dict[str, list[Any]]
 """Flat values by the name of the output."""
 

@@ -27,7 +27,6 @@ from holdfast.score.versions import find_version
 from holdfast.spec import Deployment
 
 DEFAULT_BLOCK_ROWS: Final = 8192
-_MOST_FAULTS_SHOWN: Final = 20
 
 OnError = Literal["stop", "skip"]
 Progress = Callable[[int, int | None], None]

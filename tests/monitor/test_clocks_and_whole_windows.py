@@ -46,6 +46,14 @@ def test_days_and_weeks_that_the_rows_only_begin_or_end_in_raise_no_alarm(
     assert "Not judged, as they tell the time of the row: day, hour." in found.notes
 
 
+def test_day_and_night_raise_no_alarm_in_windows_of_half_a_day() -> None:
+    for seed in (1, 2, 3):
+        before, after = rows(2 * seed, "2025-03-03", 24 * 21, 15), rows(2 * seed + 1, "2025-03-24", 168, 15)
+        found = diagnose(before, after, time="moment", window="12h")
+        assert found.verdict == "healthy"
+        assert not any(one.alarm for one in found.windows)
+
+
 def test_a_level_that_shifts_by_day_is_found_beside_them() -> None:
     now = rows(2, "2025-05-05", 24 * 12 + 8)
     now.loc[now.index >= 5 * 24 * 6, "load"] += 1.0

@@ -75,3 +75,9 @@ def test_a_column_of_ones_own_that_fails_is_named() -> None:
     with pytest.raises(MonitorError, match="of your own") as caught:
         diagnose(frame, frame, columns={"half": lambda table: np.zeros(table.num_rows // 2)})
     assert caught.value.where == "half"
+
+
+def test_a_column_of_ones_own_with_the_name_of_another_is_refused() -> None:
+    frame = {"a": np.arange(300.0)}
+    with pytest.raises(MonitorError, match="the name of another column"):
+        diagnose(frame, frame, columns={"a": lambda table: table.column("a").to_numpy()})

@@ -29,7 +29,7 @@ from holdfast.spec import Privacy
 from holdfast.stats import image_features
 
 ROWS, WINDOW = 600, "50 rows"
-Make = Callable[[int, float], pa.Table]
+Make = Callable[[int, float], Any]
 
 
 def found_in(found: Diagnosis) -> set[str]:
@@ -79,7 +79,11 @@ def with_speed(table: pa.Table, seed: int) -> pa.Table:
     return table
 
 
-@pytest.mark.parametrize("make", [as_lists, as_files, as_structs])
+def as_one_array(seed: int, light: float) -> dict[str, NDArray[np.uint8]]:
+    return {"photo": np.stack(photos(seed, light))}
+
+
+@pytest.mark.parametrize("make", [as_lists, as_files, as_structs, as_one_array])
 def test_a_change_of_light_is_seen_and_named_however_the_image_is_held(make: Make) -> None:
     reference = make(1, 1.0)
     assert diagnose(reference, make(2, 1.0), window=WINDOW).verdict == "healthy"

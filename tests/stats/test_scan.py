@@ -312,3 +312,17 @@ def test_parts_are_looked_at_in_blocks_of_up_to_two_thirds_of_a_window(each: int
     many = np.ones_like(parts)
     spread = natural_spread(calm, alone=True, parts=Sums(parts, 0 * many, many, 0 * many, many))
     assert bool(spread[0, 0] > 1) == seen
+
+
+def test_a_first_window_is_no_calmer_than_windows_alone_where_pairs_even_out() -> None:
+    tests, count = 2, 8
+    ones = np.ones((count, tests))
+    turning = np.where(np.arange(count) % 2 == 0, 40.0, -40.0)[:, None] * ones
+    spread = np.full((len(SCALES), tests), 1.1)
+    spread[0] = 16.0
+    z = scan(Sums(turning, 0 * ones, 100 * ones, 0 * ones, 100 * ones), np.zeros(tests), spread)
+    assert np.abs(z).max() <= 1.0 + 1e-9
+    weight = 100 * ones
+    weight[3] = 0.0  # no rows came, so the fourth evens out nothing
+    gap = Sums(np.where(weight > 0, turning, 0.0), 0 * ones, weight, 0 * ones, weight)
+    assert np.abs(scan(gap, np.zeros(tests), spread)[3, :, 1]).max() <= 1.0 + 1e-9

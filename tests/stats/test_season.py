@@ -89,11 +89,26 @@ def test_windows_of_seventeen_hours_show_the_day_as_a_slower_wave() -> None:
     assert (left - left.mean()).std() < 0.03 < rate.std() / 5
 
 
-@pytest.mark.parametrize("hours", [12, 24, 48])
-def test_whole_and_half_days_show_no_day(hours: int) -> None:
+@pytest.mark.parametrize("hours", [24, 48])
+def test_whole_days_show_no_day(hours: int) -> None:
     hour = DAY_US // 24
     start = np.arange(30) * hours * hour
     assert all(period.length != DAY_US for period in calendar_periods(start, start + hours * hour))
+
+
+@pytest.mark.parametrize("hours", [3, 6, 12])
+def test_an_even_number_of_windows_a_day_shows_what_goes_up_and_down_from_one_to_the_next(hours: int) -> None:
+    hour = DAY_US // 24
+    start = np.arange(14 * 24 // hours) * hours * hour
+    found = calendar_periods(start, start + hours * hour)
+    by_day = [one for one in found if one.length <= DAY_US]
+    assert sum(one.waves for one in by_day) == 24 // hours - 1  # all that so many windows can show
+    turning = np.where(np.arange(len(start)) % 2 == 0, 0.3, -0.3)
+    rate = (turning + np.random.default_rng(5).normal(0, 0.03, len(start)))[:, None]
+    middle = (start + hours * hour // 2).astype(np.float64)
+    season = fit_season(rate, np.full_like(rate, 0.03**2), np.full(len(start), ROWS), middle, by_day)
+    assert season is not None
+    assert np.abs(season.expected(middle + 14 * DAY_US)[:, 0] - turning).max() < 0.05
 
 
 def test_large_numbers_that_no_chance_explains_have_no_season_and_no_warning() -> None:

@@ -114,6 +114,18 @@ def _where(source: object) -> str | None:
     return str(source) if isinstance(source, str | Path) else None
 
 
+def _nested(values: Any) -> Any:
+    """Lists of lists from an array of several dimensions, such as pictures; anything else as it is."""
+    import pyarrow as pa
+
+    if not isinstance(values, np.ndarray) or values.ndim < 2:
+        return values
+    held = pa.array(values.reshape(-1))
+    for size in reversed(values.shape[1:]):
+        held = pa.FixedSizeListArray.from_arrays(held, size)
+    return held
+
+
 def _table(source: object) -> pa.Table:
     import pyarrow as pa
 
@@ -127,7 +139,7 @@ def _table(source: object) -> pa.Table:
         _refuse_doubled(list(getattr(source, "columns", ())))
     try:
         if isinstance(source, Mapping):
-            return pa.table(dict(source))
+            return pa.table({name: _nested(values) for name, values in source.items()})
         if isinstance(source, pa.Table | pa.RecordBatch):
             return pa.table(source)
         if hasattr(source, "__arrow_c_stream__"):

@@ -35,6 +35,7 @@ from holdfast.stats import (
     pairs_by_scale,
     scan_pairs,
     spread_of,
+    spread_of_pools,
 )
 
 _MOMENTS: Final[dict[str, Family]] = {
@@ -283,7 +284,7 @@ def _pairs(reference: ReferenceModel, windows: Sequence[WindowProfile], budget: 
     strength = np.zeros((len(windows), len(first)))
     single = shift = strength
     for position, (values, change) in enumerate(pairs_by_scale(current, whole, variance, (first, second))):
-        z = values / np.sqrt(spread[position])
+        z = values / np.sqrt(spread_of_pools(spread, position, current.rows > 0))
         material = np.abs(change) >= LEAST_CORRELATION
         strength = np.maximum(strength, np.where(material, np.abs(z) / limits[position], 0.0))
         if position == 0:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.monitor.costing import ErrorCosts, cost_of
-from holdfast.monitor.course import stretches_of
+from holdfast.monitor.course import Course, stretches_of
 from holdfast.monitor.design import Design
 from holdfast.monitor.diagnosis import Diagnosis
 from holdfast.monitor.estimation import Estimator, beyond_range, estimate_windows, estimated_quality
@@ -25,6 +25,7 @@ from holdfast.monitor.reference import ReferenceModel
 from holdfast.monitor.rows import Rows, labelled_only, picked, thinned
 from holdfast.monitor.shares import class_shares
 from holdfast.monitor.sides import FOLDS, Sides, sample_of, sure
+from holdfast.monitor.words import untried
 from holdfast.stats import (
     DomainShift,
     Estimate,
@@ -203,6 +204,9 @@ class Explainer:
                 span_us=windows[end - 1].end - windows[start].start if timed else None,
                 versions=None if versions is None else versions(whole),
             )
+        further: Sequence[str] = diagnosis.advice
+        if tried:
+            further = untried(further, Course.of(diagnosis), diagnosis.since)
         words = explained_words(change=change, cost=cost, regions=regions, task=self.reference.task)
         return msgspec.structs.replace(
             diagnosis,
@@ -211,7 +215,7 @@ class Explainer:
             regions=regions,
             multivariate=apart,
             options=tried,
-            advice=(*option_words(tried), *diagnosis.advice),
+            advice=(*option_words(tried), *further),
             summary=_joined(diagnosis.summary, words),
         )
 

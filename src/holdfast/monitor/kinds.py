@@ -301,6 +301,12 @@ class Kinds:
         import pyarrow as pa
 
         for name, make in self.own.items():
+            if name in result.column_names:
+                raise MonitorError(
+                    "a column of your own has the name of another column",
+                    where=name,
+                    next_step="Name it otherwise",
+                )
             try:
                 result = result.append_column(name, pa.array(np.asarray(make(table))))
             except Exception as error:

@@ -8,7 +8,7 @@ from holdfast.alerts import Alerting, Finding
 from holdfast.monitor.course import Course
 from holdfast.monitor.diagnosis import Diagnosis
 from holdfast.monitor.explained_words import price_words
-from holdfast.monitor.words import advice_for
+from holdfast.monitor.words import advice_for, untried
 
 SOURCE: Final = "drift"
 _MOST_COLUMNS: Final = 8
@@ -42,7 +42,8 @@ def finding_of(diagnosis: Diagnosis) -> Finding:
     advice = tuple(advice_for(diagnosis.kinds, Course.of(diagnosis), diagnosis.since, blind=blind))
     if diagnosis.options:
         best = diagnosis.options[0]
-        advice = (f"Tried on the labelled rows, the best is to {best.action}.", *advice)
+        further = untried(advice, Course.of(diagnosis), diagnosis.since)
+        advice = (f"Tried on the labelled rows, the best is to {best.action}.", *further)
     return Finding(
         source=SOURCE,
         topics=tuple(topics),

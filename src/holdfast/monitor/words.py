@@ -205,7 +205,7 @@ def advice_for(
     if "concept drift" in kinds:
         yield _training_rows(course, since)
         if course.shape == "too early to tell":
-            yield "Few windows lie after the change: wait for a few more before trusting a new model."
+            yield "It may still be coming: wait for a few more windows before trusting a new model."
     if "label shift" in kinds:
         yield "The classes are as before, their shares are not: recalibrate or move the threshold."
     if "data drift" in kinds and "concept drift" not in kinds:
@@ -213,6 +213,13 @@ def advice_for(
             yield "The inputs changed. Get labels for recent rows to know whether the answers suffer."
         else:
             yield "The inputs changed, the mapping holds: watch the quality; retrain if the new region grows."
+
+
+def untried(advice: Sequence[str], course: Course, since: Onset | None) -> list[str]:
+    """The advice without rows to retrain on, where that was tried: what was found says more, or other."""
+    if course.shape in {"temporary", "recurring"}:
+        return list(advice)
+    return [one for one in advice if one != _training_rows(course, since)]
 
 
 def _training_rows(course: Course, since: Onset | None) -> str:

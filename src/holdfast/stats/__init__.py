@@ -99,6 +99,7 @@ from holdfast.stats.scan import (
     scan,
     scan_by_scale,
     spread_of,
+    spread_of_pools,
     threshold,
 )
 from holdfast.stats.season import Period, Season, SeasonalError, calendar_periods, counted_periods, fit_season
@@ -278,6 +279,7 @@ __all__ = [
     "signed_z",
     "spread_hashes",
     "spread_of",
+    "spread_of_pools",
     "stretches",
     "tell_apart",
     "text_features",

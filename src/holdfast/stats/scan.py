@@ -187,6 +187,7 @@ def scan_by_scale(
         np.cumsum(array, axis=0)
         for array in (sums.observed, sums.expected, sums.variance, sums.third, sums.weight)
     ]
+    filled = np.any(sums.weight > 0, axis=1)
     for position in range(len(SCALES))[some]:
         scale = SCALES[position]
         observed, expected, sampling, third, weight = (_last(total, scale)[lead:] for total in running)
@@ -205,7 +206,8 @@ def scan_by_scale(
         if step is not None:
             observed = observed - np.clip(observed - expected, -step / 2, step / 2)
         if spread is not None:
-            wide = spread[position]
+            wide = spread_of_pools(spread, position, filled)
+            wide = wide[lead:] if len(wide) > 1 else wide
             if usual_weight is not None:
                 windows = np.minimum(np.arange(lead, lead + len(weight)) + 1, scale)[:, None]
                 relative = weight / windows / np.maximum(usual_weight, 1e-9)
@@ -218,6 +220,32 @@ def scan_by_scale(
                 third = np.where(np.abs(added) > np.abs(third), added, third)
         z = signed_z(observed, expected, total, third)
         yield z, whole
+
+
+def spread_of_pools(spread: Matrix, position: int, filled: NDArray[np.bool_]) -> Matrix:
+    """`[W or 1, K]`, the spread of sums that may hold fewer windows than the scale asks for.
+
+    As at the start, and where windows were empty. Where each window makes up for the one before, pairs vary
+    less than single windows, and a window that is alone in its pair has nothing that makes up for it.
+
+    Args:
+        spread: `[S, K]`.
+        position: of the scale.
+        filled: `[W]`, which windows hold anything.
+
+    Example:
+        Windows that alternate vary as 1, pairs of them not at all.
+
+        >>> import numpy as np
+        >>> spread = np.array([[1.0], [0.0]])
+        >>> spread_of_pools(spread, 1, np.array([True, True, False, True])).ravel().tolist()
+        [1.0, 0.0, 1.0, 1.0]
+    """
+    widest: Matrix = spread[None, : position + 1].max(axis=1)
+    if (widest[0] == spread[position]).all():
+        return widest
+    held = pooled(filled.astype(np.float64)[:, None], SCALES[position])
+    return np.where(held < SCALES[position], widest, spread[position])
 
 
 def natural_spread(

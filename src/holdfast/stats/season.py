@@ -25,6 +25,8 @@ _REACH_YEAR: Final = 0.9
 _MOST_FOLDED: Final = 2
 _FOLDED_CYCLES: Final = 1.5
 """Cycles within the reference by which folded waves must differ from each other, and from none."""
+_MOST_TURNS: Final = 4
+"""Cycles of two windows in a day that has a harmonic as fast as them."""
 _LEAST_LEFT_OF_WAVE: Final = 0.1
 """Share of a wave's height that the mean over a window must leave."""
 DAY_US: Final = 86_400 * 1_000_000
@@ -33,11 +35,18 @@ YEAR_US: Final = int(365.2425 * DAY_US)
 Matrix = NDArray[np.float64]
 
 
-class Period(msgspec.Struct, frozen=True):
+class Period(msgspec.Struct, frozen=True, repr_omit_defaults=True):
     """A cycle, and how many harmonics of it are fitted."""
 
     length: float
     harmonics: int
+    crest: float | None = None
+    """Of a cycle of two windows: when it is highest. They show no other phase of it, so it is one wave."""
+
+    @property
+    def waves(self) -> int:
+        """Sines and cosines that are fitted."""
+        return 2 * self.harmonics if self.crest is None else 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +101,8 @@ class Season:
 def calendar_periods(start_us: NDArray[np.int64], end_us: NDArray[np.int64]) -> tuple[Period, ...]:
     """Day, week and year, as far as windows of that length resolve them and the reference reaches.
 
+    Of an even number of windows a day the fastest wave goes up in one and down in the next; it comes last.
+
     Example:
         >>> import numpy as np
         >>> days = np.arange(28) * DAY_US
@@ -108,6 +119,10 @@ def calendar_periods(start_us: NDArray[np.int64], end_us: NDArray[np.int64]) -> 
             harmonics = _folded_harmonics(window / length, len(start_us))
         if harmonics >= 1 and span >= reach * length:
             found.append(Period(float(length), harmonics))
+    turn = 2 * window
+    if DAY_US % turn == 0 and _MOST_TURNS * turn >= DAY_US and span >= _REACH * DAY_US:
+        whole = int(np.argmax(end_us - start_us == window))
+        found.append(Period(turn, 1, float(start_us[whole] + end_us[whole]) / 2))
     return tuple(found)
 
 
@@ -156,7 +171,7 @@ def fit_season(
         variance: `[W, K]`, of the rate by sampling alone.
         weight: `[W]`, of the windows, such as their rows.
         time: `[W]`, of their middles, in the unit of the periods.
-        periods: shortest first.
+        periods: the first are kept where windows are few.
 
     Example:
         >>> import numpy as np
@@ -170,7 +185,7 @@ def fit_season(
 
     kept: list[Period] = []
     for period in periods:
-        if len(time) - sum(2 * one.harmonics for one in (*kept, period)) - 1 >= LEAST_LEFT:
+        if len(time) - sum(one.waves for one in (*kept, period)) - 1 >= LEAST_LEFT:
             kept.append(period)
     if not kept:
         return None
@@ -195,11 +210,11 @@ def fit_season(
     believed = np.zeros_like(coefficients, dtype=bool)
     first = 0
     for period in kept:
-        some = slice(first, first + 2 * period.harmonics)
+        some = slice(first, first + period.waves)
         with np.errstate(over="ignore", invalid="ignore"):
-            explained = (coefficients[some] ** 2 / certain[some]).sum(axis=0) / (2 * period.harmonics)
-            believed[some] = fdtrc(2 * period.harmonics, left, explained / noise) < CHANCE
-        first += 2 * period.harmonics
+            explained = (coefficients[some] ** 2 / certain[some]).sum(axis=0) / period.waves
+            believed[some] = fdtrc(period.waves, left, explained / noise) < CHANCE
+        first += period.waves
     if not believed.any():
         return None
     return Season(
@@ -214,6 +229,9 @@ def fit_season(
 def _waves(time: NDArray[np.float64], periods: Sequence[Period]) -> Matrix:
     columns = []
     for period in periods:
+        if period.crest is not None:
+            columns.append(np.cos(2 * np.pi * (time - period.crest) / period.length))
+            continue
         for harmonic in range(1, period.harmonics + 1):
             angle = 2 * np.pi * harmonic * (time / period.length)
             columns += [np.sin(angle), np.cos(angle)]

@@ -61,6 +61,29 @@ def test_errors_at_new_inputs_that_no_residual_alarm_saw_are_not_just_watched() 
     assert ADVICE not in of_inputs(seen, fell).advice
 
 
+def test_new_inputs_that_explain_the_loss_are_data_drift_where_no_test_saw_them_change() -> None:
+    dearer = found(larger=0.0, dearer=0.15)
+    far = msgspec.structs.replace(dearer, measures=found(larger=60.0, dearer=0.0).measures)
+    rose, little = Estimate(20.0, 18.0, 22.0, 100), Estimate(-0.5, -2.0, 1.0, 100)
+    change = LossChange(
+        loss="absolute error",
+        total=rose,
+        harder_inputs=little,
+        changed_mapping=little,
+        new_inputs=rose,
+        overlap=0.2,
+    )
+    told = of_inputs(far, change)
+    assert told.kinds == ("data drift",)
+    assert [one.name for one in told.features] == ["size", "said"]
+    assert "Most in: size, said." in told.summary
+    assert told.advice[0] == ADVICE
+    assert NOTE in told.notes
+    assert of_inputs(dearer, change) == dearer  # no column is far from the reference
+    unsure = msgspec.structs.replace(change, changed_mapping=Estimate(1.0, -10.0, 12.0, 100))
+    assert of_inputs(far, unsure) == far  # the mapping may have more than half of it
+
+
 def test_dearer_houses_are_concept_drift() -> None:
     told = found(larger=0.0, dearer=0.15)
     assert told.kinds == ("concept drift",)
@@ -78,6 +101,7 @@ def test_larger_and_dearer_houses_are_both() -> None:
     [
         ((20, 18, 22), (0.5, -1, 2), True),
         ((20, 18, 22), (4, 3, 5), False),  # some of it is the mapping's
+        ((20, 18, 22), (-4, -5, -3), True),  # by the mapping it would have fallen
         ((20, 18, 22), (6, -1, 13), False),  # too little is known of the mapping
         ((1, -1, 3), (0, -1, 1), False),  # the loss has not changed: nothing is explained
         ((-20, -22, -18), (0, -1, 1), True),

@@ -21,6 +21,8 @@ _TWO_VALUES: Final = 2
 """Of a column with no more the median says nothing that their shares do not."""
 _PARTS_TOLD: Final = 3
 """Of the many parts of a column that changed together, those that changed most."""
+_MAY_HAVE_ARRIVED: Final = 0.1
+"""Probability that a ramp is over from which on it is not said to go on."""
 _PERIODS_TOLD: Final = 3
 """The last of them; the diagnosis holds all."""
 
@@ -179,7 +181,8 @@ def _course_words(course: Course) -> Iterator[str]:
             None: "",
         }[ramp.manner]
         if ramp.end is None:
-            yield f"It has been coming since {shown(ramp.begin)}{manner}, and goes on."
+            goes_on = "goes on" if ramp.arrived < _MAY_HAVE_ARRIVED else "may still go on"
+            yield f"It has been coming since {shown(ramp.begin)}{manner}, and {goes_on}."
         else:
             yield (
                 f"It took {ramp.windows:.0f} windows ({ramp.windows_low:.0f} to {ramp.windows_high:.0f}), "

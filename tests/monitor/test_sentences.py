@@ -8,7 +8,7 @@ from holdfast.monitor.course import Course
 from holdfast.monitor.diagnosis import Coverage, QualityChange
 from holdfast.monitor.explained import Cost, LossChange
 from holdfast.monitor.explained_words import explained_words, price_words
-from holdfast.monitor.windows import describe_strays
+from holdfast.monitor.windows import describe_gap, describe_strays
 from holdfast.monitor.words import summarise
 from holdfast.stats import Estimate
 
@@ -91,3 +91,12 @@ def test_rows_of_a_wrong_clock_are_dated_by_the_whole_of_their_windows() -> None
     weeks = describe_strays(numbers, counts, (0, 3), 7 * DAY_US)
     assert weeks.startswith("6 rows dated 1975-10-02 to 1975-10-08, long after")
     assert "dated 1970-10-28, long after" in describe_strays(numbers, counts, (0, 3), DAY_US)
+
+
+def test_a_gap_that_is_longer_than_all_windows_is_asked_about_and_an_outage_is_not() -> None:
+    jumped = np.array([4000, 4001, 4002, 9000, 9001])
+    said = describe_gap(jumped, (0, 5), DAY_US)
+    assert said == "No row is dated between 1980-12-17 and 1994-08-23: a wrong clock?"
+    assert describe_gap(jumped, (0, 3), DAY_US) == ""  # the rest is astray
+    assert describe_gap(np.array([*range(40), *range(70, 110)]), (0, 80), DAY_US) == ""
+    assert describe_gap(np.array([0, 8]), (0, 2), DAY_US) == ""

@@ -26,6 +26,7 @@ from holdfast.monitor.rows import Rows
 from holdfast.monitor.windows import (
     Stretch,
     cut,
+    describe_gap,
     describe_strays,
     first_day,
     without_strays,
@@ -222,6 +223,7 @@ class WindowsOfRows:
                 own = None if own_time_us is None else np.sort(own_time_us)
                 kept_rows, unfinished = of_whole_windows(ordered, size, begin, own)
                 ordered = ordered[kept_rows]
+                unfinished = f"{describe_gap(numbers, kept, length_us)} {unfinished}".strip()
             stretches = cut(len(ordered), ordered, size, min_rows=min_rows, begin_us=begin)
             starts = np.array([start for start, _, _ in stretches], dtype=np.int64)
             return cls(stretches, starts, time_us, timed=True, strays=strays, unfinished=unfinished)

@@ -47,6 +47,7 @@ from holdfast.monitor.two_streams import diagnose_streams
 from holdfast.monitor.windows import (
     Stretch,
     cut,
+    describe_gap,
     describe_strays,
     first_day,
     without_strays,
@@ -197,6 +198,7 @@ def _of_whole_windows(
     kept = without_strays(numbers, counts, min_rows=min_rows)
     rows = rows.take(slice(int(counts[: kept[0]].sum()), int(counts[: kept[1]].sum())))
     clock_fault = describe_strays(numbers, counts, kept, length_us)
+    notes.add(describe_gap(numbers, kept, length_us))
     if rows.time_us is None or not len(rows):
         return rows, clock_fault
     begin_us = first_day(rows.time_us, length_us)

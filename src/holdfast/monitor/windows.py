@@ -193,6 +193,29 @@ def describe_strays(
     return f"{'; '.join(parts)}: a wrong clock?" if parts else ""
 
 
+def describe_gap(numbers: NDArray[np.int64], kept: tuple[int, int], length_us: int) -> str:
+    """Where no row lies for longer than all others cover, in words; empty if nowhere.
+
+    So many rows that a wrong clock dated are no strays, and neither side is known to be right.
+
+    Args:
+        numbers: as for `cut_counted`.
+        kept: positions of windows that are not astray.
+        length_us: of a window.
+
+    Example:
+        >>> describe_gap(np.array([0, 1, 4000, 4001]), (0, 4), 86_400_000_000)
+        'No row is dated between 1970-01-03 and 1980-12-14: a wrong clock?'
+    """
+    own = numbers[kept[0] : kept[1]]
+    apart = np.diff(own)
+    if not len(apart) or apart.max() <= max(STRAY_GAP, int(own[-1] - own[0]) / 2):
+        return ""
+    place = int(apart.argmax())
+    first, end = ((int(own[place]) + 1) * length_us, int(own[place + 1]) * length_us)
+    return f"No row is dated between {iso_utc(first)[:10]} and {iso_utc(end)[:10]}: a wrong clock?"
+
+
 def _join_small(raw: list[Stretch], min_rows: int) -> list[Stretch]:
     joined: list[Stretch] = []
     for start, end, part in raw:

@@ -59,8 +59,8 @@ _PROBE_S: Final = 1.0
 
 logger = logging.getLogger("holdfast.infer")
 
-
-_Outcome = tuple[list[Job], Outcome]
+_Ended = tuple[list[Job], Outcome]
+"""Jobs that ran together, and what became of them."""
 
 
 class TurnBatcher:
@@ -118,7 +118,7 @@ class TurnBatcher:
         self._idle = asyncio.Event()
         self._idle.set()
         self._closed = False
-        self._unsettled: tuple[Lane, list[_Outcome], float, float, float] | None = None
+        self._unsettled: tuple[Lane, list[_Ended], float, float, float] | None = None
         """The last batch, where it was answered and not yet counted."""
         self.queued_rows = 0
 
@@ -355,7 +355,7 @@ class TurnBatcher:
 
         self._runner.submit(work)
 
-    def _end_in_thread(self, lane: Lane, outcomes: list[_Outcome], began_s: float) -> None:
+    def _end_in_thread(self, lane: Lane, outcomes: list[_Ended], began_s: float) -> None:
         self._under_way.popleft()
         if self._under_way:  # has begun
             self._running_until_s = time.monotonic() + self._under_way[0][2]
@@ -399,7 +399,7 @@ class TurnBatcher:
         if jobs:
             self._start_in_thread(lane, jobs, rows)
 
-    def _attempt(self, lane: Lane, jobs: list[Job]) -> list[_Outcome]:
+    def _attempt(self, lane: Lane, jobs: list[Job]) -> list[_Ended]:
         """Run and record; where that fails, halve until only the jobs that fail by themselves remain."""
         try:
             arrivals = [(job.arrived_s, job.rows) for job in jobs]
@@ -422,7 +422,7 @@ class TurnBatcher:
         middle = len(jobs) // 2
         return self._attempt(lane, jobs[:middle]) + self._attempt(lane, jobs[middle:])
 
-    def _hand_over(self, outcomes: list[_Outcome]) -> tuple[float, float]:
+    def _hand_over(self, outcomes: list[_Ended]) -> tuple[float, float]:
         """Tell the jobs; when that began and when it ended, in monotonic seconds."""
         began_s = time.monotonic()
         for jobs, outcome in outcomes:
@@ -437,7 +437,7 @@ class TurnBatcher:
             self._settle(*unsettled)
 
     def _settle(
-        self, lane: Lane, outcomes: list[_Outcome], began_s: float, answered_s: float, ended_s: float
+        self, lane: Lane, outcomes: list[_Ended], began_s: float, answered_s: float, ended_s: float
     ) -> None:
         """What follows from a batch for counts, copies and estimates.
 

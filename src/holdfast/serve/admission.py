@@ -236,5 +236,8 @@ def check_scope(grant: Grant, scopes: frozenset[str]) -> None:
         )
     if not grant.admit():
         if grant.gate is None or grant.expired:
-            raise UnauthorisedError("the API key has expired")
+            raise UnauthorisedError(
+                "the API key has expired",
+                next_step="Let whoever runs the service make a new one: holdfast key create NAME",
+            )
         raise RateLimitedError(grant.gate.wait_s())

@@ -111,7 +111,10 @@ class InferReader:
         try:
             return InferMessage(self._known, body, None, ModelInferRequest.FromString(body))
         except DecodeError:
-            raise MalformedBodyError("not a ModelInferRequest") from None
+            raise MalformedBodyError(
+                "not a ModelInferRequest",
+                expected="the message of inference.GRPCInferenceService in protobuf",
+            ) from None
 
 
 class InferMessage:

@@ -116,7 +116,11 @@ class Repository:
             RepositoryError: it cannot be done.
         """
         if len(self._waiting) >= MOST_WAITING:
-            raise NotReadyError("too many callers wait for the model repository")
+            raise NotReadyError(
+                "too many callers wait for the model repository",
+                expected=f"at most {MOST_WAITING}",
+                next_step="Ask again when one of them has its answer",
+            )
         ticket = next(self._tickets)
         future: asyncio.Future[Told] = asyncio.get_running_loop().create_future()
         self._waiting[ticket] = future
@@ -238,4 +242,4 @@ async def read_request(request: Request, limit_bytes: int, kind: Any) -> Any:
     try:
         return msgspec.json.decode(body or b"{}", type=kind)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise MalformedBodyError(f"not such a request: {error}") from None
+        raise MalformedBodyError(f"not a request of the model repository: {error}") from None

@@ -109,7 +109,10 @@ class TokenVerifier:
             key = self._keys.get(name)
             if key is None:
                 self.unknown_key_seen = True
-                raise UnauthorisedError("the token is signed with a key that the provider does not publish")
+                raise UnauthorisedError(
+                    "the token is signed with a key that the provider does not publish",
+                    next_step="Get a new token from the provider that [security] jwt_jwks names",
+                )
             claims = jwt.decode(
                 token,
                 key,
@@ -120,7 +123,10 @@ class TokenVerifier:
             )
             expires_at_us = int(float(claims["exp"]) * 1_000_000)
         except (jwt.PyJWTError, ValueError, TypeError, OverflowError) as error:
-            raise UnauthorisedError(f"the token is not accepted: {type(error).__name__}") from error
+            raise UnauthorisedError(
+                f"the token is not accepted: {type(error).__name__}",
+                expected="a token of [security] jwt_issuer for jwt_audience that has not expired",
+            ) from error
         return Token(str(claims["sub"]), self._scopes(claims), expires_at_us)
 
     def _scopes(self, claims: Mapping[str, Any]) -> frozenset[str]:

@@ -132,7 +132,12 @@ class Monitoring(Section, frozen=True):
         float,
         Meta(ge=0, description="Cost of missing a positive, in currency. Default 0: not stated."),
     ] = 0.0
-    currency: Annotated[str, Meta(min_length=1, description="Unit of the costs. Default EUR.")] = "EUR"
+    currency: Annotated[
+        str,
+        Meta(
+            min_length=1, description="Unit of the costs, only shown. Default EUR: a unit is to stand there."
+        ),
+    ] = "EUR"
 
 
 class Rollout(Section, frozen=True):
@@ -396,7 +401,8 @@ class Alerts(Section, frozen=True):
         tuple[Annotated[str, Meta(min_length=1)], ...],
         Meta(
             description=(
-                "Inputs and outputs whose drift is told; alarms that name no column always are. Default all."
+                "Inputs and outputs whose drift is told; alarms that name no column always are. Default all: "
+                "what drifts unheard helps nobody."
             ),
             examples=[["amount", "country"]],
         ),

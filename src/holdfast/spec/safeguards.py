@@ -160,7 +160,7 @@ class Logging(Section, frozen=True):
         Meta(
             description=(
                 "Fields of a record that are logged beside the inputs and never given to the model. "
-                "Default none."
+                "Default none: what nobody asked for is not kept."
             ),
             examples=[["shop", "app_version"]],
         ),
@@ -375,7 +375,7 @@ class Privacy(Section, frozen=True):
     fields: Annotated[
         dict[str, FieldClass],
         Meta(
-            description="Class of each field that is not plain. Default none.",
+            description="Class of each field that is not plain. Default none: only you know what they hold.",
             examples=[{"name": "identifier", "postcode": "quasi-identifier"}],
         ),
     ] = field(default_factory=dict)
@@ -395,7 +395,7 @@ class Privacy(Section, frozen=True):
     field_actions: Annotated[
         dict[str, FieldAction],
         Meta(
-            description="Action for one field, whatever its class. Default none.",
+            description="Action for one field, whatever its class. Default none: the class decides.",
             examples=[{"diagnosis": "encrypt"}],
         ),
     ] = field(default_factory=dict)

@@ -229,7 +229,11 @@ class Target(Section, frozen=True):
     ] = "127.0.0.1"
     port: Annotated[
         int,
-        Meta(ge=0, le=65535, description="TCP port; 0 takes a free one and prints it. Default 8080."),
+        Meta(
+            ge=0,
+            le=65535,
+            description="TCP port; 0 takes a free one and prints it. Default 8080: usual for HTTP beside 80.",
+        ),
     ] = 8080
     grpc_port: Annotated[
         Annotated[int, Meta(ge=0, le=65535)] | None,

@@ -149,7 +149,12 @@ def verify_certificate(document: bytes, *, public_key: str | None = None) -> Sig
             bytes.fromhex(signed.signature), _encode(said)
         )
     except InvalidSignature:
-        raise CertificateError("the certificate is not what was signed") from None
+        raise CertificateError(
+            "the certificate is not what was signed",
+            next_step="Ask for the file as it stands in `certificates/` of the deployment",
+        ) from None
     except (msgspec.MsgspecError, ValueError) as error:
-        raise CertificateError(f"not a certificate of an erasure: {error}") from error
+        raise CertificateError(
+            f"not a certificate of an erasure: {error}", expected="the file that `holdfast erase` wrote"
+        ) from error
     return signed

@@ -48,7 +48,7 @@ def recalibrated(
                 next_step="Retrain it",
             )
     except StatisticsError as error:
-        raise TrainError(f"the champion cannot be recalibrated: {error}") from error
+        raise TrainError(f"the champion cannot be recalibrated: {error}", next_step="Retrain it") from error
     if found.slope <= 0:
         raise TrainError(
             "higher scores go with fewer positives now, so no recalibration helps", next_step="Retrain it"
@@ -65,7 +65,9 @@ def _with_line(model: bytes, signature: Signature, line: Scaling) -> bytes:
     given = signature.prediction_output if signature.task == "regression" else signature.probability_output
     kinds = {one.name: one.type.tensor_type.elem_type for one in graph.output}
     if given is None or given not in kinds:
-        raise TrainError("the champion's graph does not give the number that is to be scaled")
+        raise TrainError(
+            "the champion's graph does not give the number that is to be scaled", next_step="Retrain it"
+        )
     kind = kinds[given]
     nodes: list[NodeProto] = []
     initializers: list[TensorProto] = []

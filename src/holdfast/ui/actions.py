@@ -137,7 +137,10 @@ class Actions:
 
         champion = self._registry.route().champion
         if champion is None:
-            raise FormError("there is no champion whose predictions could be labelled")
+            raise FormError(
+                "there is no champion whose predictions could be labelled",
+                next_step="holdfast register MODEL --reference FILE",
+            )
         signature = signature_of(Facts(self._deployment, self._registry, self._clock), champion)
         for name in signature.classes:
             if str(name) == text:

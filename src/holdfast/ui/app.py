@@ -353,5 +353,7 @@ async def _fields(request: Request) -> dict[str, str]:
     try:
         pairs = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS)
     except ValueError as error:
-        raise errors.FormError("the form cannot be read") from error
+        raise errors.FormError(
+            "the form cannot be read", next_step="Load the page anew and send it again"
+        ) from error
     return dict(pairs)

@@ -243,7 +243,10 @@ def queue(facts: Facts) -> Queue:
     """The unlabelled predictions on which the champion was least sure."""
     version = facts.champion()
     if version is None:
-        raise PageNotFoundError("there is no champion whose predictions could be reviewed")
+        raise PageNotFoundError(
+            "there is no champion whose predictions could be reviewed",
+            next_step="holdfast register MODEL --reference FILE",
+        )
     signature = signature_of(facts, version)
     log = PredictionLog(facts.deployment)
     names = log.schema().names

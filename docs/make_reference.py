@@ -5,7 +5,11 @@ Run `uv run python docs/make_reference.py`; `tests/e2e/test_docs.py` fails when 
 
 from __future__ import annotations
 
+import ast
 import inspect
+import itertools
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -14,6 +18,7 @@ import holdfast
 from holdfast.cli.app import COMMANDS, EXIT_CODES, root
 
 FOLDER = Path(__file__).parent / "reference"
+LONGEST_SIGNATURE = 90
 
 
 def command_line_page() -> str:
@@ -56,18 +61,51 @@ def library_page() -> str:
             continue
         if inspect.isclass(thing):
             parts.append(f"## holdfast.{name}\n\n{inspect.getdoc(thing)}\n")
-            for method, value in vars(thing).items():
-                if not method.startswith("_") and callable(value):
-                    parts.append(_function(f"{name}.{method}", value, "###"))
+            parts += _fields(thing)
+            for member, value in vars(thing).items():
+                if member.startswith("_"):
+                    continue
+                if isinstance(value, property):
+                    parts.append(f"### {name}.{member}\n\n{inspect.getdoc(value)}\n")
+                elif callable(value):
+                    parts.append(_function(f"{name}.{member}", value, "###"))
         else:
             parts.append(_function(f"holdfast.{name}", thing, "##"))
     return "\n".join(parts)
 
 
-def _function(title: str, function: object, level: str) -> str:
-    signature = inspect.signature(function) if callable(function) else ""
+def _fields(thing: type) -> list[str]:
+    """A table of the fields, with the text that stands below each in the source."""
+    (body,) = (one.body for one in ast.parse(inspect.getsource(thing)).body if isinstance(one, ast.ClassDef))
+    rows = []
+    for line, below in itertools.pairwise([*body, ast.Pass()]):
+        if not isinstance(line, ast.AnnAssign):
+            continue
+        said = ""
+        if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+            said = " ".join(str(below.value.value).split())
+        kind = ast.unparse(line.annotation).replace("|", "\\|")
+        rows.append(f"| `{ast.unparse(line.target)}` | `{kind}` | {said} |")
+    return ["| field | type | |\n|---|---|---|", *rows, ""] if rows else []
+
+
+def _function(title: str, function: Callable[..., object], level: str) -> str:
     name = title.rsplit(".", 1)[-1]
-    return f"{level} {title}\n\n```python\n{name}{signature}\n```\n\n{inspect.getdoc(function) or ''}\n"
+    documented = inspect.getdoc(function) or ""
+    return f"{level} {title}\n\n```python\n{name}{_signature(function)}\n```\n\n{documented}\n"
+
+
+def _signature(function: Callable[..., object]) -> str:
+    """As one writes it: without `self`, and over several lines where it is long."""
+    signature = inspect.signature(function)
+    given = [one for one in signature.parameters.values() if one.name != "self"]
+    # Annotations are texts here, since they are not evaluated.
+    text = re.sub(r"(: |-> )'([^']*)'", r"\1\2", str(signature.replace(parameters=given)))
+    if len(text) <= LONGEST_SIGNATURE:
+        return text
+    inside, _, result = text[1:].rpartition(") -> ")
+    lines = re.split(r", (?=\*|\w+:)", inside)
+    return "".join(["(\n", *(f"    {line},\n" for line in lines), ") -> ", result])
 
 
 PAGES = {"command-line.md": command_line_page, "library.md": library_page}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from holdfast.errors import HoldfastError
     from holdfast.monitor import Diagnosis, diagnose
     from holdfast.registry import log
-    from holdfast.score import Model, load, predict
+    from holdfast.score import Model, Prediction, load, predict
 
 __version__ = "0.1.0"
 
@@ -26,13 +26,24 @@ _HOMES = {
     "Diagnosis": "holdfast.monitor",
     "HoldfastError": "holdfast.errors",
     "Model": "holdfast.score",
+    "Prediction": "holdfast.score",
     "diagnose": "holdfast.monitor",
     "load": "holdfast.score",
     "log": "holdfast.registry",
     "predict": "holdfast.score",
 }
 
-__all__ = ["Diagnosis", "HoldfastError", "Model", "__version__", "diagnose", "load", "log", "predict"]
+__all__ = [
+    "Diagnosis",
+    "HoldfastError",
+    "Model",
+    "Prediction",
+    "__version__",
+    "diagnose",
+    "load",
+    "log",
+    "predict",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -60,7 +60,8 @@ class ScoreReport(msgspec.Struct, frozen=True, kw_only=True):
         if self.trial is not None:
             text += f"\n{self.trial}"
         if self.skipped:
-            text += f"\nSkipped {self.skipped} bad rows; {self.errors_file} names them."
+            bad = "1 bad row" if self.skipped == 1 else f"{self.skipped} bad rows"
+            text += f"\nSkipped {bad}, named in {self.errors_file}."
         return text
 
 

@@ -50,6 +50,29 @@ def test_a_background_command_that_cannot_be_started_is_tried_again() -> None:
     assert "keeper cannot be started" in (background.keep_alive(20.0) or "")
 
 
+def test_helpers_that_end_because_they_were_asked_to_are_no_news() -> None:
+    dashboard = DashboardProcess(["sleep", "30"], keep=True, ready_after_s=0.0)
+    background = Background(ChildSpec("keeper", ["sleep", "30"]))
+    with dashboard.listen():
+        assert (dashboard.tend(answering=True), background.keep_alive(10.0)) == (None, None)
+        dashboard.stop()
+        background.stop()
+        for process in (dashboard.process, background.process):
+            assert process is not None
+            process.wait(10)  # of SIGTERM, as one that has not yet begun to listen
+        assert (dashboard.tend(answering=True), background.keep_alive(11.0)) == (None, None)
+        for process in (dashboard.process, background.process):
+            assert process is not None
+            process.kill()
+            process.wait(10)
+        assert "the dashboard ended (SIGKILL)" in (dashboard.tend(answering=True) or "")
+        assert "keeper ended (SIGKILL)" in (background.keep_alive(12.0) or "")
+    for process in (dashboard.process, background.process):
+        if process is not None:
+            process.kill()
+            process.wait(10)
+
+
 @pytest.mark.usefixtures("no_process_left")
 def test_a_dashboard_and_a_shadow_that_cannot_be_started_are_tried_again(tmp_path: Path) -> None:
     dashboard = DashboardProcess(["true"], keep=True, ready_after_s=0.0)

@@ -131,7 +131,7 @@ class Background:
             code = self.process.returncode
             wait_s = self._backoff.next_s(now_s - self._born_s)
             self._start_at_s = now_s + wait_s
-            if not self._asked_to_end or code:
+            if not (self._asked_to_end and code in {0, -signal.SIGTERM}):
                 said = f"{self.spec.name} ended ({exit_text(code)}); starting it again" + (
                     f" in {wait_s:.1f} s" if wait_s else ""
                 )

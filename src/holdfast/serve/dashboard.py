@@ -12,6 +12,7 @@ import contextlib
 import os
 import select
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -48,6 +49,7 @@ class DashboardProcess:
         self._backoff = Backoff(longest_s=30.0)
         self._born_s = 0.0
         self._start_at_s = 0.0
+        self._asked_to_end = False
         self.process: subprocess.Popen[bytes] | None = None
 
     @contextlib.contextmanager
@@ -87,7 +89,7 @@ class DashboardProcess:
             code = self.process.poll()
             if code is None:
                 return None
-            if code != 0:
+            if code != 0 and not (self._asked_to_end and code == -signal.SIGTERM):  # before it could listen
                 wait_s = self._backoff.next_s(now_s - self._born_s)
                 self._start_at_s = now_s + wait_s
                 when = f"in {wait_s:.1f} s" if self._keep else "when it is asked for"
@@ -96,6 +98,7 @@ class DashboardProcess:
         wanted = now_s >= self._keep_from_s or select.select([self._socket], [], [], 0)[0]
         if now_s >= self._start_at_s and wanted:
             self._born_s = now_s
+            self._asked_to_end = False
             descriptor = self._socket.fileno()
             try:
                 self.process = subprocess.Popen(
@@ -110,8 +113,9 @@ class DashboardProcess:
         return said
 
     def stop(self) -> None:
-        """Ask it to end."""
+        """Ask it to end; that it then does is no news."""
         if self.process is not None:
+            self._asked_to_end = True
             with contextlib.suppress(ProcessLookupError):
                 self.process.terminate()
 

@@ -115,3 +115,16 @@ def test_a_path_with_escapes_is_the_path_and_has_no_metric_of_its_own(start: Sta
     assert server.ask("POST", path, asked.get(path[:3], {"a": 1, "b": 2}))[0] == 200
     assert server.ask("POST", path, {"a": 1}, {"content-type": "image/png"})[0] == 415
     assert not [one.route for one in server.service.counts.all_routes() if "%" in one.route]
+
+
+def test_the_request_id_of_a_call_over_grpc_comes_back_also_with_an_error(start_grpc: StartGrpc) -> None:
+    client = start_grpc(linear_model())
+    good, bad = (infer_request(LINEAR, [{"a": 1.0, "b": 2.0}], raw=True) for _ in range(2))
+    bad.inputs[0].datatype = "FP64"
+    method = client.channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+    mine = ("x-request-id", "mine")
+    asked = ((good, [mine]), (bad, [mine]), (good, [mine, ("x-request-timeout-ms", "soon")]))
+    for request, metadata in asked:
+        call = method.future(request.SerializeToString(), timeout=20, metadata=metadata)
+        call.exception()  # waits for the answer, whichever it is
+        assert mine in [tuple(one) for one in call.trailing_metadata()], call.code()

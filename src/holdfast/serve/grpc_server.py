@@ -16,7 +16,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from holdfast.errors import HoldfastError
 from holdfast.infer import InputError, NotReadyError, OverloadedError, UnknownModelError
-from holdfast.serve.caller import ANYONE, CALLER_HEADERS, Caller, read_caller
+from holdfast.serve.caller import ANYONE, CALLER_HEADERS, Caller, caller_of_refused, read_caller
 from holdfast.serve.errors import ListenError
 from holdfast.serve.grpc_infer import InferMessage, InferReader
 from holdfast.serve.grpc_messages import METHODS, POOL, SERVICE, message_class
@@ -209,9 +209,12 @@ class GrpcServer:
                 if isinstance(error, UnknownModelError) and behaviour == self._ModelReady:
                     counts.observe(200, time.monotonic() - began_s)
                     return message_class("ModelReadyResponse")(ready=False)
+                sink = _sink_of_refused(context, sink)
                 service.count_error(counts, error, began_s, sink)
-                return await _abort(context, error)
+                return await _abort(context, error, sink)
             counts.observe(200, time.monotonic() - began_s)
+            if sink.headers:
+                context.set_trailing_metadata(_metadata(sink))
             return answer
 
         return guarded
@@ -237,8 +240,9 @@ class GrpcServer:
             if len(body) > service.max_body_bytes + _OVERHEAD_BYTES:
                 raise too_large(service.max_body_bytes)
         except HoldfastError as error:
+            sink = _sink_of_refused(context, sink)
             service.turn_away(INFER, error, sink)
-            return await _abort(context, error)
+            return await _abort(context, error, sink)
         job = service.ask(INFER, sink, message.decode, message.model, message.version or None)
         try:
             answer = await sink.future
@@ -246,7 +250,7 @@ class GrpcServer:
                 context.set_trailing_metadata(_metadata(sink))
             return answer
         except HoldfastError as error:
-            return await _abort(context, error)
+            return await _abort(context, error, sink)
         except asyncio.CancelledError:
             if job is not None:
                 job.cancelled = True
@@ -330,17 +334,26 @@ def _authorization(context: Any) -> bytes:
 
 def _caller(context: Any) -> Caller:
     """What the call's metadata and its deadline say; the same names as HTTP's headers."""
-    given = [
-        (name.encode(), _as_bytes(value))
-        for name, value in context.invocation_metadata()
-        if name in _CALLER_NAMES
-    ]
+    given = _said(context)
     caller = read_caller(given) if given else ANYONE
     remaining_s = context.time_remaining()
     if remaining_s is None:
         return caller
     patience_s = remaining_s if caller.patience_s is None else min(remaining_s, caller.patience_s)
     return msgspec.structs.replace(caller, patience_s=patience_s)
+
+
+def _said(context: Any) -> list[tuple[bytes, bytes]]:
+    return [
+        (name.encode(), _as_bytes(value))
+        for name, value in context.invocation_metadata()
+        if name in _CALLER_NAMES
+    ]
+
+
+def _sink_of_refused(context: Any, sink: _FutureSink) -> _FutureSink:
+    """With the caller's id, also where what the caller says could not be read."""
+    return sink if sink.caller is not ANYONE else _FutureSink(caller_of_refused(_said(context)))
 
 
 def _as_bytes(value: str | bytes) -> bytes:
@@ -352,9 +365,9 @@ def _metadata(sink: _FutureSink) -> tuple[tuple[str, str], ...]:
     return tuple((name.decode(), value.decode()) for name, _, value in lines)
 
 
-async def _abort(context: Any, error: HoldfastError) -> Any:
+async def _abort(context: Any, error: HoldfastError, sink: _FutureSink) -> Any:
     code = _CODES.get(status_of(error), grpc.StatusCode.INTERNAL)
-    trailing: tuple[tuple[str, str], ...] = ()
+    trailing = _metadata(sink)
     if isinstance(error, OverloadedError):
-        trailing = (("grpc-retry-pushback-ms", str(round(error.retry_after_s * 1000))),)
+        trailing += (("grpc-retry-pushback-ms", str(round(error.retry_after_s * 1000))),)
     await context.abort(code, str(error), trailing)

@@ -113,7 +113,9 @@ def by_type(wanted: Any) -> st.SearchStrategy[Any]:
     if kind is bool:
         return st.booleans()
     if kind is str:
-        return texts.map(lambda text: f"{text}x" if limit(wanted, "min_length") else text)
+        pattern = limit(wanted, "pattern") or ""
+        found = texts.map(lambda text: f"{text}x" if limit(wanted, "min_length") else text)
+        return found.filter(lambda text: re.search(pattern, text) is not None)
     low = limit(wanted, "ge") if limit(wanted, "ge") is not None else limit(wanted, "gt")
     high = limit(wanted, "le") if limit(wanted, "le") is not None else limit(wanted, "lt")
     if kind is int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import resource
 import select
 import socket
 import struct
@@ -139,4 +140,18 @@ def _open(family: int, kind: int, address: tuple[object, ...], count: int) -> tu
 def has_unread(transport: BaseTransport) -> bool:
     """Whether bytes have come that nobody has read yet; closing it now would reset them."""
     descriptor = transport.get_extra_info("socket").fileno()
-    return descriptor >= 0 and bool(select.select([descriptor], [], [], 0)[0])
+    if descriptor < 0:
+        return False
+    asked = select.poll()  # select() knows no descriptor from 1024 on
+    asked.register(descriptor, select.POLLIN)
+    return bool(asked.poll(0))
+
+
+def allow_most_connections() -> None:
+    """Take as many open files for this process as the system grants; beyond them connections are closed.
+
+    The limit that a shell sets by itself is often 1024, for the sake of programs that use select().
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):  # macOS grants less than it says
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -30,7 +30,7 @@ from holdfast.serve.resident import Resident
 from holdfast.serve.security import client_ca, make_tls, tls_pair
 from holdfast.serve.services import Services
 from holdfast.serve.several import make_server_app
-from holdfast.serve.sockets import open_no_more
+from holdfast.serve.sockets import allow_most_connections, open_no_more
 from holdfast.serve.uvicorn_settings import uvicorn_config
 from holdfast.telemetry import log_to_stderr
 
@@ -246,6 +246,7 @@ def main(arguments: list[str]) -> int:
     """The process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    allow_most_connections()
     formatter = log_to_stderr("worker")
     listening, control, *copies = (socket.socket(fileno=int(one)) for one in arguments)
     try:

@@ -129,7 +129,12 @@ def test_windows_younger_than_the_label_delay_do_not_count_as_labelled() -> None
     assert diagnose(old, new, label_delay="5d", **names).verdict == "healthy"
     assert diagnose(old, new, **names).verdict == "healthy"
     # Told that no more labels come, it takes those that are there as they are.
-    assert "concept drift" in diagnose(old, new, label_delay="0s", **names).kinds
+    taken = diagnose(old, new, label_delay="0s", **names)
+    assert taken.kinds == ("data fault",)
+    assert "of the positive class in every row" in taken.features[0].description
+    some = late.copy()
+    some[::5] = truth[::5]
+    assert "concept drift" in diagnose(old, new | {"y": some}, label_delay="0s", **names).kinds
 
 
 def test_a_current_table_without_the_target_is_unlabelled() -> None:

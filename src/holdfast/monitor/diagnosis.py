@@ -78,7 +78,8 @@ class FeatureFinding(msgspec.Struct, frozen=True, kw_only=True):
     """The same with its interval."""
     of_column: bool = True
     """Whether `name` is a column, or two: not "overall" for all answers, "score" for the model's own score,
-    "rows" for some that came twice, or "time" where a wrong clock gave it. Columns may be called so too."""
+    "rows" for some that came twice, "time" where a wrong clock gave it, or "labels" where those are broken.
+    Columns may be called so too."""
 
 
 class ColumnMeasures(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,6 +18,7 @@ from holdfast.monitor.diagnosis import Diagnosis
 from holdfast.monitor.estimation import Estimator, beyond_range, estimate_windows, estimated_quality
 from holdfast.monitor.explained import ChangedRegion, Multivariate, Option
 from holdfast.monitor.explained_words import explained_words, share_words
+from holdfast.monitor.findings import has_broken_labels
 from holdfast.monitor.options import option_words, tried_options
 from holdfast.monitor.profiling import WindowProfile
 from holdfast.monitor.reconciling import of_inputs
@@ -155,6 +156,8 @@ class Explainer:
         stood = list(chain(*stretches))
         start, end = stood[0], stood[-1] + 1
         mature = [number for number in stood if diagnosis.windows[number].log_e_concept is not None]
+        if has_broken_labels(diagnosis):
+            mature = []
         if not mature:
             shares = onset is not None and self.reference.task == "binary" and self.estimator is not None
             if not shares and not always:

@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.monitor.diagnosis import DriftKind, FeatureFinding
+from holdfast.monitor.diagnosis import Diagnosis, DriftKind, FeatureFinding, Onset
 from holdfast.monitor.family import Tests
 from holdfast.monitor.features import Feature
+from holdfast.monitor.label_faults import LABELS
 from holdfast.monitor.profiling import WindowProfile
 from holdfast.monitor.reference import ReferenceModel
 from holdfast.monitor.words import describe_concept, describe_data, describe_pair, describe_together
@@ -136,6 +138,17 @@ def wrongly_dated_rows(description: str) -> FeatureFinding:
     return _of_rows(_TIME, description, None)
 
 
+def broken_labels(words: str, since: Onset) -> FeatureFinding:
+    """Of labels that are broken.
+
+    Args:
+        words: what is broken about them.
+        since: of the tests that they are behind.
+    """
+    found = _of_rows(LABELS, f"the labels are {words}", since.estimate)
+    return msgspec.structs.replace(found, onset=since)
+
+
 def _of_rows(name: str, description: str, since: str | None) -> FeatureFinding:
     return FeatureFinding(
         name=name,
@@ -147,3 +160,8 @@ def _of_rows(name: str, description: str, since: str | None) -> FeatureFinding:
         since=since,
         of_column=False,
     )
+
+
+def has_broken_labels(diagnosis: Diagnosis) -> bool:
+    """Whether nothing can be learnt from the labels since the change."""
+    return any(one.name == LABELS and not one.of_column for one in diagnosis.features)

@@ -24,9 +24,10 @@ from holdfast.monitor.diagnosis import (
 from holdfast.monitor.echoes import without_echoes_of_all
 from holdfast.monitor.evidence import concept_tests, data_tests
 from holdfast.monitor.family import DATA_FAMILIES, SHARES, Budget, Tests
-from holdfast.monitor.findings import find_columns, repeated_rows, wrongly_dated_rows
+from holdfast.monitor.findings import broken_labels, find_columns, repeated_rows, wrongly_dated_rows
+from holdfast.monitor.label_faults import LOOKED_AT, LabelFault
 from holdfast.monitor.measuring import measure_columns
-from holdfast.monitor.onset import known_by_heart, locate, onset_of_column
+from holdfast.monitor.onset import known_by_heart, locate, of_all, onset_of_column, strongest_tests
 from holdfast.monitor.plain import listed
 from holdfast.monitor.profiling import WindowProfile
 from holdfast.monitor.reach import already_moving, too_short
@@ -36,13 +37,21 @@ from holdfast.monitor.rows import Task
 from holdfast.monitor.seasons import Calendar
 from holdfast.monitor.standing import standing, without_echoes
 from holdfast.monitor.words import advice_for, summarise
-from holdfast.stats import OnsetEstimate
+from holdfast.stats import OnsetEstimate, estimate_onset
 
 _NEARLY_ALL: Final = 0.9
 """Share of a window's rows whose labels stand for all of them."""
 _HIDDEN: Final = (
     "The model was given broken inputs, so its answers say nothing of a change of the mapping from x "
     "to y (concept drift): fix the pipe first."
+)
+_LABELS: Final = (
+    "The labels seem broken, so they say nothing of the model nor of a change of the mapping from x to y "
+    "(concept drift): mend them first."
+)
+_TURNED: Final = (
+    "Each class has the scores of the other. If 0 and 1 were swapped in the labels it would look the same: "
+    "look there before you retrain."
 )
 _BLIND: Final = "Without mature labels a change of the mapping from x to y (concept drift) cannot be seen."
 _KNOWN_BY_HEART: Final = (
@@ -67,6 +76,8 @@ class Settings:
     notes: tuple[str, ...] = ()
     clock_fault: str = ""
     """Rows dated by a wrong clock, which no window holds, in words."""
+    label_fault: Callable[[Sequence[int]], LabelFault | None] | None = None
+    """What is broken about the labels of the windows of these numbers; None: nobody looks."""
     tested: Callable[[Sequence[Tests], Sequence[Tests], Sequence[int]], None] | None = None
     """Told of all tests of P(x) and of P(y|x), and of the windows that the latter were made on."""
 
@@ -103,9 +114,12 @@ def judge(reference: ReferenceModel, windows: Sequence[WindowProfile], settings:
         concept = ()
     if concept and reference.concept is not None:
         concept = without_echoes_of_all(reference.concept, labelled, concept)
-    broken_rows = again or settings.clock_fault
+    label_fault = _label_fault(concept, with_labels, settings)
+    mislabelled = label_fault is not None and label_fault.sure
     kinds: tuple[DriftKind, ...] = causes.kinds
-    if broken_rows and "data fault" not in kinds:
+    if mislabelled:
+        kinds = tuple(kind for kind in kinds if kind not in ("label shift", "concept drift"))
+    if (again or settings.clock_fault or mislabelled) and "data fault" not in kinds:
         kinds = ("data fault", *kinds)
     onset = locate(data, concept, with_labels, len(windows)) or _of_repeats(again, len(windows))
     course = find_course(
@@ -116,22 +130,29 @@ def judge(reference: ReferenceModel, windows: Sequence[WindowProfile], settings:
     stood = [number for number in within if onset is not None and number >= onset.estimate]
     findings = []
     for column, found in find_columns(
-        reference, windows, within, data=data, concept=concept, faults=causes.faults
+        reference, windows, within, data=data, concept=() if mislabelled else concept, faults=causes.faults
     ):
         own = onset_of_column(column, data, concept, with_labels, recurring=course.shape == "recurring")
         dated = _as_onset(own, windows, settings)
         findings.append(msgspec.structs.replace(found, since=dated.estimate, onset=dated))
+    if label_fault is not None and mislabelled:
+        dated = _as_onset(_of_labels(concept, with_labels), windows, settings)
+        findings.append(broken_labels(label_fault.words, dated))
     if again:
         findings.append(repeated_rows(again, settings.show_time(held[min(again)].start)))
     if settings.clock_fault:
         findings.append(wrongly_dated_rows(settings.clock_fault))
     before = [number for number in with_labels if onset is None or number < onset.estimate]
-    quality = _quality(reference, windows, before, [number for number in with_labels if number in stood])
+    # What broken labels say of the answers is no quality.
+    judged = [] if mislabelled else [number for number in with_labels if number in stood]
+    quality = _quality(reference, windows, before, judged)
     coverage = _coverage(reference, held, settings)
     blind = reference.concept is None or not labelled
     notes = [
         *settings.notes,
         *([_HIDDEN] if causes.hidden else []),
+        *([_LABELS] if mislabelled else []),
+        *([_TURNED] if label_fault is not None and not mislabelled else []),
         *([_BLIND] if blind else []),
         *too_short(reference.windows, windows, all_data, timed=reference.timed),
         *already_moving(reference, windows, data),
@@ -175,6 +196,20 @@ def _all_tests(
     if settings.tested is not None:
         settings.tested(data, concept, with_labels)
     return data, concept
+
+
+def _of_labels(concept: Sequence[Tests], with_labels: Sequence[int]) -> OnsetEstimate:
+    return of_all(estimate_onset(strongest_tests(concept)), with_labels)
+
+
+def _label_fault(
+    concept: Sequence[Tests], with_labels: Sequence[int], settings: Settings
+) -> LabelFault | None:
+    """Whether what the labels show is a fault of theirs."""
+    if settings.label_fault is None or not any(tests.alarm.any() for tests in concept):
+        return None
+    onset = estimate_onset(strongest_tests(concept))
+    return settings.label_fault(with_labels[onset.estimate : onset.end][:LOOKED_AT])
 
 
 def _of_repeats(again: Collection[int], windows: int) -> OnsetEstimate | None:

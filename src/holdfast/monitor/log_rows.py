@@ -106,6 +106,10 @@ class Translation:
         columns |= self._own(table, "input_", strict=False)
         return self._rows(columns, table, SCORE, table.column("y"), numbers[order])
 
+    def answers(self, table: pa.Table) -> Rows:
+        """Answers and truth alone, of joined rows of the log in their order."""
+        return self._rows({}, table, SCORE, table.column("y"), None)
+
     def _own(self, table: pa.Table, prefix: str, *, strict: bool) -> dict[str, ColumnValues]:
         if not self.own.functions:
             return {}

@@ -50,7 +50,7 @@ def locate(
     if any(tests.in_alarm.size for tests in data):
         found.append(first_onset(strongest_tests(data)))
     if any(tests.in_alarm.size for tests in concept):
-        found.append(_of_all(first_onset(strongest_tests(concept)), with_labels))
+        found.append(of_all(first_onset(strongest_tests(concept)), with_labels))
     if not found:
         return None
     first = min(found, key=lambda one: one.estimate)
@@ -88,11 +88,11 @@ def onset_of_column(
     if any(tests.names[test][0] == feature for tests in data for test in tests.in_alarm):
         found.append(dated(strongest_tests(data, feature)))
     if any(tests.names[test][0] == feature for tests in concept for test in tests.in_alarm):
-        found.append(_of_all(dated(strongest_tests(concept, feature)), with_labels))
+        found.append(of_all(dated(strongest_tests(concept, feature)), with_labels))
     return min(found, key=lambda one: one.estimate)
 
 
-def _of_all(inner: OnsetEstimate, with_labels: Sequence[int]) -> OnsetEstimate:
+def of_all(inner: OnsetEstimate, with_labels: Sequence[int]) -> OnsetEstimate:
     """In numbers of all windows, from numbers of those with labels."""
     return OnsetEstimate(
         with_labels[inner.earliest],

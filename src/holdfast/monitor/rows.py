@@ -67,6 +67,13 @@ def labelled_only(rows: Rows) -> Rows:
     return picked(rows, np.flatnonzero(np.isfinite(rows.truth) & np.isfinite(rows.score)))
 
 
+def rows_within(rows: Rows, start_us: int, end_us: int) -> Rows:
+    """Rows with times from one up to another; none where they have no times."""
+    if rows.time_us is None:
+        return picked(rows, np.empty(0, dtype=np.intp))
+    return picked(rows, np.flatnonzero((rows.time_us >= start_us) & (rows.time_us < end_us)))
+
+
 def thinned(rows: Rows, most: int) -> Rows:
     """At most so many rows, evenly spread over time."""
     if len(rows) <= most:

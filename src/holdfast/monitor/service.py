@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import takewhile
 from typing import Any, Final
 
@@ -20,6 +20,15 @@ from holdfast.monitor.following import follow
 from holdfast.monitor.held_back import HeldBack
 from holdfast.monitor.history import Recorder, write_history
 from holdfast.monitor.judge import Settings, judge, mature_labels
+from holdfast.monitor.label_arrivals import (
+    NEVER,
+    Arrivals,
+    LabelSpeed,
+    label_notes,
+    label_speed,
+    still_right,
+)
+from holdfast.monitor.label_faults import LabelFault, find_label_fault
 from holdfast.monitor.log_rows import OUTPUTS, Translation, read_reference
 from holdfast.monitor.log_windows import LogWindows, NewWindows
 from holdfast.monitor.older_versions import older_answers
@@ -27,7 +36,7 @@ from holdfast.monitor.own_measures import OwnMeasures
 from holdfast.monitor.profile_store import ProfileStore
 from holdfast.monitor.profiling import WindowProfile
 from holdfast.monitor.reference import ReferenceModel
-from holdfast.monitor.rows import Rows
+from holdfast.monitor.rows import Rows, rows_within
 from holdfast.monitor.slice_history import write_slices
 from holdfast.monitor.slices import Slice, fit_slices, judge_slices, slices_in_drift
 from holdfast.monitor.telling import tell
@@ -99,11 +108,18 @@ class Monitor:
         store = ProfileStore(self._deployment.monitor_folder / self._epoch(version))
         # What another release of holdfast measured in another way is made again from the log.
         frozen = list(takewhile(reference.measured_alike, store.read()))
-        since_us = frozen[-1].end if frozen else None
         windows = LogWindows(self._deployment, self._clock, self._sealer, version, translation)
-        new = windows.closed(reference.measures, since_us)
+        new = windows.closed(reference.measures, frozen[-1].end if frozen else None)
+        rows = windows.arrivals([*frozen, *new.profiles], new.watermark_us)
+        speed = self._label_speed(reference, rows)
+        settled_us = FROZEN_AFTER_DELAYS * self._label_delay_us(speed)
+        if rows is not None and settings.label_delay.microseconds < speed.fair_from_us < NEVER:
+            # Stored when it was not known yet how late labels come: they are opened again.
+            right = still_right(frozen, rows, lambda one: new.watermark_us - one.end >= settled_us)
+            if right < len(frozen):
+                frozen = frozen[:right]
+                new = windows.closed(reference.measures, frozen[-1].end if frozen else None)
         profiles = [*frozen, *new.profiles]
-        settled_us = FROZEN_AFTER_DELAYS * settings.label_delay.microseconds
         if settings.window.duration is None:
             # Nothing waits for late rows before such a window closes.
             settled_us = max(settled_us, settings.lateness.microseconds)
@@ -111,7 +127,7 @@ class Monitor:
             if new.watermark_us - profile.end < settled_us:
                 break
             store.put(profile)
-        diagnosis = self._judge(windows, reference, profiles, new)
+        diagnosis = self._judge(windows, explainer, profiles, new, speed)
 
         def rows_of(number: int) -> Rows | None:
             if number < len(frozen):
@@ -229,29 +245,50 @@ class Monitor:
     def _judge(
         self,
         windows: LogWindows,
-        reference: ReferenceModel,
+        explainer: Explainer,
         profiles: list[WindowProfile],
         new: NewWindows,
+        speed: LabelSpeed,
     ) -> Diagnosis:
-        version = windows.version
+        version, reference, sample = windows.version, explainer.reference, explainer.sample
         settings = self._deployment.checklist.monitoring
         ledger = self._log.ledger()
         if not profiles:
             return _nothing_yet(settings.window, reference, new.rows, version, ledger.unaccounted)
         recorder = Recorder()
+        declared_us = settings.label_delay.microseconds
+        declared = mature_labels(new.watermark_us - declared_us)
+
+        def mature(window: WindowProfile) -> bool:
+            return declared(window) and new.watermark_us - window.end >= speed.fair_from_us
+
+        def label_fault(numbers: Sequence[int]) -> LabelFault | None:
+            some = [profiles[number] for number in numbers]
+            rows = windows.sample(some[0].start, some[-1].end, sum(one.rows for one in some))
+            return find_label_fault(
+                reference.task, sample, [rows_within(rows, one.start, one.end) for one in some]
+            )
+
         held_to = Settings(
             run_length=settings.false_alarms.average_run_length_windows,
             tolerance_sd=settings.tolerance_sd,
             show_time=iso_utc,
-            mature=mature_labels(new.watermark_us - settings.label_delay.microseconds),
+            mature=mature,
             model_version=version,
             unaccounted=ledger.unaccounted,
-            notes=(*filter(None, [self._held_back.note]), *self._slice_notes, *windows.translation.own.notes),
+            notes=(
+                *filter(None, [self._held_back.note]),
+                *self._slice_notes,
+                *windows.translation.own.notes,
+                *label_notes(profiles, mature, speed, declared_us, new.watermark_us),
+            ),
             clock_fault=new.strays,
+            label_fault=label_fault,
             tested=recorder.tested,
         )
         diagnosis = judge(reference, profiles, held_to)
-        said = self._judge_slices(windows, profiles, held_to, new.watermark_us)
+        settled_us = FROZEN_AFTER_DELAYS * self._label_delay_us(speed)
+        said = self._judge_slices(windows, profiles, held_to, new.watermark_us - settled_us)
         if said:
             diagnosis = msgspec.structs.replace(diagnosis, notes=(*diagnosis.notes, said))
         history = recorder.history(
@@ -265,13 +302,12 @@ class Monitor:
         windows: LogWindows,
         profiles: list[WindowProfile],
         held_to: Settings,
-        watermark_us: int,
+        settled_until_us: float,
     ) -> str:
         """The parts that the checklist names, and those in drift in words; nothing is read for none."""
         settings = self._deployment.checklist.monitoring
         if not self._slices and not settings.slices:
             return ""
-        frozen_us = FROZEN_AFTER_DELAYS * settings.label_delay.microseconds
         by_time = settings.window.duration is not None
         found = judge_slices(
             self._slices,
@@ -281,11 +317,25 @@ class Monitor:
             folder=self._deployment.monitor_folder / f"{self._epoch(windows.version)}-slices"
             if by_time
             else None,
-            frozen=lambda profile: watermark_us - profile.end >= frozen_us,
+            frozen=lambda profile: profile.end <= settled_until_us,
             min_rows=settings.min_rows,
         )
         write_slices(self._deployment.monitor_folder, windows.version, found)
         return slices_in_drift([summary for summary, _ in found])
+
+    def _label_speed(self, reference: ReferenceModel, rows: Arrivals | None) -> LabelSpeed:
+        """As the log shows it."""
+        if reference.concept is None or rows is None:
+            return LabelSpeed()
+        settings = self._deployment.checklist.monitoring
+        return label_speed(
+            reference.concept, rows, settings.tolerance_sd, float(settings.label_delay.microseconds)
+        )
+
+    def _label_delay_us(self, speed: LabelSpeed) -> float:
+        """The declared one, or the longer one that the log shows, where it is known."""
+        declared_us = float(self._deployment.checklist.monitoring.label_delay.microseconds)
+        return declared_us if speed.fair_from_us == NEVER else max(declared_us, speed.fair_from_us)
 
     def _remember(self, version: str, diagnosis: Diagnosis) -> None:
         """Evidence is stored once for each thing that is newly known."""

@@ -132,7 +132,13 @@ def judge_slices(
     # All are read on from where the shortest ends: one pass over the log.
     first = min((len(found) for found in known.values()), default=0)
     fresh = _profiles(slices, bounds[first:], rows_between)
-    shared = replace(settings, run_length=settings.run_length * max(len(slices), 1), notes=(), clock_fault="")
+    shared = replace(
+        settings,
+        run_length=settings.run_length * max(len(slices), 1),
+        notes=(),
+        clock_fault="",
+        label_fault=None,
+    )
     result = []
     for one in slices:
         profiles = [*known[one.key][:first], *fresh[one.key]]

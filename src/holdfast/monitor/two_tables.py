@@ -31,6 +31,7 @@ from holdfast.monitor.explaining import Explainer
 from holdfast.monitor.holes import of_whole_windows
 from holdfast.monitor.judge import Settings, judge, mature_labels
 from holdfast.monitor.kinds import Kinds
+from holdfast.monitor.label_faults import LabelFault, find_label_fault
 from holdfast.monitor.new_words import with_new_words
 from holdfast.monitor.number_texts import as_the_reference_writes, numbers_of_text
 from holdfast.monitor.pandas_frames import as_columns
@@ -162,6 +163,11 @@ def diagnose_tables(reference: Any, current: Any, question: Question) -> Diagnos
     new_rows, clock_fault = _of_whole_windows(new_rows, size, question.min_rows, tables.old_time, notes)
     stretches = _cut(new_rows, size, question.min_rows)
     windows = profiles(model.measures, new_rows, stretches)
+    parts = [part for _, _, part in stretches]
+
+    def label_fault(numbers: Sequence[int]) -> LabelFault | None:
+        return find_label_fault(targets.task, old_rows, [new_rows.take(parts[number]) for number in numbers])
+
     settings = Settings(
         run_length=question.run_length,
         tolerance_sd=question.tolerance_sd,
@@ -169,11 +175,11 @@ def diagnose_tables(reference: Any, current: Any, question: Question) -> Diagnos
         mature=mature_labels(_oldest_open(question, new_rows, windows, notes)),
         notes=tuple(notes.lines),
         clock_fault=clock_fault,
+        label_fault=label_fault,
     )
     diagnosis = with_new_words(judge(model, windows, settings), old_rows.columns, new_rows.columns)
     column = None if question.target is None else question.score or question.prediction
     explainer = Explainer.fit(model, old_rows, column, question.costs)
-    parts = [part for _, _, part in stretches]
     diagnosis = explainer.with_estimates(diagnosis, windows, lambda number: new_rows.take(parts[number]))
     if question.explain is False:
         return diagnosis

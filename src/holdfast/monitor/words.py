@@ -155,6 +155,7 @@ def summarise(
     said = {found.name: found.description for found in findings if not found.of_column}
     parts += [f"In the {said['rows']}"] if "rows" in said else []
     parts += [f"Left out: {said['time']}"] if "time" in said else []
+    parts += [f"{said['labels'][0].upper()}{said['labels'][1:]}"] if "labels" in said else []
     if (
         quality is not None
         and quality.after is not None

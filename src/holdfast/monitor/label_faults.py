@@ -1,0 +1,173 @@
+"""Broken labels, told from a changed mapping: another unit, classes swapped, one value in every row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from holdfast.monitor.plain import plain
+from holdfast.monitor.rows import Rows, Task, labelled_only
+from holdfast.monitor.units import UNITS
+from holdfast.stats.quality import Z95
+
+Numbers = NDArray[np.float64]
+LABELS: Final = "labels"
+"""What a finding is called that is of no column but of the labels."""
+LOOKED_AT: Final = 16
+"""Windows since the change that are looked at."""
+_FURTHER: Final[tuple[tuple[float, str], ...]] = (
+    (3.2808, "a factor of 3.28 (feet, metres)"),
+    (2.2046, "a factor of 2.2 (pounds, kilograms)"),
+)
+"""Units too near a growth to be told by a column alone; an answer for each row tells them apart."""
+_DEGREES: Final[tuple[tuple[float, float, str, str], ...]] = (
+    (1.8, 32.0, "Celsius", "Fahrenheit"),
+    (1.0, 273.15, "Celsius", "kelvin"),
+)
+"""Factor and offset from one to the other."""
+_LEAST_ROWS: Final = 30
+"""Labelled rows of a window from which it must agree."""
+_LEAST_OTHERS: Final = 10.0
+"""Labels of other values to be expected, of which none came."""
+_OFF: Final = 0.05
+"""Kolmogorov's distance by which residuals may differ after the conversion, besides chance."""
+_SUPREMUM: Final = 1.63
+"""Kolmogorov's distance, times the root of the rows, that chance passes once in a hundred."""
+_NEAR: Final = np.geomspace(0.75, 1 / 0.75, 15)
+_BESIDE: Final = (1 / 1.2, 1.2)
+_WORSE: Final = 0.1
+"""By how much factors a fifth smaller and larger must fit worse, so that the rows tell which it was."""
+_AGREE: Final = 0.8
+"""Share of the windows after the first that must agree: what grows fits no factor for long."""
+_UNEVEN: Final = 0.1
+"""How far the share of positives must be from a half: where both classes are as frequent, a mapping that is
+turned round looks like swapped labels."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFault:
+    """What seems to be broken about the labels."""
+
+    words: str
+    sure: bool = True
+    """Whether no change of the mapping would look the same."""
+
+
+def find_label_fault(task: Task, reference: Rows, windows: Sequence[Rows]) -> LabelFault | None:
+    """What is broken about the labels of some windows; None if the mapping may have changed.
+
+    Args:
+        task: of the model.
+        reference: rows of it.
+        windows: rows of each, from the one on in which the change began; of that one only a part may have.
+    """
+    held = labelled_only(reference)
+    parts = [part for part in map(labelled_only, windows) if len(part) >= _LEAST_ROWS]
+    # The first window holds rows from before.
+    parts = parts[1:] or parts
+    if not parts or len(held) < _LEAST_ROWS:
+        return None
+    stuck = _stuck(task, held, parts)
+    if stuck is not None:
+        return LabelFault(stuck)
+    if task == "binary":
+        return _swapped(held, parts)
+    unit = _unit(held, parts) if task == "regression" else None
+    return None if unit is None else LabelFault(unit)
+
+
+def _labels(task: Task, rows: Rows) -> Numbers:
+    labels = rows.true_class if task == "multiclass" else rows.truth
+    return np.empty(0) if labels is None else labels
+
+
+def _stuck(task: Task, reference: Rows, parts: list[Rows]) -> str | None:
+    """One value in every row of all windows, which is none that the reference holds nearly always."""
+    now = np.concatenate([_labels(task, part) for part in parts])
+    if not len(now) or (now != now[0]).any():
+        return None
+    before = _labels(task, reference)
+    if float((before != now[0]).mean()) * len(now) < _LEAST_OTHERS:
+        return None
+    if task == "regression":
+        return f"stuck at {plain(float(now[0]))} in every row"
+    which = {"binary": "the positive class" if now[0] > 0 else "the negative class"}.get(task, "one class")
+    return f"of {which} in every row: stuck, or are those of the others still to come?"
+
+
+def _swapped(reference: Rows, parts: list[Rows]) -> LabelFault | None:
+    """Each class has the scores of the other, and is as frequent as it was."""
+    truth, score = (
+        np.concatenate(each) for each in zip(*(part.truth_and_score for part in parts), strict=True)
+    )
+    held, of_reference = reference.truth_and_score
+    before, now = float(held.mean()), float(truth.mean())
+    error = float(np.sqrt(before * (1 - before) * (1 / len(held) + 1 / len(truth))))
+    if abs(now - (1 - before)) > _OFF / 2 + Z95 * error:
+        return None
+    for side in (0.0, 1.0):
+        old, same = of_reference[held != side], of_reference[held == side]
+        new = score[truth == side]
+        if min(len(old), len(same), len(new)) < _LEAST_ROWS:
+            return None
+        if not _alike(old, new) or _distance(same, new) < _distance(old, new) + _WORSE:
+            return None
+    return LabelFault("swapped: what was 0 is 1, and what was 1 is 0?", sure=abs(before - 0.5) >= _UNEVEN)
+
+
+def _unit(reference: Rows, parts: list[Rows]) -> str | None:
+    """After one conversion what the answers leave of the labels is what it was, in all windows alike."""
+    truth, score = reference.truth_and_score
+    usual = truth - score
+    several = [part.truth_and_score for part in parts]
+    now, answered = (np.concatenate(each) for each in zip(*several, strict=True))
+
+    def off(factor: float, offset: float = 0.0) -> float:
+        return _distance(usual, (now - offset) / factor - answered)
+
+    fitting: list[tuple[float, str, float, float]] = []
+    candidates = [
+        (wanted, 0.0, f"{'larger' if wanted > 1 else 'smaller'} by {words}")
+        for factor, words in (*UNITS, *_FURTHER)
+        for wanted in (factor, 1 / factor)
+    ]
+    for slope, offset, one, other in _DEGREES:
+        candidates.append((slope, offset, f"in {other} where they were in {one}"))
+        candidates.append((1 / slope, -offset / slope, f"in {one} where they were in {other}"))
+    allowed, unchanged = _allowed(len(usual), len(now)), off(1.0)
+    for factor, offset, words in candidates:
+        found = off(factor, offset)
+        if found > allowed or found > unchanged / 2:
+            continue
+        if any(off(factor * beside, offset) < found + _WORSE for beside in _BESIDE):
+            continue
+        if min(off(factor * near, offset) for near in _NEAR) >= found - _OFF / 2:
+            fitting.append((found, words, factor, offset))
+    for _, words, factor, offset in sorted(fitting):
+        agree = [
+            _distance(usual, (y - offset) / factor - p) <= _OFF + _allowed(len(usual), len(y))
+            for y, p in several
+        ]
+        if np.mean(agree) >= _AGREE:
+            return f"{words}: another unit?"
+    return None
+
+
+def _alike(first: Numbers, second: Numbers) -> bool:
+    return _distance(first, second) <= _allowed(len(first), len(second))
+
+
+def _allowed(first: int, second: int) -> float:
+    return _OFF + _SUPREMUM * float(np.sqrt(1 / first + 1 / second))
+
+
+def _distance(first: Numbers, second: Numbers) -> float:
+    """Kolmogorov's distance of two samples."""
+    first, second = np.sort(first), np.sort(second)
+    at = np.concatenate([first, second])
+    shares = [np.searchsorted(each, at, side="right") / len(each) for each in (first, second)]
+    return float(np.abs(shares[0] - shares[1]).max())

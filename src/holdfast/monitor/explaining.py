@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.monitor.chosen_labels import chosen_labels
 from holdfast.monitor.costing import ErrorCosts, cost_of
 from holdfast.monitor.course import Course, stretches_of
 from holdfast.monitor.design import Design
@@ -173,7 +174,7 @@ class Explainer:
             return diagnosis
         since, whole = thinned(since, LARGEST_SAMPLE), thinned(whole, LARGEST_SAMPLE)
         cost = None
-        if onset is not None:
+        if onset is not None and not any(chosen_labels(self.reference, [windows[one] for one in mature])):
             cost = cost_of(
                 self.reference.task,
                 self.costs,

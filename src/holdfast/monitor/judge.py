@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.monitor.causes import find_causes
+from holdfast.monitor.chosen_labels import chosen_labels
 from holdfast.monitor.course import Course, find_course, stretches_of
 from holdfast.monitor.diagnosis import (
     Coverage,
@@ -154,6 +155,7 @@ def judge(reference: ReferenceModel, windows: Sequence[WindowProfile], settings:
         *([_LABELS] if mislabelled else []),
         *([_TURNED] if label_fault is not None and not mislabelled else []),
         *([_BLIND] if blind else []),
+        *chosen_labels(reference, labelled),
         *too_short(reference.windows, windows, all_data, timed=reference.timed),
         *already_moving(reference, windows, data),
         *([_KNOWN_BY_HEART] if known_by_heart(reference, concept, quality) else []),

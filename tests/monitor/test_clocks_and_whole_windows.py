@@ -54,6 +54,21 @@ def test_day_and_night_raise_no_alarm_in_windows_of_half_a_day() -> None:
         assert not any(one.alarm for one in found.windows)
 
 
+def test_columns_swapped_beside_day_and_night_are_named_in_windows_of_half_a_day() -> None:
+    def two(seed: int, start: str, days: int) -> pd.DataFrame:
+        made = rows(seed, start, 24 * days, 20)
+        return made.assign(heat=1.0 + np.random.default_rng(seed).normal(0, 0.7, len(made)))[
+            ["moment", "load", "heat"]
+        ]
+
+    before, after = two(1, "2025-03-03", 21), two(2, "2025-03-24", 14)
+    late = after["moment"] >= "2025-03-31"
+    after.loc[late, ["load", "heat"]] = after.loc[late, ["heat", "load"]].to_numpy()
+    found = diagnose(before, after, time="moment", window="12h")
+    assert found.kinds == ("data fault",)
+    assert all("swapped" in one.description for one in found.features)
+
+
 def test_a_level_that_shifts_by_day_is_found_beside_them() -> None:
     now = rows(2, "2025-05-05", 24 * 12 + 8)
     now.loc[now.index >= 5 * 24 * 6, "load"] += 1.0

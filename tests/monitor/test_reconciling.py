@@ -10,7 +10,7 @@ import pytest
 
 from holdfast.monitor import Diagnosis, diagnose
 from holdfast.monitor.explained import LossChange
-from holdfast.monitor.reconciling import ADVICE, NOTE, is_of_inputs, of_inputs
+from holdfast.monitor.reconciling import ADVICE, APART, NOTE, is_of_inputs, of_inputs
 from holdfast.stats import Estimate
 
 WINDOW, WINDOWS = 400, 10
@@ -88,6 +88,11 @@ def test_dearer_houses_are_concept_drift() -> None:
     told = found(larger=0.0, dearer=0.15)
     assert told.kinds == ("concept drift",)
     assert NOTE not in told.notes
+    assert APART not in told.notes
+    change = told.loss_change
+    assert change is not None
+    strange = msgspec.structs.replace(change, overlap=0.01)
+    assert of_inputs(told, strange).notes == (*told.notes, APART)
 
 
 def test_larger_and_dearer_houses_are_both() -> None:

@@ -51,7 +51,7 @@ def find_causes(
         concept: tests of P(y|x) that stand.
     """
     moved, shown = _moved(windows, data)
-    faults = dict(find_swaps(reference, shown))
+    faults = dict(find_swaps(reference, shown, _while_moved(windows, data)))
     for name in shown.keys() - faults.keys():
         fault = find_fault(reference, name, shown[name])
         if fault is not None:
@@ -98,6 +98,18 @@ def _moved(
             if tests.family != "pairs" and strength > strongest.get(name, (0.0,))[0]:
                 strongest[name] = strength, _clearest(tests, int(test))
     return moved, {name: [windows[number] for number in some] for name, (_, some) in strongest.items()}
+
+
+def _while_moved(
+    windows: Sequence[WindowProfile], data: Sequence[Tests]
+) -> dict[str, Sequence[WindowProfile]]:
+    """From the first to the last window in which a column is in alarm: with all hours, clear or not."""
+    raised: dict[str, list[int]] = {}
+    for tests in data:
+        for test in tests.in_alarm:
+            some = np.flatnonzero(tests.strength[:, test] >= 1).tolist()
+            raised.setdefault(tests.names[test][0], []).extend(some)
+    return {name: windows[min(some) : max(some) + 1] for name, some in raised.items()}
 
 
 def _clearest(tests: Tests, test: int) -> list[int]:

@@ -77,28 +77,36 @@ def find_fault(reference: ReferenceModel, name: str, windows: Sequence[WindowPro
 
 
 def find_swaps(
-    reference: ReferenceModel, windows_of: Mapping[str, Sequence[WindowProfile]]
+    reference: ReferenceModel,
+    windows_of: Mapping[str, Sequence[WindowProfile]],
+    all_of: Mapping[str, Sequence[WindowProfile]],
 ) -> Mapping[str, str]:
     """Columns that hold each other's values, in words by column.
+
+    Single windows of half a day do not have the quartiles of all hours, all of them together do.
 
     Args:
         reference: fitted.
         windows_of: of each numeric column in alarm, windows in which it shows most.
+        all_of: the same, all windows while it was in alarm.
     """
     found: dict[str, str] = {}
     names = [name for name in windows_of if reference.features[name].numeric and windows_of[name]]
     own = {name: _quartiles(reference, name, reference.whole) for name in names}
     # Once for each column and not for each pair: of a thousand in alarm there are half a million pairs.
     now = {
-        name: np.median([_quartiles(reference, name, window) for window in windows_of[name]], axis=0)
+        name: (
+            np.median([_quartiles(reference, name, window) for window in windows_of[name]], axis=0),
+            _quartiles_of_all(reference, name, all_of[name]),
+        )
         for name in names
     }
     for first, second in combinations(names, 2):
         if first in found or second in found:
             continue
-        if all(
-            _near(now[one], own[other]) and not _near(own[one], own[other])
-            for one, other in ((first, second), (second, first))
+        both = ((first, second), (second, first))
+        if not any(_near(own[one], own[other]) for one, other in both) and any(
+            all(_near(now[one][way], own[other]) for one, other in both) for way in range(2)
         ):
             found[first], found[second] = (
                 f"holding the values of {other}: swapped columns?" for other in (second, first)
@@ -137,6 +145,15 @@ def _mark(feature: Feature, windows: Sequence[WindowProfile], counts: NDArray[np
         return None
     share = rows / float(counts.sum())
     return f"at {shown[0][1]:.6g} in {share:.0%} of rows: a mark for missing values?"
+
+
+def _quartiles_of_all(
+    reference: ReferenceModel, name: str, windows: Sequence[WindowProfile]
+) -> NDArray[np.float64]:
+    """By their counts, which end with the reference's range."""
+    feature = reference.features[name]
+    counts = np.sum([window.counts[name] for window in windows], axis=0)
+    return np.array([feature.quantile(counts, share) for share in (0.25, 0.5, 0.75)])
 
 
 def _quartiles(reference: ReferenceModel, name: str, window: WindowProfile) -> NDArray[np.float64]:

@@ -29,6 +29,12 @@ NOTE: Final = (
     "The model errs more, and all of it at inputs that are new or harder: a change of the mapping "
     "from x to y (concept drift) is not seen there, and cannot be told apart where the reference has no rows."
 )
+_LEAST_OVERLAP: Final = 0.1
+"""Below it the parts of a changed loss are guesses."""
+APART: Final = (
+    "The rows since the change share hardly any inputs with the reference: whether the mapping from x to y "
+    "changed (concept drift) or the model meets inputs that it was never taught cannot be told apart."
+)
 ADVICE: Final = (
     "Have such rows labelled and retrain with the old rows and these; or undo what changed the inputs, such "
     "as a camera, a microphone or a source of customers."
@@ -56,6 +62,13 @@ def of_inputs(diagnosis: Diagnosis, change: LossChange) -> Diagnosis:
         diagnosis: of the windows.
         change: the parts of its changed loss.
     """
+    told = _of_inputs(diagnosis, change)
+    if "concept drift" in told.kinds and change.overlap < _LEAST_OVERLAP:
+        return msgspec.structs.replace(told, notes=(*told.notes, APART))
+    return told
+
+
+def _of_inputs(diagnosis: Diagnosis, change: LossChange) -> Diagnosis:
     if not is_of_inputs(change):
         return diagnosis
     if "data drift" not in diagnosis.kinds:

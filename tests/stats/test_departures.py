@@ -100,3 +100,9 @@ def test_a_season_of_the_mix_is_of_few_directions() -> None:
     found = natural_excess(counts, CellShares.of(counts.sum(axis=0)))
     assert found.shown[0] > 0.2
     assert found.directions < 4
+
+
+def test_windows_that_alone_hold_a_group_of_cells_do_not_hide_how_much_windows_vary() -> None:
+    own = 30.0 * np.repeat(np.eye(20), 10, axis=1)  # each window has ten values of its own
+    found = natural_excess(own, CellShares.of(own.sum(axis=0), group=np.arange(200) // 25))
+    assert (found.shown >= found.shown[0]).all()

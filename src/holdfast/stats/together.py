@@ -255,7 +255,9 @@ def natural_excess(own: NDArray[np.float64], shares: CellShares) -> Excess:
         counts = total[scale - 1 :].copy()
         counts[1:] -= total[:-scale]
         others = shares.rows - counts
-        parts, scaled = _parts(counts, shares, others, others)
+        # Of a group the others may hold next to nothing: they are no measure of it.
+        foreign = (counts @ shares.members > others @ shares.members)[:, shares.group]
+        parts, scaled = _parts(np.where(foreign, 0.0, counts), shares, others, others)
         departure = parts.sum(axis=1) + scaled @ shares.own
         usual, variance, _ = (float(each[0]) for each in sampled.cumulants(scaled.mean(axis=0)[None]))
         error = float(np.sqrt(variance / blocks)) / max(usual, 1e-300)

@@ -62,7 +62,7 @@ def test_a_cost_that_may_be_none_is_not_called_one() -> None:
         return Cost(loss=loss, per_row=so_far, rows=1, so_far=so_far, basis="labels")
 
     said = price_words(cost("absolute error", about(-4_583_720, 9_000_000)))
-    assert said.startswith("What that costs cannot be told from nothing: so far -4,583,720 (")
+    assert said.startswith("It may have cost nothing: so far -4,583,720 (")
     assert price_words(cost("error rate", about(20, 3))).startswith(
         "So far that is 20 (17 to 23) errors more"
     )

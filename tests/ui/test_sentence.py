@@ -90,9 +90,8 @@ STATES = {
     "harmless data drift": (
         alarm("data drift", features=(ONLINE,), cost=cost(-11, -3, 6), advice=("Watch the quality.",)),
         (
-            "Data drift, sudden, since 14 Mar 2026, 02:00 UTC (± 1 h): share of online: 21.2% → 51.4%. What "
-            "it costs cannot be told from nothing: -3 more errors a day (-11 to 6). Suggested: Watch the "
-            "quality."
+            "Data drift, sudden, since 14 Mar 2026, 02:00 UTC (± 1 h): share of online: 21.2% → 51.4%. It "
+            "may cost nothing: -3 more errors a day (-11 to 6). Suggested: Watch the quality."
         ),
     ),
     "data drift without labels": (

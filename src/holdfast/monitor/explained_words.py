@@ -129,7 +129,7 @@ def price_words(cost: Cost) -> str:
         thing = "errors fewer" if saved else "errors more"
     else:
         thing = f"of {cost.loss} {'less' if saved else 'more'}"
-    begin = "What that costs cannot be told from nothing: so far" if unsure else "So far that is"
+    begin = "It may have cost nothing: so far" if unsure else "So far that is"
     parts = [f"{begin} {_whole(_turned(cost.so_far) if saved else cost.so_far)} {thing}"]
     if cost.per_day is not None:
         parts.append(f"{_whole(_turned(cost.per_day) if saved else cost.per_day)} a day")

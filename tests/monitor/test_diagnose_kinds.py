@@ -116,6 +116,8 @@ def test_a_gradual_change_is_called_so_with_its_length_and_manner(manner: str) -
     assert found.ramp.manner == manner
     assert found.ramp.windows_low <= 12 <= found.ramp.windows_high
     assert abs(int(found.ramp.begin) / WINDOW - 4) <= 1
+    assert abs(onset_window(found) - 4) <= 1
+    assert abs(int(found.features[0].since or 0) / WINDOW - 4) <= 1
     assert found.ramp.end is not None
     assert abs(int(found.ramp.end) / WINDOW - 16) <= 1
     assert "It took 12 windows" in found.summary or "It took 11 windows" in found.summary

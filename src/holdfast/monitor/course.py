@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from holdfast.monitor.diagnosis import Diagnosis, DriftShape, Period, Ramp
 from holdfast.monitor.family import Tests
 from holdfast.monitor.features import FEW_VALUES
-from holdfast.monitor.onset import strongest_tests
+from holdfast.monitor.onset import began, moved_together, of_all, strongest_tests
 from holdfast.monitor.profiling import WindowProfile
 from holdfast.monitor.reference import ReferenceModel
 from holdfast.stats import (
     SURE,
     Manner,
     NumericBins,
+    OnsetEstimate,
     RampExtent,
     change_shape,
     compare_passages,
@@ -46,6 +47,8 @@ class Course:
     probability: float | None = None
     ramp: Ramp | None = None
     periods: tuple[Period, ...] = ()
+    began: OnsetEstimate | None = None
+    """Of a gradual change, in numbers of all windows."""
 
     @classmethod
     def of(cls, diagnosis: Diagnosis) -> Course:
@@ -90,13 +93,13 @@ def find_course(
         )
         shape: DriftShape = "temporary" if len(periods) == 1 else "recurring"
         return Course(shape, round(visits.probability, 4), None, periods)
-    # The tests are added up as they moved together, so that noise of one weighs less.
-    level = z @ z[onset.estimate :].mean(axis=0)
+    level = moved_together(z, onset)
     course = _step_or_ramp(level)
     if course.shape != "gradual":
         return course
     extent = ramp_extent(level)
-    first, arrived = _places(extent, len(judged))
+    start = began(extent, len(judged))
+    first, arrived = start.estimate, _arrived(extent, start.estimate, len(judged))
     ramp = Ramp(
         begin=starts[first],
         end=None if arrived is None else starts[arrived],
@@ -106,7 +109,7 @@ def find_course(
         arrived=round(extent.over, 4),
         manner=_manner(reference, judged, data, first, arrived) if of_data else None,
     )
-    return replace(course, ramp=ramp)
+    return replace(course, ramp=ramp, began=start if of_data else of_all(start, with_labels))
 
 
 def stretches_of(periods: Sequence[Period], starts: Sequence[str]) -> list[range]:
@@ -129,11 +132,10 @@ def _step_or_ramp(level: NDArray[np.float64]) -> Course:
     return Course(shape, round(probability, 4) if probability >= SURE else None)
 
 
-def _places(extent: RampExtent, windows: int) -> tuple[int, int | None]:
-    """The first window that a ramp has touched, and the first that lies behind it; None while it climbs."""
-    first = min(max(int(extent.begin), 0), windows - 1)
+def _arrived(extent: RampExtent, first: int, windows: int) -> int | None:
+    """The first window that lies behind a ramp, of which `first` is the first; None while it climbs."""
     end = ceil(extent.end)
-    return first, None if extent.over < 1 / 2 or end >= windows else max(end, first + 1)
+    return None if extent.over < 1 / 2 or end >= windows else max(end, first + 1)
 
 
 def _manner(

@@ -126,6 +126,8 @@ def judge(reference: ReferenceModel, windows: Sequence[WindowProfile], settings:
     course = find_course(
         reference, windows, with_labels, data=data, concept=concept, show_time=settings.show_time
     )
+    if course.began is not None and (onset is None or course.began.estimate < onset.estimate):
+        onset = course.began
     since = None if onset is None else _as_onset(onset, windows, settings)
     within = _within(course, onset, [settings.show_time(window.start) for window in windows])
     stood = [number for number in within if onset is not None and number >= onset.estimate]
@@ -133,7 +135,7 @@ def judge(reference: ReferenceModel, windows: Sequence[WindowProfile], settings:
     for column, found in find_columns(
         reference, windows, within, data=data, concept=() if mislabelled else concept, faults=causes.faults
     ):
-        own = onset_of_column(column, data, concept, with_labels, recurring=course.shape == "recurring")
+        own = onset_of_column(column, data, concept, with_labels, shape=course.shape)
         dated = _as_onset(own, windows, settings)
         findings.append(msgspec.structs.replace(found, since=dated.estimate, onset=dated))
     if label_fault is not None and mislabelled:

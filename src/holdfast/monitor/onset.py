@@ -9,10 +9,17 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.monitor.diagnosis import QualityChange
+from holdfast.monitor.diagnosis import DriftShape, QualityChange
 from holdfast.monitor.family import Tests
 from holdfast.monitor.reference import ReferenceModel
-from holdfast.stats import OnsetEstimate, estimate_onset, find_visits
+from holdfast.stats import (
+    OnsetEstimate,
+    RampExtent,
+    change_shape,
+    estimate_onset,
+    find_visits,
+    ramp_extent,
+)
 
 _TESTS_FOR_ONSET: Final = 12
 """Strongest tests whose windows are added up to find the onset."""
@@ -66,13 +73,36 @@ def first_onset(z: NDArray[np.float64]) -> OnsetEstimate:
     return replace(estimate_onset(z[: stretches[1].start]), end=stretches[-1].end)
 
 
+def moved_together(z: NDArray[np.float64], onset: OnsetEstimate) -> NDArray[np.float64]:
+    """`[W]`, the tests added up as they moved since the onset, so that noise of one weighs less."""
+    level: NDArray[np.float64] = z @ z[onset.estimate :].mean(axis=0)
+    return level
+
+
+def ramp_onset(z: NDArray[np.float64]) -> OnsetEstimate:
+    """Of a change that came little by little when its climb began, long before a level would be seen."""
+    found = estimate_onset(z)
+    level = moved_together(z, found)
+    if found.end is not None or change_shape(level) != "gradual":
+        return found
+    return began(ramp_extent(level), len(z))
+
+
+def began(extent: RampExtent, windows: int) -> OnsetEstimate:
+    """The first window that a ramp has touched."""
+    low, first, high = (
+        min(max(int(one), 0), windows - 1) for one in (extent.begin_low, extent.begin, extent.begin_high)
+    )
+    return OnsetEstimate(low, first, high)
+
+
 def onset_of_column(
     feature: str,
     data: Sequence[Tests],
     concept: Sequence[Tests],
     with_labels: Sequence[int],
     *,
-    recurring: bool = False,
+    shape: DriftShape | None = None,
 ) -> OnsetEstimate:
     """When one column, or with "" all answers, changed; of both kinds the one that began first.
 
@@ -81,9 +111,9 @@ def onset_of_column(
         data: tests of P(x) that stand.
         concept: tests of P(y|x) that stand.
         with_labels: numbers of the windows that the latter were made on.
-        recurring: whether the whole comes and goes; else no column is searched for visits.
+        shape: of the whole; only where that comes and goes is a column searched for visits.
     """
-    dated = first_onset if recurring else estimate_onset
+    dated = {"recurring": first_onset, "gradual": ramp_onset}.get(shape or "", estimate_onset)
     found = []
     if any(tests.names[test][0] == feature for tests in data for test in tests.in_alarm):
         found.append(dated(strongest_tests(data, feature)))

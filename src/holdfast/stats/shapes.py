@@ -25,6 +25,8 @@ _LONG_RAMP: Final = 8.0
 """Windows: who is told "sudden" must not have seen a ramp of so many; a shorter one is nearly sudden."""
 _LENGTHS: Final = 64
 """Lengths of ramps compared, evenly in their logarithm."""
+_MIDDLE: Final = (0.025, 0.5, 0.975)
+"""Bounds of 95 % around the median, and that."""
 _UNFINISHED: Final = 4
 """The longest ramp, in lengths of the record: one that has only begun looks straight."""
 _JUMP: Final = 0.6
@@ -79,11 +81,13 @@ def shape_odds(level: NDArray[np.float64]) -> ShapeOdds:
 class RampExtent:
     """From when to when a gradual change climbed, in windows; fractions lie within one.
 
-    Of each the median of what is probable after what was seen, and of the length the 95 % around it.
+    Of each the median of what is probable after what was seen, and of begin and length the 95 % around it.
     """
 
     begin: float
     """Where the level leaves what it was: 3.0 is the beginning of window 3."""
+    begin_low: float
+    begin_high: float
     end: float
     """Where it arrives; beyond the record where it has not yet."""
     length: float
@@ -112,8 +116,8 @@ def ramp_extent(level: NDArray[np.float64]) -> RampExtent:
         >>> found = ramp_extent(rising + np.random.default_rng(3).normal(0, 0.02, 60))
         >>> round(found.begin), round(found.end), round(found.over, 2)
         (20, 44, 1.0)
-        >>> found.length_low <= 24 <= found.length_high
-        True
+        >>> found.length_low <= 24 <= found.length_high, found.begin_low <= 20 <= found.begin_high
+        (True, True)
     """
     windows = len(level)
     if windows < LEAST_WINDOWS_AFTER:
@@ -128,13 +132,16 @@ def ramp_extent(level: NDArray[np.float64]) -> RampExtent:
     weight /= weight.sum()
     # A form is at nothing in its first window, whose middle therefore is where the climb begins.
     begins, ends = starts + 0.5, starts + lengths + 0.5
-    low, middle, high = _quantiles(lengths, weight, (0.025, 0.5, 0.975))
-    # A length stands for those around it that were not tried.
+    low, middle, high = _quantiles(lengths, weight, _MIDDLE)
+    begin_low, begin, begin_high = _quantiles(begins, weight, _MIDDLE)
+    # A length stands for those around it that were not tried, as a begin does for half a window around it.
     tried = np.unique(lengths)
     between = np.sqrt(tried[1:] * tried[:-1])
     bounds = np.concatenate([tried[:1], between, tried[-1:]])
     return RampExtent(
-        begin=_quantiles(begins, weight, (0.5,))[0],
+        begin=begin,
+        begin_low=begin_low - 0.5,
+        begin_high=begin_high + 0.5,
         end=_quantiles(ends, weight, (0.5,))[0],
         length=middle,
         length_low=float(bounds[np.searchsorted(tried, low)]),

@@ -253,7 +253,7 @@ def test_where_the_champion_cannot_be_loaded_new_workers_answer_with_the_one_bef
                 os.kill(before[0], signal.SIGKILL)
             else:
                 service.process.send_signal(signal.SIGHUP)
-            service.wait_for(lambda before=before: service.workers() and service.workers()[0] not in before)
+            service.wait_for(lambda before=before: set(service.workers()) - set(before))
             service.wait_for(lambda before=before: not any(alive(one) for one in before))
             status, answer = service.ask("POST", "/predict", {"a": 1, "b": 0})
             assert (status, answer["model_version"]) == (200, "1"), blow

@@ -139,7 +139,8 @@ def judge(reference: ReferenceModel, windows: Sequence[WindowProfile], settings:
         dated = _as_onset(own, windows, settings)
         findings.append(msgspec.structs.replace(found, since=dated.estimate, onset=dated))
     if label_fault is not None and mislabelled:
-        dated = _as_onset(_of_labels(concept, with_labels), windows, settings)
+        labels = of_all(estimate_onset(strongest_tests(concept)), with_labels)
+        dated = _as_onset(labels, windows, settings)
         findings.append(broken_labels(label_fault.words, dated))
     if again:
         findings.append(repeated_rows(again, settings.show_time(held[min(again)].start)))
@@ -200,10 +201,6 @@ def _all_tests(
     if settings.tested is not None:
         settings.tested(data, concept, with_labels)
     return data, concept
-
-
-def _of_labels(concept: Sequence[Tests], with_labels: Sequence[int]) -> OnsetEstimate:
-    return of_all(estimate_onset(strongest_tests(concept)), with_labels)
 
 
 def _label_fault(

@@ -128,7 +128,7 @@ class LogWindows:
         share = min(1.0, _ASKED_ROWS / sum(window.rows for window in some))
         columns = ", ".join(name for name in (PREDICTION, SCORE) if name in held)
         found = self._log.query(
-            f"SELECT {columns}, y, epoch_us(time) AS time, epoch_us(observed_at) AS observed_at FROM joined "  # noqa: S608 - fixed names and numbers only
+            f"SELECT {columns}, y, epoch_us(time) AS time, epoch_us(observed_at) AS observed_at FROM joined "  # noqa: S608 - fixed names, numbers, a version of the registry
             f"WHERE time >= make_timestamptz({some[0].start}) AND time < make_timestamptz({some[-1].end}) "
             # Hashed twice: DuckDB joins by the hash, and rows drawn by that fill one corner of its table.
             f"AND hash(hash(prediction_id)) % {_HASHES} < {round(share * _HASHES)}"

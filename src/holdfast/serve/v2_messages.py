@@ -157,8 +157,8 @@ def refuse_not_offered(parameters: dict[str, Any] | None, path: str) -> None:
     Raises:
         InputError: a tensor's parameters ask for it.
     """
-    for name in parameters or ():
-        if name in _NOT_OFFERED and (parameters or {})[name]:
+    for name, value in (parameters or {}).items():
+        if value and name in _NOT_OFFERED:
             raise InputError(
                 f"{_NOT_OFFERED[name]} is not offered",
                 where=f"{path}.{name}",

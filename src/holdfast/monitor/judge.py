@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from holdfast.monitor.causes import find_causes
 from holdfast.monitor.chosen_labels import chosen_labels
+from holdfast.monitor.concept_evidence import concept_tests
 from holdfast.monitor.course import Course, find_course, stretches_of
+from holdfast.monitor.data_evidence import data_tests
 from holdfast.monitor.diagnosis import (
     Coverage,
     Diagnosis,
@@ -23,7 +25,6 @@ from holdfast.monitor.diagnosis import (
     WindowEvidence,
 )
 from holdfast.monitor.echoes import without_echoes_of_all
-from holdfast.monitor.evidence import concept_tests, data_tests
 from holdfast.monitor.family import DATA_FAMILIES, SHARES, Budget, Tests
 from holdfast.monitor.findings import broken_labels, find_columns, repeated_rows, wrongly_dated_rows
 from holdfast.monitor.label_faults import LOOKED_AT, LabelFault

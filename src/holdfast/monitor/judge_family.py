@@ -47,10 +47,10 @@ def judge_family(
         doubt: as for `scan`.
         parts: of the reference's windows, and what they contribute.
     """
-    return judge(Known.of(plan, sums, own, calendar, parts), budget, doubt)
+    return judge_known(Known.of(plan, sums, own, calendar, parts), budget, doubt)
 
 
-def judge(known: Known, budget: Budget, doubt: NDArray[np.float64] | None = None) -> Tests:
+def judge_known(known: Known, budget: Budget, doubt: NDArray[np.float64] | None = None) -> Tests:
     """The same, of one whose calm times are known.
 
     Args:

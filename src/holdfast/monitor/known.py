@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from holdfast.monitor.family import DATA_FAMILIES, LEAST_COLUMNS, Plan
 from holdfast.monitor.parts import Parts
 from holdfast.monitor.seasons import Calendar
+from holdfast.monitor.sums import of_windows, with_windows
 from holdfast.monitor.variation import LEAST_REFERENCE_WINDOWS, unseen
 from holdfast.stats import (
     SCALES,
@@ -210,7 +211,7 @@ class Known:
 
     def _add(self, quiet: NDArray[np.bool_], calm: CalmWindows) -> None:
         some = slice(self.joined, self.joined + len(quiet))
-        new = _cut(self.sums, some)
+        new = of_windows(self.sums, some)
         calm.add(new.observed - new.expected, new.weight, self.shapes[some], quiet)
 
     def _join(self, quiet: NDArray[np.bool_], calm: CalmWindows) -> None:
@@ -222,7 +223,7 @@ class Known:
         """Measure natural variation on all windows, as long as all were calm and they are few."""
         windows = len(own.weight) + self.joined
         if len(own.weight) < _ENOUGH and windows < 2 * _ENOUGH:
-            both = _joined_in_time(own, _cut(self.sums, slice(0, self.joined)))
+            both = with_windows([own, of_windows(self.sums, slice(0, self.joined))])
             shapes = np.concatenate([self.own_shapes, self.shapes[: self.joined]])
             both = _shifted(both, shapes @ wrong.T, self.plan.counting)
             used = self.always & (wrong != 0).any(axis=1)
@@ -245,7 +246,7 @@ class Known:
     def _scanned(
         self, some: slice, doubt: NDArray[np.float64] | None, told: Told | None, scales: slice, lead: int
     ) -> Iterator[tuple[NDArray[np.float64], Sums]]:
-        sums, error = _cut(self.sums, some), self.error
+        sums, error = of_windows(self.sums, some), self.error
         season: SeasonalError | None = None
         level: LevelError | None = None
         if told is not None:
@@ -273,22 +274,6 @@ def _cells(plan: Plan, own: Sums) -> CellsOfColumns:
     share = own.expected.sum(axis=0) / np.maximum(own.weight.sum(axis=0), 1e-9)
     number = {name: place for place, name in enumerate(dict.fromkeys(column for column, _ in plan.names))}
     return CellsOfColumns(np.array([number[column] for column, _ in plan.names]), np.clip(share, 0.0, 1.0))
-
-
-def _cut(sums: Sums, some: slice) -> Sums:
-    return Sums(
-        sums.observed[some], sums.expected[some], sums.variance[some], sums.third[some], sums.weight[some]
-    )
-
-
-def _joined_in_time(first: Sums, then: Sums) -> Sums:
-    return Sums(
-        np.concatenate([first.observed, then.observed]),
-        np.concatenate([first.expected, then.expected]),
-        np.concatenate([first.variance, then.variance]),
-        np.concatenate([first.third, then.third]),
-        np.concatenate([first.weight, then.weight]),
-    )
 
 
 def _left_by(season: Season, own: Sums) -> NDArray[np.float64]:

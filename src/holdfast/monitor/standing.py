@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.monitor.evidence import PAIR_MARK
 from holdfast.monitor.family import Tests
+from holdfast.monitor.pair_evidence import PAIR_MARK
 
 _LASTING_WINDOWS: Final = 3
 _STRONG: Final = 1.3

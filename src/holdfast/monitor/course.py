@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 from typing import Final
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from holdfast.monitor.diagnosis import Diagnosis, DriftShape, Period, Ramp
 from holdfast.monitor.family import Tests
 from holdfast.monitor.features import FEW_VALUES
+from holdfast.monitor.judged_windows import JudgedWindows
 from holdfast.monitor.onset import began, moved_together, of_all, strongest_tests
 from holdfast.monitor.profiling import WindowProfile
 from holdfast.monitor.reference import ReferenceModel
@@ -58,22 +59,18 @@ class Course:
 
 def find_course(
     reference: ReferenceModel,
-    windows: Sequence[WindowProfile],
-    with_labels: Sequence[int],
+    windows: JudgedWindows,
     *,
     data: Sequence[Tests],
     concept: Sequence[Tests],
-    show_time: Callable[[int], str],
 ) -> Course:
     """Of the stronger of the two kinds.
 
     Args:
         reference: that the windows were judged against.
-        windows: all, in order of time.
-        with_labels: numbers of those that the tests of P(y|x) were made on.
+        windows: that the tests were made on.
         data: tests of P(x) that stand.
         concept: tests of P(y|x) that stand.
-        show_time: a window's bound as text.
     """
     if not data and not concept:
         return Course()
@@ -81,8 +78,8 @@ def find_course(
         max((tests.strength.max(initial=0.0) for tests in group), default=0.0) for group in (data, concept)
     ]
     of_data = bool(strengths[0] >= strengths[1])
-    judged = windows if of_data else [windows[number] for number in with_labels]
-    starts = [show_time(window.start) for window in judged]
+    numbers = range(len(windows.profiles)) if of_data else windows.with_labels
+    judged, starts = windows.at(numbers), [windows.starts[number] for number in numbers]
     z = strongest_tests(data if of_data else concept)
     onset = estimate_onset(z)
     visits = find_visits(z, onset)
@@ -109,7 +106,7 @@ def find_course(
         arrived=round(extent.over, 4),
         manner=_manner(reference, judged, data, first, arrived) if of_data else None,
     )
-    return replace(course, ramp=ramp, began=start if of_data else of_all(start, with_labels))
+    return replace(course, ramp=ramp, began=start if of_data else of_all(start, windows.with_labels))
 
 
 def stretches_of(periods: Sequence[Period], starts: Sequence[str]) -> list[range]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -55,6 +55,16 @@ class LabelFault:
     words: str
     sure: bool = True
     """Whether no change of the mapping would look the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowsOfWindows:
+    """Rows behind the profiles, for what counts do not show."""
+
+    reference: Rows = field(repr=False)
+    """Of the reference, not all if they are many."""
+    windows: Callable[[Sequence[int]], Sequence[Rows]]
+    """Of each of the windows of these numbers, which rise; not all if they are many."""
 
 
 def find_label_fault(task: Task, reference: Rows, windows: Sequence[Rows]) -> LabelFault | None:

@@ -28,7 +28,7 @@ from holdfast.monitor.label_arrivals import (
     label_speed,
     still_right,
 )
-from holdfast.monitor.label_faults import LabelFault, find_label_fault
+from holdfast.monitor.label_faults import RowsOfWindows
 from holdfast.monitor.log_rows import OUTPUTS, Translation, read_reference
 from holdfast.monitor.log_windows import LogWindows, NewWindows
 from holdfast.monitor.older_versions import older_answers
@@ -250,7 +250,7 @@ class Monitor:
         new: NewWindows,
         speed: LabelSpeed,
     ) -> Diagnosis:
-        version, reference, sample = windows.version, explainer.reference, explainer.sample
+        version, reference = windows.version, explainer.reference
         settings = self._deployment.checklist.monitoring
         ledger = self._log.ledger()
         if not profiles:
@@ -262,12 +262,10 @@ class Monitor:
         def mature(window: WindowProfile) -> bool:
             return declared(window) and new.watermark_us - window.end >= speed.fair_from_us
 
-        def label_fault(numbers: Sequence[int]) -> LabelFault | None:
+        def rows_of(numbers: Sequence[int]) -> list[Rows]:
             some = [profiles[number] for number in numbers]
             rows = windows.sample(some[0].start, some[-1].end, sum(one.rows for one in some))
-            return find_label_fault(
-                reference.task, sample, [rows_within(rows, one.start, one.end) for one in some]
-            )
+            return [rows_within(rows, one.start, one.end) for one in some]
 
         held_to = Settings(
             run_length=settings.false_alarms.average_run_length_windows,
@@ -283,7 +281,7 @@ class Monitor:
                 *label_notes(profiles, mature, speed, declared_us, new.watermark_us),
             ),
             clock_fault=new.strays,
-            label_fault=label_fault,
+            rows=RowsOfWindows(explainer.sample, rows_of),
             tested=recorder.tested,
         )
         diagnosis = judge(reference, profiles, held_to)

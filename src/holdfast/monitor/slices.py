@@ -137,7 +137,7 @@ def judge_slices(
         run_length=settings.run_length * max(len(slices), 1),
         notes=(),
         clock_fault="",
-        label_fault=None,
+        rows=None,
     )
     result = []
     for one in slices:

@@ -23,14 +23,7 @@ from holdfast.monitor.profiling import PIECE_ROWS, Measures, ProfileAdder, Windo
 from holdfast.monitor.reference import PAIR_ROWS, ReferenceModel, merged, paired_columns
 from holdfast.monitor.row_sources import FileRows, RowSource
 from holdfast.monitor.rows import Rows
-from holdfast.monitor.windows import (
-    Stretch,
-    cut,
-    describe_gap,
-    describe_strays,
-    first_day,
-    without_strays,
-)
+from holdfast.monitor.windows import RightlyDated, Stretch, cut, first_day
 from holdfast.stats import NumericBins, compiled_counting, fisher_variance
 
 if TYPE_CHECKING:
@@ -187,8 +180,10 @@ class WindowsOfRows:
     """Whether the bounds of the windows are times."""
     strays: str = ""
     """Rows that a wrong clock dated, which no window holds, in words."""
+    gap: str = ""
+    """Where no row lies for longer than all others cover, in words."""
     unfinished: str = ""
-    """Windows that are not whole, in words."""
+    """Windows of the current rows that are not whole, in words."""
 
     @classmethod
     def cut(
@@ -213,26 +208,37 @@ class WindowsOfRows:
         """
         if time_us is not None and size.duration is not None:
             length_us = size.duration.microseconds
-            numbers, counts = np.unique(time_us // length_us, return_counts=True)
-            kept = without_strays(numbers, counts, min_rows=min_rows)
-            strays = describe_strays(numbers, counts, kept, length_us)
-            ordered = np.sort(time_us)[int(counts[: kept[0]].sum()) : int(counts[: kept[1]].sum())]
+            ordered = np.sort(time_us)
+            dated = RightlyDated.of(ordered, length_us, min_rows)
+            ordered = ordered[dated.rows]
             begin = first_day(ordered, length_us) if len(ordered) else 0
             unfinished = ""
             if current:
                 own = None if own_time_us is None else np.sort(own_time_us)
-                kept_rows, unfinished = of_whole_windows(ordered, size, begin, own)
-                ordered = ordered[kept_rows]
-                unfinished = f"{describe_gap(numbers, kept, length_us)} {unfinished}".strip()
+                kept, unfinished = of_whole_windows(ordered, size, begin, own)
+                ordered = ordered[kept]
             stretches = cut(len(ordered), ordered, size, min_rows=min_rows, begin_us=begin)
             starts = np.array([start for start, _, _ in stretches], dtype=np.int64)
-            return cls(stretches, starts, time_us, timed=True, strays=strays, unfinished=unfinished)
+            return cls(
+                stretches,
+                starts,
+                time_us,
+                timed=True,
+                strays=dated.strays,
+                gap=dated.gap,
+                unfinished=unfinished,
+            )
         stretches = cut(source.rows, time_us, size, min_rows=min_rows)
         starts = np.array([part.start for _, _, part in stretches], dtype=np.int64)
         return cls(stretches, starts, None, timed=time_us is not None)
 
+    @property
+    def leaves_out(self) -> bool:
+        """Whether some rows are in no window."""
+        return bool(self.strays or self.unfinished)
+
     def of(self, first: int, rows: int) -> NDArray[np.intp]:
-        """For the rows from `first` on; -1 for those astray."""
+        """For the rows from `first` on; -1 for those in none."""
         if self.time_us is None:
             last = int(np.searchsorted(self.starts, first + rows - 1, side="right"))
             begin = int(np.searchsorted(self.starts, first, side="right")) - 1
@@ -240,7 +246,7 @@ class WindowsOfRows:
             return np.repeat(np.arange(begin, last), np.diff(bounds))
         at = self.time_us[first : first + rows]
         found: NDArray[np.intp] = np.searchsorted(self.starts, at, side="right") - 1
-        if self.strays or self.unfinished:
+        if self.leaves_out:
             ends = np.array([end for _, end, _ in self.stretches], dtype=np.int64)
             found[at >= ends[found]] = -1
         return found
@@ -377,7 +383,7 @@ def profile_stream(
             cuts = [(slice(None), False)] if apart is None else source.by_sample(first, batch.num_rows)
             for some, inside in cuts:
                 of_rows, at = (rows, window) if apart is None else (rows.take(some), window[some])
-                if windows.strays or windows.unfinished:
+                if windows.leaves_out:
                     of_rows, at = of_rows.take(at >= 0), at[at >= 0]
                 yield apart if apart is not None and inside else adder, of_rows, at
             first += batch.num_rows

@@ -78,6 +78,7 @@ def diagnose_streams(
     new = WindowsOfRows.cut(current, times, size, question.min_rows, current=True, own_time_us=old_times)
     own, windows = profile_both(fitted, (reference, old), (current, new))
     model = fitted.counted(own, timed=old.timed)
+    notes.add(new.gap)
     notes.add(new.unfinished)
     settings = Settings(
         run_length=question.run_length,

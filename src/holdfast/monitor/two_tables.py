@@ -31,7 +31,7 @@ from holdfast.monitor.explaining import Explainer
 from holdfast.monitor.holes import of_whole_windows
 from holdfast.monitor.judge import Settings, judge, mature_labels
 from holdfast.monitor.kinds import Kinds
-from holdfast.monitor.label_faults import LabelFault, find_label_fault
+from holdfast.monitor.label_faults import RowsOfWindows
 from holdfast.monitor.new_words import with_new_words
 from holdfast.monitor.number_texts import as_the_reference_writes, numbers_of_text
 from holdfast.monitor.pandas_frames import as_columns
@@ -45,14 +45,7 @@ from holdfast.monitor.rows import Rows
 from holdfast.monitor.streams import RowStream
 from holdfast.monitor.targets import Targets, read_targets
 from holdfast.monitor.two_streams import diagnose_streams
-from holdfast.monitor.windows import (
-    Stretch,
-    cut,
-    describe_gap,
-    describe_strays,
-    first_day,
-    without_strays,
-)
+from holdfast.monitor.windows import RightlyDated, Stretch, cut, first_day
 from holdfast.spec import WindowSize
 
 if TYPE_CHECKING:
@@ -165,17 +158,16 @@ def diagnose_tables(reference: Any, current: Any, question: Question) -> Diagnos
     windows = profiles(model.measures, new_rows, stretches)
     parts = [part for _, _, part in stretches]
 
-    def label_fault(numbers: Sequence[int]) -> LabelFault | None:
-        return find_label_fault(targets.task, old_rows, [new_rows.take(parts[number]) for number in numbers])
-
+    coming = still_coming(windows) if question.delay is None else 0
+    notes.add(describe_coming(windows, coming))
     settings = Settings(
         run_length=question.run_length,
         tolerance_sd=question.tolerance_sd,
         show_time=str if new_rows.time_us is None else iso_utc,
-        mature=mature_labels(_oldest_open(question, new_rows, windows, notes)),
+        mature=mature_labels(_oldest_open(question, new_rows, windows, coming)),
         notes=tuple(notes.lines),
         clock_fault=clock_fault,
-        label_fault=label_fault,
+        rows=RowsOfWindows(old_rows, lambda numbers: [new_rows.take(parts[one]) for one in numbers]),
     )
     diagnosis = with_new_words(judge(model, windows, settings), old_rows.columns, new_rows.columns)
     column = None if question.target is None else question.score or question.prediction
@@ -200,26 +192,27 @@ def _of_whole_windows(
     if size.duration is None or rows.time_us is None:
         return rows, ""
     length_us = size.duration.microseconds
-    numbers, counts = np.unique(rows.time_us // length_us, return_counts=True)
-    kept = without_strays(numbers, counts, min_rows=min_rows)
-    rows = rows.take(slice(int(counts[: kept[0]].sum()), int(counts[: kept[1]].sum())))
-    clock_fault = describe_strays(numbers, counts, kept, length_us)
-    notes.add(describe_gap(numbers, kept, length_us))
+    dated = RightlyDated.of(rows.time_us, length_us, min_rows)
+    notes.add(dated.gap)
+    rows = rows.take(dated.rows)
     if rows.time_us is None or not len(rows):
-        return rows, clock_fault
+        return rows, dated.strays
     begin_us = first_day(rows.time_us, length_us)
     whole, unfinished = of_whole_windows(rows.time_us, size, begin_us, own_time_us)
     notes.add(unfinished)
-    return rows.take(whole), clock_fault
+    return rows.take(whole), dated.strays
 
 
-def _oldest_open(
-    question: Question, rows: Rows, windows: Sequence[WindowProfile], notes: Notes
-) -> int | None:
-    """Since when labels may still come; None: all are there that ever will."""
+def _oldest_open(question: Question, rows: Rows, windows: Sequence[WindowProfile], coming: int) -> int | None:
+    """Since when labels may still come; None: all are there that ever will.
+
+    Args:
+        question: says how long they take, or that nobody knows.
+        rows: of the current data.
+        windows: of it.
+        coming: windows at its end whose labels are still coming, by what nobody but the windows says.
+    """
     if question.delay is None:
-        coming = still_coming(windows)
-        notes.add(describe_coming(windows, coming))
         return windows[-1 - coming].end if coming else None
     return None if rows.time_us is None else int(rows.time_us[-1]) - question.delay.microseconds
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
@@ -110,6 +111,34 @@ def cut_counted(
         for number, count, end in zip(numbers, counts, ends, strict=True)
     ]
     return _join_small(raw, min_rows)
+
+
+@dataclass(frozen=True, slots=True)
+class RightlyDated:
+    """Rows in order of time that no wrong clock dated, and what is said of clocks."""
+
+    rows: slice
+    strays: str
+    """The rows that a wrong clock dated, in words; empty without any."""
+    gap: str
+    """Where no row lies for longer than all others cover, in words; empty if nowhere."""
+
+    @classmethod
+    def of(cls, time_us: NDArray[np.int64], length_us: int, min_rows: int) -> RightlyDated:
+        """By windows of one length.
+
+        Args:
+            time_us: of each row, rising.
+            length_us: of a window.
+            min_rows: as for `cut`.
+        """
+        numbers, counts = np.unique(time_us // length_us, return_counts=True)
+        kept = without_strays(numbers, counts, min_rows=min_rows)
+        return cls(
+            slice(int(counts[: kept[0]].sum()), int(counts[: kept[1]].sum())),
+            describe_strays(numbers, counts, kept, length_us),
+            describe_gap(numbers, kept, length_us),
+        )
 
 
 def without_strays(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
 import time
+import zlib
 from contextlib import ExitStack, suppress
 
 import pytest
@@ -14,6 +16,7 @@ from holdfast.serve import protocol, v1
 
 start = starting
 ROW = {"a": 1, "b": 1}
+REAL = zlib.decompressobj
 HEAD = b"POST /predict HTTP/1.1\r\nhost: x\r\n"
 
 
@@ -94,13 +97,39 @@ def test_json_nested_beyond_any_use_is_refused(start: Start) -> None:
     assert server.ask("POST", "/predict", ROW)[0] == 200
 
 
-def test_a_body_that_is_compressed_is_refused_before_it_can_unfold(start: Start) -> None:
-    import gzip
+def test_a_bomb_is_refused_as_it_passes_the_limit_and_no_more_of_it_is_ever_made(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
 
-    server = start(linear_model())
+    class Counted:
+        def __init__(self, form: int) -> None:
+            self._stream = REAL(form)
+
+        def decompress(self, data: bytes, most: int) -> bytes:
+            part = self._stream.decompress(data, most)
+            made[-1] += len(part)
+            return part
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._stream, name)
+
+    monkeypatch.setattr(zlib, "decompressobj", Counted)
+    server = start(linear_model(), "[predictions]\nmax_body_bytes = 65536\n")
     bomb = gzip.compress(b"[" + b"0," * 5_000_000 + b"0]")
-    for path in ("/predict", "/labels", "/invocations", "/v2/models/demo/infer"):
-        assert server.ask("POST", path, bomb, {"content-encoding": "gzip"})[0] == 415
+    assert len(bomb) < 65536
+    for path in (
+        "/predict",
+        "/labels",
+        "/consent",
+        "/invocations",
+        "/v2/models/demo/infer",
+        "/v2/repository/index",
+    ):
+        made.append(0)
+        status, body, _ = server.ask("POST", path, bomb, {"content-encoding": "gzip"})
+        assert (status, body["expected"]) == (413, "at most 65536 bytes"), path
+        assert made[-1] <= 65536 + 1, path
 
 
 def test_a_fault_in_reading_one_request_is_told_and_ends_nobody_elses(

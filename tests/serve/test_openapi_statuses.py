@@ -39,6 +39,7 @@ HEADERS: tuple[dict[str, str], ...] = (
     {"authorization": "Bearer other"},
     KEY,
     KEY | {"content-type": "image/png"},
+    KEY | {"content-encoding": "br"},
     KEY | {"content-encoding": "gzip"},
     KEY | {"x-request-timeout-ms": "soon"},
     KEY | {"x-request-timeout-ms": "0.000001"},
@@ -98,3 +99,15 @@ def test_statuses_of_keys_are_described_where_keys_are_asked_for(toml: str, *, a
     assert ({401, 403, 429} <= of_path["/predict"]) is asked
     assert ({401, 403, 429} <= of_path["/metrics"]) is asked
     assert not {401, 403, 429} & of_path["/livez"]
+
+
+def test_codings_are_described_where_a_body_is_taken_and_the_readable_ones_with_their_refusal() -> None:
+    checklist = parse_checklist('[model]\nname = "demo"\n', source="test")
+    document = openapi(checklist, linear_model().signature, "1", [])
+    taken = [one for path in document["paths"].values() for one in path.values() if "requestBody" in one]
+    assert len(taken) > 8
+    for operation in taken:
+        headers = [one["name"] for one in operation["parameters"] if one["in"] == "header"]
+        assert {"Content-Encoding", "Accept-Encoding"} <= set(headers)
+        assert len(headers) == len(set(headers))
+        assert "Accept-Encoding" in operation["responses"]["415"]["headers"]

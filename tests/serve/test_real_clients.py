@@ -65,6 +65,42 @@ def test_tritonclient_over_http_in_json_and_binary(
     assert answer.get_response()["model_version"] == "1"
 
 
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+@pytest.mark.parametrize("binary", [True, False])
+@pytest.mark.parametrize("rows", [3, 4000], ids=["short", "long"])
+def test_tritonclient_over_http_with_compressed_bodies(
+    over_http: Any, coding: str, binary: bool, rows: int
+) -> None:
+    values = np.resize(VALUES, (rows, 2))
+    given = triton_http.InferInput("x", [rows, 2], "FP32")
+    given.set_data_from_numpy(values, binary_data=binary)
+    wanted = [triton_http.InferRequestedOutput("y", binary_data=binary)]
+    answer = over_http.infer(
+        "demo",
+        [given],
+        outputs=wanted,
+        request_compression_algorithm=coding,
+        response_compression_algorithm=coding,
+    )
+    assert np.array_equal(answer.as_numpy("y"), values[:, :1] * np.float32(2.0))
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+def test_tritonclient_over_grpc_with_compressed_messages(over_grpc: Any, coding: str) -> None:
+    given = triton_grpc.InferInput("x", list(VALUES.shape), "FP32")
+    given.set_data_from_numpy(VALUES)
+    answer = over_grpc.infer("demo", [given], compression_algorithm=coding)
+    assert answer.as_numpy("y").tolist() == WANTED
+    long = triton_grpc.InferInput("x", [3_000_000, 2], "FP32")  # 24 MB, of which next to nothing travels
+    long.set_data_from_numpy(np.zeros((3_000_000, 2), np.float32))
+    with pytest.raises(triton_grpc.InferenceServerException, match="the body is too large; expected at most"):
+        over_grpc.infer("demo", [long], compression_algorithm=coding)
+    longer = triton_grpc.InferInput("x", [9_000_000, 2], "FP32")
+    longer.set_data_from_numpy(np.zeros((9_000_000, 2), np.float32))
+    with pytest.raises(triton_grpc.InferenceServerException, match="RESOURCE_EXHAUSTED"):
+        over_grpc.infer("demo", [longer], compression_algorithm=coding)
+
+
 def test_tritonclient_over_grpc(over_grpc: Any) -> None:
     given = triton_grpc.InferInput("x", list(VALUES.shape), "FP32")
     given.set_data_from_numpy(VALUES)

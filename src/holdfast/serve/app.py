@@ -141,13 +141,13 @@ class _Routes:
             request.headers.get("content-type", "").encode("latin-1"),
             None if json_bytes is None else json_bytes.encode("latin-1"),
         )
-        return take, await read_body(request, self._service.max_body_bytes)
+        return take, await read_body(request, self._service.max_body_bytes, self._service.slices)
 
     async def _labels(self, request: Request) -> Response:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         lines = kind in _NDJSON
         limit = self._service.max_body_bytes
-        body = await (read_body if lines else read_json_body)(request, limit)
+        body = await (read_body if lines else read_json_body)(request, limit, self._service.slices)
         if self._service.plane.writer is None:
             raise NotReadyError(
                 "labels cannot be kept: the log is switched off", next_step="Set [logging] enabled = true."
@@ -184,7 +184,7 @@ class _Routes:
         return json_response(answer)
 
     async def _consent(self, request: Request) -> Response:
-        body = await read_json_body(request, self._service.max_body_bytes)
+        body = await read_json_body(request, self._service.max_body_bytes, self._service.slices)
         statements = read_consents(body, self._service.clock)
         book = self._service.consents
         if book is None:

@@ -22,6 +22,7 @@ from holdfast.serve.caller import (
     Caller,
     is_traceparent,
 )
+from holdfast.serve.content_coding import Coding
 from holdfast.serve.hot import Take
 from holdfast.serve.responses import error_response
 
@@ -96,16 +97,25 @@ class KnownHead:
     """What the parser said of a head: the same bytes mean the same again."""
 
     __slots__ = (
-        "_groups", "_match", "_times", "body_bytes", "caller", "echo_keep_alive", "grant", "head", "take",
+        "_groups", "_match", "_times", "body_bytes", "caller", "coding", "echo_keep_alive", "grant", "head",
+        "take",
     )  # fmt: skip
 
     def __init__(
-        self, take: Take, body_bytes: int, caller: Caller, grant: Grant | None, *, echo_keep_alive: bool
+        self,
+        take: Take,
+        body_bytes: int,
+        caller: Caller,
+        grant: Grant | None,
+        coding: Coding,
+        *,
+        echo_keep_alive: bool,
     ) -> None:
         self.take = take
         self.grant = grant
         self.body_bytes = body_bytes
         self.caller = caller
+        self.coding = coding
         self.echo_keep_alive = echo_keep_alive
         self.head: bytes | tuple[()] = ()
         """Its bytes; (), with which nothing starts, where ids in it differ or it is forgotten."""

@@ -57,6 +57,10 @@ class ContentTypeError(RequestError):
     """The body is declared to be something that this route does not read."""
 
 
+class ContentCodingError(ContentTypeError):
+    """The body comes in a content coding that the service does not read."""
+
+
 class RouteNotFoundError(RequestError):
     """There is no such path."""
 
@@ -91,3 +95,12 @@ class OriginError(RequestError):
 
 class DashboardUnavailableError(ServeError):
     """The dashboard's process does not answer; predictions are not concerned."""
+
+
+def too_large(limit_bytes: int) -> BodyTooLargeError:
+    """The error for a body over the limit."""
+    return BodyTooLargeError(
+        "the body is too large",
+        expected=f"at most {limit_bytes} bytes",
+        next_step="Send fewer rows per request, or raise [predictions] max_body_bytes.",
+    )

@@ -13,6 +13,7 @@ from starlette.responses import HTMLResponse, Response, StreamingResponse
 
 from holdfast.serve.errors import DashboardUnavailableError
 from holdfast.serve.responses import read_body
+from holdfast.serve.slices import Slices
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -110,6 +111,7 @@ class Forwarder:
         self._path = path
         self._ending = ending
         self._open = 0
+        self._slices = Slices()
 
     async def forward(self, request: Request) -> Response:
         """The dashboard's answer to a request; for a browser, a page that says so where there is none.
@@ -136,7 +138,7 @@ class Forwarder:
             raise DashboardUnavailableError(
                 "too many pages are open", expected=f"at most {MOST_FORWARDED} in each worker"
             )
-        body = await read_body(request, LARGEST_FORM_BYTES)
+        body = await read_body(request, LARGEST_FORM_BYTES, self._slices)
         self._open += 1
         writer: asyncio.StreamWriter | None = None
         answer = _Answer()

@@ -17,11 +17,10 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 from holdfast.errors import HoldfastError
 from holdfast.infer import InputError, NotReadyError, OverloadedError, UnknownModelError
 from holdfast.serve.caller import ANYONE, CALLER_HEADERS, Caller, caller_of_refused, read_caller
-from holdfast.serve.errors import ListenError
+from holdfast.serve.errors import ListenError, too_large
 from holdfast.serve.grpc_infer import InferMessage, InferReader
 from holdfast.serve.grpc_messages import METHODS, POOL, SERVICE, message_class
 from holdfast.serve.repository import IndexRequest, index_of, repository_of
-from holdfast.serve.responses import too_large
 from holdfast.serve.service import Service
 from holdfast.serve.services import Services, no_such_model
 from holdfast.serve.sink import Sink

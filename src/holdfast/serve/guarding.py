@@ -17,7 +17,7 @@ from holdfast.serve.caller import Caller, caller_of_refused, read_caller
 from holdfast.serve.errors import MethodNotAllowedError, RequestError, RouteNotFoundError, ServeError
 from holdfast.serve.hot import Take, route_of, target_of
 from holdfast.serve.repository import LOAD, UNLOAD
-from holdfast.serve.responses import JSON, error_response
+from holdfast.serve.responses import JSON, error_response, in_coding_of_caller
 from holdfast.serve.service import FOR_PREDICTIONS, Service
 from holdfast.serve.sink import Sink
 
@@ -139,6 +139,7 @@ class Guard:
                 return with_headers(error_response(error), sink)
             try:
                 response = await answer(sink, take(body, sink))
+                response = await in_coding_of_caller(request, response, self._service.slices)
             except HoldfastError as error:
                 response = error_response(error)
             return with_headers(response, sink)
@@ -167,6 +168,7 @@ class Guard:
                 sink = FutureSink(caller_of_refused(small_headers(request)))
                 refusal = error_response(error)
             response = refusal or await handler(request)
+            response = await in_coding_of_caller(request, response, self._service.slices)
             answered_s = time.monotonic()
             seconds = answered_s - began_s
             counts = self._service.counts.route(route)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from holdfast.artifact.signature import Column, Signature
 from holdfast.infer import RecordSchema
 from holdfast.infer.schema import INTEGER_RANGES
+from holdfast.serve.content_coding import COMPRESSED_FROM_BYTES
 from holdfast.serve.openapi_errors import OF_BODIES, add_common_errors, errors, readiness
 from holdfast.serve.openapi_protocols import SCHEMAS, protocol_paths
 from holdfast.spec.checklist import Checklist
@@ -23,6 +24,25 @@ _ERROR = {
         "next_step": {"type": "string"},
     },
 }
+
+
+_CODINGS: Final[list[dict[str, Any]]] = [
+    {
+        "name": "Content-Encoding",
+        "in": "header",
+        "description": "How the body is compressed; limits count what it holds.",
+        "schema": {"enum": ["gzip", "deflate"]},
+    },
+    {
+        "name": "Accept-Encoding",
+        "in": "header",
+        "description": (
+            f"An answer of {COMPRESSED_FROM_BYTES // 1024} KiB and more comes in gzip or deflate where these "
+            "are accepted."
+        ),
+        "schema": {"type": "string"},
+    },
+]
 
 
 def openapi(
@@ -88,6 +108,9 @@ def openapi(
         },
         "components": {"schemas": {"Record": record, "Answer": answer, "Error": _ERROR, **SCHEMAS}},
     }
+    for operation in (one for path in document["paths"].values() for one in path.values()):
+        if "requestBody" in operation:
+            operation["parameters"] = [*operation.get("parameters", []), *_CODINGS]
     with_keys = checklist.security.auth == "keys"
     add_common_errors(document["paths"], with_keys=with_keys, open_paths=open_paths)
     if with_keys:

@@ -17,7 +17,7 @@ _MEANINGS: Final = {
     409: "The version cannot be loaded or unloaded.",
     410: "The prediction was erased on request.",
     413: "Too many rows or bytes.",
-    415: "Declared to be something that this path does not read.",
+    415: "Declared to be something that this path does not read, or in a content coding that is not read.",
     422: "A value does not fit; `where` is its path.",
     429: "The key asks faster than its rate; see Retry-After.",
     431: "The headers are too long.",
@@ -27,7 +27,13 @@ _MEANINGS: Final = {
 }
 _AFTER: Final = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}}}
 _ASKS: Final = {"WWW-Authenticate": {"description": "Bearer.", "schema": {"type": "string"}}}
-_HEADERS: Final = {401: _ASKS, 429: _AFTER, 503: _AFTER}
+_READS: Final = {
+    "Accept-Encoding": {
+        "description": "The content codings that are read, where the body came in another.",
+        "schema": {"type": "string"},
+    }
+}
+_HEADERS: Final = {401: _ASKS, 415: _READS, 429: _AFTER, 503: _AFTER}
 _READINESS: Final = {
     "type": "object",
     "required": ["ready"],

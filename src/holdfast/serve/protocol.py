@@ -17,13 +17,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from holdfast.errors import HoldfastError
 from holdfast.serve.admission import Grant
-from holdfast.serve.caller import ANYONE, CALLER_HEADERS, caller_of_refused, read_caller
+from holdfast.serve.caller import ANYONE, caller_of_refused, read_caller
+from holdfast.serve.coded_bodies import inflated
 from holdfast.serve.connection_state import HEAD_END, KnownHead, Rest, Waiting, WorkerState, ends_otherwise
-from holdfast.serve.errors import (
-    ContentTypeError,
-    InvalidHttpError,
-    RequestTimeoutError,
-)
+from holdfast.serve.content_coding import Coding, coding_for_answer, coding_of_body
+from holdfast.serve.errors import InvalidHttpError, RequestTimeoutError, too_large
 from holdfast.serve.heads import (
     HEAD_BYTES,
     asks_for_another_http,
@@ -33,7 +31,7 @@ from holdfast.serve.heads import (
     why_unreadable,
 )
 from holdfast.serve.hot import Take, find_hot, route_of, take_nothing
-from holdfast.serve.responses import too_large
+from holdfast.serve.hot_head import HotHead
 from holdfast.serve.services import Services
 from holdfast.serve.slot import Slot, error_response
 from holdfast.serve.sockets import has_unread
@@ -89,6 +87,7 @@ class HotProtocol(HttpToolsProtocol):
         self.half_closed = self._is_to_stay = False
         self._close_after = False
         self._echo_keep_alive = False
+        self._coding: Coding = ""
         self._message_began_s = 0.0
         self.last_seen_s = time.monotonic()
         self._write_paused_s = 0.0
@@ -135,6 +134,7 @@ class HotProtocol(HttpToolsProtocol):
             ):
                 slot = Slot(self, caller)
                 slot.echo_keep_alive = known.echo_keep_alive
+                slot.coding = known.coding
                 slots = self.slots
                 slots.append(slot)
                 if len(slots) >= MOST_PIPELINED:
@@ -226,55 +226,33 @@ class HotProtocol(HttpToolsProtocol):
         if bind is None or self.parser.get_method() != b"POST" or self._app_busy:
             self._start_cold()
             return
+        head = HotHead(self._head)
         self._body = b""
         self._body_bytes = 0
-        self._echo_keep_alive = False
-        self._declared = -1
-        authorization = json_bytes = None
-        content_type = b""
-        of_caller: list[tuple[bytes, bytes]] = []
-        expect = False
-        for name, value in self._head:
-            key = name.lower()
-            if key == b"content-length":
-                # The parser has refused anything but digits.
-                self._declared = int(value)
-                if self._declared > self.service.max_body_bytes:
-                    self._refuse_too_large()
-            elif key == b"connection":
-                self._echo_keep_alive = value.lower() == b"keep-alive"
-            elif key == b"authorization":
-                authorization = value
-            elif key == b"content-type":
-                content_type = value
-            elif key == b"inference-header-content-length":
-                json_bytes = value
-            elif key in CALLER_HEADERS:
-                of_caller.append((key, value))
-            elif key == b"content-encoding":
-                if value.lower() != b"identity":
-                    self._refused = ContentTypeError(
-                        "compressed bodies are not read", where="Content-Encoding"
-                    )
-            elif key == b"expect":
-                expect = value.lower() == b"100-continue"
-            elif key == b"upgrade":
-                self._start_cold()
-                return
+        self._declared = head.body_bytes
+        if head.body_bytes > self.service.max_body_bytes:
+            self._refuse_too_large()
+        if head.upgrades:
+            self._start_cold()
+            return
+        self._echo_keep_alive = head.echo_keep_alive
+        self._coding = coding_for_answer(head.wanted_codings) if head.wanted_codings else ""
         take: Take = take_nothing
         self._caller = ANYONE
         try:
-            if of_caller:
-                self._caller = read_caller(of_caller)
-            if self._refused is None:
-                take = bind(content_type, json_bytes)
+            if head.of_caller:
+                self._caller = read_caller(head.of_caller)
+            take = bind(head.content_type, head.json_bytes)
+            coding = coding_of_body(head.codings)
+            if coding:
+                take = inflated(take, self.service, route_of(path), coding)
         except HoldfastError as error:
-            self._refused, self._caller = error, caller_of_refused(of_caller)
+            self._refused, self._caller = error, caller_of_refused(head.of_caller)
         try:
-            self._grant = self.service.authorise(authorization)
+            self._grant = self.service.authorise(head.authorization)
         except HoldfastError as error:
             self._refused = error
-        if expect:
+        if head.expects_continue:
             self._read = None
             if self._refused is not None:
                 # The client waits with its body, which would now be taken for a request.
@@ -336,7 +314,7 @@ class HotProtocol(HttpToolsProtocol):
             self._close_after = True
         caller = self._caller
         slot = Slot(self, caller)
-        slot.close, slot.echo_keep_alive = close, self._echo_keep_alive
+        slot.close, slot.echo_keep_alive, slot.coding = close, self._echo_keep_alive, self._coding
         if self._refused is not None:
             self.slots.append(slot)
             self._count_refused(self._refused, slot)
@@ -350,7 +328,9 @@ class HotProtocol(HttpToolsProtocol):
         if read is not None and whole and not close:
             end = len(read) - len(body)
             if read.find(HEAD_END) + len(HEAD_END) == end:
-                known = KnownHead(hot, len(body), caller, self._grant, echo_keep_alive=self._echo_keep_alive)
+                known = KnownHead(
+                    hot, len(body), caller, self._grant, self._coding, echo_keep_alive=self._echo_keep_alive
+                )
                 self._known.learn(read[:end], known)
         self._read = None
         self.slots.append(slot)

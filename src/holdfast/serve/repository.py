@@ -185,7 +185,7 @@ class RepositoryRoutes:
         return str(version)
 
     async def _body(self, request: Request, kind: Any) -> Any:
-        return await read_request(request, self._service.max_body_bytes, kind)
+        return await read_request(request, self._service, kind)
 
 
 def repository_of(service: Service) -> Repository:
@@ -231,14 +231,14 @@ async def _told(service: Service, *, alone: bool) -> Told:
         return Told(0, None, unknown=False, versions=(unknown,))
 
 
-async def read_request(request: Request, limit_bytes: int, kind: Any) -> Any:
+async def read_request(request: Request, service: Service, kind: Any) -> Any:
     """A body of that kind; an empty one is an empty object.
 
     Raises:
         MalformedBodyError: it is something else.
-        ContentTypeError, BodyTooLargeError: see `read_json_body`.
+        ContentTypeError, BodyTooLargeError, OverloadedError: see `read_json_body`.
     """
-    body = await read_json_body(request, limit_bytes)
+    body = await read_json_body(request, service.max_body_bytes, service.slices)
     try:
         return msgspec.json.decode(body or b"{}", type=kind)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:

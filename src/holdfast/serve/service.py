@@ -31,6 +31,7 @@ from holdfast.serve.consent import ConsentBook
 from holdfast.serve.errors import ServeError
 from holdfast.serve.jobs import CallJob, PredictJob
 from holdfast.serve.sink import Sink
+from holdfast.serve.slices import Slices
 from holdfast.serve.status import reason_name, refusal_reason, status_of
 from holdfast.serve.v2 import V2Codec
 from holdfast.spec.checklist import Checklist
@@ -125,6 +126,7 @@ class Service:
         self.max_body_bytes = checklist.predictions.max_body_bytes
         self._max_rows = checklist.predictions.max_rows_per_request
         self.consents: ConsentBook | None = None
+        self.slices = Slices()
         self.admission = admission or Admission(checklist.security, clock)
 
     @property

@@ -186,8 +186,7 @@ class _Routes:
         return json_response({"models": [one.name for one in request.state.seen]})
 
     async def _index(self, request: Request) -> Response:
-        limit_bytes = self._services.first.max_body_bytes
-        asked = await read_request(request, limit_bytes, IndexRequest)
+        asked = await read_request(request, self._services.first, IndexRequest)
         return json_response(await index_of(request.state.seen, asked))
 
     async def _metrics(self, request: Request) -> Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from mypy_extensions import mypyc_attr
 
 from holdfast.errors import HoldfastError
+from holdfast.infer import Job
 from holdfast.serve.caller import ANYONE, Caller
 
 
@@ -23,6 +24,9 @@ class Sink:
 
     def add_header(self, line: bytes) -> None:
         """Put a line, with its end, in the head of the answer to come; a sink without one drops it."""
+
+    def adopt(self, job: Job) -> None:
+        """The job that will answer was queued only now, so whoever goes away cancels this one."""
 
     def respond(self, body: bytes, json_bytes: int | None = None) -> None:
         """Send a 200 with this body.

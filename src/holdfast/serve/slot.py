@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 from holdfast.errors import HoldfastError
 from holdfast.infer import Job, OverloadedError
 from holdfast.serve.caller import ANYONE, Caller
+from holdfast.serve.coded_bodies import respond_coded
+from holdfast.serve.content_coding import COMPRESSED_FROM_BYTES, Coding
 from holdfast.serve.sink import Sink
 from holdfast.serve.status import error_body, error_headers, status_of
 
@@ -25,14 +27,18 @@ _OK_BINARY: Final = (
 class Slot(Sink):
     """The place of one hot request among the answers of its connection."""
 
-    __slots__ = ("close", "data", "echo_keep_alive", "headers", "job", "protocol")
+    __slots__ = ("close", "coding", "data", "echo_keep_alive", "headers", "job", "protocol")
+
+    echo_keep_alive: bool
+    """Set with `coding` by whoever makes a slot that is to respond."""
+    coding: Coding
+    """In which the caller takes a long answer."""
 
     def __init__(self, protocol: HotProtocol, caller: Caller = ANYONE) -> None:
         self.protocol = protocol
         self.caller = caller
         self.headers = b"" if caller is ANYONE else caller.headers
         self.close = False
-        self.echo_keep_alive = False
         self.data: bytes | None = None
         self.job: Job | None = None
 
@@ -40,9 +46,17 @@ class Slot(Sink):
         """See `Sink.add_header`."""
         self.headers += line
 
+    def adopt(self, job: Job) -> None:
+        """See `Sink.adopt`."""
+        job.cancelled = self.protocol.transport.is_closing()
+        self.job = job
+
     def respond(self, body: bytes, json_bytes: int | None = None) -> None:
         """See `Sink.respond`."""
         self.job = None  # job and slot hold each other: without this only the collector would free them
+        if self.coding and len(body) >= COMPRESSED_FROM_BYTES:
+            respond_coded(self, self.coding, body, json_bytes)
+            return
         protocol = self.protocol
         if (  # the usual case: one request at a time on a connection that stays
             json_bytes is None

@@ -19,6 +19,7 @@ from holdfast.infer import (
     UnknownModelError,
 )
 from holdfast.serve import errors
+from holdfast.serve.content_coding import READ
 
 STATUS: Final[dict[type[HoldfastError], int]] = {
     HoldfastError: 500,
@@ -42,6 +43,7 @@ STATUS: Final[dict[type[HoldfastError], int]] = {
     errors.TooManyStreamsError: 429,
     errors.BodyTooLargeError: 413,
     errors.ContentTypeError: 415,
+    errors.ContentCodingError: 415,
     errors.RouteNotFoundError: 404,
     errors.MethodNotAllowedError: 405,
     errors.HeadersTooLargeError: 431,
@@ -95,6 +97,8 @@ def error_headers(error: HoldfastError) -> dict[str, str]:
     """Headers that belong to an error."""
     if isinstance(error, OverloadedError | errors.RateLimitedError):
         return {"retry-after": str(max(1, math.ceil(error.retry_after_s)))}
+    if isinstance(error, errors.ContentCodingError):
+        return {"accept-encoding": READ}
     status = status_of(error)
     if status == 503:
         return {"retry-after": "1"}

@@ -21,10 +21,16 @@ from holdfast.errors import HoldfastError
 from holdfast.infer import InputError, MalformedBodyError, NotReadyError, read_json
 from holdfast.serve.caller import REQUEST_ID, Caller, caller_of_refused, read_caller
 from holdfast.serve.connection_state import Rest
-from holdfast.serve.errors import InvalidHttpError, OriginError, TooManyStreamsError, UnauthorisedError
+from holdfast.serve.errors import (
+    InvalidHttpError,
+    OriginError,
+    TooManyStreamsError,
+    UnauthorisedError,
+    too_large,
+)
 from holdfast.serve.guarding import FutureSink, with_headers
 from holdfast.serve.protocol import WRITE_TIMEOUT_S
-from holdfast.serve.responses import error_response, too_large
+from holdfast.serve.responses import error_response
 from holdfast.serve.service import Endpoint, Service
 from holdfast.serve.sink import Sink
 from holdfast.serve.slot import error_response as response_bytes

@@ -120,7 +120,11 @@ class Predictions(Section, frozen=True):
     max_body_bytes: Annotated[
         int,
         Meta(
-            ge=1024, description="Largest request body in bytes. Default 16 MiB: an image or 10000 wide rows."
+            ge=1024,
+            description=(
+                "Largest request body in bytes, inflated if it is compressed. Default 16 MiB: an image or "
+                "10000 wide rows."
+            ),
         ),
     ] = 16 * 1024 * 1024
 

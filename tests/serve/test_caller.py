@@ -71,7 +71,7 @@ def test_a_timeout_that_is_no_number_of_milliseconds_is_an_error(value: bytes) -
         "00-" + "0" * 32 + TRACE[35:],
         TRACE[:36] + "0" * 16 + "-01",
         TRACE.upper(),
-        "01" + TRACE[2:],
+        "ff" + TRACE[2:],
         TRACE + "-x",
     ],
 )
@@ -270,6 +270,45 @@ def test_a_trace_goes_on_from_the_callers_and_comes_back(server: Server) -> None
     assert span.start_time is not None
     assert span.end_time is not None
     assert 0 < span.end_time - span.start_time < 10**10
+
+
+@pytest.mark.parametrize("cold", [False, True], ids=["hot", "behind another request"])
+def test_a_tracestate_goes_on_with_its_trace_and_never_without(server: Server, *, cold: bool) -> None:
+    exporter = InMemorySpanExporter()
+    traces = traces_of(exporter, fraction=0.0)
+    watched(server, None, traces)
+    client, body = server.client(), json.dumps(ROW).encode()
+    before = b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n" if cold else b""
+
+    def ask(*lines: str) -> dict[str, str]:
+        head = "".join(f"{line}\r\n" for line in ("host: x", f"content-length: {len(body)}", *lines))
+        client.socket.sendall(before + b"POST /predict HTTP/1.1\r\n" + head.encode() + b"\r\n" + body)
+        if cold:
+            client.response()
+        return client.response()[1]
+
+    later = f"traceparent: cc{TRACE[2:]}-more"
+    for i in range(40):  # of which the last are read by an expression of their own
+        assert ask(later, f"tracestate: rojo={i}, congo=t61")["tracestate"] == f"rojo={i},congo=t61"
+        assert (
+            ask(later, f"tracestate: rojo={i}", "tracestate: congo=t61")["tracestate"]
+            == f"rojo={i},congo=t61"
+        )
+    for lines in ((later,), (later, "tracestate: rojo"), (f"traceparent: {TRACE}", "tracestate: a=1,a=2")):
+        answer = ask(*lines)
+        assert answer["traceparent"][3:35] == TRACE[3:35]
+        assert "tracestate" not in answer
+    assert "tracestate" not in ask("tracestate: rojo=1", "traceparent: none")
+    traces.close()
+    spans = exporter.get_finished_spans()
+    assert len(spans) == 83
+    for i, span in enumerate(spans[:80]):
+        assert span.context is not None
+        assert span.parent is not None
+        assert dict(span.context.trace_state) == {"rojo": str(i // 2), "congo": "t61"}
+        assert dict(span.parent.trace_state) == {"rojo": str(i // 2), "congo": "t61"}
+    if not cold:
+        assert len(server.state.known_heads) < 10
 
 
 def test_the_access_log_names_the_trace_that_a_request_began(server: Server, tmp_path: Path) -> None:

@@ -18,13 +18,13 @@ from holdfast.serve.caller import (
     ANYONE,
     READABLE_ID_FORM,
     REQUEST_ID,
-    TRACEPARENT_FORM,
+    TRACEPARENT,
     Caller,
-    is_traceparent,
 )
 from holdfast.serve.content_coding import Coding
 from holdfast.serve.hot import Take
 from holdfast.serve.responses import error_response
+from holdfast.telemetry import TRACEPARENT_BYTES, TRACEPARENT_FORM, read_traceparent
 
 HEAD_END: Final = b"\r\n\r\n"
 _MOST_KNOWN_HEADS: Final = 1024
@@ -32,8 +32,10 @@ _LARGEST_KNOWN_HEAD_BYTES: Final = 2048
 _OFTEN: Final = 32
 """Times that a head has come until it gets an expression of its own, which takes as long to make as a few
 dozen requests to answer."""
+_STATE_FORM: Final = rb"[!-~][ -~]{0,511}"
 _IDS: Final = re.compile(
-    rb"\r\n(x-request-id|X-Request-ID|X-Request-Id|traceparent|Traceparent): ([!-~]{1,200})(?=\r\n)"
+    rb"\r\n((?:x-request-id|X-Request-ID|X-Request-Id|traceparent|Traceparent)(?=: [!-~]{1,200}\r\n)"
+    rb"|tracestate|Tracestate): (%b)(?=\r\n)" % _STATE_FORM
 )
 """Lines that differ from request to request of one client."""
 
@@ -121,7 +123,7 @@ class KnownHead:
         """Its bytes; (), with which nothing starts, where ids in it differ or it is forgotten."""
         self._times = 0
         self._match: Callable[[bytes], re.Match[bytes] | None] | None = None
-        self._groups = (0, 0)
+        self._groups = (0, 0, 0)
 
     def come(self, head: bytes) -> None:
         """It came once more, with ids in it; what comes often is read by one expression from then on."""
@@ -129,16 +131,20 @@ class KnownHead:
         if self._times != _OFTEN:
             return
         pattern, end = b"", 0
-        id_group = trace_group = 0  # of several lines of one kind, the last one counts
+        id_group = trace_group = state_group = 0  # of several lines of one kind, the last one counts
         for group, line in enumerate(_IDS.finditer(head), 1):
             pattern += re.escape(head[end : line.start(2)])
             if len(line[1]) == len(REQUEST_ID):
                 id_group, form = group, READABLE_ID_FORM
-            else:
+            elif len(line[1]) == len(TRACEPARENT):
                 trace_group, form = group, TRACEPARENT_FORM
+            elif state_group:
+                return  # of a tracestate all lines count
+            else:
+                state_group, form = group, _STATE_FORM
             pattern += b"(%b)" % form
             end = line.end(2)
-        self._groups = id_group, trace_group
+        self._groups = id_group, trace_group, state_group
         self._match = re.compile(pattern + re.escape(head[end:])).match
 
     def read(self, data: bytes) -> tuple[int, Caller] | None:
@@ -146,9 +152,13 @@ class KnownHead:
         found = None if self._match is None else self._match(data)
         if found is None:
             return None
-        name, trace = self._groups
+        name, trace, state = self._groups
         request_id = found[name] if name else b""
-        return found.end(), Caller(self.caller.patience_s, request_id, found[trace] if trace else b"")
+        if not trace:
+            return found.end(), Caller(self.caller.patience_s, request_id)
+        traceparent = found[trace][:TRACEPARENT_BYTES]
+        tracestate = found[state] if state else b""
+        return found.end(), Caller(self.caller.patience_s, request_id, traceparent, tracestate)
 
     def forget(self) -> None:
         """Its grant is no longer valid."""
@@ -229,13 +239,15 @@ def _cut_ids(head: bytes) -> tuple[bytes, list[tuple[bytes, bytes]]]:
 
 def _caller_with(caller: Caller, given: list[tuple[bytes, bytes]]) -> Caller:
     """The caller with the ids of these lines in the place of its own."""
-    request_id = traceparent = b""
+    request_id = traceparent = tracestate = b""
     for name, value in given:
         if len(name) == len(REQUEST_ID):
             request_id = value  # readable, or it would not have been cut out
+        elif len(name) == len(TRACEPARENT):
+            traceparent = read_traceparent(value)
         else:
-            traceparent = value if is_traceparent(value) else b""
-    return Caller(caller.patience_s, request_id, traceparent)
+            tracestate = b"%b,%b" % (tracestate, value) if tracestate else value
+    return Caller(caller.patience_s, request_id, traceparent, tracestate if traceparent else b"")
 
 
 class WorkerState(ServerState):

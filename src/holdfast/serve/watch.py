@@ -13,7 +13,7 @@ import msgspec
 from holdfast.errors import HoldfastError
 from holdfast.serve.caller import ANYONE, Caller
 from holdfast.serve.sink import Sink
-from holdfast.telemetry import AccessLog, Note, RouteCounts, ServiceCounts, Traces
+from holdfast.telemetry import AccessLog, Note, RouteCounts, ServiceCounts, Traces, read_tracestate
 
 if TYPE_CHECKING:
     from holdfast.serve.jobs import HttpJob
@@ -230,13 +230,18 @@ def _trace(
         attributes["holdfast.batch_rows"] = batch_rows
     if caller.request_id:
         attributes["http.request.header.x-request-id"] = caller.request_id.decode()
+    state = read_tracestate(caller.tracestate) if caller.tracestate else []
     made = traces.request(
         f"{method} {route.route}",
         caller.traceparent,
+        state,
         ended_ns=time.time_ns(),
         seconds=seconds,
         status=status,
         attributes=attributes,
     )
     sink.add_header(b"traceparent: %b\r\n" % made)
+    if state:
+        told = ",".join(f"{key}={value}" for key, value in state)
+        sink.add_header(b"tracestate: %b\r\n" % told.encode())
     return made

@@ -11,10 +11,18 @@ from holdfast.telemetry.counts import (
 )
 from holdfast.telemetry.failures import FailureFormatter, log_to_stderr
 from holdfast.telemetry.snapshots import read_all, retire, write_snapshot
+from holdfast.telemetry.trace_context import (
+    TRACEPARENT_BYTES,
+    TRACEPARENT_FORM,
+    read_traceparent,
+    read_tracestate,
+)
 from holdfast.telemetry.traces import Traces
 
 __all__ = [
     "LATENCY_EDGES_S",
+    "TRACEPARENT_BYTES",
+    "TRACEPARENT_FORM",
     "AccessLog",
     "CopyCounts",
     "FailureFormatter",
@@ -26,6 +34,8 @@ __all__ = [
     "Traces",
     "log_to_stderr",
     "read_all",
+    "read_traceparent",
+    "read_tracestate",
     "retire",
     "write_snapshot",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from holdfast.errors import MissingExtraError
@@ -95,6 +95,7 @@ class Traces:
         self,
         name: str,
         traceparent: bytes,
+        tracestate: Sequence[tuple[str, str]] = (),
         *,
         ended_ns: int,
         seconds: float,
@@ -106,27 +107,32 @@ class Traces:
         Args:
             name: method and route.
             traceparent: of the caller, valid; b"" begins a trace.
+            tracestate: of the caller, valid; goes on with the trace.
             ended_ns: wall time of the end, nanoseconds since the epoch.
             seconds: from the last byte of the request to its answer being ready.
             status: of HTTP.
             attributes: beside those of every HTTP server.
         """
         from opentelemetry.sdk.trace import ReadableSpan
-        from opentelemetry.trace import SpanContext, SpanKind, TraceFlags
+        from opentelemetry.trace import SpanContext, SpanKind, TraceFlags, TraceState
         from opentelemetry.trace.status import Status, StatusCode
 
         parent = None
+        state = TraceState(tracestate) if tracestate else None
         if traceparent:
             _, of_trace, of_span, flags = traceparent.decode().split("-")
             given = TraceFlags(int(flags, 16))
-            parent = SpanContext(int(of_trace, 16), int(of_span, 16), is_remote=True, trace_flags=given)
+            parent = SpanContext(
+                int(of_trace, 16), int(of_span, 16), is_remote=True, trace_flags=given, trace_state=state
+            )
         trace_id = self._ids.generate_trace_id() if parent is None else parent.trace_id
         span_id = self._ids.generate_span_id()
         method, _, route = name.partition(" ")
+        sampled = TraceFlags(TraceFlags.SAMPLED)
         # Made as it is when it has ended: one that lives takes the SDK several times as long.
         span = ReadableSpan(
             name,
-            SpanContext(trace_id, span_id, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED)),
+            SpanContext(trace_id, span_id, is_remote=False, trace_flags=sampled, trace_state=state),
             parent,
             self._resource,
             {

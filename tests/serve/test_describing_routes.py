@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+from urllib.parse import urljoin
 
 import jsonschema
 import pytest
@@ -137,3 +138,25 @@ def test_private_services_show_no_values_of_the_reference() -> None:
     )
     text = str(openapi(checklist, mixed_model().signature, "1", []))
     assert "north" not in text
+
+
+@pytest.mark.parametrize(
+    ("asked", "location"),
+    [
+        ("/predict/", "../predict"),
+        ("/predict/?a=1", "../predict?a=1"),
+        ("/v2/models/demo/infer/", "../infer"),
+        ("/v1/models/demo:predict/", "../demo:predict"),
+        ("/ui", "./ui/"),
+    ],
+)
+def test_a_slash_too_many_or_too_few_is_sent_to_the_right_path_and_counted(
+    start: Start, asked: str, location: str
+) -> None:
+    server = start(linear_model())
+    status, _, headers = server.ask("POST", asked, {"a": 1, "b": 2}, {"x-request-id": "mine"})
+    assert (status, headers["location"], headers["x-request-id"]) == (307, location, "mine")
+    assert urljoin(f"http://x/deployments/demo{asked}", location).startswith("http://x/deployments/demo/")
+    assert server.service.counts.route("/{path}").statuses == {307: 1}
+    for nowhere in ("/", "/predicts/", "//", "/predict//", "/v2/models/demo/infer/x/"):
+        assert server.ask("POST", nowhere, b"")[0] in {404, 405}

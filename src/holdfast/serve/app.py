@@ -83,7 +83,9 @@ class _Routes:
 
     def app(self) -> Starlette:
         on_error = self._guard.on_http_error
-        return Starlette(routes=self._table(), exception_handlers={HTTPException: on_error})
+        app = Starlette(routes=self._table(), exception_handlers={HTTPException: on_error})
+        app.router.redirect_slashes = False  # it would not be counted: see `Guard.on_http_error`
+        return app
 
     def _table(self) -> list[BaseRoute]:
         model, pinned = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"

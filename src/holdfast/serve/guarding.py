@@ -7,10 +7,12 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
+from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import Match
 
 from holdfast.errors import HoldfastError
 from holdfast.serve.caller import Caller, caller_of_refused, read_caller
@@ -151,9 +153,15 @@ class Guard:
         return self._counted(route, self.guarded(route, handler))
 
     async def on_http_error(self, request: Request, error: Exception) -> Response:
-        """Starlette's own 404 and 405 in our words, counted as one route whatever their path."""
+        """Starlette's own 404 and 405 in our words, counted as one route whatever their path.
+
+        What differs from a path that there is by a slash at its end is sent there.
+        """
 
         async def told(request: Request) -> Response:
+            location = _with_or_without_slash(request)
+            if location and isinstance(error, HTTPException) and error.status_code == 404:
+                return Response(status_code=307, headers={"location": location})
             return _http_error(request, error)
 
         return await self._counted(_NOWHERE, told)(request)
@@ -209,6 +217,26 @@ async def answer(sink: FutureSink, job: Any) -> Response:
         if job is not None:
             job.cancelled = True
         raise
+
+
+def _with_or_without_slash(request: Request) -> str:
+    """The same target with a slash more or less at its end, relative to this one; "": there is none either.
+
+    Relative, since in front of a service there may be another host, scheme or path.
+    """
+    path: str = request.scope["path"]
+    bare = path.removesuffix("/")
+    other = f"{path}/" if bare == path else bare
+    asked = {**request.scope, "path": other}
+    if (
+        not bare
+        or bare.endswith("/")
+        or all(route.matches(asked)[0] is Match.NONE for route in request.app.routes)
+    ):
+        return ""
+    up = "./" if bare == path else "../"
+    query = request.scope["query_string"].decode("latin-1")
+    return up + quote(other[bare.rfind("/") + 1 :], safe="/:") + (f"?{query}" if query else "")
 
 
 def _http_error(request: Request, error: Exception) -> Response:

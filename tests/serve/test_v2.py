@@ -105,6 +105,19 @@ def test_a_wrong_request_gets_its_status_path_and_an_error_text(
     assert isinstance(answer["error"], str)
 
 
+def test_a_wrong_datatype_is_told_with_how_to_send_the_right_one(start: Start) -> None:
+    server = start(mixed_model())
+    body = mixed([1], ["a"], [1])
+    for at, steps in (
+        (0, ".astype('float32'), and declare them as FP32"),
+        (2, "texts and declare them as BYTES"),
+    ):
+        inputs = [one | ({"datatype": "FP64"} if i == at else {}) for i, one in enumerate(body["inputs"])]
+        status, answer, _ = server.ask("POST", INFER, {"inputs": inputs})
+        assert (status, answer["received"]) == (422, "FP64")
+        assert steps in answer["next_step"]
+
+
 def test_inputs_must_have_equally_many_rows(start: Start) -> None:
     body = mixed([1, 2], ["a", "b"], [1, 2])
     body["inputs"][0]["shape"], body["inputs"][0]["data"] = [1], [1]

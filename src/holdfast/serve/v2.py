@@ -49,6 +49,7 @@ from holdfast.serve.v2_messages import (
     read_envelope,
     read_flag,
     refuse_not_offered,
+    wrong_datatype,
 )
 
 _MOST_VALUES: Final = 1 << 40
@@ -266,11 +267,8 @@ class V2Codec:
         path: str,
         values: dict[str, Values],
     ) -> int:
-        datatype = DATATYPES[tensor.dtype]
-        if given.datatype != datatype:
-            raise InputError(
-                "wrong datatype", where=f"{path}.datatype", expected=datatype, received=given.datatype[:16]
-            )
+        if given.datatype != DATATYPES[tensor.dtype]:
+            raise wrong_datatype(tensor.dtype, given.datatype, path)
         shape = given.shape
         wanted = tensor.shape
         if len(wanted) == 2 and wanted[1] == 1 and len(shape) == 1:

@@ -248,3 +248,15 @@ def choice(name: str, valid: list[str]) -> str:
     if near is not None:
         return f"Did you mean {near!r}?"
     return f"The model has: {', '.join(valid[:12])}."
+
+
+def wrong_datatype(wanted: Dtype, received: str, path: str) -> InputError:
+    """The error for an input that is declared to be of another type than the model takes."""
+    how = "Send texts" if wanted == "string" else f"Convert the values, in NumPy by .astype({wanted!r}),"
+    return InputError(
+        "wrong datatype",
+        where=f"{path}.datatype",
+        expected=DATATYPES[wanted],
+        received=received[:16],
+        next_step=f"{how} and declare them as {DATATYPES[wanted]}.",
+    )

@@ -107,7 +107,7 @@ def test_a_wrong_request_gets_its_status_path_and_an_error_text(
 
 def test_a_wrong_datatype_is_told_with_how_to_send_the_right_one(start: Start) -> None:
     server = start(mixed_model())
-    body = mixed([1], ["a"], [1])
+    body = mixed([1, 2], ["a", "b"], [1, 2])
     for at, steps in (
         (0, ".astype('float32'), and declare them as FP32"),
         (2, "texts and declare them as BYTES"),

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +22,7 @@ import msgspec
 
 from holdfast.artifact.errors import StoredArtifactError
 from holdfast.artifact.signature import Signature
+from holdfast.building import building_folder
 
 RuntimeKind = Literal["onnx", "python"]
 MANIFEST_FORMAT: Final = 1
@@ -156,8 +155,7 @@ def store_artifact(
 
 def _write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=".building-", dir=folder.parent))
-    try:
+    with building_folder(folder.parent, ".building-") as building:
         for name, data in contents.items():
             with (building / name).open("xb") as file:
                 file.write(data)
@@ -172,8 +170,6 @@ def _write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
                 raise
             return  # another process stored the same content first
         _sync_folder(folder.parent)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from holdfast.building import building_folder
 from holdfast.compress.candidates import Candidate, Feeds, NotTried, Original, deviation
 
 _OPERATORS: Final = ("MatMul", "Gemm", "Conv")
@@ -30,8 +31,8 @@ def quantised(original: Original) -> Iterator[Candidate | NotTried]:
         warnings.simplefilter("ignore")
         logging.disable(logging.WARNING)
         try:
-            with tempfile.TemporaryDirectory(prefix="holdfast-int8-") as folder:
-                yield from _all(original, Path(folder))
+            with building_folder(Path(tempfile.gettempdir()), "holdfast-int8-") as folder:
+                yield from _all(original, folder)
         finally:
             logging.disable(logging.NOTSET)
 

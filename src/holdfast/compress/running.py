@@ -19,6 +19,7 @@ from holdfast.artifact import (
     ReferenceDataError,
     open_artifact,
 )
+from holdfast.building import building_folder
 from holdfast.clock import Clock, iso_utc
 from holdfast.compress.bench import Bench
 from holdfast.compress.candidates import Candidate, NotTried, Original, Way, open_session
@@ -114,8 +115,8 @@ def compress_version(
     candidates, skipped = made
     judge = _judge(artifact, judges, len(candidates), seed)
     cores = _cores(deployment.checklist.compute.cores)
-    with tempfile.TemporaryDirectory(prefix="holdfast-compress-") as name:
-        bench = Bench(Path(name), artifact, deployment.checklist.compute, cores[:1], round_s)
+    with building_folder(Path(tempfile.gettempdir()), "holdfast-compress-") as folder:
+        bench = Bench(folder, artifact, deployment.checklist.compute, cores[:1], round_s)
         bench.store_feeds(judges)
         prepared = _prepared(original.model, artifact, judges, "the original")
         base = bench.probe(original.model, prepared, limited=False)

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,6 +26,7 @@ from holdfast.artifact import (
 )
 from holdfast.artifact.card import write_card
 from holdfast.artifact.store import python_model_file
+from holdfast.building import building_folder
 from holdfast.clock import Clock
 from holdfast.errors import HoldfastError
 from holdfast.files import writing_to
@@ -193,34 +193,32 @@ def add_candidate(
             _store(deployment, candidate, warm, card)
         _publish(building, deployment.references_folder / number)
 
-    building = Path(tempfile.mkdtemp(prefix=".building-", dir=deployment.references_folder))
-    try:
-        reference_hash = "" if answered is None else _write_reference(building, answered)
-        metadata = {**_metadata(candidate, reference, reference_hash, quality), **judgement.metadata}
-        evidence: dict[str, Any] = {}
-        if candidate.parity is not None:
-            evidence["parity"] = _finite(msgspec.to_builtins(candidate.parity))
-        if quality:
-            evidence["reference quality"] = {**quality, "rows": len(reference or ())}
-        version = registry.add_version(
-            name=checklist.model.name,
-            sha256=artifact.sha256,
-            created_at_us=now_us,
-            created_by=actor,
-            metadata=metadata,
-            evidence=lambda number: {**evidence, **judgement.evidence(number)},
-            same=lambda old: (
-                old.metadata.get("reference_sha256") == reference_hash
-                and not is_dropped(registry, old.version)
-            ),
-            before_commit=publish,
-        )
-    except BaseException:
-        with contextlib.suppress(HoldfastError, OSError):  # why it failed is what is to be told
-            registry.if_unnamed(artifact.sha256, lambda: shutil.rmtree(artifact.folder))
-        raise
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+    with building_folder(deployment.references_folder, ".building-") as building:
+        try:
+            reference_hash = "" if answered is None else _write_reference(building, answered)
+            metadata = {**_metadata(candidate, reference, reference_hash, quality), **judgement.metadata}
+            evidence: dict[str, Any] = {}
+            if candidate.parity is not None:
+                evidence["parity"] = _finite(msgspec.to_builtins(candidate.parity))
+            if quality:
+                evidence["reference quality"] = {**quality, "rows": len(reference or ())}
+            version = registry.add_version(
+                name=checklist.model.name,
+                sha256=artifact.sha256,
+                created_at_us=now_us,
+                created_by=actor,
+                metadata=metadata,
+                evidence=lambda number: {**evidence, **judgement.evidence(number)},
+                same=lambda old: (
+                    old.metadata.get("reference_sha256") == reference_hash
+                    and not is_dropped(registry, old.version)
+                ),
+                before_commit=publish,
+            )
+        except BaseException:
+            with contextlib.suppress(HoldfastError, OSError):  # why it failed is what is to be told
+                registry.if_unnamed(artifact.sha256, lambda: shutil.rmtree(artifact.folder))
+            raise
     return version
 
 

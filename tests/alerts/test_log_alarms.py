@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -13,7 +14,7 @@ from places import Hook, deployment, webhook
 from holdfast.alerts import Alerting, LogAlarms
 from holdfast.clock import ManualClock
 from holdfast.prediction_log import Account, Keeper, SpoolWriter
-from holdfast.registry import Registry
+from holdfast.registry import Registry, RegistryError
 
 CALM = Account(
     at_us=1_780_000_000_000_000, served=10, stored=10, spooled=0, sampled_out=0, dropped=0, expired=0,
@@ -34,6 +35,20 @@ def alarms(tmp_path: Path, hook: Hook) -> Iterator[LogAlarms]:
     with Registry.open(mine.registry_url, clock) as registry:
         alerting = Alerting.open(mine, registry, clock, {})
         yield LogAlarms(alerting, clock)
+
+
+@contextmanager
+def unwritable_registry(alarms: LogAlarms) -> Iterator[None]:
+    """As on a full disk: no alarm can be written down meanwhile."""
+    alerting = alarms._alerting
+    with pytest.MonkeyPatch.context() as patch:
+
+        def refuse(*_: object) -> bool:
+            raise RegistryError("the registry cannot be written", received="database or disk is full")
+
+        patch.setattr(alerting, "stands", refuse)
+        patch.setattr(alerting, "ended", refuse)
+        yield
 
 
 def told(alarms: LogAlarms, hook: Hook) -> list[tuple[str, str]]:
@@ -85,3 +100,36 @@ def test_the_keeper_says_how_often_it_failed_in_a_row(tmp_path: Path) -> None:
 
     Keeper(tmp_path, clock, interval_s=0.01, on_step=step, on_failure=on_failure).run(stop)
     assert news == [(1, "OSError"), (2, "OSError"), (0, None)]
+
+
+def test_rows_dropped_while_the_registry_could_not_be_written_are_told_by_the_next_account(
+    alarms: LogAlarms, hook: Hook
+) -> None:
+    """A full disk drops rows and refuses the alarm alike."""
+    alarms.on_account(CALM)
+    with unwritable_registry(alarms):
+        alarms.on_account(msgspec.structs.replace(CALM, dropped=7))
+    assert told(alarms, hook) == []
+    alarms.on_account(msgspec.structs.replace(CALM, dropped=7))
+    assert told(alarms, hook) == [("alarm", "ward: 7 predictions could not be logged")]
+
+
+def test_a_keeper_that_works_again_while_the_registry_could_not_be_written_ends_its_alarm_later(
+    alarms: LogAlarms, hook: Hook
+) -> None:
+    for failed in range(1, 6):
+        alarms.on_failure(failed, OSError(28, "No space left on device"))
+    with unwritable_registry(alarms):
+        alarms.on_failure(0, None)
+    alarms.on_account(CALM)
+    assert [kind for kind, _ in told(alarms, hook)] == ["alarm", "resolved"]
+
+
+def test_the_alarm_of_a_keeper_that_was_started_again_ends_with_its_first_account(
+    alarms: LogAlarms, hook: Hook
+) -> None:
+    for failed in range(1, 6):
+        alarms.on_failure(failed, OSError(28, "No space left on device"))
+    after_a_restart = LogAlarms(alarms._alerting, ManualClock(1_780_000_000_000_000))
+    after_a_restart.on_account(CALM)
+    assert [kind for kind, _ in told(alarms, hook)] == ["alarm", "resolved"]

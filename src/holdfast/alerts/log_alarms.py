@@ -31,22 +31,35 @@ class LogAlarms:
         self._alerting = alerting
         self._clock = clock
         self._dropped: int | None = None
+        """Rows of which it has been said that they are lost; None before the first account."""
         self._failing_since_us = 0
+        self._end_unsaid = True
+        """Whether the keeper works and that is not said yet: an alarm may stand from before a restart."""
 
     def on_account(self, account: Account) -> None:
-        """Rows that are unaccounted for, and rows dropped since the account before."""
+        """Rows that are unaccounted for, and rows dropped since the account before.
+
+        Accounts are taken after passes that went well.
+        """
         log_alarm(self._alerting, account)
-        before, self._dropped = self._dropped, account.dropped
-        if before is not None:
-            _dropped_alarm(self._alerting, account, account.dropped - before)
+        if self._end_unsaid:
+            self.on_failure(0, None)
+        try:
+            if self._dropped is not None:
+                _say_dropped(self._alerting, account, account.dropped - self._dropped)
+        except HoldfastError:
+            return
+        self._dropped = account.dropped
 
     def on_failure(self, failed_passes: int, error: Exception | None) -> None:
-        """Passes of the keeper that failed in a row; 0: one went well again."""
+        """Passes of the keeper that failed in a row; 0: one went well."""
         if failed_passes == 1:
             self._failing_since_us = self._clock.now_us()
+        self._end_unsaid = failed_passes == 0
         try:
             if failed_passes == 0:
                 self._alerting.ended(KEEPER_SOURCE, "The keeper moves rows into the tables again.")
+                self._end_unsaid = False
             elif failed_passes >= _FAILED_PASSES:
                 self._alerting.stands(_keeper_finding(error, iso_utc(self._failing_since_us)))
         except HoldfastError:
@@ -68,26 +81,24 @@ def _keeper_finding(error: Exception | None, since: str) -> Finding:
     )
 
 
-def _dropped_alarm(alerting: Alerting, account: Account, fresh: int) -> bool:
-    """Say that rows could not be written since the account before, or that none is lost any more."""
-    try:
-        if fresh <= 0:
-            return alerting.ended(DROPPED_SOURCE, "Rows are written to the prediction log again.")
-        return alerting.stands(
-            Finding(
-                source=DROPPED_SOURCE,
-                topics=("log",),
-                since=iso_utc(account.at_us),
-                severity="critical",
-                title=f"{fresh} predictions could not be logged",
-                sentence=f"{fresh} rows were answered and could not be written to the log, {account.dropped} "
-                "in all: they are lost to labels, monitoring and training.",
-                advice=("Free space on the disk of the log, or refuse such requests: [logging] on_full.",),
-                page="predictions",
-            )
+def _say_dropped(alerting: Alerting, account: Account, fresh: int) -> None:
+    """That rows could not be written since the account before, or that none is lost any more."""
+    if fresh <= 0:
+        alerting.ended(DROPPED_SOURCE, "Rows are written to the prediction log again.")
+        return
+    alerting.stands(
+        Finding(
+            source=DROPPED_SOURCE,
+            topics=("log",),
+            since=iso_utc(account.at_us),
+            severity="critical",
+            title=f"{fresh} predictions could not be logged",
+            sentence=f"{fresh} rows were answered and could not be written to the log, {account.dropped} "
+            "in all: they are lost to labels, monitoring and training.",
+            advice=("Free space on the disk of the log, or refuse such requests: [logging] on_full.",),
+            page="predictions",
         )
-    except HoldfastError:
-        return False
+    )
 
 
 def log_alarm(alerting: Alerting, account: Account) -> bool:

@@ -19,6 +19,8 @@ class Hook:
     def __init__(self) -> None:
         self.codes: list[int] = []
         self.received: list[dict[str, Any]] = []
+        self.authorization: str | None = None
+        """Of the newest message."""
         self.url = ""
         self.hold = threading.Event()
         self.hold.set()
@@ -32,6 +34,7 @@ def webhook() -> Iterator[Hook]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
+            hook.authorization = self.headers.get("Authorization")
             hook.arrived.set()
             hook.hold.wait(30)
             code = hook.codes.pop(0) if hook.codes else 204

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import threading
+from base64 import b64encode
 from collections.abc import Iterator
 from email import message_from_bytes
 from pathlib import Path
@@ -293,3 +294,14 @@ def test_rows_that_the_log_has_lost_are_told_until_they_are_found(tmp_path: Path
         ]  # fmt: skip
     assert [one["kind"] for one in hook.received] == ["alarm", "resolved"]
     assert hook.received[0]["title"] == "ward: 7 predictions are unaccounted for"
+
+
+def test_a_webhook_with_a_user_and_a_password_is_sent_both_and_told_nowhere(
+    tmp_path: Path, hook: Hook
+) -> None:
+    url = hook.url.replace("//", "//ann:p%40ss@")
+    registry, alerting = opened(tmp_path, f'webhooks = ["{url}"]')
+    with registry:
+        (delivery,) = alerting.test()
+    assert (delivery.state, delivery.channel) == ("sent", "webhooks[0] 127.0.0.1")
+    assert hook.authorization == "Basic " + b64encode(b"ann:p@ss").decode()

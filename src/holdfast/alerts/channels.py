@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import urllib.error
 import urllib.request
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import msgspec
 
@@ -126,11 +127,15 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
 
 def _post(address: str, content: Mapping[str, Any]) -> None:
+    headers = {"Content-Type": "application/json", "User-Agent": "holdfast"}
+    parts = urlsplit(address)
+    if parts.username is not None:
+        # urllib takes both for a part of the host.
+        who = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        headers["Authorization"] = f"Basic {b64encode(who.encode()).decode()}"
+        address = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
     request = urllib.request.Request(  # noqa: S310 - http and https alone
-        address,
-        data=msgspec.json.encode(content),
-        headers={"Content-Type": "application/json", "User-Agent": "holdfast"},
-        method="POST",
+        address, data=msgspec.json.encode(content), headers=headers, method="POST"
     )
     opener = urllib.request.build_opener(_NoRedirects)
     try:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,10 @@ from holdfast.prediction_log import ErasedPredictionError, LogFullError, Predict
 from holdfast.registry import Registry, Scope
 from holdfast.spec import Deployment
 from holdfast.ui import make_dashboard
+from holdfast.ui.actions import label_of
 from holdfast.ui.app import status_of
+from holdfast.ui.errors import FormError, SignInError
+from holdfast.ui.session import Sessions
 
 HOUR_S = 3600.0
 Answer = httpx.Response
@@ -247,3 +251,39 @@ def test_a_refused_label_has_the_status_that_the_service_gives_it(
     error: PredictionLogError, status: int
 ) -> None:
     assert status_of(error) == status
+
+
+def test_a_session_may_end_while_another_begins(place: Place) -> None:
+    """The one that ends is met while the old ones are looked through."""
+    sessions = Sessions(place.deployment, place.registry, place.clock, read_only=False)
+    key = place.key("read")
+    ending = sessions.sign_in(key)
+    others: list[threading.Thread] = []
+
+    class Met(float):
+        def __le__(self, other: float) -> bool:
+            others.append(threading.Thread(target=sessions.sign_out, args=(ending,)))
+            others[-1].start()
+            others[-1].join(0.2)  # where it must wait for its turn, it does
+            return super().__le__(other)
+
+    digest, first = next(iter(sessions._sessions.items()))
+    sessions._sessions[digest] = replace(first, expires_s=Met(first.expires_s))
+    begun = sessions.sign_in(key)
+    others[0].join()
+    assert sessions.viewer(begun).name
+    with pytest.raises(SignInError):
+        sessions.viewer(ending)
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-Infinity", "1e999", "", "seven"])
+def test_a_label_that_is_no_number_is_refused(text: str) -> None:
+    with pytest.raises(FormError, match="not a number"):
+        label_of(text, ())
+
+
+def test_a_label_is_a_class_of_the_model_or_a_finite_number() -> None:
+    assert label_of("7", (5, 7)) == 7
+    assert label_of("-2.5e3", ()) == -2500.0
+    with pytest.raises(FormError, match="no class"):
+        label_of("8", (5, 7))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from holdfast.clock import Clock
@@ -142,20 +143,26 @@ class Actions:
                 next_step="holdfast register MODEL --reference FILE",
             )
         signature = signature_of(Facts(self._deployment, self._registry, self._clock), champion)
-        for name in signature.classes:
-            if str(name) == text:
-                return name
-        if signature.classes:
-            raise FormError(
-                "no class of the model",
-                where="label",
-                expected=", ".join(map(str, signature.classes[:20])),
-                received=text[:40],
-            )
-        try:
-            return float(text)
-        except ValueError:
-            raise FormError("not a number", where="label", received=text[:40]) from None
+        return label_of(text, signature.classes)
+
+
+def label_of(text: str, classes: Sequence[str | int]) -> str | int | float:
+    """What somebody has typed as the true class, or as the true number where there are no classes.
+
+    Raises:
+        FormError: it is none.
+    """
+    from holdfast.prediction_log import is_number
+
+    for name in classes:
+        if str(name) == text:
+            return name
+    if classes:
+        expected = ", ".join(map(str, classes[:20]))
+        raise FormError("no class of the model", where="label", expected=expected, received=text[:40])
+    if not is_number(text):
+        raise FormError("not a number", where="label", received=text[:40])
+    return float(text)
 
 
 def _reason(fields: dict[str, str]) -> str:

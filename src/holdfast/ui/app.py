@@ -204,7 +204,7 @@ class _Dashboard:
                 else:
                     await run_in_threadpool(act, viewer, fields)
             except HoldfastError as error:
-                return self._error(request, error)
+                return await run_in_threadpool(self._error, request, error)
             return RedirectResponse(target, 303, headers=_HEADERS)
 
         return take

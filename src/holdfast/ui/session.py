@@ -12,6 +12,7 @@ import hmac
 import ipaddress
 import os
 import secrets
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -83,6 +84,7 @@ class Sessions:
         self._identities = Identities(deployment, registry, clock)
         self._secret = os.urandom(32)
         self._sessions: dict[bytes, _Session] = {}
+        self._lock = threading.Lock()  # pages are made by several threads
         self.cookie = f"holdfast-{deployment.name}"
         """Its name: cookies are shared by all ports of a host, so that two deployments need two."""
 
@@ -123,10 +125,10 @@ class Sessions:
             return Viewer(found.name, found.scopes, form_token, signed_in=False, read_only=self._read_only)
         session = self._sessions.get(_digest(token))
         if session is None or self._clock.monotonic_s() >= session.expires_s:
-            self._sessions.pop(_digest(token), None)
+            self.sign_out(token)
             raise SignInError("sign in with an API key")
         if session.of_key and not self._identities.still_known(session.name):
-            self._sessions.pop(_digest(token), None)
+            self.sign_out(token)
             raise SignInError("the key that opened this session is no longer accepted")
         return Viewer(
             session.name,
@@ -153,18 +155,22 @@ class Sessions:
         length_s = self.length_s
         if found.expires_at_us is not None:
             length_s = min(length_s, (found.expires_at_us - self._clock.now_us()) / 1e6)
-        for old in [digest for digest, one in self._sessions.items() if one.expires_s <= now_s]:
-            del self._sessions[old]
-        while len(self._sessions) >= MOST_SESSIONS:
-            del self._sessions[next(iter(self._sessions))]  # the oldest
         token = new_token()
-        self._sessions[_digest(token)] = _Session(found.name, found.scopes, now_s + length_s, found.of_key)
+        with self._lock:
+            for old in [digest for digest, one in self._sessions.items() if one.expires_s <= now_s]:
+                del self._sessions[old]
+            while len(self._sessions) >= MOST_SESSIONS:
+                del self._sessions[next(iter(self._sessions))]  # the oldest
+            self._sessions[_digest(token)] = _Session(
+                found.name, found.scopes, now_s + length_s, found.of_key
+            )
         self._registry.audit.add(actor=found.name, action="dashboard.sign_in")
         return token
 
     def sign_out(self, token: str) -> None:
         """End a session for good."""
-        self._sessions.pop(_digest(token), None)
+        with self._lock:
+            self._sessions.pop(_digest(token), None)
 
     def check_form(self, request: Request, viewer: Viewer, form_token: str) -> None:
         """Refuse a form that did not come from a page that this viewer was given.

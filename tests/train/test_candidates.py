@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,10 +12,7 @@ from shop import TOML, Shop, open_shop
 from holdfast.clock import SystemClock
 from holdfast.errors import MissingExtraError
 from holdfast.train import TrainerFailedError, TrainError, past_runs
-from holdfast.train.data_set import DataSetPaths
-from holdfast.train.running import run_trainer
 from holdfast.train.tabular import settings_of
-from holdfast.train.trainer_process import Order
 
 CODE = """
 from sklearn.compose import ColumnTransformer
@@ -95,7 +90,6 @@ def test_opened_inputs_are_not_sent_to_a_cluster(tmp_path: Path) -> None:
     shop = open_shop(
         tmp_path / "sealed", TOML + 'engine = "ray"\n' + '[privacy.field_actions]\namount = "encrypt"\n'
     )
-    from holdfast.clock import SystemClock
     from holdfast.privacy import open_sealer
     from holdfast.train import Secrets
 
@@ -107,26 +101,3 @@ def test_opened_inputs_are_not_sent_to_a_cluster(tmp_path: Path) -> None:
     with sealer, pytest.raises(TrainError, match="do not leave this machine"):
         shop.train()
     shop.close()
-
-
-def test_a_trainer_stays_in_the_session_of_what_started_it_in_a_group_of_its_own(tmp_path: Path) -> None:
-    """Linux may give each session a whole share of the processor: the lowest priority would mean nothing."""
-    paths = DataSetPaths(
-        train="", dev="", features=(), task="binary", classes=(0, 1), positive_class=1, seed=0, cores=1
-    )
-    code = (
-        "import os; file = open(os.environ['HOLDFAST_MODEL'], 'w'); "
-        "file.write(f'{os.getsid(0)} {os.getpgid(0)} {os.getpid()}')"
-    )
-    order = Order(
-        data_set=paths,
-        trainer="",
-        command=(sys.executable, "-c", code),
-        folder=str(tmp_path),
-        import_from=str(tmp_path),
-        memory_mb=2048,
-    )
-    trained = run_trainer(order, timeout_s=60, environ=dict(os.environ), clock=SystemClock())
-    session, group, process = map(int, trained.model.read_text().split())
-    assert session == os.getsid(0)
-    assert group == process

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from io import RawIOBase
 from pathlib import Path
 from typing import IO, Final
 
@@ -151,8 +152,16 @@ def _model_of(order: Order, folder: Path) -> Path:
                 expected="an ONNX file at the path that HOLDFAST_MODEL names",
             )
         return model
-    name = msgspec.json.decode((folder / RESULT_FILE).read_bytes(), type=Result).model
-    return folder / name  # an absolute path stays itself
+    try:
+        result = (folder / RESULT_FILE).read_bytes()
+    except FileNotFoundError:
+        raise TrainerFailedError(
+            "the trainer ended its process before it gave a model",
+            where=order.trainer,
+            expected="a function that returns",
+            next_step="Leave out what ends Python: sys.exit(), os._exit()",
+        ) from None
+    return folder / msgspec.json.decode(result, type=Result).model  # an absolute path stays itself
 
 
 def _failed(code: int, order: Order, listener: _Listener, *, show_output: bool) -> TrainerFailedError:
@@ -205,7 +214,7 @@ class _Listener:
         if self._stream is None:
             return
         left = MOST_LOG_BYTES
-        with self.path.open("wb") as file:
+        with self.path.open("wb", buffering=0) as file:
             while line := self._stream.readline(65_536):
                 text = line.decode("utf-8", "replace").strip()
                 if text.startswith(PROGRESS):
@@ -218,6 +227,13 @@ class _Listener:
                 if text:
                     self.last = [*self.last[-_SHOWN_LINES + 1 :], text]
                 if left > 0:
-                    file.write(line[:left])
-                    file.flush()
-                    left -= len(line)
+                    left = left - len(line) if _kept(file, line[:left]) else 0
+
+
+def _kept(file: RawIOBase, line: bytes) -> bool:
+    """Whether there was room; where there is none the output is read on, as a full pipe stops the trainer."""
+    try:
+        file.write(line)
+    except OSError:
+        return False
+    return True

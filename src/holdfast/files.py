@@ -1,4 +1,4 @@
-"""Files that people asked for: they appear whole or not at all, and a disk that refuses names them."""
+"""Files that appear whole or not at all and outlive a loss of power; a disk that refuses names them."""
 
 from __future__ import annotations
 
@@ -32,8 +32,17 @@ def writing_to(path: Path) -> Iterator[None]:
         raise
 
 
+def sync_file(path: Path) -> None:
+    """Return once the file's content, or the folder's entries, are on the disk."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def write_whole(target: Path, content: bytes) -> None:
-    """A file that appears under its name when it is complete; until then what was there stays.
+    """A file that appears under its name when it is whole and on the disk; until then what was there stays.
 
     Raises:
         OSError: names the target.
@@ -42,6 +51,8 @@ def write_whole(target: Path, content: bytes) -> None:
     try:
         with writing_to(target):
             partial.write_bytes(content)
+            sync_file(partial)
         partial.replace(target)
+        sync_file(target.parent)
     finally:
         partial.unlink(missing_ok=True)

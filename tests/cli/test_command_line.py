@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -318,3 +319,17 @@ def test_a_page_that_cannot_be_written_whole_leaves_the_one_before(tmp_path: Pat
     assert refused.value.filename == str(page)
     assert page.read_text() == "yesterday's"
     assert list(tmp_path.iterdir()) == [page]
+
+
+def test_a_page_is_on_the_disk_before_it_takes_its_name_and_its_name_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path / "drift.html"
+    synced: list[tuple[str, bool]] = []
+
+    def noted(fd: int) -> None:
+        synced.append((Path(f"/proc/self/fd/{fd}").readlink().name, page.exists()))
+
+    monkeypatch.setattr(os, "fsync", noted)
+    write_whole(page, b"x")
+    assert synced == [(".drift.html.partial", False), (tmp_path.name, True)]

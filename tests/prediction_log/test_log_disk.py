@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.files import sync_file
 from holdfast.prediction_log import disk
-from holdfast.prediction_log.disk import SyncedFiles, sync_file
+from holdfast.prediction_log.disk import SyncedFiles
 
 
 @pytest.fixture

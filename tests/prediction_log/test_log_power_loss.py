@@ -15,8 +15,9 @@ from log_records import T0_US, ids_of, new_writer, redacted
 from power_loss import PowerDisk
 
 from holdfast.clock import ManualClock
+from holdfast.files import sync_file
 from holdfast.prediction_log import Keeper, Label, PredictionLog, StagedRun, erase, settle
-from holdfast.prediction_log.disk import SyncedFiles, sync_file
+from holdfast.prediction_log.disk import SyncedFiles
 from holdfast.prediction_log.mending import mend
 from holdfast.prediction_log.places import TablePlace
 from holdfast.prediction_log.schema import LABELS

@@ -246,3 +246,23 @@ def test_a_rotation_that_is_killed_in_the_middle_has_changed_nothing(tmp_path: P
     with SubjectStore(tmp_path) as store:
         assert {name: store.find_data_key(MASTER, name) for name in keys} == keys
         assert store.rotate_master_key(MASTER, OTHER) == 5
+
+
+def test_an_erasure_that_fails_has_removed_nothing_and_can_be_done_again(
+    store: SubjectStore, tmp_path: Path
+) -> None:
+    store.data_key(MASTER, "ann", 1)
+    store.record_consent(agreed=True, subject="ann", at_us=1, now_us=1, recorded_by="cli:bob")
+    with closing(sqlite3.connect(tmp_path / "subjects.db")) as other:
+        other.execute("ALTER TABLE consents RENAME TO away")
+        with pytest.raises(PrivacyError, match=r"subjects\.db.*no such table: consents"):
+            store.erase(["ann"])
+        assert store.find_data_key(MASTER, "ann") is not None
+        other.execute("ALTER TABLE away RENAME TO consents")
+    assert store.erase(["ann"]) == (1, 1)
+
+
+def test_a_file_of_keys_that_is_no_database_is_named(tmp_path: Path) -> None:
+    (tmp_path / "subjects.db").write_bytes(b"no database" * 100)
+    with pytest.raises(PrivacyError, match=r"subjects\.db.*not a database"):
+        SubjectStore(tmp_path)

@@ -23,6 +23,7 @@ import msgspec
 from holdfast.artifact.errors import StoredArtifactError
 from holdfast.artifact.signature import Signature
 from holdfast.building import building_folder
+from holdfast.files import sync_file
 
 RuntimeKind = Literal["onnx", "python"]
 MANIFEST_FORMAT: Final = 1
@@ -162,22 +163,14 @@ def _write_folder(folder: Path, contents: Mapping[str, bytes]) -> None:
                 file.flush()
                 os.fsync(file.fileno())
         building.chmod(0o755)
-        _sync_folder(building)
+        sync_file(building)
         try:
             building.rename(folder)
         except OSError:
             if not folder.exists():
                 raise
             return  # another process stored the same content first
-        _sync_folder(folder.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        sync_file(folder.parent)
 
 
 def open_artifact(folder: Path) -> Artifact:

@@ -6,14 +6,7 @@ import contextlib
 import os
 from pathlib import Path
 
-
-def sync_file(path: Path) -> None:
-    """Return once the file's content, or the folder's entries, are on the disk."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+from holdfast.files import sync_file
 
 
 class SyncedFiles:

@@ -28,8 +28,8 @@ import pyarrow as pa
 import pyarrow.dataset as pds
 
 from holdfast.clock import Clock
+from holdfast.files import sync_file
 from holdfast.prediction_log.blocks import LabelBlock, PredictionBlock
-from holdfast.prediction_log.disk import sync_file
 from holdfast.prediction_log.errors import LogFormatError
 from holdfast.prediction_log.folders import erasures_folder, spool_folder
 from holdfast.prediction_log.log_tables import LogTables

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.files import sync_file
 from holdfast.prediction_log.digests import DIGEST_BYTES, digest_of
-from holdfast.prediction_log.disk import sync_file
 from holdfast.prediction_log.errors import ErasedPredictionError
 
 if TYPE_CHECKING:

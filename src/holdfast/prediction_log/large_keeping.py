@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from holdfast.clock import Clock
-from holdfast.prediction_log.disk import sync_file
+from holdfast.files import sync_file
 from holdfast.prediction_log.errors import TableBusyError
 from holdfast.prediction_log.large_store import (
     GATE_FILE,

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from holdfast.prediction_log.disk import sync_file
+from holdfast.files import sync_file
 from holdfast.privacy import LargeColumn
 
 LARGE: Final = "large_"

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from holdfast.artifact.packing import Table
 from holdfast.clock import Clock
+from holdfast.files import sync_file
 from holdfast.prediction_log.blocks import (
     ENCODER,
     TABLE_CODE,
@@ -33,7 +34,6 @@ from holdfast.prediction_log.blocks import (
     select_rows,
     storable_text,
 )
-from holdfast.prediction_log.disk import sync_file
 from holdfast.prediction_log.errors import LogFullError, PredictionLogError
 from holdfast.prediction_log.frames import HEADER_BYTES, MAX_PAYLOAD_BYTES, seal
 from holdfast.prediction_log.labels import Label, label_text

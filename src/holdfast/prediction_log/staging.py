@@ -28,8 +28,8 @@ from typing import Final
 
 import msgspec
 
+from holdfast.files import sync_file
 from holdfast.prediction_log.blocks import PredictionBlock
-from holdfast.prediction_log.disk import sync_file
 from holdfast.prediction_log.errors import SpoiledRunError
 from holdfast.prediction_log.frames import Damage
 from holdfast.prediction_log.large_store import PARTIAL_SUFFIX, LargeWriter, large_folder

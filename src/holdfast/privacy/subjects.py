@@ -11,7 +11,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple, Self
 
@@ -93,23 +94,32 @@ class SubjectStore:
     Args:
         folder: of the deployment.
         synced: wait for the disk at each new key, as durability "synced" needs.
+
+    Raises:
+        PrivacyError: here and by every method, the file cannot be read or written.
     """
 
     def __init__(self, folder: Path, *, synced: bool = False) -> None:
         path = folder / SUBJECTS_FILE
         if not path.exists():
             os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+        self._path = path
         self._lock = threading.Lock()
         self._database = sqlite3.connect(
             path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
-        for pragma in (
-            "journal_mode = WAL",
-            f"synchronous = {'FULL' if synced else 'NORMAL'}",
-            "secure_delete = ON",
-        ):
-            self._database.execute(f"PRAGMA {pragma}")
-        self._database.executescript(_SCHEMA)
+        try:
+            with self._use():
+                for pragma in (
+                    "journal_mode = WAL",
+                    f"synchronous = {'FULL' if synced else 'NORMAL'}",
+                    "secure_delete = ON",
+                ):
+                    self._database.execute(f"PRAGMA {pragma}")
+                self._database.executescript(_SCHEMA)
+        except PrivacyError:
+            self._database.close()
+            raise
         self._keys: dict[str, bytes] = {}
         self._seen = (-1, -1)
 
@@ -123,6 +133,32 @@ class SubjectStore:
         """No call may follow."""
         self._database.close()
 
+    @contextmanager
+    def _use(self) -> Iterator[None]:
+        """The file, for one thread."""
+        try:
+            with self._lock:
+                yield
+        except (sqlite3.IntegrityError, sqlite3.ProgrammingError):  # of a caller, not of the disk
+            raise
+        except sqlite3.Error as error:  # full, locked for too long, gone, no database
+            raise PrivacyError(
+                "the keys and consents of subjects cannot be read or written",
+                where=str(self._path),
+                received=str(error),
+            ) from error
+
+    @contextmanager
+    def _change(self) -> Iterator[None]:
+        """All of it or nothing."""
+        try:
+            self._database.execute("BEGIN IMMEDIATE")
+            yield
+            self._database.execute("COMMIT")
+        except BaseException:
+            self._database.rollback()
+            raise
+
     # Data keys
 
     def data_key(self, master_key: bytes, subject: str, now_us: int) -> bytes:
@@ -131,22 +167,19 @@ class SubjectStore:
         Raises:
             MasterKeyError: it was wrapped by another master key.
         """
-        with self._lock:
+        with self._use():
             self._forget_destroyed()
             known = self._keys.get(subject)
             if known is not None:
                 return known
-            try:
-                found = self._find(master_key, subject)
-                if found is None:
-                    self._find(master_key, _WITNESS)  # after a rotation no key is made under the old one
-                    self._database.execute(
-                        "INSERT INTO data_keys VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-                        (subject, _wrap(master_key, subject, os.urandom(KEY_BYTES)), now_us),
-                    )
-                    found = self._find(master_key, subject)  # perhaps another worker's
-            except sqlite3.Error as error:
-                raise PrivacyError(f"a data key cannot be kept: {error}", where=SUBJECTS_FILE) from error
+            found = self._find(master_key, subject)
+            if found is None:
+                self._find(master_key, _WITNESS)  # after a rotation no key is made under the old one
+                self._database.execute(
+                    "INSERT INTO data_keys VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                    (subject, _wrap(master_key, subject, os.urandom(KEY_BYTES)), now_us),
+                )
+                found = self._find(master_key, subject)  # perhaps another worker's
             if found is None:
                 raise PrivacyError("the subject is being erased at this moment", next_step="Ask again.")
             return found
@@ -157,7 +190,7 @@ class SubjectStore:
         Raises:
             MasterKeyError: it was wrapped by another master key.
         """
-        with self._lock:
+        with self._use():
             self._forget_destroyed()
             return self._keys.get(subject) or self._find(master_key, subject)
 
@@ -170,9 +203,8 @@ class SubjectStore:
         Raises:
             MasterKeyError: the keys are not under the old master key; none is changed.
         """
-        with self._lock:
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
+        with self._use():
+            with self._change():
                 rows = self._database.execute("SELECT subject, wrapped FROM data_keys").fetchall()
                 for subject, wrapped in rows:
                     fresh = _wrap(new, subject, _unwrap(old, subject, wrapped))
@@ -184,10 +216,6 @@ class SubjectStore:
                     (_WITNESS, _wrap(new, _WITNESS, os.urandom(KEY_BYTES))),
                 )
                 self._database.execute("UPDATE erasures SET number = number + 1")
-            except BaseException:
-                self._database.execute("ROLLBACK")
-                raise
-            self._database.execute("COMMIT")
             self._keys.clear()
             self._database.execute("VACUUM")
             self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -224,7 +252,7 @@ class SubjectStore:
         recorded_by: str,
     ) -> None:
         """Add a statement about a subject (pseudonym) or a prediction; earlier ones are kept."""
-        with self._lock:
+        with self._use():
             self._database.execute(
                 "INSERT INTO consents VALUES (NULL, ?, ?, ?, ?, ?, ?)",
                 (subject, prediction_id, int(agreed), at_us, now_us, recorded_by),
@@ -234,7 +262,7 @@ class SubjectStore:
         """Every statement that holds from that moment or before, in the order in which they count."""
         query = "SELECT subject, prediction_id, agreed, at_us, recorded_at_us, recorded_by FROM consents"
         limit = "" if as_of_us is None else " WHERE at_us <= ?"
-        with self._lock:
+        with self._use():
             rows = self._database.execute(
                 f"{query}{limit} ORDER BY at_us, number", () if as_of_us is None else (as_of_us,)
             ).fetchall()
@@ -248,20 +276,16 @@ class SubjectStore:
         Returns:
             Keys destroyed, statements removed.
         """
-        with self._lock:
+        with self._use():
             keys = statements = 0
-            self._database.execute("BEGIN IMMEDIATE")
-            for subject in subjects:
-                keys += self._database.execute("DELETE FROM data_keys WHERE subject = ?", (subject,)).rowcount
-                statements += self._database.execute(
-                    "DELETE FROM consents WHERE subject = ?", (subject,)
-                ).rowcount
-            for name in prediction_ids:
-                statements += self._database.execute(
-                    "DELETE FROM consents WHERE prediction_id = ?", (name,)
-                ).rowcount
-            self._database.execute("UPDATE erasures SET number = number + 1")
-            self._database.execute("COMMIT")
+            with self._change():
+                run = self._database.execute
+                for subject in subjects:
+                    keys += run("DELETE FROM data_keys WHERE subject = ?", (subject,)).rowcount
+                    statements += run("DELETE FROM consents WHERE subject = ?", (subject,)).rowcount
+                for name in prediction_ids:
+                    statements += run("DELETE FROM consents WHERE prediction_id = ?", (name,)).rowcount
+                run("UPDATE erasures SET number = number + 1")
             self._keys.clear()
             self._database.execute("VACUUM")
             self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -29,7 +29,7 @@ from holdfast.artifact.store import python_model_file
 from holdfast.building import building_folder
 from holdfast.clock import Clock
 from holdfast.errors import HoldfastError
-from holdfast.files import writing_to
+from holdfast.files import sync_file, writing_to
 from holdfast.privacy import PSEUDONYM_KEY_VARIABLE, subject_pseudonym
 from holdfast.registry.actor import user_of_this_process
 from holdfast.registry.candidate import Candidate, prepare
@@ -310,4 +310,6 @@ def _publish(building: Path, folder: Path) -> None:
     if folder.exists():
         shutil.rmtree(folder)
     building.chmod(0o755)
+    sync_file(building)
     building.rename(folder)
+    sync_file(folder.parent)

@@ -16,6 +16,7 @@ import pyarrow as pa
 from pyarrow import csv, parquet
 
 from holdfast.artifact.csv_files import COMMA_DECIMALS, csv_delimiter
+from holdfast.files import sync_file
 from holdfast.score.errors import TableError
 
 TableFormat = Literal["parquet", "csv"]
@@ -210,10 +211,9 @@ class TableWriter:
         """
         try:
             self._writer.close()
-            with self._partial.open("rb") as written:
-                os.fsync(written.fileno())
+            sync_file(self._partial)
             self._partial.replace(self._path)
-            _sync_folder(self._path.parent)
+            sync_file(self._path.parent)  # rows of the table are about to enter the log
             self._let_go()
         except (pa.ArrowException, OSError) as error:
             raise self._not_written(error) from error
@@ -258,12 +258,3 @@ def _lock_own(path: Path) -> int:
 def _reason(error: Exception) -> str:
     """In the system's words where it was the system that refused; Arrow's would say it twice."""
     return os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Names in it survive a loss of power: rows of the table are about to enter the log."""
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

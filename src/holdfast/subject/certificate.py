@@ -6,6 +6,7 @@ can show that it is about that subject, and nobody else can find out about whom 
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import os
 import secrets
@@ -16,6 +17,7 @@ from typing import Final
 import msgspec
 
 from holdfast.errors import HoldfastError
+from holdfast.files import sync_file
 
 SIGNING_KEY_VARIABLE: Final = "HOLDFAST_SIGNING_KEY"
 SIGNING_KEY_FILE: Final = "signing.key"
@@ -93,22 +95,33 @@ def read_signing_key(folder: Path, environ: Mapping[str, str]) -> bytes:
         CertificateError: what is there is no key.
     """
     path = folder / SIGNING_KEY_FILE
-    text = environ.get(SIGNING_KEY_VARIABLE)
+    text, where = environ.get(SIGNING_KEY_VARIABLE), SIGNING_KEY_VARIABLE
     if text is None:
+        where = str(path)
         if not path.exists():
-            fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-            with os.fdopen(fd, "w") as file:
-                file.write(secrets.token_hex(_SEED_BYTES) + "\n")
-        text = path.read_text(encoding="ascii")
+            _make_signing_key(path)
+        text = path.read_text(encoding="ascii", errors="replace")
     try:
         key = bytes.fromhex(text.strip())
     except ValueError:
         key = b""
     if len(key) != _SEED_BYTES:
-        raise CertificateError(
-            "not a signing key", where=SIGNING_KEY_VARIABLE, expected="64 hexadecimal digits"
-        )
+        raise CertificateError("not a signing key", where=where, expected="64 hexadecimal digits")
     return key
+
+
+def _make_signing_key(path: Path) -> None:
+    """A file that is whole and on the disk when it appears; of two made at once the first one stays."""
+    own = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        with os.fdopen(os.open(own, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+            file.write(secrets.token_hex(_SEED_BYTES) + "\n")
+        sync_file(own)
+        with contextlib.suppress(FileExistsError):
+            os.link(own, path)
+        sync_file(path.parent)
+    finally:
+        own.unlink(missing_ok=True)
 
 
 def sign(certificate: Certificate, signing_key: bytes) -> SignedCertificate:
@@ -141,7 +154,7 @@ def verify_certificate(document: bytes, *, public_key: str | None = None) -> Sig
         signed = msgspec.json.decode(document, type=SignedCertificate)
         # As it stands there: this holdfast may know fields that were not yet there when it was signed.
         said = msgspec.json.decode(document)["certificate"]
-        if public_key is not None and not hmac.compare_digest(public_key.lower(), signed.public_key):
+        if public_key is not None and public_key.lower() != signed.public_key:
             raise CertificateError(
                 "signed by another key", expected=public_key[:64], received=signed.public_key[:64]
             )

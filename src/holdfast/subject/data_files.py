@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import gzip
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from holdfast.artifact.csv_files import csv_delimiter, is_csv
-from holdfast.files import write_whole, writing_to
+from holdfast.files import sync_file, write_whole, writing_to
 from holdfast.privacy import PrivacyError, canonical_text
 from holdfast.spec import Deployment
 
@@ -66,7 +65,11 @@ def data_files(deployment: Deployment) -> Iterator[Path]:
 
 
 def rows_of(path: Path, wanted: Wanted) -> pa.Table | None:
-    """The rows that are meant; None if there are none."""
+    """The rows that are meant; None if there are none.
+
+    Raises:
+        PrivacyError: the file cannot be read.
+    """
     import pyarrow.compute as pc
 
     table = _read(path)
@@ -86,6 +89,9 @@ def remove_rows(path: Path, wanted: Wanted, written: Callable[[Path, int], None]
 
     Returns:
         How many rows; None: no column could tell whom a row is about.
+
+    Raises:
+        PrivacyError: the file cannot be read, or not written anew.
     """
     table = _read(path)
     keep = _kept(path, table, wanted)
@@ -100,6 +106,7 @@ def remove_rows(path: Path, wanted: Wanted, written: Callable[[Path, int], None]
             if written is not None:
                 written(partial, int(removed))
             partial.replace(path)
+            sync_file(path.parent)  # a loss of power must not bring the rows back
         finally:
             partial.unlink(missing_ok=True)
     return int(removed)
@@ -147,7 +154,25 @@ def _kept(path: Path, table: pa.Table, wanted: Wanted) -> pa.Array | None:
 
 
 def _read(path: Path, *, as_text: bool = False) -> pa.Table:
-    """A table; of CSV all values may be text, as they are written."""
+    """A table; of CSV all values may be text, as they are written.
+
+    Raises:
+        PrivacyError: it cannot be read, so nobody knows whose rows it holds.
+    """
+    from pyarrow import ArrowException
+
+    try:
+        return _opened(path, as_text=as_text)
+    except (ArrowException, OSError) as error:
+        raise PrivacyError(
+            "a table cannot be read, so nobody knows whether it holds rows of the subject",
+            where=str(path),
+            received=str(error).partition("\n")[0],
+            next_step="Mend it, or move it out of the deployment folder, and try again.",
+        ) from error
+
+
+def _opened(path: Path, *, as_text: bool) -> pa.Table:
     if not is_csv(path):
         from pyarrow import parquet
 
@@ -172,11 +197,7 @@ def _write_kept(path: Path, target: Path, table: pa.Table, keep: pa.Array) -> No
         from pyarrow import parquet
 
         parquet.write_table(table.filter(keep), target)
-    fd = os.open(target, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    sync_file(target)
 
 
 def _copy_csv(path: Path, target: Path, keep: list[bool]) -> None:

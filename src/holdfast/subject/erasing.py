@@ -57,7 +57,7 @@ def erase_subject(
         clock: wall time.
 
     Raises:
-        PrivacyError: the checklist names no subject field.
+        PrivacyError: the checklist names no subject field, or a table of the folder cannot be read.
         KeeperBehindError: the running keeper does not carry it out; the request stands.
     """
     wanted, pseudonym, ids = find(deployment, subject, pseudonym_key, clock)

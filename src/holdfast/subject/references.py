@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from holdfast.errors import HoldfastError
+from holdfast.files import sync_file
 from holdfast.registry import (
     REFERENCE_FILE,
     ReferenceChange,
@@ -120,7 +120,5 @@ def drop_reference(
     change = ReferenceChange(rows=rows, sha256_before=file_sha256(path), sha256_after="", reason=reason)
     note_dropped(registry, found.version, change, actor=actor)
     path.unlink()
-    fd = os.open(path.parent, os.O_RDONLY)
-    os.fsync(fd)
-    os.close(fd)
+    sync_file(path.parent)
     return rows

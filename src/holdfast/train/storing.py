@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import holdfast
 from holdfast.clock import Clock, iso_utc
+from holdfast.files import sync_file
 from holdfast.spec import Deployment
 from holdfast.train.croissant import CROISSANT_FILE, croissant_bytes
 from holdfast.train.manifest import (
@@ -112,6 +112,8 @@ def store_data_set(draft: Draft, folder: Path | None) -> Built:
         else:
             (building / MANIFEST_FILE).write_bytes(manifest_bytes(manifest))
             (building / CROISSANT_FILE).write_bytes(croissant_bytes(manifest, splits))
+            sync_file(building / MANIFEST_FILE)
+            sync_file(building / CROISSANT_FILE)
         _publish(building, target)
     finally:
         shutil.rmtree(building, ignore_errors=True)
@@ -160,9 +162,7 @@ def _write(table: pa.Table, path: Path) -> Path:
     from pyarrow import parquet
 
     parquet.write_table(table.combine_chunks(), str(path), compression="zstd", row_group_size=65_536)
-    fd = os.open(path, os.O_RDONLY)
-    os.fsync(fd)
-    os.close(fd)
+    sync_file(path)
     return path
 
 
@@ -170,7 +170,9 @@ def _publish(building: Path, target: Path) -> None:
     """The whole folder appears at once; one that is there already gets its files back, not its manifest."""
     building.chmod(0o700)
     if not target.exists():
+        sync_file(building)
         building.rename(target)
+        sync_file(target.parent)
         return
     for path in building.iterdir():
         path.replace(target / path.name)

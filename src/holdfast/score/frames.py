@@ -28,7 +28,7 @@ def as_table(frame: Any) -> pa.Table:
             return pa.Table.from_pandas(frame, preserve_index=False)
         if hasattr(frame, "__arrow_c_stream__") or hasattr(frame, "__arrow_c_array__"):
             return pa.table(frame)
-    except (pa.ArrowException, TypeError, ValueError) as error:
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         raise TableError(f"cannot be read as a table: {error}", received=type(frame).__name__) from error
     raise TableError(
         "neither records nor a table",

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from holdfast.artifact import Answer, Signature, numpy_dtype, read_outputs
 from holdfast.clock import SystemClock
-from holdfast.infer import Block, LoadedModel, RecordCodec, load_model
+from holdfast.infer import Block, InputError, LoadedModel, RecordCodec, load_model
 from holdfast.privacy import Values
 from holdfast.registry import Registry
 from holdfast.score.answers import answer_columns, answer_fields, positive_score
@@ -141,8 +141,7 @@ class Model:
         return bool(depths) and all(_depth(value) > depth for value, depth in depths)
 
     def _from_records(self, rows: Sequence[Any]) -> Block:
-        body = msgspec.json.encode(list(rows), enc_hook=_plain)
-        return self._codec.block(self._codec.decode(body)[0])
+        return self._codec.block(self._codec.decode(records_body(rows))[0])
 
     def _from_table(self, rows: Any) -> Block:
         table = as_table(rows)
@@ -178,6 +177,22 @@ def predict(model: Model | str | Path, rows: Any) -> Prediction:
         return loaded.predict(rows)
 
 
+def records_body(rows: Sequence[Any]) -> bytes:
+    """Records as a request holds them.
+
+    Raises:
+        InputError: a value is of no kind that JSON has.
+    """
+    try:
+        return msgspec.json.encode(list(rows), enc_hook=_plain)
+    except (NotImplementedError, TypeError, ValueError) as error:
+        raise InputError(
+            "a record cannot be sent as JSON",
+            expected="numbers, text, true or false, None, and lists of these",
+            received=str(error)[:200],
+        ) from error
+
+
 def _no_answer(signature: Signature) -> Answer:
     """Of no row; many graphs fail on none."""
     outputs = {}
@@ -208,4 +223,4 @@ def _plain(value: Any) -> Any:
         return value.tolist()
     if isinstance(value, Mapping):
         return dict(value)
-    raise NotImplementedError(f"cannot be sent as JSON: {type(value).__name__}")
+    raise NotImplementedError(type(value).__name__)

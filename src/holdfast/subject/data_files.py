@@ -167,7 +167,7 @@ def _read(path: Path, *, as_text: bool = False) -> pa.Table:
         raise PrivacyError(
             "a table cannot be read, so nobody knows whether it holds rows of the subject",
             where=str(path),
-            received=str(error).partition("\n")[0],
+            received=str(error).partition("\n")[0].rstrip("."),
             next_step="Mend it, or move it out of the deployment folder, and try again.",
         ) from error
 

@@ -117,6 +117,16 @@ def test_frames_of_many_shapes_are_kept_within_bounds() -> None:
     assert frames._bytes == sum(len(one.buffer) for one in frames._frames.values())
 
 
+def test_frames_of_versions_that_come_and_go_are_not_kept_for_ever() -> None:
+    frames = ReadyFrames("fraud", 1.0, None)
+    for number in range(1000):
+        record = redacted(IDS.new(1, CLOCK), **usual(1, 20, 0, "ip") | {"model_version": str(number)})
+        frame = frames.filled(record, Counters(1, 1, 0, 0, 0), T0_US, 7)
+        assert frame is not None
+        assert read_back(frame)["model_version"].to_pylist() == [str(number)]
+        assert 0 < len(frames._frames) <= 64
+
+
 def test_ids_rise_across_every_boundary_of_the_counter() -> None:
     ids, clock = PredictionIds(), ManualClock(1_000_000)
     made = [one for n in (1, 1, 16_000, 1, 700, 40_000, 1) for one in ids.new(n, clock)]

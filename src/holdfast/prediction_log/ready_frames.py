@@ -42,6 +42,8 @@ _MOST_NUMBERS: Final = 8192
 """Of one frame: more of them take long enough without."""
 _MOST_BYTES: Final = 4 << 20
 """Of all frames that are kept."""
+_MOST_VERSIONS: Final = 64
+"""Whose frames are kept: more than are loaded together, and bounded where versions come and go."""
 
 
 class ReadyFrames:
@@ -57,6 +59,7 @@ class ReadyFrames:
         self._device = device
         self._frames: dict[Any, _Frame | _Row] = {}
         self._bytes = 0
+        self._versions: set[str] = set()
 
     def filled(
         self, record: RedactedRecord, after: Counters, logged_at_us: int, seed: int
@@ -104,14 +107,16 @@ class ReadyFrames:
             answers = None if shape[0] * rows > _MOST_NUMBERS else _answers(raw, rows)
             if answers is None:
                 return None
-            frame = self._keep(key, self._made(table.names, raw, rows, answers))
+            frame = self._keep(key, raw.model_version, self._made(table.names, raw, rows, answers))
         return frame.fill(record, after, logged_at_us, seed)
 
-    def _keep(self, key: Any, frame: _Frame | _Row) -> _Frame | _Row:
+    def _keep(self, key: Any, version: str, frame: _Frame | _Row) -> _Frame | _Row:
         self._bytes += len(frame.buffer)
-        if self._bytes > _MOST_BYTES:
+        self._versions.add(version)
+        if self._bytes > _MOST_BYTES or len(self._versions) > _MOST_VERSIONS:
             self._frames.clear()
             self._bytes = len(frame.buffer)
+            self._versions = {version}
         self._frames[key] = frame
         return frame
 

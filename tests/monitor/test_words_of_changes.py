@@ -7,7 +7,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from holdfast.monitor import family
+from holdfast.monitor import diagnose, family
 from holdfast.monitor.features import Feature
 from holdfast.monitor.words import describe_concept, describe_data
 
@@ -59,3 +59,12 @@ def test_a_move_is_told_in_the_columns_own_unit_and_as_the_least_where_bins_end(
     feature = Feature.fit("size", SIZES)
     counts = np.bincount(feature.index(now), minlength=feature.bins.cells)
     assert said in describe_data(feature, counts, shift, None)
+
+
+def test_zeros_that_become_little_are_drift_and_the_gap_they_lie_in_is_named_by_its_ends() -> None:
+    random = np.random.default_rng(11)
+    spent = np.where(random.random(4000) < 0.7, 0.0, random.choice([10.0, 12.0, 14.0, 15.0], 4000))
+    now = np.where((spent == 0) & (random.random(4000) < 0.3), 6.0, spent)
+    found = diagnose({"spent": spent[:2000]}, {"spent": now[2000:]}, window="100 rows", explain=False)
+    assert found.kinds == ("data drift",)
+    assert {"cell:0", "cell:2 to 10"} <= set(Feature.fit("spent", spent).tests)

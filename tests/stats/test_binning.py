@@ -51,6 +51,17 @@ def test_bins_of_a_continuous_column_hold_equal_shares() -> None:
     assert set(counts[1:-3].tolist()) == {100}
 
 
+def test_what_lies_in_the_gap_above_a_frequent_value_is_counted_apart_from_it() -> None:
+    random = np.random.default_rng(3)
+    values = np.where(random.random(5000) < 0.7, 0.0, random.uniform(50, 90, 5000))
+    bins = NumericBins.fit(values)
+    zero, low, least = bins.index(np.array([0.0, 20.0, np.quantile(values[values > 0], 0.02)]))
+    assert zero < low < least
+    assert bins.count(values)[low] <= 5000 // 256 + 1
+    # Neighbours on an even scale have no gap between them, however frequent they are.
+    assert len(NumericBins.fit(np.round(random.normal(20, 0.5, 5000), 1)).edges) < 50
+
+
 def test_numbers_are_found_as_categories_by_their_text() -> None:
     assert CategoryBins.fit(["1", "2"]).count([1, 2, 3, None]).tolist() == [1, 1, 0, 1, 1]
 

@@ -93,7 +93,7 @@ class Feature:
         group = np.unique(group, return_inverse=True)[1]
         groups = int(group.max()) + 1
         coarse = np.concatenate([[groups], group, [groups + 1, groups + 2, groups + 3]]).astype(np.intp)
-        names = [f"cell:{_range_name(bins, group, number)}" for number in range(groups)]
+        names = [f"cell:{_range_name(bins, counts, group, number)}" for number in range(groups)]
         names += [f"cell:{place}" for place in BESIDE_THE_BINS]
         members = np.eye(groups + 4)[coarse]
         moments: dict[str, NDArray[np.float64]] = {"location": normal, "scale": square} if inner > 1 else {}
@@ -215,7 +215,7 @@ class Feature:
         if isinstance(self.bins, CategoryBins):
             return self.bins.top
         each = np.arange(len(self.bins.edges))
-        return tuple(_range_name(self.bins, each, number) for number in each.tolist())
+        return tuple(_range_name(self.bins, self.counts, each, number) for number in each.tolist())
 
     def moments(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """`[tests]` mean, variance and third cumulant of one row under the reference.
@@ -284,12 +284,13 @@ class Feature:
         )
 
 
-def _range_name(bins: NumericBins, group: NDArray[np.intp], number: int) -> str:
+def _range_name(bins: NumericBins, counts: Counts, group: NDArray[np.intp], number: int) -> str:
     inside = np.flatnonzero(group == number)
     low = bins.edges[int(inside[0])]
     following = int(inside[-1]) + 1
     high = bins.edges[following] if following < len(bins.edges) else bins.maximum
-    alone = len(inside) == 1 and len(bins.edges) <= FEW_VALUES
+    # A gap holds no value of the reference.
+    alone = len(inside) == 1 and len(bins.edges) <= FEW_VALUES and bool(counts[inside[0] + 1])
     return plain(low) if alone else f"{plain(low)} to {plain(high)}"
 
 

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.stats.clumps import Clumps
+from holdfast.stats.edges import edges_of
 from holdfast.stats.errors import StatisticsError
 from holdfast.stats.grid import Room, grid_for
-from holdfast.stats.ruler import on_marks, ruler_for
+from holdfast.stats.ruler import ruler_for
 
 Counts = NDArray[np.int64]
 INNER_BINS: Final = 256
@@ -74,7 +75,8 @@ class NumericBins(msgspec.Struct, frozen=True):
     """Equal-probability bins of a reference, with cells for what lies outside.
 
     Cells in order: below the reference's minimum, the inner bins, above its maximum, missing, not finite.
-    A column with few distinct values gets one bin for each.
+    A column with few distinct values gets one bin for each. Above a frequent value there may be a gap, which
+    has a bin as well: where most rows are 0 and the others 50 or more, a 20 is no 0.
     """
 
     edges: tuple[float, ...]
@@ -116,14 +118,14 @@ class NumericBins(msgspec.Struct, frozen=True):
                 least, greatest = float(finite.min()), float(finite.max())
                 step = finite.size / _SORTED_WHOLE
                 some = np.sort(finite[(np.arange(_SORTED_WHOLE) * step).astype(np.intp)])
-                bins = cls(_edges(some, least, inner_bins), greatest)
+                bins = cls(edges_of(some, least, inner_bins), greatest)
                 return bins, bins.count(numbers)
         ordered = np.sort(numbers)
         low, end, known = (int(np.searchsorted(ordered, bound, side)) for bound, side in _ENDS)
         if low == end:
             raise StatisticsError("no finite value to fit bins on")
         finite = ordered[low:end]
-        edges = _edges(finite, float(finite[0]), inner_bins)
+        edges = edges_of(finite, float(finite[0]), inner_bins)
         passed = np.append(np.searchsorted(finite, edges, side="left"), end - low)
         others = [0, numbers.size - known, known - (end - low)]
         return cls(edges, float(finite[-1])), np.concatenate([[0], np.diff(passed), others]).astype(np.int64)
@@ -400,19 +402,6 @@ class CategoryLookup:
     def index(self, values: Sequence[Any] | Coded, room: Room | None = None) -> NDArray[np.intp]:
         """The cell of each value."""
         return self.places(values, room)
-
-
-def _edges(ordered: NDArray[np.float64], least: float, inner_bins: int) -> tuple[float, ...]:
-    """Left edges of bins of nearly as many of the rising values each, the first at the least of all."""
-    apart = ordered[1:] != ordered[:-1]
-    if np.count_nonzero(apart) < inner_bins:
-        edges = ordered[np.r_[True, apart]]
-    else:
-        starts = (np.arange(inner_bins) * ordered.size) // inner_bins
-        edges = on_marks(ordered, np.unique(ordered[starts]), ordered.size / inner_bins)
-    if edges[0] > least:
-        edges = np.concatenate([[least], edges[1:]])
-    return tuple(edges.tolist())
 
 
 def _limit(counts: Counts, top: int) -> int:

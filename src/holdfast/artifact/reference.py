@@ -115,9 +115,14 @@ def _where(source: object) -> str | None:
 
 
 def _nested(values: Any) -> Any:
-    """Lists of lists from an array of several dimensions, such as pictures; anything else as it is."""
+    """Lists of lists from an array of several dimensions, such as pictures; anything else as it is.
+
+    Of Python's objects NaN is missing, also among text.
+    """
     import pyarrow as pa
 
+    if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype == object:
+        return pa.array(values, from_pandas=True)
     if not isinstance(values, np.ndarray) or values.ndim < 2:
         return values
     held = pa.array(values.reshape(-1))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,51 +18,84 @@ if TYPE_CHECKING:
 
 _NARROW: Final = 1 << 7
 """Words whose numbers fit into eight bits."""
+_MISSING: Final = -1
+_LEAST_ROWS: Final = 1 << 15
+"""Of a stretch whose words are found by themselves."""
 
 
 def with_coded_texts(*tables: pa.Table) -> list[pa.Table]:
-    """The tables with text as codes where no row is without and words are few; each table by a thread."""
+    """The tables with text as codes where words are few; each table by a thread."""
     with ThreadPoolExecutor(len(tables)) as threads:
         return list(threads.map(_with_codes, tables))
 
 
 def coded_objects(values: NDArray[np.object_]) -> pa.Array | None:
-    """Of objects that are all text and few different ones; None of others."""
+    """Of objects that are text or missing, and few different ones; None of others."""
     found = distinct_objects(values)
     if found is None:
         found = distinct_strings(values)
     if found is None:
         return None
     codes, first = found
-    words = values[first].tolist()
-    if not all(type(word) is str for word in words):
+    words = [None if _is_missing(word) else word for word in values[first].tolist()]
+    known = [word for word in words if word is not None]
+    if not known or not all(type(word) is str for word in known):
         return None
-    return _numbered([(codes, words)])[0]
+    if len(known) < len(words):
+        codes = (np.cumsum([word is not None for word in words], dtype=np.int32) - 1)[codes]
+        gone = np.array([word is None for word in words])[found[0]]
+        codes[gone] = _MISSING
+    return _numbered([(codes, known)])[0]
+
+
+def _is_missing(word: object) -> bool:
+    return word is None or (isinstance(word, float) and math.isnan(word))
 
 
 def _with_codes(table: pa.Table) -> pa.Table:
     import pyarrow as pa
 
     for place, column in enumerate(table.schema):
-        if not is_plain_text(column.type) or table.column(place).null_count:
+        if not is_plain_text(column.type):
             continue
-        parts = [_coded(chunk) for chunk in table.column(place).chunks if len(chunk)]
+        parts = [_coded(part) for part in _stretches(table.column(place).chunks)]
         known = [part for part in parts if part is not None]
         if known and len(known) == len(parts):
             table = table.set_column(place, column.name, pa.chunked_array(_numbered(known)))
     return table
 
 
+def _stretches(chunks: Sequence[pa.Array]) -> Iterator[pa.Array]:
+    """The same rows in chunks that are not small, as those of a stream are: each has words of its own."""
+    import pyarrow as pa
+
+    some: list[pa.Array] = []
+    rows = 0
+    for number, chunk in enumerate(chunks):
+        some.append(chunk)
+        rows += len(chunk)
+        if rows and (rows >= _LEAST_ROWS or number == len(chunks) - 1):
+            yield some[0] if len(some) == 1 else pa.concat_arrays(some)
+            some, rows = [], 0
+
+
 def _coded(chunk: pa.Array) -> tuple[NDArray[np.int32], list[str]] | None:
     """The number of each text among the words of this part, and these."""
     import pyarrow as pa
 
+    known = chunk.drop_null() if chunk.null_count else chunk
     kind = np.dtype(np.int64 if pa.types.is_large_string(chunk.type) else np.int32)
-    _, places, texts = chunk.buffers()
-    bounds = np.frombuffer(places, kind, len(chunk) + 1, chunk.offset * kind.itemsize)
+    _, places, texts = known.buffers()
+    bounds = np.frombuffer(places, kind, len(known) + 1, known.offset * kind.itemsize)
     held: Any = b"" if texts is None else texts
     found = distinct_texts(np.frombuffer(held, np.uint8), bounds)
-    return None if found is None else (found[0], chunk.take(pa.array(found[1])).to_pylist())
+    if found is None:
+        return None
+    codes, words = found[0], known.take(pa.array(found[1])).to_pylist()
+    if len(known) < len(chunk):
+        codes = np.full(len(chunk), _MISSING, dtype=np.int32)
+        codes[chunk.is_valid().to_numpy(zero_copy_only=False)] = found[0]
+    return codes, words
 
 
 def _numbered(parts: list[tuple[NDArray[np.int32], list[str]]]) -> list[pa.Array]:
@@ -73,10 +108,12 @@ def _numbered(parts: list[tuple[NDArray[np.int32], list[str]]]) -> list[pa.Array
             number.setdefault(word, len(number))
     kind = np.int8 if len(number) <= _NARROW else np.int32
     texts = pa.array([*number], pa.string())
-    # Without a look at whether each code is one of a word.
-    return [
-        pa.DictionaryArray.from_arrays(
-            pa.array(np.array([number[word] for word in words], dtype=kind)[codes]), texts, safe=False
-        )
-        for codes, words in parts
-    ]
+    made = []
+    for codes, words in parts:
+        # The last is what a missing one's number stands for.
+        at = np.array([*(number[word] for word in words), _MISSING], dtype=kind)[codes]
+        missing = codes < 0
+        held = pa.array(at, mask=missing) if missing.any() else pa.array(at)
+        # Without a look at whether each code is one of a word.
+        made.append(pa.DictionaryArray.from_arrays(held, texts, safe=False))
+    return made

@@ -59,14 +59,14 @@ class Lying:
 
     @classmethod
     def of(cls, held: pa.ChunkedArray) -> Lying | None:
-        """None where values must be made: another type, nulls, or stretches with many words of their own."""
+        """None where values must be made: another type, nulls among numbers, many words of each stretch."""
         import pyarrow as pa
 
         kind, chunks = held.type, held.chunks
         starts = [0, *accumulate(map(len, chunks))]
-        if held.null_count or not chunks:
+        if not chunks:
             return None
-        if pa.types.is_float64(kind):
+        if pa.types.is_float64(kind) and not held.null_count:
             return cls(starts, [flat_array(chunk, np.float64) for chunk in chunks], None)
         if not pa.types.is_dictionary(kind) or kind.index_type not in {pa.int8(), pa.int32()}:
             return None
@@ -155,12 +155,19 @@ def flat_array(held: pa.ChunkedArray | pa.Array, kind: type[np.generic]) -> NDAr
 
 def _plain(chunk: pa.Array, kind: type[np.generic]) -> NDArray[Any]:
     # Arrow's own `to_numpy` imports pandas: a second and 60 MB that nothing else here needs.
-    if chunk.null_count:
-        chunk = chunk.fill_null(float("nan") if issubclass(kind, np.floating) else -1)
-    buffer = chunk.buffers()[1]
+    there, buffer = chunk.buffers()[:2]
     if buffer is None or not len(chunk):
         return np.empty(0, kind)
-    return np.frombuffer(buffer, kind, len(chunk), chunk.offset * np.dtype(kind).itemsize)
+    values: NDArray[Any] = np.frombuffer(buffer, kind, len(chunk), chunk.offset * np.dtype(kind).itemsize)
+    if there is None or not chunk.null_count:
+        return values
+    # Arrow's own `fill_null` takes ten times as long.
+    first, skipped = divmod(chunk.offset, 8)
+    marks = np.unpackbits(
+        np.frombuffer(there, np.uint8, offset=first), count=skipped + len(chunk), bitorder="little"
+    )
+    missing = np.nan if issubclass(kind, np.floating) else -1
+    return np.where(marks[skipped:].view(np.bool_), values, np.asarray(missing, dtype=kind))
 
 
 def _narrow(codes: pa.Array) -> pa.Array:

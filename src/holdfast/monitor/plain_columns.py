@@ -40,7 +40,7 @@ def plain_columns(frame: Any) -> Any:
 
 
 def _plain_column(held: Any) -> Any:
-    """Plain numbers, and many words without one missing; any other column as it is."""
+    """Plain numbers, categories, and many words of which few differ; any other column as it is."""
     import pyarrow as pa
 
     kind = getattr(held, "dtype", None)
@@ -55,7 +55,10 @@ def _plain_column(held: Any) -> Any:
         return held
     # `held.cat.codes` would copy them.
     codes, texts = np.asarray(held.array.codes), pa.array(held.cat.categories)
-    if not is_plain_text(texts.type) or (len(codes) and int(codes.min()) < 0):
+    if not is_plain_text(texts.type):
         return held
+    missing = codes < 0
     # Without a look at whether each code is one of a word.
-    return pa.DictionaryArray.from_arrays(pa.array(codes), texts, safe=False)
+    return pa.DictionaryArray.from_arrays(
+        pa.array(codes, mask=missing) if missing.any() else pa.array(codes), texts, safe=False
+    )

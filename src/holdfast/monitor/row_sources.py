@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate, islice, pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
@@ -20,6 +20,10 @@ _READ_BYTES: Final = 1 << 16
 """Read of each column at a time."""
 _GROUP_ROWS: Final = 1 << 17
 """Rows of a table in memory that stand for a row group of a file."""
+_APART_ROWS: Final = 1 << 13
+"""Rows that lie together in memory and are not put together with others."""
+_STRETCH_ROWS: Final = 1 << 16
+"""Rows of which the extremes are looked for at a time."""
 
 
 class RowSource(Protocol):
@@ -40,6 +44,10 @@ class RowSource(Protocol):
     @property
     def groups(self) -> Sequence[int]:
         """Rows of each group."""
+
+    @property
+    def row_bytes(self) -> float:
+        """Of all columns of a row in the mean; at least 1."""
 
     def batches(self, group: int, rows: int, names: Sequence[str]) -> Iterator[pa.RecordBatch | pa.Table]:
         """The rows of a group in order, at most so many at a time."""
@@ -95,6 +103,14 @@ class FileRows:
         """Rows of each row group."""
         metadata = self.file.metadata
         return [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+
+    @property
+    def row_bytes(self) -> float:
+        """As they are encoded, before they are compressed."""
+        metadata = self.file.metadata
+        groups = range(metadata.num_row_groups)
+        held = sum(metadata.row_group(number).total_byte_size for number in groups)
+        return float(max(1.0, held / max(metadata.num_rows, 1)))
 
     def batches(self, group: int, rows: int, names: Sequence[str]) -> Iterator[pa.RecordBatch | pa.Table]:
         """The rows of a row group."""
@@ -183,20 +199,26 @@ class TableRows:
     @property
     def groups(self) -> Sequence[int]:
         """Groups of nearly the same size."""
-        rows = self.table.num_rows
-        number = -(-rows // _GROUP_ROWS)
-        if not number:
-            return []
-        size, more = divmod(rows, number)
-        return [size + 1] * more + [size] * (number - more)
+        return alike_groups(self.table.num_rows)
+
+    @property
+    def row_bytes(self) -> float:
+        """As they lie."""
+        return float(max(1.0, self.table.nbytes / max(self.table.num_rows, 1)))
 
     def batches(self, group: int, rows: int, names: Sequence[str]) -> Iterator[pa.RecordBatch | pa.Table]:
         """The rows of a group."""
-        some, start, size = self.table.select(list(names)), *self._place(group)
-        lengths = [len(chunk) for chunk in self.table.column(0).chunks] if self.table.num_columns else []
-        # Stretches that lie apart in memory would have to be put together first.
-        borders = [border for border in accumulate(lengths) if start < border < start + size]
-        for begin, end in pairwise([start, *borders, start + size]):
+        start, size = self._place(group)
+        held = self.table.slice(start, size)
+        lengths = [len(chunk) for chunk in held.column(0).chunks] if held.num_columns else []
+        # Stretches that lie apart in memory would have to be put together first; small ones are.
+        bounds, border = [0], 0
+        for length, following in pairwise(lengths):
+            border += length
+            if max(length, following) >= _APART_ROWS:
+                bounds.append(border)
+        some = held.select(list(names))
+        for begin, end in pairwise([*bounds, size]):
             for first in range(begin, end, rows):
                 yield some.slice(first, min(rows, end - first))
 
@@ -217,11 +239,13 @@ class TableRows:
             return None  # made of another column
         low, high = np.inf, -np.inf
         for chunk in self.table.column(name).chunks:
-            values = array_values(chunk)
-            if not isinstance(values, np.ndarray):
-                return None
-            least, greatest = finite_extremes(values)
-            low, high = min(low, least), max(high, greatest)
+            # What must be made of other types is let go again soon.
+            for start in range(0, len(chunk), _STRETCH_ROWS):
+                values = array_values(chunk.slice(start, _STRETCH_ROWS))
+                if not isinstance(values, np.ndarray):
+                    return None
+                least, greatest = finite_extremes(values)
+                low, high = min(low, least), max(high, greatest)
         return (low, high) if low <= high else None
 
     def as_they_lie(self, names: Sequence[str]) -> Mapping[str, Lying]:
@@ -233,3 +257,12 @@ class TableRows:
     def _place(self, group: int) -> tuple[int, int]:
         groups = self.groups
         return sum(groups[:group]), groups[group]
+
+
+def alike_groups(rows: int) -> Sequence[int]:
+    """Rows of each group of a table in memory, nearly the same size."""
+    number = -(-rows // _GROUP_ROWS)
+    if not number:
+        return []
+    size, more = divmod(rows, number)
+    return [size + 1] * more + [size] * (number - more)

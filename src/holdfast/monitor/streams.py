@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 _STREAM_ROWS: Final = PIECE_ROWS
 """Rows taken at a time: of 20 columns 5 MB, and so much for each batch read ahead."""
+_STREAM_BYTES: Final = 1 << 24
+"""Of many columns, or of long texts, fewer rows at a time are taken."""
+_LEAST_STREAM_ROWS: Final = 1 << 10
 _Part = TypeVar("_Part")
 _AHEAD: Final = 2
 """Batches that a thread reads while one is counted. Reading takes almost as long as counting and hardly
@@ -82,7 +85,7 @@ class RowStream:
 
         present = self.source.schema.names
         held = [name for name in names if name in present]
-        rows = _STREAM_ROWS
+        rows = min(_STREAM_ROWS, max(int(_STREAM_BYTES / self.source.row_bytes), _LEAST_STREAM_ROWS))
         if self.kinds is not None:
             held = self.kinds.sources(names, present)
             rows = _LARGE_VALUE_ROWS if self.kinds.large else rows
@@ -388,8 +391,8 @@ def profile_stream(
                 yield apart if apart is not None and inside else adder, of_rows, at
             first += batch.num_rows
 
-    made = len(lie) < len(names)
-    for counter, rows, window in _read_ahead(parts()) if made else parts():
+    # What lies in memory is made by the thread that counts it: each table has one.
+    for counter, rows, window in parts() if source.source.in_memory else _read_ahead(parts()):
         counter.add(rows, window)
     if apart is not None:
         adder.include(apart)

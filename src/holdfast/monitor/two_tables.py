@@ -32,6 +32,7 @@ from holdfast.monitor.holes import of_whole_windows
 from holdfast.monitor.judge import Settings, judge, mature_labels
 from holdfast.monitor.kinds import Kinds
 from holdfast.monitor.label_faults import RowsOfWindows
+from holdfast.monitor.matrix_rows import MatrixRows
 from holdfast.monitor.new_words import with_new_words
 from holdfast.monitor.number_texts import as_the_reference_writes, numbers_of_text
 from holdfast.monitor.pandas_frames import as_columns
@@ -122,6 +123,15 @@ def diagnose_tables(reference: Any, current: Any, question: Question) -> Diagnos
     """
     notes = Notes()
     if question.of_inputs_alone:
+        rows = MatrixRows.of(reference, "reference"), MatrixRows.of(current, "current")
+        if (
+            rows[0]
+            and rows[1]
+            and question.time is None
+            and len(reference) > MOST_PARTED_ROWS
+            and len(current)
+        ):
+            return diagnose_streams(RowStream(rows[0]), RowStream(rows[1]), question, notes)
         reference, current = plain_columns(reference), plain_columns(current)
     tables, question = _Tables.read(reference, current, question, notes)
     if question.of_inputs_alone and tables.old.num_rows > MOST_PARTED_ROWS:

@@ -48,7 +48,7 @@ typedef struct {
     double scale, least, greatest;
     const uint16_t *bin_of; /* [places + 4], the cell of each place */
     /* Else with a grid over the edges. */
-    const double *edges;
+    const double *edges; /* [inner + 1], after the last one NaN, which nothing passes */
     int64_t inner;
     const int32_t *passed; /* [grid_cells + 1], edges in lower cells of the grid */
     int64_t grid_cells;
@@ -106,7 +106,7 @@ static void by_grid(const Bins *bins, const double *values, int rows, uint16_t *
         int64_t left = edges + bins->passed[(int32_t)at + 1] - from;
         for (; left > 1; left -= left / 2)
             from += left / 2 * (from[left / 2 - 1] <= value);
-        from += left == 1 && *from <= value;
+        from += left * (*from <= value); /* of the one that is left, if any */
         int64_t cell = value > bins->greatest ? bins->inner + 1 : from - edges;
         cell = value != value ? bins->inner + 2 : cell;
         cell = fabs(value) == INFINITY ? bins->inner + 3 : cell;

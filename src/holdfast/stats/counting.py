@@ -324,7 +324,8 @@ class ColumnCounter:
             bins.least, bins.greatest = ruler.least, ruler.greatest
             bins.bin_of = self._at(ruler.bin_of.astype(np.uint16))
         elif (grid := lookup.grid) is not None:
-            bins.edges, bins.inner, bins.greatest = self._at(grid.edges), len(grid.edges), lookup.maximum
+            bins.edges = self._at(np.append(grid.edges, np.nan))
+            bins.inner, bins.greatest = len(grid.edges), lookup.maximum
             bins.passed = self._at(np.append(grid.passed, len(grid.edges)).astype(np.int32))
             bins.grid_cells, bins.grid_low, bins.grid_scale = len(grid.passed), grid.low, grid.scale
         else:

@@ -11,12 +11,13 @@ imports are done. Extra memory is the process's peak resident set above what it 
     uv run python bench/profile.py --in-memory alibi-detect nannyml
 
 The same report of two tables in memory, beside other libraries, each in an environment of its own that uv
-makes; without a name all of them, of which some take minutes. Tables are Arrow, numpy arrays, and pandas
-frames with text as categories and as pandas reads it; the others get the same rows and columns. Every process
-makes its reports after start, in turn, and medians of all rounds are printed. What the others do is less:
-alibi-detect tests each column once (as numbers, words as codes), NannyML one measure a column of ten chunks,
-Evidently and whylogs one measure a column; none but holdfast looks for a change's time, for pairs of columns,
-for rows delivered twice or for faults.
+makes; without a name all of them, of which some take minutes. Tables hold numbers and text, the same with a
+twentieth missing, numbers alone, whole numbers, or yes and no, in the forms in which programs hold such
+tables: one row of the result for each. The others get the same rows and columns, in the form that is theirs.
+Every process makes its reports after start, in turn, and medians of all rounds are printed. What the others
+do is less: alibi-detect tests each column once (as numbers, words as codes), NannyML one measure a column of
+ten chunks, Evidently and whylogs one measure a column; none but holdfast looks for a change's time, for pairs
+of columns, for rows delivered twice or for faults.
 """
 
 from __future__ import annotations
@@ -44,14 +45,39 @@ PEERS = {
     "evidently": ("evidently", "pandas<3"),
     "whylogs": ("whylogs[viz]", "pandas<3"),
 }
-FORMS = ("Arrow", "pandas", "pandas, text as read", "numpy")
+FORMS = {
+    "numbers and text": (
+        "Arrow",
+        "Arrow, text as it is",
+        "Arrow, many chunks",
+        "pandas",
+        "pandas, text as read",
+        "pandas, text as objects",
+        "polars",
+        "numpy",
+    ),
+    "some missing": ("Arrow", "pandas", "pandas, text as read"),
+    "numbers": ("Arrow", "pandas", "numpy matrix", "numpy matrix of float32"),
+    "whole numbers": ("pandas", "numpy matrix"),
+    "yes and no": ("pandas",),
+}
+"""In what forms tables are compared, by what they hold."""
+CHUNK_ROWS = 10_000
 LEVELS = np.array([0.3, 0.2, 0.15, 0.1, 0.08, 0.06, 0.05, 0.03, 0.02, 0.01])
 
 
-def write(path: Path, rows: int, seed: int) -> None:
+def write(path: Path, rows: int, seed: int, held: str = "numbers and text") -> None:
     random = np.random.default_rng(seed)
     columns: dict[str, Any] = {}
-    for number in range(NUMERIC):
+    words = pa.array([f"word {letter}" for letter in "abcdefghij"])
+    texts = TEXT if held in {"numbers and text", "some missing"} else 0
+    for number in range(NUMERIC + TEXT - texts):
+        if held == "whole numbers":
+            columns[f"x{number}"] = random.poisson(4.0, rows)
+            continue
+        if held == "yes and no":
+            columns[f"x{number}"] = random.random(rows) < 0.3
+            continue
         form = number % 4
         values = random.normal(size=rows)
         if form == 1:
@@ -61,10 +87,14 @@ def write(path: Path, rows: int, seed: int) -> None:
         elif form == 3:
             values = np.exp(0.8 * values)
         columns[f"x{number}"] = values
-    for number in range(TEXT):
-        words = pa.array([f"word {letter}" for letter in "abcdefghij"])
+    for number in range(texts):
         codes = pa.array(random.choice(10, rows, p=LEVELS).astype(np.int32))
         columns[f"c{number}"] = pa.DictionaryArray.from_arrays(codes, words).cast(pa.string())
+    if held == "some missing":
+        import pyarrow.compute as pc
+
+        for name, values in columns.items():
+            columns[name] = pc.if_else(pa.array(random.random(rows) >= 0.05), pa.array(values), None)
     parquet.write_table(pa.table(columns), path, row_group_size=1 << 17)
 
 
@@ -76,15 +106,28 @@ def report(reference: Path, current: Path) -> dict[str, Any]:
 
 
 def loaded(path: Path, form: str) -> Any:
-    """A table in memory. Words are codes of a dictionary but where pandas reads the file by itself."""
+    """A table in memory. Words are codes of a dictionary where the form does not say otherwise."""
     import pandas as pd
 
     if form == "pandas, text as read":
         return pd.read_parquet(path)
-    table = parquet.read_table(path, read_dictionary=[f"c{number}" for number in range(TEXT)])
-    if form == "Arrow":
+    if form == "polars":
+        import polars as pl
+
+        return pl.read_parquet(path)
+    plain = form in {"Arrow, text as it is", "Arrow, many chunks"}
+    text = [name for name in parquet.read_schema(path).names if name.startswith("c")]
+    table = parquet.read_table(path, read_dictionary=None if plain else text)
+    if form == "Arrow, many chunks":
+        return pa.Table.from_batches(table.combine_chunks().to_batches(CHUNK_ROWS))
+    if form.startswith("Arrow"):
         return table
     frame = table.to_pandas()
+    if form == "pandas, text as objects":
+        return frame.astype(dict.fromkeys(text, object))
+    if form.startswith("numpy matrix"):
+        kind = np.float32 if form.endswith("float32") else None
+        return np.ascontiguousarray(frame.to_numpy(), dtype=kind)
     return {name: frame[name].to_numpy() for name in frame} if form == "numpy" else frame
 
 
@@ -103,23 +146,14 @@ def memory(reference: Path, current: Path, form: str) -> dict[str, Any]:
     }
 
 
-def beside_peers(peers: list[str], files: list[Path], rounds: int) -> dict[str, Any]:
-    """Of each way of comparing the medians of all rounds, and how often holdfast's go into a peer's."""
+def beside_peers(peers: list[str], held: str, files: list[Path], rounds: int) -> dict[str, Any]:
+    """Of tables that hold one kind of thing the medians of all rounds, a row for each form and each other."""
     spent: dict[str, list[dict[str, float]]] = {}
     troubles = []
     for number in range(rounds):
-        for form in FORMS:
-            command = [
-                sys.executable,
-                __file__,
-                "--one",
-                "memory",
-                "--form",
-                form,
-                "--files",
-                *map(str, files),
-            ]
-            done = subprocess.run(command, capture_output=True, check=True)
+        for form in FORMS[held]:
+            command = [sys.executable, __file__, "--one", "memory", "--form", form]
+            done = subprocess.run([*command, "--files", *map(str, files)], capture_output=True, check=True)
             spent.setdefault(f"holdfast: {form}", []).append(json.loads(done.stdout))
         for peer in peers:
             start = ["uv", "run", "--isolated", "--no-project", "--python", sys.executable]
@@ -222,33 +256,37 @@ def main() -> None:
         "--in-memory", nargs="*", choices=list(PEERS), help="tables in memory, beside some peers or all"
     )
     parser.add_argument("--one", choices=["report", "floor", "memory"], help=argparse.SUPPRESS)
-    parser.add_argument("--form", choices=FORMS, default=FORMS[0], help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--held", nargs="*", choices=list(FORMS), help="what tables in memory hold; default all"
+    )
+    parser.add_argument("--form", default="Arrow", help=argparse.SUPPRESS)
     parser.add_argument("--files", nargs=2, type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
         run = {"report": report, "floor": floor, "memory": partial(memory, form=arguments.form)}
         print(json.dumps(measured(partial(run[arguments.one], *arguments.files))))
         return
+    result: dict[str, Any]
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / "reference.parquet", Path(folder) / "current.parquet"]
+        if arguments.in_memory is not None:
+            result = {"rows": 2 * arguments.rows, "columns": NUMERIC + TEXT, "counting": counting()}
+            for held in arguments.held or FORMS:
+                for seed, path in enumerate(files):
+                    write(path, arguments.rows, seed, held)
+                peers = arguments.in_memory or list(PEERS)
+                result[held] = beside_peers(peers, held, files, 1 if arguments.quick else 3)
+            print(json.dumps(result, indent=2))
+            return
         for seed, path in enumerate(files):
             write(path, arguments.rows, seed)
-        if arguments.in_memory is not None:
-            peers = arguments.in_memory or list(PEERS)
-            spent = beside_peers(peers, files, 1 if arguments.quick else 3)
-            print(json.dumps({"rows": 2 * arguments.rows, "counting": counting()} | spent, indent=2))
-            return
         rounds: dict[str, list[dict[str, Any]]] = {"report": [], "floor": []}
         # Interleaved, so that whatever else the machine does falls on both alike.
         for _ in range(3 if arguments.quick else 7):
             for name, done in rounds.items():
                 command = [sys.executable, __file__, "--one", name, "--files", *map(str, files)]
                 done.append(json.loads(subprocess.run(command, capture_output=True, check=True).stdout))
-        result: dict[str, Any] = {
-            "rows": 2 * arguments.rows,
-            "columns": NUMERIC + TEXT,
-            "counting": counting(),
-        }
+        result = {"rows": 2 * arguments.rows, "columns": NUMERIC + TEXT, "counting": counting()}
         for name, done in rounds.items():
             result[name] = {
                 key: statistics.median(one[key] for one in done)

@@ -33,7 +33,7 @@ def alibi(old: pd.DataFrame, new: pd.DataFrame) -> dict[str, Compare]:
         columns = [
             frame[name].to_numpy()
             if place not in words
-            else pd.Categorical(frame[name], categories=sorted(old[name].unique())).codes
+            else pd.Categorical(frame[name], categories=sorted(old[name].dropna().unique())).codes
             for place, name in enumerate(frame.columns)
         ]
         return np.column_stack(columns).astype(float)

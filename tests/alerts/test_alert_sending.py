@@ -234,7 +234,8 @@ def test_mail_arrives_through_apprise_with_the_sentence_in_it(tmp_path: Path) ->
     assert done.sent == 1
     (mail,) = map(message_from_bytes, inbox.mails)
     assert str(mail["Subject"]) == "ward: data drift"
-    body = b"".join(part.get_payload(decode=True) for part in mail.walk() if not part.is_multipart())  # type: ignore[misc]
+    parts = [part for part in mail.walk() if not part.is_multipart()]
+    body = b"".join(bytes(part.get_payload(decode=True)) for part in parts)
     assert b"Data drift, sudden, since 2026-06-30." in body
 
 

@@ -9,7 +9,7 @@ import msgspec
 import onnx.parser
 import pytest
 
-from holdfast.check.lines import CheckReport, Line
+from holdfast.check.lines import CheckReport, Line, Verdict
 from holdfast.check.reusing import Inputs, reusable_lines
 from holdfast.clock import SystemClock, iso_utc
 from holdfast.registry import Registry, register_model
@@ -113,8 +113,8 @@ def test_what_failed_since_with_the_same_inputs_hides_what_passed_before(registr
 
 
 @pytest.mark.parametrize("verdict", ["fail", "unknown"])
-def test_what_failed_or_is_unknown_is_measured_again(registry: Registry, verdict: str) -> None:
-    attach(registry, (*PASSED, Line(line="speed.qps", asked=1, measured=1, verdict=verdict)))  # type: ignore[arg-type]
+def test_what_failed_or_is_unknown_is_measured_again(registry: Registry, verdict: Verdict) -> None:
+    attach(registry, (*PASSED, Line(line="speed.qps", asked=1, measured=1, verdict=verdict)))
     assert reuse(registry) is None
 
 

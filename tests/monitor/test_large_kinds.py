@@ -246,7 +246,7 @@ def test_the_log_gives_the_features_of_the_reference_in_the_row_and_beside_it(
             np.sort(np.asarray(rows.columns[name])), np.sort(values), rtol=1e-6, atol=1e-9
         )
     expected = [image_features(one)["warmth"] for one in photo]
-    np.testing.assert_allclose(reference.columns["photo: warmth"], expected)  # type: ignore[arg-type]
+    np.testing.assert_allclose(np.asarray(reference.columns["photo: warmth"]), expected)
     assert isinstance(translation, Translation)
 
 

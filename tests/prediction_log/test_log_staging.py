@@ -6,6 +6,7 @@ import fcntl
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -192,12 +193,12 @@ def test_a_publication_that_died_half_way_is_finished(
     left = [moves]
     real_rename, real_replace = Path.rename, Path.replace
 
-    def counted(real: object) -> object:
+    def counted(real: Callable[[Path, Path], Path]) -> Callable[[Path, Path], Path]:
         def move(self: Path, target: Path) -> Path:
             if not left[0]:
                 raise SystemExit
             left[0] -= 1
-            return real(self, target)  # type: ignore[operator,no-any-return]
+            return real(self, target)
 
         return move
 

@@ -5,21 +5,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from holdfast.privacy import MASK, PredictionRecord, Redactor, field_actions
+from holdfast.privacy import MASK, PredictionRecord, Redactor, Values, field_actions
 from holdfast.privacy.generalising import generaliser
 from holdfast.spec import ChecklistError, parse_checklist
 from holdfast.spec.checklist import Privacy
 
 
-def redacted(privacy: Privacy, **inputs: object) -> dict[str, list[object]]:
-    rows = len(next(iter(inputs.values())))  # type: ignore[arg-type]
+def redacted(privacy: Privacy, **inputs: Values) -> dict[str, list[object]]:
+    rows = len(next(iter(inputs.values())))
     raw = PredictionRecord(
         model_version="1",
         arm="champion",
         prediction_ids=[f"p{row}" for row in range(rows)],
         times_us=[0] * rows,
         latency_us=[1] * rows,
-        inputs=inputs,  # type: ignore[arg-type]
+        inputs=inputs,
         context={},
         prediction=[0] * rows,
     )

@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -98,9 +99,9 @@ def test_an_unknown_id_lists_the_active_ones_and_never_repeats_a_key(registry: R
         {"requests_per_s": float("nan")},
     ],
 )
-def test_a_key_that_makes_no_sense_is_refused(registry: Registry, arguments: dict[str, object]) -> None:
+def test_a_key_that_makes_no_sense_is_refused(registry: Registry, arguments: dict[str, Any]) -> None:
     with pytest.raises(RegistryError):
-        registry.api_keys.create(**{"name": "shop", "scopes": ["predict"], "actor": "ann", **arguments})  # type: ignore[arg-type]
+        registry.api_keys.create(**{"name": "shop", "scopes": ["predict"], "actor": "ann", **arguments})
     assert registry.api_keys.all() == []
     assert registry.audit.entries() == []
 

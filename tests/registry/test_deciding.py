@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 
 from holdfast.artifact import Signature
+from holdfast.artifact.signature import Task
 from holdfast.registry import RegistryError, deciding_loss
 from holdfast.spec.checklist import Checklist
 
 
-def signature(task: str) -> Signature:
+def signature(task: Task) -> Signature:
     classes = {"binary": ("no", "yes"), "multiclass": ("a", "b", "c")}.get(task, ())
     return Signature(
-        columns=(), inputs=(), outputs=(), task=task, classes=classes,  # type: ignore[arg-type]
+        columns=(), inputs=(), outputs=(), task=task, classes=classes,
         positive_class="yes" if task == "binary" else None,
     )  # fmt: skip
 
@@ -39,7 +40,7 @@ def checklist(rollout: dict[str, Any] | None = None, **monitoring: Any) -> Check
     ],
 )
 def test_what_is_stated_decides_then_costs_then_what_callers_meet(
-    task: str, rollout: dict[str, Any], monitoring: dict[str, Any], name: str
+    task: Task, rollout: dict[str, Any], monitoring: dict[str, Any], name: str
 ) -> None:
     found = deciding_loss(checklist(rollout, **monitoring), signature(task))
     assert found.name == name
@@ -69,7 +70,7 @@ def test_numbers_without_a_scale_take_the_spread_of_the_labels() -> None:
     ],
 )
 def test_a_loss_that_cannot_decide_is_an_error_that_names_the_key(
-    task: str, rollout: dict[str, Any], labels: list[float] | None, match: str
+    task: Task, rollout: dict[str, Any], labels: list[float] | None, match: str
 ) -> None:
     with pytest.raises(RegistryError, match=match):
         deciding_loss(checklist(rollout), signature(task), labels)

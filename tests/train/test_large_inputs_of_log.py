@@ -10,20 +10,22 @@ import pytest
 from holdfast.clock import ManualClock
 from holdfast.prediction_log import PredictionLog, SpoolWriter, large_folder, read_snapshot, settle
 from holdfast.privacy import PredictionRecord, Redactor, Sealer, SubjectStore
-from holdfast.spec.checklist import Privacy
+from holdfast.spec.checklist import FieldAction, Privacy
 from holdfast.train.log_source import read_log
 
 CLOCK = ManualClock(1_780_000_000_000_000)
 
 
 @pytest.mark.parametrize("action", ["keep", "encrypt"])
-def test_arrays_come_back_row_by_row_and_those_that_are_gone_are_null(tmp_path: Path, action: str) -> None:
+def test_arrays_come_back_row_by_row_and_those_that_are_gone_are_null(
+    tmp_path: Path, action: FieldAction
+) -> None:
     photos = np.arange(4 * 2 * 3, dtype=np.float32).reshape(4, 2, 3)
     log_folder = tmp_path / "log"
     writer = SpoolWriter(log_folder, deployment="camera", replica="w", clock=CLOCK)
     with SubjectStore(tmp_path) as store:
         sealer = Sealer(store, bytes(32), CLOCK)
-        privacy = Privacy(subject_field="who", field_actions={"photo": action})  # type: ignore[dict-item]
+        privacy = Privacy(subject_field="who", field_actions={"photo": action})
         redactor = Redactor(privacy, b"a key of many bytes", sealer)
         for row, in_row in enumerate((False, False, True, False)):
             record = PredictionRecord(

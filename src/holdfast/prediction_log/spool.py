@@ -446,7 +446,8 @@ class SpoolWriter:
 
 def _cleaned(block: msgspec.Struct) -> msgspec.Struct:
     """The same block with texts and integers that can be stored; rare, so it may be slow."""
-    changes: dict[str, Any] = {"prediction_ids": storable_text(getattr(block, "prediction_ids"))}  # noqa: B009
+    ids = getattr(block, "prediction_ids")  # noqa: B009 - of all structs only those with ids hold callers' values
+    changes: dict[str, Any] = {"prediction_ids": storable_text(ids)}
     if isinstance(block, PredictionBlock) and isinstance(block.columns, list):
         changes["columns"] = [
             column if isinstance(column, bytes | memoryview) else storable_text(column)

@@ -79,12 +79,7 @@ def erase_subject(
     assignments += _forget_assignments(deployment, registry, subject)
     # What others' predictions name too stays, and so does its hash.
     gone = sorted(digests - log.large_inputs_of(None)) if digests else []
-    searched = [pseudonym, *sorted(ids)[:_MOST_IDS_SEARCHED], *gone[:_MOST_IDS_SEARCHED], identifier]
-    texts = [text for text in searched if len(text.encode()) >= _SHORTEST_SEARCHED_BYTES]
-    left = _places_with(deployment, texts)
-    left |= {
-        path.removeprefix(f"{deployment.folder.as_posix()}/") for path in log.places_of_large_inputs(gone)
-    }
+    searched, left = _search(deployment, log, [pseudonym, identifier], sorted(ids), gone)
     nonce = secrets.token_hex(16)
     trained, judged, by_file = _versions_with(registry, removed)
     said = {"request_id": report.request_id, "at": iso_utc(clock.now_us())}
@@ -109,16 +104,11 @@ def erase_subject(
         trained_with=trained,
         judged_on=judged,
         naming_nobody=silent,
-        texts_searched=len(texts),
+        texts_searched=searched,
         still_found=tuple(sorted(left)),
         unreadable=report.unreadable,
     )
-    signed = sign(certificate, signing_key)
-    folder = deployment.folder / CERTIFICATES_FOLDER
-    folder.mkdir(exist_ok=True)
-    write_whole(
-        folder / f"{report.request_id}.json", msgspec.json.format(msgspec.json.encode(signed), indent=2)
-    )
+    signed = _publish(deployment, sign(certificate, signing_key))
     noting.certify(report.request_id)
     registry.audit.add(
         actor=actor,
@@ -130,6 +120,38 @@ def erase_subject(
             "complete": certificate.complete,
             "signature": signed.signature,
         },
+    )
+    return signed
+
+
+def _search(
+    deployment: Deployment, log: PredictionLog, names: list[str], ids: list[str], gone: list[str]
+) -> tuple[int, set[str]]:
+    """How many texts were searched, and files of the deployment that still hold one of them.
+
+    Args:
+        deployment: whose.
+        log: of it.
+        names: of the subject: the pseudonym and the identifier.
+        ids: of the subject's predictions.
+        gone: hashes of large inputs that nobody names any more.
+    """
+    searched = [*names, *ids[:_MOST_IDS_SEARCHED], *gone[:_MOST_IDS_SEARCHED]]
+    texts = [text for text in searched if len(text.encode()) >= _SHORTEST_SEARCHED_BYTES]
+    left = _places_with(deployment, texts)
+    left |= {
+        path.removeprefix(f"{deployment.folder.as_posix()}/") for path in log.places_of_large_inputs(gone)
+    }
+    return len(texts), left
+
+
+def _publish(deployment: Deployment, signed: SignedCertificate) -> SignedCertificate:
+    """The certificate as a file of the deployment."""
+    folder = deployment.folder / CERTIFICATES_FOLDER
+    folder.mkdir(exist_ok=True)
+    write_whole(
+        folder / f"{signed.certificate.request_id}.json",
+        msgspec.json.format(msgspec.json.encode(signed), indent=2),
     )
     return signed
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,10 @@ from holdfast.monitor import Coverage, Diagnosis, FeatureFinding, Onset, WindowE
 from holdfast.registry import Registry
 from holdfast.spec import Deployment
 from holdfast.ui import make_dashboard
+from holdfast.ui.decisions import make_diagnosis
 from holdfast.ui.drift import places_of
+from holdfast.ui.facts import Facts
+from holdfast.ui.remarks import remark
 
 DAYS = tuple(f"2026-03-{number:02d}T00:00:00Z" for number in range(1, 8))
 
@@ -50,6 +54,18 @@ def test_the_overview_shows_alerts_with_what_became_of_them(caller: Caller, regi
     assert "1 sent, 0 waiting, 1 given up" in page
     assert "Data &lt;b&gt;drift&lt;/b&gt;" in page
     assert "status 503" in page
+
+
+def test_a_snooze_is_shown_as_long_as_it_silences_however_much_was_said_since(
+    tmp_path: Path, registry: Registry
+) -> None:
+    clock = ManualClock(1_780_000_000_000_000)
+    said = partial(remark, registry, actor="ann", version="1", evidence=1, now_us=clock.now_us())
+    said("snooze", text="", hours=24)
+    for number in range(60):
+        said("comment", text=f"looked again, {number}")
+    facts = Facts(Deployment.open(tmp_path, {}), registry, clock)
+    assert make_diagnosis(facts).snoozed_until_us == clock.now_us() + 24 * 3_600_000_000
 
 
 def test_a_diagnosis_without_the_history_of_columns_still_fills_the_page_of_drift(

@@ -13,7 +13,7 @@ from holdfast.registry import Decision, Evidence, ModelVersion, Rollout, Rollout
 from holdfast.stats import Estimate
 from holdfast.ui import words
 from holdfast.ui.facts import CHECK, COMPARISON, DIAGNOSIS, Facts, StoredDiagnosis
-from holdfast.ui.remarks import Remark, remarks, snoozed_until_us
+from holdfast.ui.remarks import Remark, remarks
 
 _CHANGES_SHOWN = 20
 _DIAGNOSES_READ = 8
@@ -135,7 +135,7 @@ def make_diagnosis(facts: Facts) -> DiagnosisPage:
         earlier=tuple(changes),
         outcomes=tuple(outcomes(facts)),
         remarks=tuple(said),
-        snoozed_until_us=snoozed_until_us(said, facts.clock.now_us()),
+        snoozed_until_us=facts.snoozed_until_us(champion),
     )
 
 

@@ -84,6 +84,12 @@ class Facts:
         found = [_stored(one) for one in self.registry.evidence(version, DIAGNOSIS, limit=limit)]
         return [one for one in found if one is not None]
 
+    def snoozed_until_us(self, version: str | None) -> int | None:
+        """Until when people are told nothing of a version's diagnosis; None if it is not snoozed."""
+        from holdfast.alerts import snoozed_until_us
+
+        return None if version is None else snoozed_until_us(self.registry, version, self.clock.now_us())
+
     def history(self, version: str | None) -> History | None:
         """How the columns fared; kept until the file changes."""
         if version is None:

@@ -11,7 +11,7 @@ from holdfast.monitor import Diagnosis
 from holdfast.prediction_log import Account
 from holdfast.registry import Decision, Delivery
 from holdfast.ui.facts import Facts, StoredDiagnosis
-from holdfast.ui.remarks import Remark, remarks, snoozed_until_us
+from holdfast.ui.remarks import Remark, remarks
 from holdfast.ui.traffic import Traffic, TrafficWatch
 
 State = Literal["no champion", "not judged", "too early", "healthy", "alarm"]
@@ -66,7 +66,7 @@ def make_overview(facts: Facts, watch: TrafficWatch) -> Overview:
     checklist = facts.deployment.checklist
     return Overview(
         name=facts.deployment.name,
-        headline=headline(champion, stored, snoozed_until_us(said, facts.clock.now_us())),
+        headline=headline(champion, stored, facts.snoozed_until_us(champion)),
         champion=champion,
         stored=stored,
         traffic=watch.look(),

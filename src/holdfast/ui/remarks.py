@@ -72,14 +72,6 @@ def remarks(registry: Registry, version: str | None = None) -> list[Remark]:
     return [one for one in reversed(found) if version is None or one.version == version]
 
 
-def snoozed_until_us(found: list[Remark], now_us: int) -> int | None:
-    """Until when the alarm is snoozed; None if it is not."""
-    for one in found:
-        if one.act == "snooze" and one.until_us is not None:
-            return one.until_us if one.until_us > now_us else None
-    return None
-
-
 def _remark(entry: AuditEntry) -> Remark:
     detail = entry.detail
     return Remark(

@@ -89,6 +89,17 @@ def test_a_module_that_is_not_there_is_named() -> None:
         open_source("no_such_module:predict", trust_python=True)
 
 
+@pytest.mark.parametrize("code", ["1 / 0", "def model(", "raise KeyError('no setting')"])
+def test_a_module_that_fails_when_it_is_imported_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    name = f"failing_{abs(hash(code))}"
+    (tmp_path / f"{name}.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ArtifactError, match=f"{name}.*cannot be imported.*(ZeroDivision|Syntax|Key)Error"):
+        open_source(f"{name}:model", trust_python=True)
+
+
 def test_onnx_comes_as_file_bytes_or_live(tmp_path: Path) -> None:
     proto = identity()
     path = tmp_path / "m.onnx"

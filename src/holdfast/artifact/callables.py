@@ -18,12 +18,15 @@ def load_callable(target: str) -> Callable[..., Any]:
     module_name, _, attribute = target.partition(":")
     try:
         found: Any = importlib.import_module(module_name)
-    except ImportError as error:
+    except Exception as error:  # code of others can raise anything
+        missing = isinstance(error, ImportError)
         raise ArtifactError(
             f"the module {module_name!r} cannot be imported",
             where=target,
-            received=str(error),
-            next_step="Install it where the service runs, or set PYTHONPATH to its folder",
+            received=str(error) if missing else f"{type(error).__name__}: {error}",
+            next_step="Install it where the service runs, or set PYTHONPATH to its folder"
+            if missing
+            else "Mend what it does when it is imported",
         ) from error
     for part in attribute.split("."):
         found = getattr(found, part, None)

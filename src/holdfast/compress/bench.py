@@ -49,7 +49,7 @@ class Bench:
             limited: held to `memory_mb` of `[compute]`.
 
         Raises:
-            CompressError: it cannot be loaded or run within that memory.
+            CompressError: it cannot be loaded or run within that memory, or takes minutes.
         """
         path = self.folder / "candidate.onnx"
         path.write_bytes(model)
@@ -66,13 +66,18 @@ class Bench:
             memory_mb=self.compute.memory_mb if limited else None,
         )
         (self.folder / "plan.json").write_bytes(msgspec.json.encode(plan))
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", "holdfast.compress.probe", str(self.folder / "plan.json")],
-            capture_output=True,
-            check=False,
-            timeout=_PROBE_S,
-            stdin=subprocess.DEVNULL,
-        )
+        try:
+            done = subprocess.run(
+                [sys.executable, "-P", "-m", "holdfast.compress.probe", str(self.folder / "plan.json")],
+                capture_output=True,
+                check=False,
+                timeout=_PROBE_S,
+                stdin=subprocess.DEVNULL,
+            )
+        except subprocess.TimeoutExpired:
+            raise CompressError(
+                "the measurement of a candidate did not end in time", expected=f"within {_PROBE_S:g} s"
+            ) from None
         if done.returncode:
             lines = done.stderr.decode(errors="replace").strip().splitlines() or ["no message"]
             raise CompressError(

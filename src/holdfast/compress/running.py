@@ -119,6 +119,7 @@ def compress_version(
         bench = Bench(folder, artifact, deployment.checklist.compute, cores[:1], round_s)
         bench.store_feeds(judges)
         prepared = _prepared(original.model, artifact, judges, "the original")
+        prepared.runtime.close()  # only how it is run is asked for
         base = bench.probe(original.model, prepared, limited=False)
         budget = _budget(deployment, artifact, base, allowed_loss)
         trial = _Trial(bench, judge, budget=budget, base=base, progress=progress, said=said)

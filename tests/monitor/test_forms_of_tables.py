@@ -122,12 +122,3 @@ def test_an_array_is_taken_by_rows_only_where_its_rows_lie_together() -> None:
         [[0.0, 1.0]],
     ):
         assert MatrixRows.of(other, "current") is None
-
-
-@pytest.mark.parametrize("offset", [0, 3, 8, 13])
-def test_values_that_are_missing_are_marked_wherever_a_chunk_begins(offset: int) -> None:
-    held = pa.array([None if number % 3 == 0 else number for number in range(40)], pa.int32()).slice(
-        offset, 20
-    )
-    expected = [-1 if number % 3 == 0 else number for number in range(offset, offset + 20)]
-    assert flat_array(held, np.int32).tolist() == expected

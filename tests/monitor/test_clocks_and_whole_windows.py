@@ -169,3 +169,31 @@ def test_only_what_the_clock_tells_is_left_out() -> None:
     assert set(clock_columns(columns, times)) == {"hour", "night", "weekend", "tariff"}
     assert set(clock_columns(columns, None)) == set()
     assert set(clock_columns({name: one[:20] for name, one in columns.items()}, times[:20])) == set()
+
+
+def test_columns_swapped_beside_a_season_of_the_year_are_named_in_half_a_year() -> None:
+    def sales(seed: int, start: str, weeks: int) -> pd.DataFrame:
+        random = np.random.default_rng(seed)
+        moment = pd.date_range(start, periods=weeks * 7 * 40, freq=pd.Timedelta("36min"))
+        season = 1 + 0.3 * np.cos(moment.day_of_year.to_numpy() / 365 * 2 * np.pi)
+        days = random.gamma(1.5, 30, len(moment)) * season
+        return pd.DataFrame({"moment": moment, "days": days, "height": random.normal(260, 15, len(moment))})
+
+    before, after = sales(1, "2023-01-02", 104), sales(2, "2024-12-30", 20)
+    assert diagnose(before, after, time="moment", window="14d").verdict == "healthy"
+    swapped = after.rename(columns={"days": "height", "height": "days"})
+    assert diagnose(before, swapped, time="moment", window="14d").kinds == ("data fault",)
+
+
+def test_the_rows_of_one_of_many_clocks_that_lost_the_year_are_named_and_left_out() -> None:
+    before, after = rows(7, "2025-03-03", 24 * 28), rows(8, "2025-03-31", 24 * 28, 40)
+    lost = after.assign(
+        moment=after.moment.mask(after.index % 50 == 7, after.moment - pd.Timedelta(days=7300))
+    )
+    found = diagnose(before, lost, time="moment", window="1d")
+    assert found.kinds == ("data fault",)
+    assert "long before all others: a wrong clock?" in found.features[0].description
+    # Far more of them, and neither side is known to be right.
+    early = after.moment - pd.Timedelta(days=7300)
+    half = after.assign(moment=after.moment.mask(after.index % 2 == 1, early))
+    assert any("a wrong clock?" in note for note in diagnose(before, half, time="moment", window="1d").notes)

@@ -108,3 +108,45 @@ def test_one_class_in_every_row_is_a_fault() -> None:
     found = judged(old, new | {"y": np.where(CHANGED, 0.0, new["y"])}, score="score")
     assert found.kinds == ("data fault",)
     assert "of the negative class in every row" in found.features[0].description
+
+
+def grades(seed: int, levels: list[float], *, turned: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Three grades along one input, the one that is likeliest answered."""
+    random = np.random.default_rng([33, seed])
+    x = random.normal(size=(REFERENCE + WINDOWS) * ROWS)
+    effect = np.where(turned & (np.arange(len(x)) >= (REFERENCE + ONSET) * ROWS), -3.0, 3.0)
+    names = np.array(["low", "mid", "high"])
+    truth = (effect * x + random.logistic(size=len(x)))[:, None] > levels
+    table = {"x": x, "said": names[((3.0 * x)[:, None] > levels).sum(axis=1)], "y": names[truth.sum(axis=1)]}
+    cut = REFERENCE * ROWS
+    old, new = (
+        {name: values[part] for name, values in table.items()} for part in (slice(cut), slice(cut, None))
+    )
+    return old, new
+
+
+def renamed(labels: np.ndarray, **others: str) -> np.ndarray:
+    return np.array([others.get(one, one) if new else one for one, new in zip(labels, CHANGED, strict=True)])
+
+
+def test_classes_under_each_others_names_are_a_fault() -> None:
+    old, new = grades(5, [-2.0, 2.0])
+    round_about = new | {"y": renamed(new["y"], low="mid", mid="high", high="low")}
+    found = judged(old, round_about, prediction="said")
+    assert found.kinds == ("data fault",)
+    assert "exchanged between classes" in found.features[0].description
+    # Codes that begin at 1 instead of 0: the last class is none that the reference has.
+    found = judged(
+        old, new | {"y": renamed(new["y"], low="mid", mid="high", high="higher")}, prediction="said"
+    )
+    assert found.kinds == ("data fault",)
+
+
+def test_grades_that_turned_round_are_concept_drift_with_a_question() -> None:
+    found = judged(*grades(6, [-2.0, 2.0], turned=True), prediction="said")
+    assert found.kinds == ("concept drift",)
+    assert any("exchanged in the labels" in note for note in found.notes)
+    # A low grade that is commoner than a high one does not take its share when the effect turns.
+    found = judged(*grades(7, [0.0, 4.0], turned=True), prediction="said")
+    assert found.kinds == ("concept drift",)
+    assert not any("exchanged in the labels" in note for note in found.notes)

@@ -94,3 +94,28 @@ def test_of_several_classes_models_are_retrained_and_nothing_is_recalibrated() -
     assert (best.action, best.detail) == ("retrain", "on the rows since the change")
     # Wrong in 0.9 + 0.1 * 2 / 3 of the rows before, in 0.1 * 2 / 3 after.
     assert best.gain.low < 0.9 < best.gain.high
+
+
+def test_what_scores_are_worth_counts_where_no_answer_ever_is_the_rare_class() -> None:
+    def rare(seed: int, rows: int, effect: float) -> Sample:
+        random = np.random.default_rng([90, seed])
+        x = random.normal(size=rows)
+        truth = random.random(rows) < 1 / (1 + np.exp(3 - effect * x))
+        score = 1 / (1 + np.exp(3 - x))
+        return Sample(np.c_[x, score], score, truth.astype(float))
+
+    def log_loss(truth: Numbers, chance: Numbers) -> Numbers:
+        found: Numbers = -np.log(np.where(truth > 0, chance, 1 - chance).clip(1e-4))
+        return found
+
+    found = backtest(
+        rare(1, 4000, 1.0),
+        rare(2, 1000, 1.0),
+        rare(3, 4000, -1.0),
+        task="binary",
+        loss=log_loss,
+        chance=lambda score: score,
+    )
+    assert found[0].action in {"retrain", "recalibrate"}
+    assert found[0].gain.low > 0
+    assert "move the threshold" not in {one.action for one in found}

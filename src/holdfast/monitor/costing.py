@@ -1,4 +1,4 @@
-"""What errors cost: the loss of a row in metric points and in money, and what a change has cost so far."""
+"""What errors cost: in metric points and in money, and what a change has cost so far."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.monitor.explained import Cost
-from holdfast.monitor.rows import Rows, Task
+from holdfast.monitor.row_loss import RowLoss
+from holdfast.monitor.rows import Rows
 from holdfast.stats import Z95, Estimate
 from holdfast.stats.season import DAY_US
 
@@ -41,30 +42,6 @@ class ErrorCosts:
         return self.false_positive / (self.false_positive + self.false_negative)
 
 
-def loss_name(task: Task) -> str:
-    """What `losses` are."""
-    return "absolute error" if task == "regression" else "error rate"
-
-
-def losses(task: Task, truth: Numbers, score: Numbers, *, answered_from: float = _EVEN) -> Numbers:
-    """`[N]`: 1 for a wrong answer and 0 for a right one, or the absolute error.
-
-    Args:
-        task: with more than two classes the truth is whether the answer was right.
-        truth: `[N]`.
-        score: `[N]`.
-        answered_from: of two classes, the score from which the positive one is answered.
-    """
-    if task == "regression":
-        error: Numbers = np.abs(truth - score)
-        return error
-    if task == "multiclass":
-        wrong: Numbers = 1.0 - truth
-        return wrong
-    differs: Numbers = ((score >= answered_from) != (truth > 0)).astype(np.float64)
-    return differs
-
-
 def money(costs: ErrorCosts, truth: Numbers, answered: NDArray[np.bool_]) -> Numbers:
     """`[N]`, what the answer to each row cost, for two classes."""
     wrong_yes = answered & (truth <= 0)
@@ -74,12 +51,12 @@ def money(costs: ErrorCosts, truth: Numbers, answered: NDArray[np.bool_]) -> Num
 
 
 def cost_of(
-    task: Task, costs: ErrorCosts, reference: Rows, since: Rows, *, rows: int, span_us: int | None
+    loss: RowLoss, costs: ErrorCosts, reference: Rows, since: Rows, *, rows: int, span_us: int | None
 ) -> Cost | None:
     """The cost of a change from labelled rows; None without labels.
 
     Args:
-        task: of the model.
+        loss: of a row, in metric points.
         costs: of an error.
         reference: labelled rows of it.
         since: labelled rows since the onset.
@@ -90,20 +67,15 @@ def cost_of(
         return None
     if min(len(reference), len(since)) < 2:
         return None
-    before, after = (
-        losses(task, part.truth, part.score, answered_from=costs.answered_from)
-        for part in (reference, since)
-        if part.truth is not None and part.score is not None
-    )
-    per_row = _rise(before, after)
+    per_row = _rise(loss.of_rows(reference), loss.of_rows(since))
     in_money: Estimate | None = None
-    if task == "binary" and costs.stated:
+    if loss.task == "binary" and costs.stated:
         in_money = _rise(
             money(costs, reference.truth, reference.score >= costs.answered_from),
             money(costs, since.truth, since.score >= costs.answered_from),
         )
     return scaled(
-        loss_name(task),
+        loss.name,
         "labels",
         per_row=per_row,
         in_money=in_money,

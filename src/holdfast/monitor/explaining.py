@@ -17,13 +17,14 @@ from holdfast.monitor.course import Course, stretches_of
 from holdfast.monitor.design import Design
 from holdfast.monitor.diagnosis import Diagnosis
 from holdfast.monitor.estimation import Estimator, beyond_range, estimate_windows, estimated_quality
-from holdfast.monitor.explained import ChangedRegion, Multivariate, Option
+from holdfast.monitor.explained import ChangedRegion, LossChange, Multivariate, Option
 from holdfast.monitor.explained_words import explained_words, share_words
 from holdfast.monitor.findings import has_broken_labels
 from holdfast.monitor.options import option_words, tried_options
 from holdfast.monitor.profiling import WindowProfile
-from holdfast.monitor.reconciling import of_inputs
+from holdfast.monitor.reconciling import is_of_inputs, of_inputs
 from holdfast.monitor.reference import ReferenceModel
+from holdfast.monitor.row_loss import OF_CHANCES, RowLoss
 from holdfast.monitor.rows import Rows, labelled_only, picked, thinned
 from holdfast.monitor.shares import class_shares
 from holdfast.monitor.sides import FOLDS, Sides, sample_of, sure
@@ -173,10 +174,11 @@ class Explainer:
         if min(len(since), len(reference)) < LEAST_SAMPLE:
             return diagnosis
         since, whole = thinned(since, LARGEST_SAMPLE), thinned(whole, LARGEST_SAMPLE)
+        loss = RowLoss.of(self.reference.task, self.costs.answered_from, reference)
         cost = None
         if onset is not None and not any(chosen_labels(self.reference, [windows[one] for one in mature])):
             cost = cost_of(
-                self.reference.task,
+                loss,
                 self.costs,
                 reference,
                 since,
@@ -187,10 +189,10 @@ class Explainer:
             )
         sides = Sides.of(self.reference.task, Design.fit(self.sample.columns), reference, since)
         try:
-            change, shift = sides.loss_change(self.costs.answered_from, attribute=always)
+            change, shift = sides.loss_change(loss, attribute=always)
         except StatisticsError:
             return msgspec.structs.replace(diagnosis, cost=cost)
-        diagnosis = of_inputs(diagnosis, change)
+        diagnosis = self._of_inputs(diagnosis, change, loss, sides)
         regions: tuple[ChangedRegion, ...] = ()
         if any("concept drift" in one.kinds for one in diagnosis.features):
             regions = sides.regions(set() if self.estimator is None else {self.estimator.column})
@@ -200,7 +202,7 @@ class Explainer:
             earlier = labelled_only(rows_between(0, onset)) if onset else picked(since, _NO_ROWS)
             # What is done now will meet the pauses of a change that comes and goes, too.
             tried = tried_options(
-                self.reference.task,
+                loss,
                 self.costs,
                 reference=sample_of(sides.design, reference),
                 before=sample_of(sides.design, thinned(earlier, LARGEST_SAMPLE)),
@@ -219,9 +221,26 @@ class Explainer:
             regions=regions,
             multivariate=apart,
             options=tried,
+            notes=diagnosis.notes if loss.chances is None else (*diagnosis.notes, OF_CHANCES),
             advice=(*option_words(tried), *further),
             summary=_joined(diagnosis.summary, words),
         )
+
+    def _of_inputs(self, diagnosis: Diagnosis, change: LossChange, loss: RowLoss, sides: Sides) -> Diagnosis:
+        """Without concept drift where inputs explain the loss: that of answers, and of their chances too.
+
+        Answers count errors, and a mapping that turned makes as many as it saves where few are of one class.
+        """
+        if (
+            loss.task == "binary"
+            and loss.chances is None
+            and "concept drift" in diagnosis.kinds
+            and is_of_inputs(change)
+        ):
+            finer = RowLoss.of_chances(loss.task, loss.answered_from, sides.reference)
+            if not is_of_inputs(sides.loss_change(finer, attribute=False)[0]):
+                return diagnosis
+        return of_inputs(diagnosis, change)
 
     def _with_shares(self, diagnosis: Diagnosis, rows: Rows) -> Diagnosis:
         shares = class_shares(self.sample, rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
+from itertools import combinations, permutations
 from typing import Final
 
 import numpy as np
@@ -23,6 +23,8 @@ _USUAL: Final = 0.0005
 NEVER_MET: Final = "categories that the reference never had"
 SWAP_TOLERANCE: Final = 0.15
 """Quartiles of one column are those of another if they agree within this share of their distance."""
+_AT_MOST: Final = 1.0
+"""Beyond this share no season of a column is looked for."""
 STUCK_SHARE: Final = 0.2
 """Share of the rows that one narrow bin must gain to hold a stuck value."""
 _LEAST_MARKED: Final = 10
@@ -83,7 +85,8 @@ def find_swaps(
 ) -> Mapping[str, str]:
     """Columns that hold each other's values, in words by column.
 
-    Single windows of half a day do not have the quartiles of all hours, all of them together do.
+    Single windows of half a day do not have the quartiles of all hours, all of them together do. Nor has half
+    a year those of a whole one: there they are the quartiles of some window of the reference.
 
     Args:
         reference: fitted.
@@ -105,19 +108,35 @@ def find_swaps(
         if first in found or second in found:
             continue
         both = ((first, second), (second, first))
-        if not any(_near(own[one], own[other]) for one, other in both) and any(
+        if any(_near(own[one], own[other]) for one, other in both):
+            continue
+        if any(
             all(_near(now[one][way], own[other]) for one, other in both) for way in range(2)
-        ):
+        ) or _at_some_time(reference, {other: now[one][0] for one, other in both}):
             found[first], found[second] = (
                 f"holding the values of {other}: swapped columns?" for other in (second, first)
             )
     return found
 
 
-def _near(now: NDArray[np.float64], wanted: NDArray[np.float64]) -> bool:
+def _at_some_time(reference: ReferenceModel, wanted: Mapping[str, NDArray[np.float64]]) -> bool:
+    """Whether in some window of the reference the columns had the quartiles that are wanted."""
+    usual = {name: _quartiles(reference, name, reference.whole) for name in wanted}
+    if not all(_near(now, usual[name], _AT_MOST) for name, now in wanted.items()):
+        return False
+    # Of two that differ less a season might look like the other.
+    if any(_near(usual[one], usual[other], 2 * SWAP_TOLERANCE) for one, other in permutations(usual, 2)):
+        return False
+    found = np.ones(len(reference.windows), dtype=bool)
+    for name, now in wanted.items():
+        found &= [_near(now, _quartiles(reference, name, window)) for window in reference.windows]
+    return bool(found.any())
+
+
+def _near(now: NDArray[np.float64], wanted: NDArray[np.float64], tolerance: float = SWAP_TOLERANCE) -> bool:
     """Whether three quartiles agree within a share of the distance between the outer ones."""
     width = float(wanted[2] - wanted[0])
-    return bool(np.abs(now - wanted).max() <= SWAP_TOLERANCE * width) if width > 0 else False
+    return bool(np.abs(now - wanted).max() <= tolerance * width) if width > 0 else False
 
 
 def _partly_stuck(feature: Feature, before: NDArray[np.float64], after: NDArray[np.float64]) -> str | None:

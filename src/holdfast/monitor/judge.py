@@ -44,6 +44,10 @@ _TURNED: Final = (
     "Each class has the scores of the other. If 0 and 1 were swapped in the labels it would look the same: "
     "look there before you retrain."
 )
+_EXCHANGED: Final = (
+    "Some classes have the answers that others had, one for one. If they were exchanged in the labels it "
+    "would look the same: look there before you retrain."
+)
 _BLIND: Final = "Without mature labels a change of the mapping from x to y (concept drift) cannot be seen."
 _KNOWN_BY_HEART: Final = (
     "The model has been worse than on the reference ever since the first labelled window. If the "
@@ -176,7 +180,11 @@ def _limits(
     return [
         *([_HIDDEN] if decision.hidden else []),
         *([_LABELS] if decision.mislabelled else []),
-        *([_TURNED] if decision.label_fault is not None and not decision.mislabelled else []),
+        *(
+            [_EXCHANGED if reference.task == "multiclass" else _TURNED]
+            if decision.label_fault is not None and not decision.mislabelled
+            else []
+        ),
         *([] if windows.with_labels else [_BLIND]),
         *chosen_labels(reference, windows.labelled),
         *too_short(reference.windows, windows.profiles, all_data, timed=reference.timed),

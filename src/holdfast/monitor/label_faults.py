@@ -86,6 +86,8 @@ def find_label_fault(task: Task, reference: Rows, windows: Sequence[Rows]) -> La
         return LabelFault(stuck)
     if task == "binary":
         return _swapped(held, parts)
+    if task == "multiclass":
+        return _exchanged(held, parts)
     unit = _unit(held, parts) if task == "regression" else None
     return None if unit is None else LabelFault(unit)
 
@@ -127,6 +129,68 @@ def _swapped(reference: Rows, parts: list[Rows]) -> LabelFault | None:
         if not _alike(old, new) or _distance(same, new) < _distance(old, new) + _WORSE:
             return None
     return LabelFault("swapped: what was 0 is 1, and what was 1 is 0?", sure=abs(before - 0.5) >= _UNEVEN)
+
+
+def _exchanged(reference: Rows, parts: list[Rows]) -> LabelFault | None:
+    """Some classes have the answers, and the share, that others had, one for one; the rest is as it was."""
+    from scipy.optimize import linear_sum_assignment
+
+    if any(rows.true_class is None or rows.answered_class is None for rows in (reference, *parts)):
+        return None
+    before, now = _answers_by_label([reference, *parts])
+    rows_before, rows_now = before.sum(axis=0), now.sum(axis=0)
+    share_before, share_now = before / before.sum(), now / now.sum()
+    apart = np.abs(share_before[:, :, None] - share_now[:, None, :]).sum(axis=0)
+    stands_for = linear_sum_assignment(apart)[1]
+    moved = [
+        label
+        for label, other in enumerate(stands_for.tolist())
+        if other != label and max(rows_before[label], rows_now[other]) >= _LEAST_ROWS
+    ]
+    told = False
+    for label in moved:
+        other = int(stands_for[label])
+        if min(rows_before[label], rows_now[other]) < _LEAST_ROWS:
+            return None
+        old, new = before[:, label] / rows_before[label], now[:, other] / rows_now[other]
+        same = before[:, other] / max(rows_before[other], 1.0)
+        chance = np.sqrt(old * (1 - old) * (1 / rows_before[label] + 1 / rows_now[other])).sum() / 2
+        found = np.abs(old - new).sum() / 2
+        by_answers = np.abs(same - new).sum() / 2 >= found + _WORSE
+        share, shown = rows_before[label] / before.sum(), rows_now[other] / now.sum()
+        by_share = abs(share - rows_before[other] / before.sum()) >= _WORSE
+        if found > _OFF + chance or not (by_answers or by_share):
+            return None
+        told |= by_answers
+        error = np.sqrt(share * (1 - share) * (1 / before.sum() + 1 / now.sum()))
+        if abs(shown - share) > _OFF / 2 + Z95 * error:
+            return None
+    if not told:
+        return None
+    turned = np.abs(share_before.sum(axis=0) - share_now.sum(axis=0)).sum() / 2
+    # An effect that turns exchanges two classes at a time.
+    in_circle = any(stands_for[stands_for[label]] != label for label in moved)
+    return LabelFault(
+        "exchanged between classes, as by another list of their codes?",
+        sure=in_circle or bool(turned >= 2 * _UNEVEN),
+    )
+
+
+def _answers_by_label(each: Sequence[Rows]) -> tuple[Numbers, Numbers]:
+    """`[K + 1, K + 1]` rows of the first and of all others, by answered and true class; unknown ones last."""
+    pairs = [
+        (rows.answered_class, rows.true_class)
+        for rows in each
+        if rows.answered_class is not None and rows.true_class is not None
+    ]
+    known = 1 + int(max(max(np.max(one), np.max(other)) for one, other in pairs))
+    tables = []
+    for answered, label in pairs:
+        code = [np.where(some >= 0, some, known).astype(np.intp) for some in (answered, label)]
+        size = (known + 1) ** 2
+        tables.append(np.bincount(code[0] * (known + 1) + code[1], minlength=size).astype(np.float64))
+    first, *others = [one.reshape(known + 1, known + 1) for one in tables]
+    return first, np.sum(others, axis=0)
 
 
 def _unit(reference: Rows, parts: list[Rows]) -> str | None:

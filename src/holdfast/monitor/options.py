@@ -8,20 +8,22 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.monitor.costing import ErrorCosts, loss_name, losses, money
+from holdfast.monitor.costing import ErrorCosts, money
 from holdfast.monitor.explained import Option
 from holdfast.monitor.plain import plain
-from holdfast.monitor.rows import Task
+from holdfast.monitor.row_loss import RowLoss, losses
 from holdfast.stats import Backtest, Estimate, Sample, StatisticsError, backtest, rows_to_decide
 from holdfast.stats.season import DAY_US
 
 Numbers = NDArray[np.float64]
+_YES = 1.0
+"""An answer of 1 is yes."""
 _LONGEST_WAIT = 365.0
 """Days; a gain that takes longer to be sure of is none to wait for."""
 
 
 def tried_options(
-    task: Task,
+    row_loss: RowLoss,
     costs: ErrorCosts,
     *,
     reference: Sample,
@@ -33,7 +35,8 @@ def tried_options(
     """The options, the best first; empty where too few rows are labelled.
 
     Args:
-        task: of the model; with several classes truth and score are numbers of classes.
+        row_loss: of the model, where no costs are stated; with several classes truth and score are
+            numbers of classes.
         costs: of an error; where stated, it is money that is saved.
         reference: labelled rows of it.
         before: labelled rows before the change.
@@ -41,14 +44,20 @@ def tried_options(
         span_us: from the first to the last of these; None without times.
         versions: scores of older versions for the rows since.
     """
+    task = row_loss.task
     if task == "none":
         return ()
     in_money = task == "binary" and costs.stated
+    chances = None if in_money else row_loss.chances
 
     def loss(truth: Numbers, answer: Numbers) -> Numbers:
         if task == "multiclass":
             return np.asarray(truth != answer, dtype=np.float64)
-        return money(costs, truth, answer > 0) if in_money else losses(task, truth, answer)
+        if chances is not None:
+            return chances.log_loss(truth, answer)
+        if in_money:
+            return money(costs, truth, answer > 0)
+        return losses(task, truth, answer, answered_from=_YES)
 
     try:
         found = backtest(
@@ -60,11 +69,12 @@ def tried_options(
             # The model answers from that score on, `backtest` above it.
             answered_above=float(np.nextafter(costs.answered_from, -np.inf)),
             threshold=costs.threshold,
+            chance=None if chances is None else chances.meant,
             versions=versions,
         )
     except StatisticsError:
         return ()
-    unit = costs.currency if in_money else loss_name(task)
+    unit = costs.currency if in_money else row_loss.name
     per_day = len(since) * DAY_US / span_us if span_us else None
     return _with_waiting([_told(one, unit) for one in found], per_day)
 

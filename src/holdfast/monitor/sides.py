@@ -9,10 +9,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.monitor.costing import loss_name, losses
 from holdfast.monitor.design import Design
 from holdfast.monitor.explained import ChangedRegion, LossChange
 from holdfast.monitor.explained_words import moved_words, region_words
+from holdfast.monitor.row_loss import RowLoss
 from holdfast.monitor.rows import Rows, Task
 from holdfast.stats import (
     DomainShift,
@@ -48,23 +48,20 @@ class Sides:
         encoded = design.encode(reference.columns), design.encode(since.columns)
         return cls(task, design, reference, since, *encoded)
 
-    def loss_change(self, answered_from: float, *, attribute: bool) -> tuple[LossChange, DomainShift]:
+    def loss_change(self, loss: RowLoss, *, attribute: bool) -> tuple[LossChange, DomainShift]:
         """The parts of the changed loss, and how well the inputs are told apart.
 
         Args:
-            answered_from: of two classes, the score from which the positive one is answered.
+            loss: of a row.
             attribute: whether to ask which columns tell them apart.
 
         Raises:
             StatisticsError: too few rows, or nothing differs between them.
         """
-        of_reference, of_since = (
-            losses(self.task, *rows.truth_and_score, answered_from=answered_from)
-            for rows in (self.reference, self.since)
-        )
+        of_reference, of_since = (loss.of_rows(rows) for rows in (self.reference, self.since))
         found = decompose(self.before, of_reference, self.after, of_since, attribute=attribute, folds=FOLDS)
         change = LossChange(
-            loss=loss_name(self.task),
+            loss=loss.name,
             total=sure(found.total),
             harder_inputs=sure(found.harder_inputs),
             changed_mapping=sure(found.changed_mapping),

@@ -19,6 +19,8 @@ Stretch = tuple[int, int, slice]
 
 STRAY_GAP: Final = 10
 """Empty windows beyond which a few rows are dated by a wrong clock."""
+_STRAY_SHARE: Final = 0.05
+"""Of the rows, what a wrong clock may date where it is much farther off than all others lie apart."""
 _LACKING: Final = 0.1
 """Share of its length that a window may lack at either end of the rows."""
 LEAST_WHOLE: Final = 3
@@ -147,7 +149,9 @@ def without_strays(
     """Positions of the first window that is not astray, and of the one after the last.
 
     A wrong clock dates a few rows years before or after all others. They are astray if ten empty windows lie
-    between, and they are fewer than `min_rows` and than half of the rows of a usual window.
+    between, and they are fewer than `min_rows` and than half of the rows of a usual window; or one in twenty
+    at most, as where one till of many has lost the year, and ten times as far off as the others lie apart, if
+    these fill ten windows or more.
 
     Args:
         numbers: as for `cut_counted`.
@@ -157,17 +161,27 @@ def without_strays(
     Example:
         >>> without_strays(np.array([0, 500, 501, 502, 9000]), np.array([1, 80, 90, 85, 2]), min_rows=50)
         (1, 4)
+        >>> without_strays(np.r_[0, 1, 500:510], np.array([60, 60, *[3000] * 10]), min_rows=50)
+        (2, 12)
     """
     low, high = 0, len(numbers)
     if high < 2:
         return low, high
     few = min(min_rows, float(np.median(counts)) / 2)
-    far = np.flatnonzero(np.diff(numbers) > STRAY_GAP) + 1
+    many = _STRAY_SHARE * float(counts.sum())
+    apart = np.diff(numbers)
+    far = np.flatnonzero(apart > STRAY_GAP) + 1
+
+    def astray(rows: int, gap: int, others: NDArray[np.int64]) -> bool:
+        span = int(others[-1] - others[0]) + 1
+        known = len(others) >= STRAY_GAP
+        return rows < few or (known and rows <= many and gap > STRAY_GAP * span)
+
     for place in far:
-        if counts[:place].sum() < few:
+        if astray(int(counts[:place].sum()), int(apart[place - 1]), numbers[place:high]):
             low = int(place)
     for place in far[::-1]:
-        if place > low and counts[place:].sum() < few:
+        if place > low and astray(int(counts[place:].sum()), int(apart[place - 1]), numbers[low:place]):
             high = int(place)
     return low, high
 

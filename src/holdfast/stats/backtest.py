@@ -23,7 +23,7 @@ from holdfast.stats.quality import Estimate, mean_estimate
 
 Numbers = NDArray[np.float64]
 Loss = Callable[[Numbers, Numbers], Numbers]
-"""From truth and answer, both `[N]`; the answer is a number, or 1 and 0."""
+"""From truth and answer, both `[N]`; the answer is a number, of two classes 1 and 0, or a chance."""
 BacktestTask = Literal["binary", "multiclass", "regression"]
 Action = Literal["leave", "recalibrate", "move the threshold", "retrain", "roll back"]
 
@@ -80,6 +80,7 @@ def backtest(
     loss: Loss,
     answered_above: float = 0.5,
     threshold: float = 0.5,
+    chance: Callable[[Numbers], Numbers] | None = None,
     versions: Mapping[str, Numbers] | None = None,
     blocks: int = BLOCKS,
     seed: int = 0,
@@ -99,6 +100,8 @@ def backtest(
         loss: what is to be saved.
         answered_above: the score above which the model, and other versions, answer with 1 today.
         threshold: the chance above which a recalibrated or retrained model would answer with 1.
+        chance: of two classes, what the scores of the model, and of other versions, mean. Given, the loss is
+            of chances and not of answers: both thresholds do not count, and none is moved.
         versions: scores that other versions give the rows since the change, by name.
         blocks: at least 2.
         seed: of the rows drawn where they are too many.
@@ -134,17 +137,23 @@ def backtest(
     def note(action: Action, detail: str, gain: Numbers) -> None:
         saved.setdefault((action, detail), []).append(gain)
 
-    def answer(score: Numbers, above: float = threshold) -> Numbers:
-        return (score > above).astype(np.float64) if task == "binary" else score
+    def answer(score: Numbers) -> Numbers:
+        return (score > threshold).astype(np.float64) if task == "binary" and chance is None else score
+
+    def answer_today(score: Numbers) -> Numbers:
+        if chance is not None:
+            return chance(score)
+        return (score > answered_above).astype(np.float64) if task == "binary" else score
 
     for start, end in pairwise(bounds[1:]):
         known, block = since.part(slice(0, start)), since.part(slice(start, end))
-        as_is = loss(block.truth, answer(block.score, answered_above))
+        as_is = loss(block.truth, answer_today(block.score))
         history = known.after(before.after(reference))
         if task == "binary":
             note("recalibrate", "", as_is - loss(block.truth, answer(_recalibrated(known, block.score))))
-            cut = _best_threshold(known, loss)
-            note("move the threshold", "", as_is - loss(block.truth, (block.score > cut).astype(float)))
+            if chance is None:
+                cut = _best_threshold(known, loss)
+                note("move the threshold", "", as_is - loss(block.truth, (block.score > cut).astype(float)))
         elif task == "regression":
             slope, level = _line(known)
             note("recalibrate", "", as_is - loss(block.truth, level + slope * block.score))
@@ -164,7 +173,7 @@ def backtest(
             note(
                 "roll back",
                 f"to version {name}",
-                as_is - loss(block.truth, answer(scores[start:end], answered_above)),
+                as_is - loss(block.truth, answer_today(scores[start:end])),
             )
     found = [
         Backtest(action, detail, mean_estimate(np.concatenate(gains)))

@@ -241,3 +241,20 @@ def test_a_second_delivery_of_a_small_window_is_named() -> None:
     again[50 * 30 + 25 : 50 * 31] = again[50 * 30 : 50 * 30 + 25]
     found = diagnose({"load": values[: 50 * 20]}, {"load": again}, window="50 rows", explain=False)
     assert any("twice" in one.description for one in found.features)
+
+
+def test_a_fault_that_labels_see_and_answers_hardly_show_is_no_concept_drift() -> None:
+    random = np.random.default_rng(8)
+
+    def houses(rows: int, lost: Any = False) -> dict[str, Any]:
+        area, plot = random.normal(size=rows), random.gamma(2, 1, rows)
+        known = np.where(lost & (random.random(rows) < 0.3), np.nan, plot)
+        said = 2 * area + 0.3 * np.nan_to_num(known)
+        price = 2 * area + 0.3 * plot + random.normal(0, 0.3, rows)
+        return {"area": area, "plot": known, "said": said, "price": price}
+
+    lost = np.arange(6000) >= 3000
+    found = diagnose(houses(6000), houses(6000, lost), target="price", prediction="said", window="300 rows")
+    assert found.kinds == ("data fault",)
+    assert set(faults(found)) == {"plot"}
+    assert any("broken inputs" in note for note in found.notes)

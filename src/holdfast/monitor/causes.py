@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from holdfast.monitor.diagnosis import DriftKind
 from holdfast.monitor.family import Tests
-from holdfast.monitor.faults import find_fault, find_swaps
+from holdfast.monitor.faults import NEVER_MET, find_fault, find_swaps
 from holdfast.monitor.label_shift import is_label_shift
 from holdfast.monitor.onset import onset_of_column, strongest_tests
 from holdfast.monitor.profiling import WindowProfile
@@ -74,14 +74,30 @@ def find_causes(
     misled = (
         not reference.outputs and began is not None and _mostly_broken(reference, broken, windows[began:])
     )
-    if (echoes or misled) and began is not None:
+    if began is not None:
         first = with_labels[estimate_onset(strongest_tests(concept)).estimate]
-        if first >= began - 1:
+        # Answers that hardly moved may still be wrong by as much as labels show.
+        at_once = bool(reference.outputs) and abs(first - _broke(broken, faults, data, with_labels)) <= 1
+        if at_once or ((echoes or misled) and first >= began - 1):
             return Causes(tuple(kinds), faults, hidden=True)
     if is_label_shift(reference, [windows[number] for number in with_labels], concept):
         # Other shares of the classes explain moved columns, and no broken pipe.
         return Causes(("data fault", "label shift") if faults else ("label shift",), faults, hidden=False)
     return Causes((*kinds, "concept drift"), faults, hidden=False)
+
+
+def _broke(
+    broken: Sequence[str], faults: Mapping[str, str], data: Sequence[Tests], with_labels: Sequence[int]
+) -> float:
+    """Window in which values first went wrong; never for categories that are new, which may be right."""
+    return min(
+        (
+            onset_of_column(name, data, (), with_labels).estimate
+            for name in broken
+            if NEVER_MET not in faults[name]
+        ),
+        default=np.inf,
+    )
 
 
 def _moved(

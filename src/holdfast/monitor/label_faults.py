@@ -132,7 +132,7 @@ def _swapped(reference: Rows, parts: list[Rows]) -> LabelFault | None:
 
 
 def _exchanged(reference: Rows, parts: list[Rows]) -> LabelFault | None:
-    """Some classes have the answers, and the share, that others had, one for one; the rest is as it was."""
+    """Some classes have the answers, and the share, that others had, one for one."""
     from scipy.optimize import linear_sum_assignment
 
     if any(rows.true_class is None or rows.answered_class is None for rows in (reference, *parts)):

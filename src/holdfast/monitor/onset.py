@@ -44,23 +44,29 @@ def strongest_tests(families: Sequence[Tests], feature: str | None = None) -> ND
 def locate(
     data: Sequence[Tests], concept: Sequence[Tests], with_labels: Sequence[int], windows: int
 ) -> OnsetEstimate | None:
-    """The onset of the kind that is far stronger, else the earlier, in numbers of all windows."""
-    weight = [
-        max((float(tests.strength.max(initial=0.0)) for tests in kind), default=0.0)
-        for kind in (data, concept)
-    ]
-    if weight[0] >= _FAR_STRONGER * weight[1]:
-        concept = ()
-    elif weight[1] >= _FAR_STRONGER * weight[0]:
-        data = ()
-    found: list[OnsetEstimate] = []
-    if any(tests.in_alarm.size for tests in data):
-        found.append(first_onset(strongest_tests(data)))
-    if any(tests.in_alarm.size for tests in concept):
-        found.append(of_all(first_onset(strongest_tests(concept)), with_labels))
-    if not found:
+    """The onset of the kind that is far stronger, else the earlier, in numbers of all windows.
+
+    A mapping that surely changed before the inputs did dates the change, however far these moved later: the
+    rows to retrain on are those since then.
+    """
+    inputs = first_onset(strongest_tests(data)) if any(one.in_alarm.size for one in data) else None
+    mapping = None
+    if any(one.in_alarm.size for one in concept):
+        mapping = of_all(first_onset(strongest_tests(concept)), with_labels)
+    if inputs is None or mapping is None:
+        first = inputs or mapping
+    else:
+        of_data, of_concept = (
+            max(float(one.strength.max(initial=0.0)) for one in kind) for kind in (data, concept)
+        )
+        if of_concept >= _FAR_STRONGER * of_data:
+            first = mapping
+        elif of_data >= _FAR_STRONGER * of_concept and mapping.latest >= inputs.earliest:
+            first = inputs
+        else:
+            first = min(inputs, mapping, key=lambda one: one.estimate)
+    if first is None:
         return None
-    first = min(found, key=lambda one: one.estimate)
     return OnsetEstimate(first.earliest, first.estimate, min(first.latest, windows - 1), first.end)
 
 

@@ -197,3 +197,24 @@ def test_the_rows_of_one_of_many_clocks_that_lost_the_year_are_named_and_left_ou
     early = after.moment - pd.Timedelta(days=7300)
     half = after.assign(moment=after.moment.mask(after.index % 2 == 1, early))
     assert any("a wrong clock?" in note for note in diagnose(before, half, time="moment", window="1d").notes)
+
+
+def test_hours_of_another_time_zone_are_a_fault_and_later_people_are_none() -> None:
+    def orders(seed: int, later: float = 0.0, share: float = 1.0) -> pd.DataFrame:
+        random = np.random.default_rng([4, seed])
+        day = np.sort(random.integers(0, 30, 9000))
+        hour = 24 * day + random.choice([13.0, 19.0], len(day)) + random.normal(0, 2, len(day))
+        hour += np.where((day >= 15) & (random.random(len(day)) < share), later, 0.0)
+        waited = random.integers(0, 3, len(day)) * 24
+        start = pd.Timestamp("2025-01-06")
+        return pd.DataFrame(
+            {
+                "ordered": start + pd.to_timedelta(hour - waited, "h"),
+                "sent": start + pd.to_timedelta(24 * day + 23.5, "h"),
+            }
+        )
+
+    found = diagnose(orders(1), orders(2, 7.0), time="sent", window="1d")
+    assert found.kinds == ("data fault",)
+    assert any("each hour being 7 hours later" in one.description for one in found.features)
+    assert diagnose(orders(1), orders(2, 3.0, 0.5), time="sent", window="1d").kinds == ("data drift",)

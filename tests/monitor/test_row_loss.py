@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 
 from holdfast.monitor import diagnose
+from holdfast.monitor.costing import ErrorCosts
+from holdfast.monitor.options import tried_options
 from holdfast.monitor.row_loss import RowLoss
 from holdfast.monitor.rows import Rows
+from holdfast.stats import Sample
 
 ROWS, WINDOWS = 500, 20
 
@@ -59,3 +62,24 @@ def test_the_log_loss_is_that_of_what_scores_meant() -> None:
     # A quarter and three quarters are positive, whatever the scores say.
     expected = -np.log([0.75, 0.75, 0.75, 0.25, 0.25, 0.75, 0.75, 0.75])
     np.testing.assert_allclose(RowLoss.of_chances("binary", 0.5, rows).of_rows(rows), expected)
+
+
+def test_nobody_waits_for_more_labels_of_a_change_that_comes_and_goes() -> None:
+    def rows(seed: int, number: int, level: float = 0.0) -> Sample:
+        random = np.random.default_rng([73, seed])
+        x = random.normal(size=number)
+        truth = random.random(number) < 1 / (1 + np.exp(-2 * x - level))
+        score = 1 / (1 + np.exp(-2 * x))
+        return Sample(np.c_[x, score], score, truth.astype(float))
+
+    for lasting, first in ((True, "wait"), (False, "leave")):
+        options = tried_options(
+            RowLoss("binary", 0.5, None),
+            ErrorCosts(),
+            reference=rows(1, 1000),
+            before=rows(2, 400),
+            since=rows(12, 600, 0.5),
+            span_us=None,
+            lasting=lasting,
+        )
+        assert options[0].action == first

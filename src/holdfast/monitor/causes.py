@@ -15,6 +15,7 @@ from holdfast.monitor.label_shift import is_label_shift
 from holdfast.monitor.onset import onset_of_column, strongest_tests
 from holdfast.monitor.profiling import WindowProfile
 from holdfast.monitor.reference import ReferenceModel
+from holdfast.monitor.turned_clocks import find_turned_clocks
 from holdfast.stats import estimate_onset, total_variation
 
 _CLEAREST: Final = 8
@@ -51,7 +52,10 @@ def find_causes(
         concept: tests of P(y|x) that stand.
     """
     moved, shown = _moved(windows, data)
-    faults = dict(find_swaps(reference, shown, _while_moved(windows, data)))
+    faults = {
+        **find_turned_clocks(reference, shown),
+        **find_swaps(reference, shown, _while_moved(windows, data)),
+    }
     for name in shown.keys() - faults.keys():
         fault = find_fault(reference, name, shown[name])
         if fault is not None:

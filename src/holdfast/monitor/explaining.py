@@ -208,6 +208,7 @@ class Explainer:
                 before=sample_of(sides.design, thinned(earlier, LARGEST_SAMPLE)),
                 since=sample_of(sides.design, whole),
                 span_us=windows[end - 1].end - windows[start].start if timed else None,
+                lasting=diagnosis.shape not in ("temporary", "recurring"),
                 versions=None if versions is None else versions(whole),
             )
         further: Sequence[str] = diagnosis.advice

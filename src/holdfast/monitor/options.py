@@ -30,6 +30,7 @@ def tried_options(
     before: Sample,
     since: Sample,
     span_us: int | None,
+    lasting: bool = True,
     versions: Mapping[str, Numbers] | None = None,
 ) -> tuple[Option, ...]:
     """The options, the best first; empty where too few rows are labelled.
@@ -42,6 +43,7 @@ def tried_options(
         before: labelled rows before the change.
         since: labelled rows since, in order of time.
         span_us: from the first to the last of these; None without times.
+        lasting: whether the change stands. More rows of one that comes and goes decide nothing.
         versions: scores of older versions for the rows since.
     """
     task = row_loss.task
@@ -76,7 +78,7 @@ def tried_options(
         return ()
     unit = costs.currency if in_money else row_loss.name
     per_day = len(since) * DAY_US / span_us if span_us else None
-    return _with_waiting([_told(one, unit) for one in found], per_day)
+    return _in_order([_told(one, unit) for one in found], per_day, lasting=lasting)
 
 
 def _told(one: Backtest, unit: str) -> Option:
@@ -84,8 +86,8 @@ def _told(one: Backtest, unit: str) -> Option:
     return Option(action=one.action, detail=one.detail, gain=gain, unit=unit, sure=one.gain.low > 0)
 
 
-def _with_waiting(options: list[Option], rows_per_day: float | None) -> tuple[Option, ...]:
-    """Where no gain is sure but one would be with more labels, waiting comes first."""
+def _in_order(options: list[Option], rows_per_day: float | None, *, lasting: bool) -> tuple[Option, ...]:
+    """The one to take first; where no gain is sure but one would be with more labels, that is to wait."""
     best = options[0]
     if any(one.sure for one in options):
         # A sure gain before a larger one that may be luck.
@@ -94,7 +96,7 @@ def _with_waiting(options: list[Option], rows_per_day: float | None) -> tuple[Op
     more = rows_to_decide(best.gain)
     leave = next(one for one in options if one.action == "leave")
     rest = [one for one in options if one is not leave]
-    if more is None:
+    if more is None or not lasting:
         return (leave, *rest)
     days = None if rows_per_day is None else round(more / rows_per_day, 1)
     if days is not None and days > _LONGEST_WAIT:

@@ -132,6 +132,20 @@ def test_how_rows_moved_beyond_the_range_is_not_guessed() -> None:
     assert found.ramp.manner is None
 
 
+def test_a_mean_that_climbs_beyond_the_reference_began_where_it_left_it_not_where_squares_show() -> None:
+    random = np.random.default_rng(1)
+    climb = np.clip((np.arange(60 * 200) / 200 - 15) / 45, 0, 1)
+    found = diagnose(
+        {"level": random.normal(size=4000), "other": random.normal(size=4000)},
+        {"level": random.normal(size=12000) + 3 * climb, "other": random.normal(size=12000)},
+        window="200 rows", explain=False,
+    )  # fmt: skip
+    assert found.shape == "gradual"
+    assert found.since is not None
+    assert int(found.since.earliest) <= 15 * 200 <= int(found.since.latest)
+    assert abs(int(found.since.estimate) / 200 - 15) <= 1
+
+
 def test_a_change_that_still_grows_has_no_end() -> None:
     ramp = np.clip((np.arange(WINDOW * WINDOWS) / WINDOW - 4) / 40, 0, 1)
     found = diagnose(reference(), current(age=inputs(0, WINDOWS)["age"] + 6 * ramp), **JUDGED)

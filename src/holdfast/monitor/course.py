@@ -14,7 +14,7 @@ from holdfast.monitor.diagnosis import Diagnosis, DriftShape, Period, Ramp
 from holdfast.monitor.family import Tests
 from holdfast.monitor.features import FEW_VALUES
 from holdfast.monitor.judged_windows import JudgedWindows
-from holdfast.monitor.onset import began, moved_together, of_all, strongest_tests
+from holdfast.monitor.onset import began, extent_of, moved_together, of_all, strongest_tests
 from holdfast.monitor.profiling import WindowProfile
 from holdfast.monitor.reference import ReferenceModel
 from holdfast.stats import (
@@ -27,7 +27,6 @@ from holdfast.stats import (
     compare_passages,
     estimate_onset,
     find_visits,
-    ramp_extent,
     shape_odds,
 )
 
@@ -80,7 +79,8 @@ def find_course(
     of_data = bool(strengths[0] >= strengths[1])
     numbers = range(len(windows.profiles)) if of_data else windows.with_labels
     judged, starts = windows.at(numbers), [windows.starts[number] for number in numbers]
-    z = strongest_tests(data if of_data else concept)
+    families = data if of_data else concept
+    z = strongest_tests(families)
     onset = estimate_onset(z)
     visits = find_visits(z, onset)
     if onset.end is not None or len(visits.stretches) > 1:
@@ -90,11 +90,10 @@ def find_course(
         )
         shape: DriftShape = "temporary" if len(periods) == 1 else "recurring"
         return Course(shape, round(visits.probability, 4), None, periods)
-    level = moved_together(z, onset)
-    course = _step_or_ramp(level)
+    course = _step_or_ramp(moved_together(z, onset))
     if course.shape != "gradual":
         return course
-    extent = ramp_extent(level)
+    extent = extent_of(z, strongest_tests(families, means=True))
     start = began(extent, len(judged))
     first, arrived = start.estimate, _arrived(extent, start.estimate, len(judged))
     ramp = Ramp(

@@ -23,22 +23,49 @@ from holdfast.stats import (
 
 _TESTS_FOR_ONSET: Final = 12
 """Strongest tests whose windows are added up to find the onset."""
+_CLEARLY: Final = 0.5
+"""Share of a column's strongest value that its mean must show, to stand for the column."""
 _FAR_STRONGER: Final = 2.0
 """The onset is that of one kind alone if its strongest value is so many times that of the other."""
 
 
-def strongest_tests(families: Sequence[Tests], feature: str | None = None) -> NDArray[np.float64]:
-    """`[W, K]` single-window values of the tests in alarm, of one feature or all, strongest first."""
-    ranked = sorted(
-        (
-            (float(tests.strength[:, test].max()), tests, int(test))
-            for tests in families
-            for test in tests.in_alarm
-            if feature is None or tests.names[test][0] == feature
-        ),
-        key=lambda item: -item[0],
-    )[:_TESTS_FOR_ONSET]
+def strongest_tests(
+    families: Sequence[Tests], feature: str | None = None, *, means: bool = False
+) -> NDArray[np.float64]:
+    """`[W, K]` single-window values of the tests in alarm, of one feature or all, strongest first.
+
+    Args:
+        families: all that were made.
+        feature: as the tests call it.
+        means: of columns whose mean shows the change clearly only that.
+    """
+    ranked = [
+        (float(tests.strength[:, test].max()), tests, int(test))
+        for tests in families
+        for test in tests.in_alarm
+        if feature is None or tests.names[test][0] == feature
+    ]
+    if means:
+        ranked = _means_alone(ranked)
+    ranked = sorted(ranked, key=lambda item: -item[0])[:_TESTS_FOR_ONSET]
     return np.stack([tests.single[:, test] for _, tests, test in ranked], axis=1)
+
+
+def _means_alone(ranked: Sequence[tuple[float, Tests, int]]) -> list[tuple[float, Tests, int]]:
+    """Without the other tests of columns whose mean shows it clearly."""
+    most: dict[str, float] = {}
+    mean: dict[str, float] = {}
+    for strength, tests, test in ranked:
+        column, name = tests.names[test]
+        most[column] = max(most.get(column, 0.0), strength)
+        if name == "location":
+            mean[column] = strength
+    clear = {column for column, strength in mean.items() if strength >= _CLEARLY * most[column]}
+    return [
+        (strength, tests, test)
+        for strength, tests, test in ranked
+        if tests.names[test][0] not in clear or tests.names[test][1] == "location"
+    ]
 
 
 def locate(
@@ -85,13 +112,43 @@ def moved_together(z: NDArray[np.float64], onset: OnsetEstimate) -> NDArray[np.f
     return level
 
 
-def ramp_onset(z: NDArray[np.float64]) -> OnsetEstimate:
-    """Of a change that came little by little when its climb began, long before a level would be seen."""
+def ramp_onset(z: NDArray[np.float64], means: NDArray[np.float64]) -> OnsetEstimate:
+    """Of a change that came little by little when its climb began, long before a level would be seen.
+
+    Args:
+        z: from `strongest_tests`.
+        means: the same, of `means` only.
+    """
     found = estimate_onset(z)
-    level = moved_together(z, found)
-    if found.end is not None or change_shape(level) != "gradual":
+    if found.end is not None or change_shape(moved_together(z, found)) != "gradual":
         return found
-    return began(ramp_extent(level), len(z))
+    return began(extent_of(z, means), len(z))
+
+
+def extent_of(z: NDArray[np.float64], means: NDArray[np.float64]) -> RampExtent:
+    """Of a change that came little by little.
+
+    While a mean climbs evenly, squares and what lies beyond the reference's range begin late and end steep,
+    and the mean of scores ends flat. So where the means began before all that is likely by the whole, they
+    tell the begin, and the whole the end.
+
+    Args:
+        z: from `strongest_tests`.
+        means: the same, of `means` only.
+    """
+    whole, early = (ramp_extent(moved_together(one, estimate_onset(one))) for one in (z, means))
+    before = whole.begin - early.begin
+    if early.begin >= whole.begin_low:
+        return whole
+    return replace(
+        whole,
+        begin=early.begin,
+        begin_low=early.begin_low,
+        begin_high=early.begin_high,
+        length=whole.length + before,
+        length_low=whole.length_low + before,
+        length_high=whole.length_high + before,
+    )
 
 
 def began(extent: RampExtent, windows: int) -> OnsetEstimate:
@@ -119,12 +176,18 @@ def onset_of_column(
         with_labels: numbers of the windows that the latter were made on.
         shape: of the whole; only where that comes and goes is a column searched for visits.
     """
-    dated = {"recurring": first_onset, "gradual": ramp_onset}.get(shape or "", estimate_onset)
+
+    def dated(families: Sequence[Tests]) -> OnsetEstimate:
+        z = strongest_tests(families, feature)
+        if shape == "gradual":
+            return ramp_onset(z, strongest_tests(families, feature, means=True))
+        return first_onset(z) if shape == "recurring" else estimate_onset(z)
+
     found = []
     if any(tests.names[test][0] == feature for tests in data for test in tests.in_alarm):
-        found.append(dated(strongest_tests(data, feature)))
+        found.append(dated(data))
     if any(tests.names[test][0] == feature for tests in concept for test in tests.in_alarm):
-        found.append(of_all(dated(strongest_tests(concept, feature)), with_labels))
+        found.append(of_all(dated(concept), with_labels))
     return min(found, key=lambda one: one.estimate)
 
 

@@ -69,6 +69,20 @@ def test_the_monitors_alarm_starts_one_training_and_then_the_cool_down_and_the_b
     assert not at(70)
 
 
+@pytest.mark.parametrize(
+    ("kinds", "trains"),
+    [(["concept drift"], True), (["data fault"], False), (["data fault", "concept drift"], False)],
+)
+def test_an_alarm_for_a_data_fault_trains_nothing_whatever_else_it_tells(
+    shop: Shop, kinds: list[str], trains: bool
+) -> None:
+    alarm = {"alarm": True, "verdict": " and ".join(kinds), "kinds": kinds}
+    shop.registry.attach_evidence("1", "diagnosis", alarm)
+    plan = due(shop.deployment, shop.registry, shop.clock)
+    assert plan.train == trains
+    assert ("mend the pipe" in plan.reason) != trains
+
+
 def test_the_model_that_an_alarm_brought_is_followed_up_as_labels_come(shop: Shop) -> None:
     shop.reopen(f'{TOML}triggers = ["alarm"]\ncool_down = "2d"\nrefit = true\n')
     shop.days(0, 26)

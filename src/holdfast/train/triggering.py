@@ -53,7 +53,7 @@ def state_of(deployment: Deployment, registry: Registry, clock: Clock) -> State:
         quality=newest.get("value"),
         higher_is_better="error" not in metric,
         new_labels=_labels_since(log, since_us),
-        fault=bool(payload.get("alarm")) and payload.get("verdict") == "data fault",
+        fault=bool(payload.get("alarm")) and "data fault" in payload.get("kinds", ()),
         change_us=change_us,
         learnable_rows=None if change_us is None else learnable_rows(deployment, log, change_us, now_us),
         taught_rows=taught,

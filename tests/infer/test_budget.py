@@ -14,7 +14,14 @@ from callers import Counted, Settled, job_of, let_in
 from holdfast.clock import SystemClock
 from holdfast.errors import HoldfastError
 from holdfast.infer import DataPlane, Lane, OverloadedError, TurnBatcher
-from holdfast.infer.budget import MOST_ROWS, measure, rows_in_memory, rows_that_pay, rows_worth_a_run
+from holdfast.infer.budget import (
+    MOST_ROWS,
+    measure,
+    rows_in_caches,
+    rows_in_memory,
+    rows_that_pay,
+    rows_worth_a_run,
+)
 from holdfast.infer.cost import RunCost
 from holdfast.telemetry import ServiceCounts
 
@@ -75,6 +82,38 @@ def test_more_rows_than_fit_one_run_are_run_in_pieces_with_the_same_answers() ->
     assert runtime.batches == [30, 30, 30, 10]
     assert np.array_equal(np.asarray(whole.prediction), np.asarray(pieces.prediction))
     assert np.array_equal(whole.outputs["y"], pieces.outputs["y"])
+
+
+def test_twice_the_rows_that_caches_hold_are_run_in_pieces_of_at_least_so_many() -> None:
+    runtime = Arithmetic(2.0)
+    model = model_of(runtime)
+    model.piece_rows = 30
+    values = {"a": np.arange(100.0), "b": np.zeros(100)}
+    alone = model.predict({name: column[:59] for name, column in values.items()}, 59)
+    assert runtime.batches == [59]
+    runtime.batches.clear()
+    pieces = model.predict(values, 100)
+    assert runtime.batches == [33, 33, 34]
+    assert np.array_equal(np.asarray(alone.prediction), np.asarray(pieces.prediction)[:59])
+
+
+@pytest.mark.parametrize(
+    ("curve", "rows"),
+    [
+        ([(32, 0.0021), (64, 0.0037), (128, 0.0077), (256, 0.0161)], 64),
+        ([(16, 0.0019), (32, 0.0037), (64, 0.0074)], 32),  # 16 are as fast, yet too soon done
+        (
+            [(1, 0.020), (2, 0.022), (4, 0.025), (8, 0.031), (16, 0.055)],
+            MOST_ROWS,
+        ),  # still gaining at the end
+        ([(32, 0.0021), (64, 0.0037)], MOST_ROWS),  # nobody has seen whether more would gain
+        ([(1024, 0.0004), (2048, 0.0008), (4096, 0.0016)], MOST_ROWS),
+    ],
+)
+def test_runs_are_cut_where_twice_the_rows_were_seen_to_gain_nothing(
+    curve: list[tuple[int, float]], rows: int
+) -> None:
+    assert rows_in_caches(curve) == rows
 
 
 def test_a_warm_up_within_little_memory_still_leaves_a_row() -> None:

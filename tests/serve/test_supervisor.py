@@ -50,6 +50,7 @@ def test_the_service_says_where_it_is_answers_and_drains_on_sigterm(tmp_path: Pa
         assert service.ask("GET", "/readyz")[0] == 200
         assert service.ask("POST", "/predict", {"a": 3, "b": 0})[1]["prediction"] == 6.0
         workers = service.workers()
+        assert all(b"hugetlb=1" in Path(f"/proc/{pid}/environ").read_bytes() for pid in workers)
         service.process.send_signal(signal.SIGTERM)
         assert service.process.wait(20) == 0
     assert not any(alive(pid) for pid in workers)

@@ -18,6 +18,8 @@ MOST_ROWS: Final = 4096
 DEFAULT_BUDGET_BYTES: Final = 256 * 1024 * 1024
 LONG_RUN_S: Final = 0.005
 """From which what a batch costs beside its run no longer counts."""
+PIECE_S: Final = 0.002
+"""Of each run of the graph, where a batch is run in pieces: the 10 us that each costs are little beside."""
 _NEARLY: Final = 0.95
 """Of the best rows per second: more rows in a run gain next to nothing, and each waits for all of them."""
 _PAYS: Final = 0.9
@@ -87,6 +89,16 @@ def rows_worth_a_run(curve: Sequence[tuple[int, float]]) -> int:
     enough = [
         rows for rows, seconds in curve[:-2] if seconds >= LONG_RUN_S and rows / seconds >= _NEARLY * best
     ]
+    return min(enough, default=MOST_ROWS)
+
+
+def rows_in_caches(curve: Sequence[tuple[int, float]]) -> int:
+    """Rows of a run that twice as many do not beat: what its layers pass on still lies in the core's caches.
+
+    More are better run one piece after another.
+    """
+    best = max(rows / seconds for rows, seconds in curve)
+    enough = [rows for rows, seconds in curve[:-1] if seconds >= PIECE_S and rows / seconds >= _NEARLY * best]
     return min(enough, default=MOST_ROWS)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from asyncio import CancelledError
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,7 @@ from holdfast.infer.budget import (
     Measured,
     measure,
     resident_bytes,
+    rows_in_caches,
     rows_in_memory,
     rows_that_pay,
     rows_worth_a_run,
@@ -28,7 +30,7 @@ from holdfast.infer.errors import ModelFailedError
 from holdfast.infer.large_inputs import LARGE_KINDS
 from holdfast.infer.validation import as_values, check_columns
 from holdfast.privacy.record import Values
-from holdfast.runtime.protocol import RowRuntime
+from holdfast.runtime.protocol import Feeds, RowRuntime
 
 if TYPE_CHECKING:
     from holdfast.runtime import Runtime
@@ -75,6 +77,8 @@ class LoadedModel:
         """Of the warm-up."""
         self.most_rows = MOST_ROWS
         """Of one run; more are run in pieces."""
+        self.piece_rows = MOST_ROWS
+        """Of one run of the graph at least, where a batch of twice as many and more is run in pieces."""
         self.worthwhile_rows = MOST_ROWS
         """Of requests that share a run: more gain nothing."""
         self.paying_rows = 1
@@ -119,7 +123,7 @@ class LoadedModel:
             if self._run_row is not None and type(columns) is Table and columns.row is not None:
                 outputs = self._run_row(columns.row) if columns.names == self._row_names else None
             if outputs is None:
-                outputs = self._runtime.run(self._packer.pack(columns, rows))
+                outputs = self._run(self._packer.pack(columns, rows), rows)
             answer = self._reader.read(outputs)
         except (Exception, SystemExit, CancelledError) as error:
             # Whatever a model raises is the model's, and must end neither the worker nor the thread of runs.
@@ -140,6 +144,18 @@ class LoadedModel:
         if is_long:
             self.work.observe(rows, time.thread_time() - began_s)
         return answer
+
+    def _run(self, feeds: Feeds, rows: int) -> dict[str, NDArray[Any]]:
+        """All outputs for these rows; where they are many, run one piece after another."""
+        count = rows // self.piece_rows
+        if count < 2:
+            return self._runtime.run(feeds)
+        ends = [rows * number // count for number in range(count + 1)]
+        parts = [
+            self._runtime.run({name: array[start:stop] for name, array in feeds.items()})
+            for start, stop in itertools.pairwise(ends)
+        ]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _predict_in_pieces(self, columns: Mapping[str, Values], rows: int) -> Answer:
         """The same answers: the bits of a row do not depend on the rows beside it."""
@@ -200,6 +216,8 @@ class LoadedModel:
                 self.cost.observe(count, seconds)
         self.worthwhile_rows = rows_worth_a_run(measured.curve)
         self.paying_rows = rows_that_pay(measured.curve)
+        if self.runs_here:
+            self.piece_rows = rows_in_caches(measured.curve)
         if memory_bytes is not None:
             self.most_rows = rows_in_memory(measured.bytes_per_row, memory_bytes)
 

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import socket
 import subprocess
 import sys
 import time
 
-from holdfast.serve.children import START_AGAIN_S, Backoff, cannot_start, die_with_parent, exit_text
+from holdfast.serve.children import (
+    START_AGAIN_S,
+    Backoff,
+    cannot_start,
+    die_with_parent,
+    exit_text,
+    with_large_pages,
+)
 from holdfast.serve.control import Challenger
 from holdfast.spec import Deployment
 
@@ -72,6 +80,7 @@ class ShadowProcess:
                     [sys.executable, "-P", "-m", "holdfast.serve.shadow", *place],
                     pass_fds=(end,),
                     stdin=subprocess.DEVNULL,
+                    env=with_large_pages(os.environ),
                     preexec_fn=die_with_parent(),  # noqa: PLW1509 - no threads here
                 )
             except OSError as error:

@@ -41,6 +41,10 @@ class Notes:
         if names:
             self.add(f"Not judged, as they tell the time of the row: {', '.join(sorted(names))}.")
 
+    def add_names_rows(self, name: str) -> None:
+        """Of a column whose distribution means nothing."""
+        self.add(f"{name!r} is not judged: it names rows (nearly every value is distinct).")
+
     def add_new_beginnings(self, name: str, times: int) -> None:
         """Of a counter that fell back in the current data."""
         if times:
@@ -136,8 +140,8 @@ def judged_inputs(old: pa.Table, new: pa.Table, apart: set[str | None], notes: N
         ):
             notes.add(f"{name!r} is not judged: {column.type} columns are not profiled yet.")
             continue
-        if _names_rows(old.column(name)):
-            notes.add(f"{name!r} is not judged: it names rows (nearly every value is distinct).")
+        if names_rows(old.column(name)):
+            notes.add_names_rows(name)
             continue
         chosen.append(name)
         if name not in new.column_names:
@@ -178,7 +182,7 @@ def without_clocks(inputs: list[str], clocked: Collection[str], notes: Notes) ->
     return left or inputs
 
 
-def _names_rows(held: pa.ChunkedArray) -> bool:
+def names_rows(held: pa.ChunkedArray) -> bool:
     """Text of which nearly every value is distinct; of whole numbers those that count rows.
 
     Numbers that are distinct because they are large, as cents and bytes are, lie far apart and in no order.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,9 +13,10 @@ from holdfast.artifact import Written
 from holdfast.monitor.cells import cells, kind_of
 from holdfast.monitor.columns import flat_array, is_text
 from holdfast.monitor.errors import MonitorError
+from holdfast.monitor.free_texts import Texts, free_texts
 from holdfast.monitor.moments import written_moments
 from holdfast.monitor.number_texts import NumberText
-from holdfast.stats import MEASURED_KINDS, RATE_HZ, HashedVocabulary, feature_names, kind_features
+from holdfast.stats import MEASURED_KINDS, RATE_HZ, feature_names, kind_features
 from holdfast.stats.season import DAY_US
 
 if TYPE_CHECKING:
@@ -25,47 +26,16 @@ OwnColumns = Mapping[str, "Callable[[pa.Table], Any]"]
 """By name, what makes a column of a table: an array with one value a row."""
 AGE: Final = "age in days"
 _NEARLY_ALL: Final = 0.99
-_DISTINCT: Final = 0.5
-"""Share of distinct values above which text is no category."""
-_LEAST_ROWS: Final = 200
-_WORDS: Final = 3.0
-"""Words in a mean text: shorter ones are names, codes and keys."""
-_SAMPLE: Final = 5000
-TEXTS_LOOKED_AT: Final = 20_000
-"""Of a large file: a thousand a window, whose words cost a second; each word is looked up by itself."""
 _LARGE_SAMPLE: Final = 20
 """Values whose greatest tells the scale."""
 _LARGE_BATCH: Final = 64
-"""Large values held at a time."""
+"""Large values held at a time,"""
+_LARGE_BATCH_BYTES: Final = 1 << 24
+"""or fewer, where they are of so many bytes."""
 _PLAIN_BYTES: Final = 4
 """Whole numbers of fewer bytes are what a camera or microphone made, and their type says the scale."""
 SAID_KINDS: Final = (*MEASURED_KINDS, "text")
 """Kinds that `diagnose` may be told of."""
-
-
-def free_texts(table: pa.Table) -> list[str]:
-    """Names of the columns of a reference that hold sentences rather than categories."""
-    import pyarrow as pa
-
-    found = []
-    for column in table.schema:
-        if not is_text(column.type):
-            continue
-        some = table.column(column.name).slice(0, _SAMPLE)
-        # Few words in the file's own dictionary are categories.
-        if pa.types.is_dictionary(column.type):
-            if sum(len(chunk.dictionary) for chunk in some.chunks) < _DISTINCT * len(some):
-                continue
-            some = some.cast(pa.string())
-        # Only to look closer costs an import of 8 MB and some hundredths of a second.
-        import pyarrow.compute as pc
-
-        some = some.drop_null()
-        if len(some) < _LEAST_ROWS or pc.count_distinct(some).as_py() < _DISTINCT * len(some):
-            continue
-        if pc.mean(pc.count_substring_regex(some, r"\S+")).as_py() >= _WORDS:
-            found.append(column.name)
-    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +72,14 @@ class Large:
             batch.clear()
             rates.clear()
 
+        held_bytes = 0
         for array, rate in cells(held):
             batch.append(self._scaled(array))
             rates.append(rate or self.rate_hz)
-            if len(batch) == _LARGE_BATCH:
+            held_bytes += 0 if array is None else array.nbytes
+            if len(batch) == _LARGE_BATCH or held_bytes >= _LARGE_BATCH_BYTES:
                 measure()
+                held_bytes = 0
         measure()
         for name, parts in columns.items():
             yield name, np.concatenate(parts) if parts else np.empty(0)
@@ -127,33 +100,6 @@ def _full_scale(kind: str, some: list[NDArray[Any]]) -> float | None:
     if all(one.dtype.kind == "f" for one in wide) and not top > steps[0]:
         return 1.0
     return steps[1] if top <= steps[1] else steps[2]
-
-
-@dataclass(frozen=True, slots=True)
-class Texts:
-    """A column of free text."""
-
-    vocabulary: HashedVocabulary = field(repr=False)
-    every: int = 1
-    """Rows of which the words are looked at: all, or those whose number this divides. The vocabulary is then
-    that of some of the others, so that the reference's rows are as new to it as those that come later."""
-
-    def parts(
-        self, held: pa.ChunkedArray, numbers: NDArray[np.int64] | None = None, *, own: bool
-    ) -> Iterator[tuple[str, Any]]:
-        """Lengths, shares of signs, and the share of words that no (other) text of the reference holds."""
-        import pyarrow as pa
-
-        if not (pa.types.is_string(held.type) or pa.types.is_large_string(held.type)):
-            held = held.cast(pa.string())
-        yield from _of_texts(held)
-        rates = np.full(len(held), np.nan)
-        looked_at = np.arange(len(held)) if numbers is None else np.flatnonzero(numbers % self.every == 0)
-        for row in looked_at.tolist():
-            text = held[row].as_py()
-            if text is not None:
-                rates[row] = self.vocabulary.unseen_rate(text, own=own and self.every == 1)
-        yield "unseen words", rates
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +127,7 @@ class Kinds:
         kinds: Mapping[str, str] | None = None,
         rate_hz: float = RATE_HZ,
         every: int = 1,
-        numbers: NDArray[np.int64] | None = None,
+        texts_of: Callable[[str], Iterable[str | None]] | None = None,
         time_us: NDArray[np.int64] | None = None,
     ) -> Kinds:
         """From the rows of a reference.
@@ -194,7 +140,7 @@ class Kinds:
             kinds: kinds that are said rather than found out.
             rate_hz: of sounds that do not bring their rate along.
             every: rows of which the words are looked at, as in `Texts`.
-            numbers: of the rows in their file, if they are a sample of it.
+            texts_of: what gives the texts of a column whose words are learned; None: those of the table.
             time_us: the time of each row, if it is known here.
 
         Raises:
@@ -234,12 +180,8 @@ class Kinds:
         free = [*free_texts(table.select(left)), *(name for name, kind in said.items() if kind == "text")]
         texts = {}
         for name in free:
-            learned = table.column(name)
-            if numbers is not None:
-                rows = np.flatnonzero(numbers % every != 0)
-                learned = learned.take(rows[:: max(1, -(-len(rows) // TEXTS_LOOKED_AT))])
-            known = (text for text in learned.to_pylist() if text is not None)
-            texts[name] = Texts(HashedVocabulary.fit(known), every)
+            learned = table.column(name).to_pylist() if texts_of is None else texts_of(name)
+            texts[name] = Texts.learn(learned, every)
         same = {
             name for name, way in moments.items() if _is_of_rows(way.timestamps(table.column(name)), time_us)
         }
@@ -362,17 +304,3 @@ def _of_moments(
     if time_us is not None:
         age = pc.subtract(pa.array(time_us), held.cast(pa.int64()))
         yield AGE, pc.divide(age.cast(pa.float64()), float(DAY_US))
-
-
-def _of_texts(held: pa.ChunkedArray) -> Iterator[tuple[str, Any]]:
-    """Length, and shares of classes of signs that every script has: no language is assumed."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    length = pc.utf8_length(held).cast(pa.float64())
-    yield "characters", length
-    yield "words", pc.count_substring_regex(held, r"\S+")
-    some = pc.max_element_wise(length, 1.0, skip_nulls=False)
-    for what, signs in (("digits", r"\p{Nd}"), ("capitals", r"\p{Lu}"), ("marks", r"[\p{P}\p{S}]")):
-        count = pc.count_substring_regex(held, signs).cast(pa.float64())
-        yield f"share of {what}", pc.divide(count, some)

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from holdfast.artifact import Column, Signature
 from holdfast.monitor.cells import cells
 from holdfast.monitor.columns import array_values, column_values, flat_array
+from holdfast.monitor.free_texts import Texts
 from holdfast.monitor.held_back import HeldBack
-from holdfast.monitor.kinds import Texts
 from holdfast.monitor.own_measures import OwnMeasures
 from holdfast.monitor.rows import ColumnValues, Rows, Task
 from holdfast.prediction_log import label_text
-from holdfast.stats import RATE_HZ, Coded, HashedVocabulary, feature_names, kind_features
+from holdfast.stats import RATE_HZ, Coded, feature_names, kind_features
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -276,10 +276,7 @@ def read_reference(
     signature = held_back.judged(signature)
     table = held_back.as_logged(parquet.read_table(path))
     free = [column.name for column in signature.columns if column.kind == "text" and not column.shape]
-    texts = {
-        name: Texts(HashedVocabulary.fit(text for text in table.column(name).to_pylist() if text is not None))
-        for name in free
-    }
+    texts = {name: Texts.learn(table.column(name).to_pylist()) for name in free}
     accuracy = _accuracy(table) if signature.task == "multiclass" else {}
     translation = Translation(signature, accuracy, texts, audio_rate_hz, own or OwnMeasures())
     return translation, translation.reference(table)

@@ -58,6 +58,11 @@ class MatrixRows:
         """As they lie."""
         return float(self.array.itemsize * self.array.shape[1])
 
+    @property
+    def long_bytes(self) -> Mapping[str, float]:
+        """None: all are numbers."""
+        return {}
+
     def batches(self, group: int, rows: int, names: Sequence[str]) -> Iterator[pa.RecordBatch | pa.Table]:
         """The rows of a group."""
         import pyarrow as pa

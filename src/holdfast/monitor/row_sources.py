@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, pairwise
 from pathlib import Path
@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
 import numpy as np
 
-from holdfast.monitor.columns import Lying, array_values
+from holdfast.monitor.columns import Lying, array_values, is_plain_text
 from holdfast.stats import finite_extremes
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_WORD_BYTES: Final = 16
+"""Of a row, in a column of a file: of more, text is read as it is. Codes of few words take less; of many the
+reader would keep each word of a row group."""
 _READ_BYTES: Final = 1 << 16
 """Read of each column at a time."""
 _GROUP_ROWS: Final = 1 << 17
@@ -49,6 +52,10 @@ class RowSource(Protocol):
     def row_bytes(self) -> float:
         """Of all columns of a row in the mean; at least 1."""
 
+    @property
+    def long_bytes(self) -> Mapping[str, float]:
+        """Of a row in the mean, by column: of those that hold text, bytes or lists."""
+
     def batches(self, group: int, rows: int, names: Sequence[str]) -> Iterator[pa.RecordBatch | pa.Table]:
         """The rows of a group in order, at most so many at a time."""
 
@@ -76,17 +83,15 @@ class FileRows:
     @classmethod
     def open(cls, path: Path) -> FileRows:
         """Reads the footer only."""
-        import pyarrow as pa
         from pyarrow import parquet
 
-        kinds = {one.name: one.type for one in parquet.read_schema(path)}
-        text = [
-            name for name, kind in kinds.items() if pa.types.is_string(kind) or pa.types.is_large_string(kind)
-        ]
-        return cls(
-            path,
-            parquet.ParquetFile(path, read_dictionary=text, pre_buffer=False, buffer_size=_READ_BYTES),
+        metadata = parquet.read_metadata(path)
+        text = [one.name for one in metadata.schema.to_arrow_schema() if is_plain_text(one.type)]
+        text = [name for name, size in _column_bytes(metadata, text).items() if size <= _WORD_BYTES]
+        file = parquet.ParquetFile(
+            path, metadata=metadata, read_dictionary=text, pre_buffer=False, buffer_size=_READ_BYTES
         )
+        return cls(path, file)
 
     @property
     def where(self) -> str:
@@ -111,6 +116,11 @@ class FileRows:
         groups = range(metadata.num_row_groups)
         held = sum(metadata.row_group(number).total_byte_size for number in groups)
         return float(max(1.0, held / max(metadata.num_rows, 1)))
+
+    @property
+    def long_bytes(self) -> Mapping[str, float]:
+        """As they are encoded."""
+        return _column_bytes(self.file.metadata, [one.name for one in self.schema if _is_long(one.type)])
 
     def batches(self, group: int, rows: int, names: Sequence[str]) -> Iterator[pa.RecordBatch | pa.Table]:
         """The rows of a row group."""
@@ -206,6 +216,13 @@ class TableRows:
         """As they lie."""
         return float(max(1.0, self.table.nbytes / max(self.table.num_rows, 1)))
 
+    @property
+    def long_bytes(self) -> Mapping[str, float]:
+        """As they lie."""
+        rows = max(self.table.num_rows, 1)
+        names = [one.name for one in self.schema if _is_long(one.type)]
+        return {name: self.table.column(name).nbytes / rows for name in names}
+
     def batches(self, group: int, rows: int, names: Sequence[str]) -> Iterator[pa.RecordBatch | pa.Table]:
         """The rows of a group."""
         start, size = self._place(group)
@@ -266,3 +283,27 @@ def alike_groups(rows: int) -> Sequence[int]:
         return []
     size, more = divmod(rows, number)
     return [size + 1] * more + [size] * (number - more)
+
+
+def _is_long(kind: pa.DataType) -> bool:
+    """Whether values may be of many bytes each: text that is not in codes, bytes, lists."""
+    import pyarrow as pa
+
+    whole = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary, pa.types.is_nested)
+    return is_plain_text(kind) or any(of_kind(kind) for of_kind in whole)
+
+
+def _column_bytes(metadata: Any, names: Collection[str]) -> dict[str, float]:
+    """Bytes of a row in the mean as they are encoded, of some columns of a Parquet file."""
+    found = dict.fromkeys(names, 0.0)
+    places = []
+    for place in range(metadata.num_columns):
+        path = metadata.schema.column(place).path
+        name = path if path in found else path.partition(".")[0]
+        if name in found:
+            places.append((place, name))
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        for place, name in places:
+            found[name] += group.column(place).total_uncompressed_size
+    return {name: size / max(metadata.num_rows, 1) for name, size in found.items()}

@@ -6,22 +6,19 @@ from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.artifact import Written
 from holdfast.monitor.columns import column_values
 from holdfast.monitor.features import Feature
 from holdfast.monitor.holes import of_whole_windows
-from holdfast.monitor.kinds import Kinds
-from holdfast.monitor.moments import microseconds
-from holdfast.monitor.profiling import PIECE_ROWS, Measures, ProfileAdder, WindowProfile
+from holdfast.monitor.profiling import Measures, ProfileAdder, WindowProfile
 from holdfast.monitor.reference import PAIR_ROWS, ReferenceModel, merged, paired_columns
-from holdfast.monitor.row_sources import FileRows, RowSource
+from holdfast.monitor.row_sources import FileRows
+from holdfast.monitor.row_stream import RowStream
 from holdfast.monitor.rows import Rows
 from holdfast.monitor.windows import RightlyDated, Stretch, cut, first_day
 from holdfast.stats import NumericBins, compiled_counting, fisher_variance
@@ -31,11 +28,6 @@ if TYPE_CHECKING:
 
     from holdfast.spec import WindowSize
 
-_STREAM_ROWS: Final = PIECE_ROWS
-"""Rows taken at a time: of 20 columns 5 MB, and so much for each batch read ahead."""
-_STREAM_BYTES: Final = 1 << 24
-"""Of many columns, or of long texts, fewer rows at a time are taken."""
-_LEAST_STREAM_ROWS: Final = 1 << 10
 _Part = TypeVar("_Part")
 _AHEAD: Final = 2
 """Batches that a thread reads while one is counted. Reading takes almost as long as counting and hardly
@@ -43,132 +35,12 @@ needs the interpreter; two threads that count hinder each other there. The first
 long as the next four: with one ahead, a tenth of the time went by in waiting for it."""
 _FITTERS: Final = 2
 """Threads that fit columns on the sample."""
-_LARGE_VALUE_ROWS: Final = 1 << 8
-"""The same where values are images or sounds: of 100 kB each 25 MB."""
-_LARGE_VALUE_SAMPLE: Final = 1 << 14
-"""Rows of the sample then."""
 LARGE_ROWS: Final = 200_000
 """Smaller files are read whole: their bins are then exact."""
 LARGE_BYTES: Final = 1 << 28
-"""Or so many bytes, as files of images soon have."""
-SAMPLE_ROWS: Final = 1 << 17
-"""Rows of the reference, from its begin, middle and end, on which the bins are fitted: a bin's share is then
-right within 0.1 %, and which share it is, is counted on all rows."""
-
-
-@dataclass(frozen=True, slots=True)
-class RowStream:
-    """Many rows, taken batch by batch."""
-
-    source: RowSource
-    kinds: Kinds | None = None
-    """How columns are measured that no bins fit; None: every column is taken as it is."""
-    time_us: NDArray[np.int64] | None = field(default=None, repr=False)
-    """Of each row, where a moment's age needs it."""
-    written: Written = field(default_factory=partial(Written, "iso"))
-    """How times are."""
-
-    @property
-    def rows(self) -> int:
-        """Altogether."""
-        return sum(self.source.groups)
-
-    def measured(self, kinds: Kinds, time: str | None) -> RowStream:
-        """The same rows, with numbers in the place of columns that no bins fit."""
-        if kinds.plain:
-            return self
-        return replace(self, kinds=kinds, time_us=self.times(time) if kinds.moments else None)
-
-    def batches(self, names: Sequence[str]) -> Iterator[pa.RecordBatch | pa.Table]:
-        """All rows in order, some columns."""
-        import pyarrow as pa
-
-        present = self.source.schema.names
-        held = [name for name in names if name in present]
-        rows = min(_STREAM_ROWS, max(int(_STREAM_BYTES / self.source.row_bytes), _LEAST_STREAM_ROWS))
-        if self.kinds is not None:
-            held = self.kinds.sources(names, present)
-            rows = _LARGE_VALUE_ROWS if self.kinds.large else rows
-        first = 0
-        for group in range(len(self.source.groups)):
-            for batch in self.source.batches(group, rows, held):
-                if self.kinds is None:
-                    yield batch
-                    continue
-                numbers = np.arange(first, first + batch.num_rows)
-                some = None if self.time_us is None else self.time_us[numbers]
-                first += batch.num_rows
-                table = batch if isinstance(batch, pa.Table) else pa.Table.from_batches([batch])
-                yield self.kinds.apply(table, some, reference=True, numbers=numbers)
-
-    def sample(self) -> pa.Table:
-        """The first rows of groups that are spread evenly over all."""
-        import pyarrow as pa
-
-        if not self.source.groups:
-            return self.empty()
-        chosen = [(group, size) for group, _, size in self._sampled_groups()]
-        names = self.source.schema.names
-        with ThreadPoolExecutor(2) as threads:
-            halves = list(threads.map(partial(self.source.first_rows, chosen), (names[::2], names[1::2])))
-        columns = [halves[number % 2][number // 2] for number in range(len(names))]
-        table = pa.Table.from_arrays(columns, names=names)
-        if self.kinds is None:
-            return table
-        numbers = self.sampled_rows()
-        some = None if self.time_us is None else self.time_us[numbers]
-        return self.kinds.apply(table, some, reference=True, numbers=numbers)
-
-    def sampled_rows(self) -> NDArray[np.int64]:
-        """The numbers of the rows of the sample."""
-        parts = [np.arange(start, start + size) for _, start, size in self._sampled_groups()]
-        return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
-
-    def by_sample(self, first: int, rows: int) -> Iterator[tuple[slice, bool]]:
-        """A batch that begins at a row, cut where the sample begins and ends; whether a part is of it."""
-        place = first
-        for _, start, size in self._sampled_groups():
-            for end, inside in ((start, False), (start + size, True)):
-                if place < end and place < first + rows:
-                    stop = min(end, first + rows)
-                    yield slice(place - first, stop - first), inside
-                    place = stop
-        if place < first + rows:
-            yield slice(place - first, rows), False
-
-    def _sampled_groups(self) -> list[tuple[int, int, int]]:
-        """Groups, the number of each one's first row, and how many rows are taken."""
-        import pyarrow as pa
-
-        held = self.source.groups
-        if not held:
-            return []
-        starts = np.cumsum([0, *held])
-        chosen = sorted({0, len(held) // 2, len(held) - 1})
-        kinds = [one.type for one in self.source.schema]
-        large = any(pa.types.is_nested(kind) or pa.types.is_binary(kind) for kind in kinds)
-        size = (_LARGE_VALUE_SAMPLE if large else SAMPLE_ROWS) // len(chosen)
-        return [(group, int(starts[group]), min(size, held[group])) for group in chosen]
-
-    def empty(self) -> pa.Table:
-        """A table of its columns without rows."""
-        import pyarrow as pa
-
-        # `Schema.empty_table` would import pandas: a second and 60 MB.
-        empty = pa.Table.from_batches([], schema=self.source.schema)
-        return empty if self.kinds is None else self.kinds.apply(empty, _no_rows(self), reference=True)
-
-    def times(self, name: str | None) -> NDArray[np.int64] | None:
-        """Microseconds of every row, in order of the rows."""
-        return (
-            None
-            if name is None
-            else microseconds(self.written, self.source.column(name), f"{self.source.where}: {name}")
-        )
-
-
-def _no_rows(source: RowStream) -> NDArray[np.int64] | None:
-    return None if source.time_us is None else np.empty(0, dtype=np.int64)
+"""Or so many bytes,"""
+LARGE_VALUE_BYTES: Final = 1 << 26
+"""or so many of texts, images and the like, unpacked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +145,9 @@ def open_streams(reference: Any, current: Any) -> tuple[RowStream, RowStream] | 
     if any(len(set(some)) < len(some) for some in names):
         return None
     many = max(old.rows, new.rows) >= LARGE_ROWS
-    return (old, new) if many or max(path.stat().st_size for path in paths) >= LARGE_BYTES else None
+    many |= max(path.stat().st_size for path in paths) >= LARGE_BYTES
+    long = max(one.rows * sum(one.source.long_bytes.values()) for one in (old, new)) >= LARGE_VALUE_BYTES
+    return (old, new) if many or long else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +20,12 @@ from holdfast.monitor.column_roles import (
 )
 from holdfast.monitor.columns import column_values
 from holdfast.monitor.diagnosis import Diagnosis
+from holdfast.monitor.free_texts import TEXTS_LOOKED_AT
 from holdfast.monitor.judge import Settings, judge
-from holdfast.monitor.kinds import TEXTS_LOOKED_AT, Kinds
+from holdfast.monitor.kinds import Kinds
 from holdfast.monitor.question import Question
-from holdfast.monitor.streams import RowStream, SampledReference, WindowsOfRows, profile_both
+from holdfast.monitor.row_stream import RowStream
+from holdfast.monitor.streams import SampledReference, WindowsOfRows, profile_both
 
 
 def diagnose_streams(
@@ -44,25 +47,31 @@ def diagnose_streams(
     time = question.time or only_time(reference.empty(), shape, notes)
     for role, name in (question.roles | {"time": time}).items():
         require(name, role, reference.empty(), shape)
-    sample = reference.sample()
+    look = reference.look()
     every = max(2, -(-max(reference.rows, current.rows) // TEXTS_LOOKED_AT))
     if time is not None:
         columns = reference.source.column(time), current.source.column(time)
         old_way, new_way = how_written(*columns, time, notes)
         reference, current = replace(reference, written=old_way), replace(current, written=new_way)
     kinds = Kinds.fit(
-        sample,
+        look,
         apart=outputs,
         time=time,
         every=every,
-        numbers=reference.sampled_rows(),
+        texts_of=partial(reference.texts, every=every),
         **question.measuring,
     )
     notes.add_numbers(kinds)
+    names = [] if reference.looks_at_all else reference.long_names(look, kinds)
+    for name in names:
+        notes.add_names_rows(name)
     reference, current = reference.measured(kinds, time), current.measured(kinds, time)
-    if not kinds.plain:
-        sample = reference.sample()
-    inputs = judged_inputs(sample, current.empty(), {time} - {None}, notes)
+    if kinds.plain and reference.looks_at_all:
+        sample = look
+    else:
+        sample = reference.sample([name for name in look.column_names if name not in names])
+    del look
+    inputs = judged_inputs(sample, current.empty(), {time, *names} - {None}, notes)
     old_times = reference.times(time)
     if old_times is not None:
         held = {name: column_values(sample, name) for name in inputs if name not in outputs}

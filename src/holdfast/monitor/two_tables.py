@@ -42,8 +42,8 @@ from holdfast.monitor.profiling import WindowProfile, profiles
 from holdfast.monitor.question import Question
 from holdfast.monitor.reference import ReferenceModel
 from holdfast.monitor.row_sources import TableRows
+from holdfast.monitor.row_stream import RowStream
 from holdfast.monitor.rows import Rows
-from holdfast.monitor.streams import RowStream
 from holdfast.monitor.targets import Targets, read_targets
 from holdfast.monitor.two_streams import diagnose_streams
 from holdfast.monitor.windows import RightlyDated, Stretch, cut, first_day

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import os
 import re
 import shutil
 from pathlib import Path
@@ -30,7 +29,6 @@ def get(service: ServiceProcess, path: str) -> tuple[int, str]:
 @pytest.mark.slow
 def test_each_deployment_has_its_pages_below_its_path_and_one_page_names_them_all(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
-    os.environ["PYTHONPATH"] = str(Path(__file__).parent)
     make_ward(first)
     shutil.copytree(first, second)
     checklist = second / "holdfast.toml"

@@ -25,7 +25,6 @@ from holdfast.serve.forwarding import Forwarder
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     folder = tmp_path_factory.mktemp("behind")
-    os.environ["PYTHONPATH"] = str(Path(__file__).parent)
     make_ward(folder, 'dashboard = "asked"\n')  # of [target], the last section
     with ServiceProcess(folder, "--no-monitor") as started:
         yield started

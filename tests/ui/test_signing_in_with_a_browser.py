@@ -49,13 +49,11 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServiceP
     folder: Path = tmp_path_factory.mktemp("guarded")
     public = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(SECRET.public_key()))
     (folder / "jwks.json").write_text(json.dumps({"keys": [{**public, "kid": "first", "use": "sig"}]}))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent))
-        deployment = make_ward(folder, SECURITY)
-        with Registry.open(deployment.registry_url, SystemClock()) as registry:
-            key = registry.api_keys.create(name="on call", scopes=("read",), actor="test").key
-        with ServiceProcess(folder, "--no-monitor") as service:
-            yield service, key
+    deployment = make_ward(folder, SECURITY)
+    with Registry.open(deployment.registry_url, SystemClock()) as registry:
+        key = registry.api_keys.create(name="on call", scopes=("read",), actor="test").key
+    with ServiceProcess(folder, "--no-monitor") as service:
+        yield service, key
 
 
 @pytest.fixture

@@ -41,8 +41,6 @@ def chromium() -> Iterator[Browser]:
 def running_ward(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Deployment, ServiceProcess]]:
     """A running service with some days of traffic, open on loopback."""
     folder: Path = tmp_path_factory.mktemp("ward")
-    # The service's workers import the models' callables by name.
-    os.environ["PYTHONPATH"] = str(Path(__file__).parent)
     deployment = make_ward(folder)
     with ServiceProcess(folder, "--no-monitor") as service:
         play(deployment, service)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from holdfast.monitor.costing import ErrorCosts
+from holdfast.monitor.csv_streams import csv_streams
 from holdfast.monitor.diagnosis import Diagnosis
 from holdfast.monitor.errors import MonitorError
 from holdfast.monitor.kinds import OwnColumns
@@ -108,6 +109,10 @@ def diagnose(
     streams = open_streams(reference, current) if question.of_inputs_alone else None
     if streams is not None:
         return diagnose_streams(*streams, question)
+    if question.of_inputs_alone:
+        with csv_streams(reference, current, time=time, outputs=question.outputs) as rewritten:
+            if rewritten is not None:
+                return diagnose_streams(*rewritten, question)
     return diagnose_tables(reference, current, question)
 
 

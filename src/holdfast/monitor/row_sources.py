@@ -78,10 +78,12 @@ class FileRows:
 
     path: Path
     file: Any = field(repr=False)
+    called: str | None = None
+    """As errors call it, if not by its path."""
     in_memory: ClassVar[bool] = False
 
     @classmethod
-    def open(cls, path: Path) -> FileRows:
+    def open(cls, path: Path, called: str | None = None) -> FileRows:
         """Reads the footer only."""
         from pyarrow import parquet
 
@@ -91,12 +93,12 @@ class FileRows:
         file = parquet.ParquetFile(
             path, metadata=metadata, read_dictionary=text, pre_buffer=False, buffer_size=_READ_BYTES
         )
-        return cls(path, file)
+        return cls(path, file, called)
 
     @property
     def where(self) -> str:
-        """The path."""
-        return str(self.path)
+        """The path, or what was said."""
+        return self.called or str(self.path)
 
     @property
     def schema(self) -> pa.Schema:

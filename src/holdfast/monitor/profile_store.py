@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from holdfast.monitor.profiling import WindowProfile
 
-FORMAT = 5
+FORMAT = 6
 
 
 class _Stored(msgspec.Struct, frozen=True):

@@ -7,7 +7,7 @@ import os
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from holdfast.registry import Registry
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+_WIDEST_LINE: Final = 10_000
+"""Letters of a table's row where no terminal bounds it; what is longer is folded."""
 
 
 class CommandGroup(click.Group):
@@ -78,8 +81,12 @@ def print_json(value: Any) -> None:
 
 
 def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    """A table for people, in the style of the terminal. Cells may hold whatever a caller sent."""
+    """A table for people, in the style of the terminal. Cells may hold whatever a caller sent.
+
+    Where no terminal says how wide it is, one row is one line, whatever its length, for `grep` and its like.
+    """
     from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
 
@@ -88,7 +95,11 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
         table.add_column(Text(printable(column)))
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:
+        unbounded = console.options.update(max_width=_WIDEST_LINE)
+        console.width = max(console.width, Measurement.get(console, unbounded, table).maximum)
+    console.print(table)
 
 
 def printable(text: str) -> str:

@@ -72,6 +72,19 @@ def test_bytes_are_categories_and_periods_are_moments() -> None:
     assert any("'monat' is taken as the time" in note for note in found.notes)
 
 
+def test_sparse_columns_and_names_that_are_numbers_are_read_without_a_warning(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    tables = []
+    for seed, rare in ((1, 0.05), (2, 0.25)):
+        drawn = (np.random.default_rng([46, seed]).random(ROWS) < rare).astype(float)
+        tables.append(table(seed).assign(spärlich=pd.arrays.SparseArray(drawn)).rename(columns={"1": 7}))
+    found = judged(*tables)
+    assert found.verdict == "data drift"
+    assert found.features[0].name == "spärlich"
+    assert not recwarn.list
+
+
 def test_the_numbers_of_shuffled_rows_are_no_column() -> None:
     old, new = (table(seed).sample(frac=1, random_state=0) for seed in (1, 2))
     assert not any("__index_level_0__" in note for note in judged(old, new).notes)

@@ -154,7 +154,7 @@ def _table(source: object) -> pa.Table:
         if type(source).__module__.partition(".")[0] == "pandas":
             return pa.Table.from_pandas(source, preserve_index=False)
     except (pa.ArrowException, TypeError, ValueError) as error:
-        said = "; ".join(str(part) for part in error.args)
+        said = "; ".join(str(part).rstrip(".") for part in error.args)
         raise ReferenceDataError(
             "the frame cannot be read as a table",
             expected="columns of values of one type each",

@@ -41,24 +41,29 @@ def plain_objects(frame: Any) -> Any:
 
     Columns of Python objects may mix numbers with text, as a file with `n/a` among its numbers gives them:
     they become text, which is read as numbers again where it is some. Periods become the moments they begin
-    with.
+    with, sparse columns dense ones, and names text.
     """
     if not _is_pandas(frame) or not hasattr(frame, "columns"):
         return frame
-    if len(set(frame.columns)) < len(frame.columns):
+    names = [*map(str, frame.columns)]
+    if len(set(names)) < len(names):
         return frame
     import pandas as pd
 
+    if names != [*frame.columns]:
+        frame = frame.set_axis(names, axis=1)
     changed = {}
     for name in frame.columns:
         column = frame[name]
         if isinstance(column.dtype, pd.PeriodDtype):
             changed[name] = column.dt.to_timestamp()
+        elif isinstance(column.dtype, pd.SparseDtype):
+            changed[name] = column.sparse.to_dense()
         elif column.dtype == object and pd.api.types.infer_dtype(column, skipna=True).startswith("mixed"):
             held = {type(value) for value in column if not _is_missing(value)}
             if held <= {str, int, float, bool, np.float64, np.float32, np.int64, np.int32, np.bool_}:
                 changed[name] = column.map(_as_text)
-    return frame.assign(**changed) if changed and all(isinstance(one, str) for one in changed) else frame
+    return frame.assign(**changed) if changed else frame
 
 
 def _is_missing(value: Any) -> bool:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.monitor.odd_values import OddValues
 from holdfast.monitor.rows import Rows
-from holdfast.stats import ColumnCounter, ColumnPass, Counts, Room, WindowRows
+from holdfast.stats import ColumnCounter, ColumnPass, Counts, Numbers, Room, WindowRows
 
 if TYPE_CHECKING:
     from holdfast.monitor.profiling import Measures
@@ -121,7 +121,7 @@ class ColumnCounts:
             group, k = self._places[name]
             counts = made[group][k] if at_once else np.zeros((windows, counter.cells), np.int64)
             scores = paired[self._paired[name]] if name in self._paired else None
-            values = self._measures.features[name].as_counted(rows.columns[name])
+            values = self._measures.features[name].as_counted(rows.counted(name))
             found = together.add(counter, values, counts, scores, room=self._room, wanted=wanted)
             if found is not None:
                 cells[name] = found
@@ -151,8 +151,18 @@ class ColumnCounts:
         if not odd.any():
             return
         for k, number in np.argwhere(odd).tolist():
-            values = rows.columns[alike.names[k]]
-            if isinstance(values, np.ndarray):
-                some = values[held.of(number)]
+            values = rows.counted(alike.names[k])
+            if isinstance(values, np.ndarray | Numbers):
                 by_window = self.odd.setdefault(alike.names[k], {})
-                by_window.setdefault(first + number, OddValues()).add(some[np.isfinite(some)])
+                by_window.setdefault(first + number, OddValues()).add(_finite(values, held.of(number)))
+
+
+def _finite(values: NDArray[np.float64] | Numbers, chosen: slice | NDArray[np.intp]) -> NDArray[Any]:
+    """Those of the chosen rows that are."""
+    if isinstance(values, Numbers):
+        if values.valid is None and values.values.dtype.kind in "iu":
+            return values.values[chosen]
+        values = values[chosen].doubles() if isinstance(chosen, slice) else values.doubles()[chosen]
+    else:
+        values = values[chosen]
+    return values[np.isfinite(values)]

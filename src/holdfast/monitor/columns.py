@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from holdfast.artifact.arrow_types import is_number
 from holdfast.monitor.rows import ColumnValues
-from holdfast.stats import Coded
+from holdfast.stats import Coded, Numbers
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -43,6 +43,8 @@ def array_values(held: pa.ChunkedArray | pa.Array) -> ColumnValues:
     return _coded(held)
 
 
+_NAMES: Final = {"float": "f4", "double": "f8"}
+"""As numpy calls what Arrow calls so; whole numbers are called alike."""
 _FEW_WORDS: Final = 1000
 """Of more, a column's codes are not made anew for one table of words."""
 
@@ -53,7 +55,7 @@ class Lying:
 
     starts: Sequence[int]
     """Number of the first row of each stretch, and of all rows."""
-    parts: Sequence[NDArray[Any]]
+    parts: Sequence[NDArray[Any] | Numbers | pa.BooleanArray]
     words: tuple[str, ...] | None
     """Of codes of text."""
 
@@ -68,6 +70,10 @@ class Lying:
             return None
         if pa.types.is_float64(kind) and not held.null_count:
             return cls(starts, [flat_array(chunk, np.float64) for chunk in chunks], None)
+        if pa.types.is_boolean(kind):
+            return cls(starts, chunks, None)
+        if pa.types.is_primitive(kind) and is_number(kind) and not pa.types.is_float16(kind):
+            return cls(starts, [_numbers(chunk) for chunk in chunks], None)
         if not pa.types.is_dictionary(kind) or kind.index_type not in {pa.int8(), pa.int32()}:
             return None
         first = chunks[0].dictionary
@@ -82,16 +88,23 @@ class Lying:
         plain = np.int8 if kind.index_type == pa.int8() else np.int32
         return cls(starts, [flat_array(chunk.indices, plain) for chunk in chunks], tuple(first.to_pylist()))
 
-    def rows(self, first: int, stop: int) -> ColumnValues:
+    def rows(self, first: int, stop: int) -> ColumnValues | Numbers:
         """Those from a number to before another."""
         low = bisect_right(self.starts, first) - 1
-        found: list[NDArray[Any]] = []
-        while first < stop:
+        found: list[NDArray[Any] | Numbers] = []
+        while first < stop or not found:
             begin, end = self.starts[low], min(stop, self.starts[low + 1])
-            found.append(self.parts[low][first - begin : end - begin])
+            part = self.parts[low]
+            some = part[first - begin : end - begin]
+            found.append(some if isinstance(some, np.ndarray | Numbers) else _truths(some))
             first, low = end, low + 1
-        values = found[0] if len(found) == 1 else np.concatenate([self.parts[0][:0], *found])
-        return values if self.words is None else Coded(values, self.words)
+        if len(found) == 1:
+            values = found[0]
+        else:
+            values = np.concatenate([one.doubles() if isinstance(one, Numbers) else one for one in found])
+        if isinstance(values, Numbers) or self.words is None:
+            return values
+        return Coded(values, self.words)
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -161,6 +174,32 @@ def _plain(chunk: pa.Array, kind: type[np.generic]) -> NDArray[Any]:
     if buffer is None or not len(chunk):
         return np.empty(0, kind)
     return np.frombuffer(buffer, kind, len(chunk), chunk.offset * np.dtype(kind).itemsize)
+
+
+def _numbers(chunk: pa.Array) -> Numbers:
+    """Of a plain type, as they lie."""
+    valid, values = chunk.buffers()
+    kind = np.dtype(_NAMES.get(str(chunk.type), str(chunk.type)))
+    held: NDArray[Any] = np.empty(0, kind)
+    if len(chunk):
+        held = np.frombuffer(values, kind, len(chunk), chunk.offset * kind.itemsize)
+    return Numbers(held, *_bits(chunk, valid))
+
+
+def _truths(chunk: pa.BooleanArray) -> Numbers:
+    """0 and 1, a byte each."""
+    valid, values = chunk.buffers()
+    low, stop = chunk.offset // 8, chunk.offset + len(chunk)
+    bits = np.frombuffer(values, np.uint8, -(-stop // 8) - low, low) if len(chunk) else np.empty(0, np.uint8)
+    held = np.unpackbits(bits, count=stop - 8 * low, bitorder="little")[chunk.offset - 8 * low :]
+    return Numbers(held, *_bits(chunk, valid))
+
+
+def _bits(chunk: pa.Array, valid: pa.Buffer | None) -> tuple[NDArray[np.uint8] | None, int]:
+    """Those that say which are there, and the number of the first one's."""
+    if valid is None or not chunk.null_count:
+        return None, 0
+    return np.frombuffer(valid, np.uint8), chunk.offset
 
 
 def _narrow(codes: pa.Array) -> pa.Array:

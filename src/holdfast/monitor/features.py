@@ -20,6 +20,7 @@ from holdfast.stats import (
     CategoryBins,
     Coded,
     Counts,
+    Numbers,
     NumericBins,
     Room,
     Sums,
@@ -156,14 +157,16 @@ class Feature:
         counted: Any = self.as_counted(values)
         return self.bins.lookup.index(counted, room)
 
-    def as_counted(self, values: ColumnValues) -> ColumnValues:
+    def as_counted(self, values: ColumnValues | Numbers) -> ColumnValues | Numbers:
         """As the bins take them, though a column's type may have changed.
 
         Args:
             values: of N rows.
         """
         if isinstance(self.bins, NumericBins):
-            return values if isinstance(values, np.ndarray) else np.full(len(values), np.nan)
+            return values if isinstance(values, np.ndarray | Numbers) else np.full(len(values), np.nan)
+        if isinstance(values, Numbers):
+            values = values.doubles()
         if isinstance(values, np.ndarray):
             distinct, codes = np.unique(values, return_inverse=True)
             missing = np.isnan(distinct)

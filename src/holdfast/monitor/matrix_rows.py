@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from holdfast.monitor.columns import Lying, array_values
 from holdfast.monitor.row_sources import alike_groups
-from holdfast.stats import finite_extremes
+from holdfast.stats import PLAIN_KINDS, Numbers, finite_extremes
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -69,6 +69,10 @@ class MatrixRows:
 
         start, size = self._place(group)
         for first in range(start, start + size, rows):
+            if not names:  # all lie as they are counted
+                none = pa.nulls(min(rows, start + size - first))
+                yield pa.RecordBatch.from_arrays([none], names=[""]).select([])
+                continue
             columns = self._turned(first, min(first + rows, start + size), names)
             yield pa.RecordBatch.from_arrays([pa.array(column) for column in columns], names=list(names))
 
@@ -96,9 +100,12 @@ class MatrixRows:
         return (low, high) if low <= high else None
 
     def as_they_lie(self, names: Sequence[str]) -> Mapping[str, Lying]:
-        """None: columns lie apart."""
-        del names
-        return {}
+        """All but those of halves, from row to row."""
+        held = self.array.view(np.uint8) if self.array.dtype == np.bool_ else self.array
+        if held.dtype not in PLAIN_KINDS:
+            return {}
+        present = [name for name in names if name in self.schema.names]
+        return {name: Lying([0, len(held)], [Numbers(held[:, int(name)])], None) for name in present}
 
     @cached_property
     def _extremes(self) -> list[tuple[float, float]]:

@@ -28,7 +28,7 @@ class OddValues:
             return
         self.least = min(self.least, float(finite.min()))
         self.greatest = max(self.greatest, float(finite.max()))
-        self._parts.append(finite[-self.rows % self._step :: self._step].copy())
+        self._parts.append(finite[-self.rows % self._step :: self._step].astype(np.float64))
         self.rows += len(finite)
         while self.rows > KEPT * self._step:
             self._thin()

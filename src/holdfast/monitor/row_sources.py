@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 import numpy as np
 
 from holdfast.monitor.columns import Lying, array_values, is_plain_text
-from holdfast.stats import finite_extremes
+from holdfast.stats import Numbers, finite_extremes
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,7 +25,7 @@ _GROUP_ROWS: Final = 1 << 17
 """Rows of a table in memory that stand for a row group of a file."""
 _APART_ROWS: Final = 1 << 13
 """Rows that lie together in memory and are not put together with others."""
-_STRETCH_ROWS: Final = 1 << 16
+_STRETCH_ROWS: Final = 1 << 17
 """Rows of which the extremes are looked for at a time."""
 
 
@@ -257,14 +257,15 @@ class TableRows:
         if name not in self.table.column_names:
             return None  # made of another column
         low, high = np.inf, -np.inf
-        for chunk in self.table.column(name).chunks:
+        lies = Lying.of(self.table.column(name))
+        for start in range(0, self.table.num_rows, _STRETCH_ROWS):
             # What must be made of other types is let go again soon.
-            for start in range(0, len(chunk), _STRETCH_ROWS):
-                values = array_values(chunk.slice(start, _STRETCH_ROWS))
-                if not isinstance(values, np.ndarray):
-                    return None
-                least, greatest = finite_extremes(values)
-                low, high = min(low, least), max(high, greatest)
+            stop = min(start + _STRETCH_ROWS, self.table.num_rows)
+            some = lies.rows(start, stop) if lies else array_values(self.table.column(name)[start:stop])
+            if not isinstance(some, np.ndarray | Numbers):
+                return None
+            least, greatest = finite_extremes(some)
+            low, high = min(low, least), max(high, greatest)
         return (low, high) if low <= high else None
 
     def as_they_lie(self, names: Sequence[str]) -> Mapping[str, Lying]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.stats import Coded
+from holdfast.stats import Coded, Numbers
 
 Task = Literal["binary", "multiclass", "regression", "none"]
 ColumnValues = NDArray[np.float64] | Coded | Sequence[str | None]
@@ -31,8 +31,15 @@ class Rows:
     answered_class: NDArray[np.float64] | None = None
     """Multiclass: the number of the class that was answered; NaN: none."""
 
+    lying: Mapping[str, Numbers] = field(default_factory=dict)
+    """Further columns, that are only counted: as they lie in memory."""
+
     def __len__(self) -> int:
-        return len(next(iter(self.columns.values())))
+        return len(next(iter((self.columns or self.lying).values())))
+
+    def counted(self, name: str) -> ColumnValues | Numbers:
+        """A column, as it is counted."""
+        return self.lying[name] if name in self.lying else self.columns[name]
 
     def take(self, chosen: slice | NDArray[np.bool_]) -> Rows:
         """A stretch of the rows."""
@@ -41,6 +48,11 @@ class Rows:
             return None if values is None else values[chosen]
 
         columns = {name: cut(values) for name, values in self.columns.items()}
+        lying = {}
+        if isinstance(chosen, slice):
+            lying = {name: values[chosen] for name, values in self.lying.items()}
+        else:
+            columns |= {name: values.doubles()[chosen] for name, values in self.lying.items()}
         return Rows(
             columns,
             cut(self.time_us),
@@ -48,6 +60,7 @@ class Rows:
             cut(self.truth),
             cut(self.true_class),
             cut(self.answered_class),
+            lying,
         )
 
     @property

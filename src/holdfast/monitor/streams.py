@@ -21,7 +21,7 @@ from holdfast.monitor.row_sources import FileRows
 from holdfast.monitor.row_stream import RowStream
 from holdfast.monitor.rows import Rows
 from holdfast.monitor.windows import RightlyDated, Stretch, cut, first_day
-from holdfast.stats import NumericBins, compiled_counting, fisher_variance
+from holdfast.stats import Numbers, NumericBins, compiled_counting, fisher_variance
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -250,12 +250,13 @@ def profile_stream(
         first = 0
         for batch in source.batches([name for name in names if name not in lie]):
             stop = first + batch.num_rows
-            rows = Rows(
-                {
-                    name: lie[name].rows(first, stop) if name in lie else column_values(batch, name)
-                    for name in names
-                }
-            )
+            held = {
+                name: lie[name].rows(first, stop) if name in lie else column_values(batch, name)
+                for name in names
+            }
+            lying = {name: some for name, some in held.items() if isinstance(some, Numbers)}
+            made = {name: some for name, some in held.items() if not isinstance(some, Numbers)}
+            rows = Rows(made, lying=lying)
             window = windows.of(first, batch.num_rows)
             cuts = [(slice(None), False)] if apart is None else source.by_sample(first, batch.num_rows)
             for some, inside in cuts:

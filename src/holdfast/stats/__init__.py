@@ -83,6 +83,7 @@ from holdfast.stats.mixtures import (
     sample_ratio_evidence,
     share_bounds,
 )
+from holdfast.stats.numbers import PLAIN_KINDS, Numbers
 from holdfast.stats.onset import OnsetEstimate, Visit, Visits, estimate_onset, find_visits
 from holdfast.stats.paired import Paired, average_precision, paired_area, paired_bootstrap, paired_mean
 from holdfast.stats.passage import Manner, Passage, compare_passages
@@ -130,6 +131,7 @@ __all__ = [
     "CONFUSION_METRICS",
     "IMAGE_FEATURES",
     "MEASURED_KINDS",
+    "PLAIN_KINDS",
     "PRIOR_ROWS",
     "PROJECTIONS",
     "RARE",
@@ -170,6 +172,7 @@ __all__ = [
     "LossModel",
     "Manner",
     "MeanBounds",
+    "Numbers",
     "NumericBins",
     "NumericLookup",
     "OnsetEstimate",

@@ -26,6 +26,18 @@ class RowsAt(ctypes.Structure):
     ]
 
 
+class NumbersAt(ctypes.Structure):
+    """As `Numbers` there."""
+
+    _fields_: Final = [  # type: ignore[misc]  # as above
+        ("values", ADDRESS),
+        ("kind", ctypes.c_int64),
+        ("apart", ctypes.c_int64),
+        ("valid", ADDRESS),
+        ("first_valid", ctypes.c_int64),
+    ]
+
+
 class BinsAt(ctypes.Structure):
     """As `Bins` in counting.c."""
 
@@ -44,6 +56,10 @@ class BinsAt(ctypes.Structure):
         ("grid_cells", ctypes.c_int64),
         ("grid_low", ctypes.c_double),
         ("grid_scale", ctypes.c_double),
+        ("whole", ADDRESS),
+        ("whole_least", ctypes.c_int64),
+        ("whole_greatest", ctypes.c_int64),
+        ("missing", ctypes.c_uint16),
     ]
 
 
@@ -53,7 +69,8 @@ class ColumnAt(ctypes.Structure):
     _fields_: Final = [  # type: ignore[misc]  # as above
         ("cells", ctypes.c_int64),
         ("bins", ADDRESS),
-        ("values", ADDRESS),
+        ("numbers", NumbersAt),
+        ("codes", ADDRESS),
         ("width", ctypes.c_int64),
         ("words", ctypes.c_int64),
         ("table", ADDRESS),

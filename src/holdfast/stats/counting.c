@@ -23,6 +23,7 @@
 
 enum {
     BLOCK = 1024, /* values whose places are found before they are counted: they stay in the first cache */
+    APART = 4096, /* rows whose values lie apart that are counted at a time */
     WAYS = 4,     /* counters of each cell: one would wait for itself where a value is followed by its like */
     MOST_CELLS = 512,
     BESIDE = 64, /* extremes that are kept beside each other, so that none waits for the one before */
@@ -53,14 +54,30 @@ typedef struct {
     const int32_t *passed; /* [grid_cells + 1], edges in lower cells of the grid */
     int64_t grid_cells;
     double grid_low, grid_scale;
+    /* Of whole numbers from one to another the place of each; NULL where they are too many, and for uint64. */
+    const uint16_t *whole;
+    int64_t whole_least, whole_greatest;
+    uint16_t missing; /* the place of none */
 } Bins;
+
+enum { FLOAT64, FLOAT32, INT8, UINT8, INT16, UINT16, INT32, UINT32, INT64, UINT64 };
+
+/* Numbers as they lie. */
+typedef struct {
+    const void *values;
+    int64_t kind;  /* one of those above */
+    int64_t apart; /* bytes from one to the next */
+    const uint8_t *valid; /* a bit for each, 0 where none is; NULL where all are */
+    int64_t first_valid;  /* number of the first one's bit */
+} Numbers;
 
 /* A column of some rows, and where what is found of it is put. */
 typedef struct {
     int64_t cells;
-    const Bins *bins;   /* of numbers, else NULL */
-    const void *values; /* [rows], doubles, or codes of text */
-    int64_t width;      /* of a code, 1 or 4 bytes */
+    const Bins *bins; /* of numbers, else NULL */
+    Numbers numbers;
+    const void *codes; /* [rows], of text */
+    int64_t width;     /* of a code, 1 or 4 bytes */
     int64_t words;
     const int64_t *table; /* [words + 1], the cell of each word, then that of a missing one */
     int64_t *counts;      /* [W, cells], to be added to */
@@ -90,6 +107,78 @@ static void by_ruler(const Bins *bins, const double *restrict values, int rows, 
         place -= base;
         found[i] = (uint16_t)place;
         mixed[i] = (mixed[i] + (uint64_t)place) * MIX;
+    }
+}
+
+#define EACH(type, put)                                                                                                \
+    if (numbers->apart == (int64_t)sizeof(type)) {                                                                     \
+        const type *from = (const type *)numbers->values + start;                                                      \
+        for (int i = 0; i < rows; i++) {                                                                               \
+            type value = from[i];                                                                                      \
+            put;                                                                                                       \
+        }                                                                                                              \
+    } else {                                                                                                           \
+        const char *from = (const char *)numbers->values + start * numbers->apart;                                     \
+        for (int i = 0; i < rows; i++) {                                                                               \
+            type value;                                                                                                \
+            memcpy(&value, from + i * numbers->apart, sizeof value);                                                   \
+            put;                                                                                                       \
+        }                                                                                                              \
+    }                                                                                                                  \
+    break;
+
+/* Some of the numbers as doubles, NaN where none is: in `room`, or where they lie. */
+FOR_EACH_PROCESSOR
+static const double *as_doubles(const Numbers *numbers, int64_t start, int rows, double *restrict room)
+{
+    const double *found = (const double *)numbers->values + start;
+    if (numbers->kind == FLOAT64 && numbers->apart == (int64_t)sizeof(double)) {
+        if (numbers->valid == NULL)
+            return found;
+        memcpy(room, found, (size_t)rows * sizeof *room);
+    } else {
+        switch (numbers->kind) {
+        case FLOAT64: EACH(double, room[i] = value)
+        case FLOAT32: EACH(float, room[i] = (double)value)
+        case INT8: EACH(int8_t, room[i] = (double)value)
+        case UINT8: EACH(uint8_t, room[i] = (double)value)
+        case INT16: EACH(int16_t, room[i] = (double)value)
+        case UINT16: EACH(uint16_t, room[i] = (double)value)
+        case INT32: EACH(int32_t, room[i] = (double)value)
+        case UINT32: EACH(uint32_t, room[i] = (double)value)
+        case INT64: EACH(int64_t, room[i] = (double)value)
+        case UINT64: EACH(uint64_t, room[i] = (double)value)
+        }
+    }
+    if (numbers->valid != NULL) {
+        const int64_t first = numbers->first_valid + start;
+        for (int i = 0; i < rows; i++)
+            room[i] = numbers->valid[(first + i) >> 3] >> ((first + i) & 7) & 1 ? room[i] : NAN;
+    }
+    return room;
+}
+
+/* Places of whole numbers, which are looked up. */
+static void by_whole(const Bins *bins, const Numbers *numbers, int64_t start, int rows, uint16_t *restrict found)
+{
+    const int64_t low = bins->whole_least, high = bins->whole_greatest;
+#define LOOKED_UP                                                                                                      \
+    int64_t at = (int64_t)value;                                                                                       \
+    at = at < low ? low : at;                                                                                          \
+    found[i] = bins->whole[(at > high ? high : at) - low]
+    switch (numbers->kind) {
+    case INT8: EACH(int8_t, LOOKED_UP)
+    case UINT8: EACH(uint8_t, LOOKED_UP)
+    case INT16: EACH(int16_t, LOOKED_UP)
+    case UINT16: EACH(uint16_t, LOOKED_UP)
+    case INT32: EACH(int32_t, LOOKED_UP)
+    case UINT32: EACH(uint32_t, LOOKED_UP)
+    case INT64: EACH(int64_t, LOOKED_UP)
+    }
+    if (numbers->valid != NULL) {
+        const int64_t first = numbers->first_valid + start;
+        for (int i = 0; i < rows; i++)
+            found[i] = numbers->valid[(first + i) >> 3] >> ((first + i) & 7) & 1 ? found[i] : bins->missing;
     }
 }
 
@@ -217,40 +306,45 @@ static void add(const Rows *rows, int64_t start, int64_t window, const uint16_t 
 }
 
 /* Where a block that begins at a row ends: with its window at the latest. */
-static int block(const Rows *rows, int64_t start, int64_t *window)
+static int block(const Rows *rows, int64_t start, int64_t stop, int64_t *window)
 {
-    int64_t end = rows->rows;
+    int64_t end = stop;
     if (rows->ends != NULL) {
         while (rows->ends[*window] <= start)
             ++*window;
-        end = rows->ends[*window];
+        end = rows->ends[*window] < stop ? rows->ends[*window] : stop;
     }
     return end - start < BLOCK ? (int)(end - start) : BLOCK;
 }
 
-static void count_column(const Rows *rows, const Column *column)
+static void count_column(const Rows *rows, const Column *column, int64_t begin, int64_t stop)
 {
     uint16_t place[BLOCK];
+    double room[BLOCK];
     const Bins *bins = column->bins;
+    const Numbers *numbers = &column->numbers;
+    const int whole = bins != NULL && bins->whole != NULL && numbers->kind >= INT8 && numbers->kind <= INT64;
     const uint16_t *bin_of = bins != NULL && bins->places ? bins->bin_of : NULL;
     const float *scores = bins != NULL && column->paired != NULL ? bins->scores : NULL;
     Tally tally = {.window = -1, .cells = column->cells, .counts = column->counts};
     int64_t window = 0;
-    for (int64_t start = 0; start < rows->rows;) {
-        int size = block(rows, start, &window);
-        const double *values = (const double *)column->values + start;
+    for (int64_t start = begin; start < stop;) {
+        int size = block(rows, start, stop, &window);
+        const double *values = bins != NULL && !whole ? as_doubles(numbers, start, size, room) : NULL;
         uint64_t *mixed = rows->mixed + start;
-        if (bin_of != NULL) {
+        if (values != NULL && bin_of != NULL) {
             by_ruler(bins, values, size, place, mixed);
         } else {
-            if (bins != NULL)
+            if (whole)
+                by_whole(bins, numbers, start, size, place);
+            else if (bins != NULL)
                 by_grid(bins, values, size, place);
             else
-                by_table(column->table, column->words, column->values, (int)column->width, start, size, place);
+                by_table(column->table, column->words, column->codes, (int)column->width, start, size, place);
             mix(place, size, mixed);
         }
         add(rows, start, window, place, size, bin_of, &tally, scores, scores != NULL ? column->paired + start : NULL,
-            bins != NULL ? (const char *)(values + size) : NULL);
+            values != NULL && values != room ? (const char *)(values + size) : NULL);
         if (column->found != NULL)
             for (int i = 0; i < size; i++)
                 column->found[start + i] = bin_of != NULL ? bin_of[place[i]] : place[i];
@@ -259,11 +353,19 @@ static void count_column(const Rows *rows, const Column *column)
     close_window(&tally);
 }
 
-/* Counts some columns of the same rows, in their order. */
+/* Counts some columns of the same rows, in their order. Where values lie apart, the rows of which they are parts are
+   taken some at a time, which the second cache keeps until all columns are counted. */
 void holdfast_count(const Rows *rows, const Column *columns, int64_t number)
 {
+    int64_t some = rows->rows;
     for (int64_t i = 0; i < number; i++)
-        count_column(rows, columns + i);
+        if (columns[i].bins != NULL && columns[i].numbers.apart > (int64_t)sizeof(double))
+            some = APART;
+    for (int64_t begin = 0; begin < rows->rows; begin += some) {
+        int64_t stop = rows->rows - begin < some ? rows->rows : begin + some;
+        for (int64_t i = 0; i < number; i++)
+            count_column(rows, columns + i, begin, stop);
+    }
 }
 
 /* Those of the hashes that are at most the highest into `kept`, which has room for all; how many they are. */
@@ -277,22 +379,31 @@ int64_t holdfast_drawn(const uint64_t *hashes, int64_t rows, uint64_t highest, u
     return count;
 }
 
-/* The least and the greatest finite number into `found` [2]; infinite the wrong way where there is none. */
+/* The least and the greatest finite number so far; infinite the wrong way where there is none. */
 FOR_EACH_PROCESSOR
-void holdfast_extremes(const double *values, int64_t rows, double *found)
+static void widen(const double *values, int rows, double *restrict low, double *restrict high)
 {
-    double low[BESIDE], high[BESIDE];
-    for (int lane = 0; lane < BESIDE; lane++) {
-        low[lane] = INFINITY;
-        high[lane] = -INFINITY;
-    }
-    for (int64_t start = 0; start < rows; start += BESIDE) {
-        int size = rows - start < BESIDE ? (int)(rows - start) : BESIDE;
+    for (int start = 0; start < rows; start += BESIDE) {
+        int size = rows - start < BESIDE ? rows - start : BESIDE;
         for (int lane = 0; lane < size; lane++) {
             double value = values[start + lane];
             low[lane] = (value < low[lane]) & (value > -INFINITY) ? value : low[lane];
             high[lane] = (value > high[lane]) & (value < INFINITY) ? value : high[lane];
         }
+    }
+}
+
+/* The least and the greatest finite number into `found` [2]. */
+void holdfast_extremes(const Numbers *numbers, int64_t rows, double *found)
+{
+    double low[BESIDE], high[BESIDE], room[BLOCK];
+    for (int lane = 0; lane < BESIDE; lane++) {
+        low[lane] = INFINITY;
+        high[lane] = -INFINITY;
+    }
+    for (int64_t start = 0; start < rows; start += BLOCK) {
+        int size = rows - start < BLOCK ? (int)(rows - start) : BLOCK;
+        widen(as_doubles(numbers, start, size, room), size, low, high);
     }
     for (int lane = 1; lane < BESIDE; lane++) {
         low[0] = low[lane] < low[0] ? low[lane] : low[0];

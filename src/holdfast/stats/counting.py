@@ -6,6 +6,7 @@ Without it the same is done by several passes of numpy: the look-ups of `binning
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -13,9 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.stats.binning import CategoryLookup, Coded, Counts, Lookup, NumericLookup
-from holdfast.stats.compiled import BinsAt, ColumnAt, RowsAt, address_of, compiled_counting, is_plain
+from holdfast.stats.compiled import (
+    BinsAt,
+    ColumnAt,
+    NumbersAt,
+    RowsAt,
+    address_of,
+    compiled_counting,
+    is_plain,
+)
 from holdfast.stats.errors import StatisticsError
 from holdfast.stats.grid import Room
+from holdfast.stats.numbers import PLAIN_KINDS, Numbers
 
 MIX: Final = np.uint64(0x9E3779B97F4A7C15)
 """An odd number without pattern (the golden ratio's digits): places in different columns do not cancel."""
@@ -24,6 +34,10 @@ _SPREAD: Final = np.uint64(0xBF58476D1CE4E5B9)
 _MOST_CELLS: Final = 1 << 15
 """The compiled pass keeps the number of a cell in 16 bits."""
 _STRETCH: Final = 1 << 15
+_EXACT: Final = 1 << 53
+"""Below it whole numbers are exact as doubles."""
+_MOST_WHOLE: Final = 1 << 14
+"""Whole numbers whose places are looked up: their table, of 32 KB, stays in the first cache."""
 
 
 def spread_hashes(mixed: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -44,7 +58,7 @@ def spread_hashes(mixed: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return hashes
 
 
-def finite_extremes(values: NDArray[np.float64]) -> tuple[float, float]:
+def finite_extremes(values: NDArray[np.float64] | Numbers) -> tuple[float, float]:
     """The least and the greatest finite value; infinity and its opposite where there is none.
 
     Example:
@@ -52,14 +66,15 @@ def finite_extremes(values: NDArray[np.float64]) -> tuple[float, float]:
         (1.0, 3.0)
     """
     library = compiled_counting()
-    if library is not None and is_plain(values, np.float64):
-        found = np.empty(2)
-        library.holdfast_extremes(address_of(values), len(values), address_of(found))
+    held = values if isinstance(values, Numbers) else Numbers(values)
+    if library is not None and held.values.dtype in PLAIN_KINDS:
+        found, numbers = np.empty(2), held.at
+        library.holdfast_extremes(ctypes.addressof(numbers), len(held), address_of(found))
         return float(found[0]), float(found[1])
     low, high = np.inf, -np.inf
     # Stretch by stretch: the second pass then reads from the cache.
-    for start in range(0, len(values), _STRETCH):
-        part = values[start : start + _STRETCH]
+    for start in range(0, len(held), _STRETCH):
+        part = held[start : start + _STRETCH].doubles()
         part = part if np.isfinite(part.min()) and np.isfinite(part.max()) else part[np.isfinite(part)]
         if part.size:
             low, high = min(low, float(part.min())), max(high, float(part.max()))
@@ -191,7 +206,7 @@ class ColumnCounter:
         [[1, 1, 0, 0, 0], [0, 1, 0, 0, 0]]
     """
 
-    __slots__ = ("_bins", "_held", "_library", "_lookup", "_of_place", "_scores", "cells")
+    __slots__ = ("_bins", "_held", "_library", "_lookup", "_of_place", "_scores", "_whole_tried", "cells")
 
     def __init__(self, lookup: Lookup, cells: int, scores: NDArray[np.float32] | None) -> None:
         self._lookup, self.cells, self._scores = lookup, cells, scores
@@ -200,12 +215,13 @@ class ColumnCounter:
         self._library = compiled_counting() if cells < _MOST_CELLS else None
         self._held: list[NDArray[Any]] = []
         self._bins: BinsAt | None = None
+        self._whole_tried = False
         if self._library is not None and isinstance(lookup, NumericLookup):
             self._bins = self._made_of(lookup)
 
     def count(
         self,
-        values: NDArray[np.float64] | Coded | Sequence[Any],
+        values: NDArray[np.float64] | Numbers | Coded | Sequence[Any],
         rows: WindowRows,
         counts: Counts,
         paired: NDArray[np.float32] | None = None,
@@ -236,7 +252,7 @@ class ColumnCounter:
 
     def prepared(
         self,
-        values: NDArray[np.float64] | Coded | Sequence[Any],
+        values: NDArray[np.float64] | Numbers | Coded | Sequence[Any],
         rows: WindowRows,
         counts: Counts,
         paired: NDArray[np.float32] | None,
@@ -251,16 +267,22 @@ class ColumnCounter:
         if self._library is None:
             return None
         put = address_of(counts), address_of(paired), address_of(found)
-        if self._bins is not None and isinstance(values, np.ndarray):
-            numbers = np.ascontiguousarray(values, dtype=np.float64)
-            at = address_of(numbers)
-            return ColumnAt(self.cells, ctypes.addressof(self._bins), at, 8, 0, None, *put), (numbers,)
+        if self._bins is not None and isinstance(values, np.ndarray | Numbers):
+            numbers = values if isinstance(values, Numbers) else Numbers(values)
+            if numbers.values.dtype not in PLAIN_KINDS:
+                numbers = Numbers(np.ascontiguousarray(numbers.values, dtype=np.float64))
+            if numbers.values.dtype.kind in "iu" and not self._whole_tried:
+                self._look_up_whole(self._bins)
+            held = tuple(one for one in (numbers.values, numbers.valid) if one is not None)
+            column = ColumnAt(self.cells, ctypes.addressof(self._bins), numbers.at, None, 0, 0, None, *put)
+            return column, held
         if isinstance(values, Coded) and isinstance(self._lookup, CategoryLookup):
             table = self._lookup.table(values.words)
             kind = np.int8 if values.codes.dtype == np.int8 else np.int32  # what the compiled pass can read
             codes = np.ascontiguousarray(values.codes, dtype=kind)
             at, words = address_of(codes), len(table) - 1
-            column = ColumnAt(self.cells, None, at, codes.itemsize, words, address_of(table), *put)
+            none = NumbersAt()
+            column = ColumnAt(self.cells, None, none, at, codes.itemsize, words, address_of(table), *put)
             return column, (codes, table)
         return None
 
@@ -298,7 +320,8 @@ class ColumnCounter:
     ) -> NDArray[np.intp] | None:
         """As `count`, with numpy alone."""
         lookup, cells, windows = self._lookup, self.cells, len(rows.held)
-        places = lookup.places(values, room)
+        plain: Any = values.doubles() if isinstance(values, Numbers) else values
+        places = lookup.places(plain, room)
         bin_of = lookup.bin_of
         if rows.together:
             wide = cells if bin_of is None else len(bin_of)
@@ -332,10 +355,29 @@ class ColumnCounter:
             return None
         return bins
 
+    def _look_up_whole(self, bins: BinsAt) -> None:
+        self._whole_tried = True
+        found = _whole_places(self._lookup) if isinstance(self._lookup, NumericLookup) else None
+        if found is not None:
+            least, places = found
+            bins.whole, bins.missing = self._at(places), int(places[-1])
+            bins.whole_least, bins.whole_greatest = least, least + len(places) - 2
+
     def _at(self, array: NDArray[Any] | None) -> int | None:
         if array is not None:
             self._held.append(array)
         return address_of(array)
+
+
+def _whole_places(lookup: NumericLookup) -> tuple[int, NDArray[np.uint16]] | None:
+    """A whole number below all edges, and the places from there to above the greatest, then that of none."""
+    ruler, grid = lookup.ruler, lookup.grid
+    low = ruler.least if ruler is not None else float(grid.edges[0]) if grid is not None else 0.0
+    least, greatest = math.floor(low) - 1, math.ceil(lookup.maximum) + 1
+    if greatest - least >= _MOST_WHOLE or max(-least, greatest) >= _EXACT:
+        return None
+    numbers = np.append(np.arange(least, greatest + 1, dtype=np.float64), np.nan)
+    return least, lookup.places(numbers).astype(np.uint16)
 
 
 class ColumnPass:
@@ -365,7 +407,7 @@ class ColumnPass:
     def add(
         self,
         counter: ColumnCounter,
-        values: NDArray[np.float64] | Coded | Sequence[Any],
+        values: NDArray[np.float64] | Numbers | Coded | Sequence[Any],
         counts: Counts,
         paired: NDArray[np.float32] | None = None,
         *,

@@ -40,6 +40,9 @@ FORMS: dict[str, Callable[[pa.Table], Any]] = {
     "pandas with categories": lambda table: _coded(table).to_pandas(),
     "pandas with objects": lambda table: table.to_pandas().astype({"word": object}),
     "polars": pl.from_arrow,
+    "polars in two parts": lambda table: pl.concat(
+        [pl.DataFrame(table[:99_999]), pl.DataFrame(table[99_999:])], rechunk=False
+    ),
     "arrays": lambda table: {name: table.to_pandas()[name].to_numpy() for name in table.column_names},
 }
 
@@ -55,6 +58,8 @@ def _words(seed: int, rows: int, missing: float) -> pa.Table:
             "single": random.gamma(2.0, size=rows).astype(np.float32),
             "word": pa.array(words, mask=gone[::-1] if missing else None),
             "count": random.poisson(3.0, rows),
+            "answer": random.random(rows) < 0.3,
+            "small": pa.array(random.integers(0, 9, rows).astype(np.uint8), mask=gone if missing else None),
         }
     )
 

@@ -7,13 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
+from numpy.typing import NDArray
 from pyarrow import parquet
 
 from holdfast.monitor.coded_texts import with_coded_texts
+from holdfast.monitor.columns import column_values, counted_values
 from holdfast.monitor.plain_columns import plain_columns
 from holdfast.monitor.row_sources import FileRows, TableRows
-from holdfast.stats import Coded, compiled_counting
+from holdfast.stats import Coded, Numbers, compiled_counting, distinct_views
 
 
 def test_values_are_taken_as_they_lie_whatever_the_stretches() -> None:
@@ -29,13 +32,16 @@ def test_values_are_taken_as_they_lie_whatever_the_stretches() -> None:
             ),
             "gaps": pa.array([None, *numbers[1:]]),
             "whole": pa.array(codes),
+            "truths": pa.chunked_array([pa.array([None, *(codes[1:60] > 0)]), pa.array(codes[60:] > 1)]),
+            "single with gaps": pa.array([*numbers[:50], *[None] * 50], pa.float32()),
+            "halves": pa.array(numbers.astype(np.float16)),
             "other words": pa.chunked_array(
                 [pa.DictionaryArray.from_arrays(pa.array([0] * 50, pa.int8()), pa.array([w])) for w in "ab"]
             ),
         }
     )
     lie = TableRows(table, "current").as_they_lie([*table.column_names, "absent"])
-    assert set(lie) == {"number", "word", "other words"}
+    assert set(table.column_names) - set(lie) == {"halves"}
     several = lie["other words"].rows(40, 60)
     assert isinstance(several, Coded)
     assert [several.words[code] for code in several.codes] == [*"aaaaaaaaaabbbbbbbbbb"]
@@ -45,6 +51,13 @@ def test_values_are_taken_as_they_lie_whatever_the_stretches() -> None:
         assert isinstance(some, Coded)
         assert some.words == ("a", "b", "c")
         np.testing.assert_array_equal(some.codes, codes[first:stop])
+        for name in ("gaps", "whole", "truths", "single with gaps"):
+            held = lie[name].rows(first, stop)
+            plain = held.doubles() if isinstance(held, Numbers) else held
+            np.testing.assert_array_equal(plain, column_values(table[first:stop], name))
+            held = counted_values(table[first:stop], name)
+            plain = held.doubles() if isinstance(held, Numbers) else held
+            np.testing.assert_array_equal(plain, column_values(table[first:stop], name))
 
 
 def test_extremes_of_a_file_are_those_of_its_finite_values(tmp_path: Path) -> None:
@@ -110,6 +123,38 @@ def test_text_of_few_words_becomes_codes_of_the_words_of_all_its_parts() -> None
                 ("a", "b", "", "c", "é")
             }
             assert same.schema.field("gaps").type == pa.dictionary(pa.int8(), pa.string())
+
+
+def test_a_frame_of_polars_is_neither_put_together_nor_copied() -> None:
+    random = np.random.default_rng(8)
+    rows = (1 << 17) + 1
+    words = np.array(["a", "", "quite a long word", "é"])[random.integers(0, 4, rows)]
+    gaps = pa.array(words, mask=random.random(rows) < 0.2)
+    table = pa.table({"number": random.normal(size=rows), "word": words, "gaps": gaps})
+    frame = pl.concat([pl.DataFrame(table[3:]), pl.DataFrame(table[:3])], rechunk=False)
+    for coded in (True, False):
+        made = plain_columns(frame, coded=coded)
+        assert frame.n_chunks() == made.column("number").num_chunks == 2
+        for name in frame.columns:
+            assert made.column(name).to_pylist() == frame[name].to_list()
+        few = coded and compiled_counting() is not None
+        assert made.schema.field("gaps").type == (
+            pa.dictionary(pa.int8(), pa.string()) if few else pa.string_view()
+        )
+    several = pl.DataFrame({"word": [f"word {number}" for number in range(rows)]})
+    assert plain_columns(several).column("word").to_pylist() == several["word"].to_list()
+
+
+def test_views_that_leave_their_bytes_have_no_codes() -> None:
+    texts = np.frombuffer(b"a word of many letters", np.uint8)
+
+    def view(size: int, part: int, start: int) -> NDArray[np.uint8]:
+        return np.frombuffer(np.array([size, 0, part, start], np.int32), np.uint8)
+
+    found = distinct_views(view(22, 0, 0), [texts])
+    assert compiled_counting() is None or found is not None
+    for wrong in (view(22, 0, 1), view(22, 1, 0), view(22, -1, 0), view(13, 0, -1), view(-1, 0, 0)):
+        assert distinct_views(wrong, [texts]) is None
 
 
 def test_text_in_many_small_chunks_has_the_codes_of_one() -> None:

@@ -14,6 +14,7 @@ from holdfast.stats import (
     CategoryBins,
     Coded,
     ColumnCounter,
+    Numbers,
     NumericBins,
     StatisticsError,
     WindowRows,
@@ -129,6 +130,45 @@ def test_words_are_counted_as_numpy_counts_them(
     local = random.integers(0, WINDOWS, len(values))
     local = np.sort(local) if together else local
     assert_the_same(*both_ways(monkeypatch, bins, values, local, scored=False))
+
+
+KINDS = (
+    np.float64,
+    np.float32,
+    np.int8,
+    np.uint8,
+    np.int16,
+    np.uint16,
+    np.int32,
+    np.uint32,
+    np.int64,
+    np.uint64,
+)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("law", ["few values", "normal", "whole numbers beyond 2^53", "many whole numbers"])
+@pytest.mark.parametrize("apart", [1, 3, -1])
+@pytest.mark.parametrize("missing", [False, True])
+def test_numbers_of_any_type_are_counted_as_they_lie_as_the_doubles_they_are(
+    kind: np.dtype[Any], law: str, apart: int, missing: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(11)
+    bins = NumericBins.fit(np.round(LAWS[law](random, 70_000), 1 if law == "normal" else 0))
+    with np.errstate(invalid="ignore"):
+        far = LAWS[law](random, 3000) - 5.0
+        wide = np.repeat(np.append(far, [-200.0, 0.0, 200.0]).astype(kind), abs(apart))
+    if kind == np.int64:
+        wide[:2] = np.iinfo(kind).min, np.iinfo(kind).max
+    values = wide[::apart]
+    valid = random.integers(0, 256, len(values) // 8 + 2).astype(np.uint8) if missing else None
+    held = Numbers(values, valid, 5 if missing else 0)
+    local = np.sort(random.integers(0, WINDOWS, len(values)))
+    _, expected = both_ways(monkeypatch, bins, held.doubles(), local, scored=True)
+    for found in both_ways(monkeypatch, bins, held, local, scored=True):
+        assert_the_same(found, expected)
+    part = slice(1000, 2001)
+    assert finite_extremes(held[part]) == finite_extremes(held.doubles()[part])
 
 
 def test_columns_of_more_cells_than_are_counted_in_four_ways_are_right(

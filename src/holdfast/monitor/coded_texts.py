@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.monitor.columns import is_plain_text
-from holdfast.stats import distinct_objects, distinct_strings, distinct_texts
+from holdfast.stats import distinct_objects, distinct_strings, distinct_texts, distinct_views
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,6 +46,23 @@ def coded_objects(values: NDArray[np.object_]) -> pa.Array | None:
         gone = np.array([word is None for word in words])[found[0]]
         codes[gone] = _MISSING
     return _numbered([(codes, known)])[0]
+
+
+def coded_views(chunks: Sequence[pa.Array]) -> pa.ChunkedArray | None:
+    """Of views of texts of which few differ; None of others."""
+    import pyarrow as pa
+
+    parts = []
+    for chunk in chunks:
+        valid, *held = chunk.buffers()
+        views, *texts = [np.frombuffer(one if len(chunk) else b"", np.uint8) for one in held]
+        there = np.frombuffer(valid, np.uint8) if chunk.null_count else None
+        some = views[16 * chunk.offset :][: 16 * len(chunk)]
+        found = distinct_views(some, texts, there, chunk.offset)
+        if found is None:
+            return None
+        parts.append((found[0], [chunk[row].as_py() for row in found[1].tolist()]))
+    return pa.chunked_array(_numbered(parts)) if parts else None
 
 
 def _is_missing(word: object) -> bool:

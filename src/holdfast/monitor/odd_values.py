@@ -28,27 +28,26 @@ class OddValues:
             return
         self.least = min(self.least, float(finite.min()))
         self.greatest = max(self.greatest, float(finite.max()))
-        self._parts.append(finite[-self.rows % self._step :: self._step].astype(np.float64))
-        self.rows += len(finite)
-        while self.rows > KEPT * self._step:
-            self._thin()
+        before, self.rows = self.rows, self.rows + len(finite)
+        self._thin_to(self.rows)
+        self._parts.append(finite[-before % self._step :: self._step].astype(np.float64))
 
     def include(self, other: OddValues) -> None:
         """The values of another sample, as many of them as of one's own."""
         other_parts = [np.concatenate(other._parts)] if other._parts else []
-        step = other._step
-        while self._step < step:
-            self._thin()
-        self._parts += [part[:: self._step // step] for part in other_parts]
+        self._thin_to(KEPT * other._step)
+        self._parts += [part[:: self._step // other._step] for part in other_parts]
         self.rows += other.rows
         self.least, self.greatest = min(self.least, other.least), max(self.greatest, other.greatest)
-        while self.rows > KEPT * self._step:
-            self._thin()
+        self._thin_to(self.rows)
 
-    def _thin(self) -> None:
-        self._step *= 2
-        if self._parts:
-            self._parts = [np.concatenate(self._parts)[::2]]
+    def _thin_to(self, rows: int) -> None:
+        """Keep no more than of so many rows may be kept."""
+        before = self._step
+        while rows > KEPT * self._step:
+            self._step *= 2
+        if self._parts and self._step > before:
+            self._parts = [np.concatenate(self._parts)[:: self._step // before]]
 
     @property
     def quartiles(self) -> tuple[float, float, float]:
@@ -68,5 +67,15 @@ class OddValues:
 
 
 def _quartiles(values: NDArray[np.float64]) -> tuple[float, float, float]:
-    low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
-    return float(low), float(middle), float(high)
+    """As `numpy.quantile` gives them, of so few values in a third of its time."""
+    ordered = np.sort(values)
+    low, middle, high = (_between(ordered, share) for share in (0.25, 0.5, 0.75))
+    return low, middle, high
+
+
+def _between(ordered: NDArray[np.float64], share: float) -> float:
+    at = (len(ordered) - 1) * share
+    place = int(at)
+    below, above = float(ordered[place]), float(ordered[min(place + 1, len(ordered) - 1)])
+    part = at - place
+    return below + (above - below) * part if part < 0.5 else above - (above - below) * (1.0 - part)

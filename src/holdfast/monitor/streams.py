@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.monitor.columns import column_values
+from holdfast.monitor.columns import column_values, counted_values
 from holdfast.monitor.features import Feature
 from holdfast.monitor.holes import of_whole_windows
 from holdfast.monitor.profiling import Measures, ProfileAdder, WindowProfile
@@ -251,7 +251,7 @@ def profile_stream(
         for batch in source.batches([name for name in names if name not in lie]):
             stop = first + batch.num_rows
             held = {
-                name: lie[name].rows(first, stop) if name in lie else column_values(batch, name)
+                name: lie[name].rows(first, stop) if name in lie else counted_values(batch, name)
                 for name in names
             }
             lying = {name: some for name, some in held.items() if isinstance(some, Numbers)}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -132,7 +134,9 @@ def diagnose_tables(reference: Any, current: Any, question: Question) -> Diagnos
             and len(current)
         ):
             return diagnose_streams(RowStream(rows[0]), RowStream(rows[1]), question, notes)
-        reference, current = plain_columns(reference), plain_columns(current)
+        plain = partial(plain_columns, coded=question.own is None)
+        with ThreadPoolExecutor(2) as threads:
+            reference, current = threads.map(plain, (reference, current))
     tables, question = _Tables.read(reference, current, question, notes)
     if question.of_inputs_alone and tables.old.num_rows > MOST_PARTED_ROWS:
         old, new = tables.old, tables.new

@@ -36,7 +36,7 @@ from holdfast.stats.counting import (
 )
 from holdfast.stats.decomposition import Decomposition, decompose
 from holdfast.stats.dependence import PairMoments, correlations, fisher_variance, pairs_by_scale, scan_pairs
-from holdfast.stats.distinct import distinct_objects, distinct_strings, distinct_texts
+from holdfast.stats.distinct import distinct_objects, distinct_strings, distinct_texts, distinct_views
 from holdfast.stats.domain import DomainShift, tell_apart
 from holdfast.stats.e_detector import EDetector, rank_scores, reference_slack
 from holdfast.stats.embeddings import PROJECTIONS, embedding_features, projection_signs
@@ -83,7 +83,7 @@ from holdfast.stats.mixtures import (
     sample_ratio_evidence,
     share_bounds,
 )
-from holdfast.stats.numbers import PLAIN_KINDS, Numbers
+from holdfast.stats.numbers import PLAIN_KINDS, Numbers, truths
 from holdfast.stats.onset import OnsetEstimate, Visit, Visits, estimate_onset, find_visits
 from holdfast.stats.paired import Paired, average_precision, paired_area, paired_bootstrap, paired_mean
 from holdfast.stats.passage import Manner, Passage, compare_passages
@@ -219,6 +219,7 @@ __all__ = [
     "distinct_objects",
     "distinct_strings",
     "distinct_texts",
+    "distinct_views",
     "doubt_of_variance",
     "drawn_hashes",
     "embedding_features",
@@ -289,6 +290,7 @@ __all__ = [
     "threshold",
     "tokens_of",
     "total_variation",
+    "truths",
     "wasserstein_distance",
     "without_largest",
 ]

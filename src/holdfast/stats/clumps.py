@@ -55,7 +55,8 @@ class Clumps:
         from scipy.special import pdtrc
 
         total = len(codes)
-        if not 0 < total <= _MOST_ROWS:
+        rare = (counts > 1) & (counts <= total / RARE_PART)
+        if not 0 < total <= _MOST_ROWS or not rare.any():
             return None
         order = np.argsort(codes, kind="stable")
         order = order[np.searchsorted(codes[order], 0) :]
@@ -63,7 +64,6 @@ class Clumps:
         mean = total / np.maximum(counts, 1)
         gap = np.maximum(np.floor(np.minimum(total / _GAP_OF_ALL, mean / _GAP_OF_ITS_OWN)), 1.0)
         near = (own[1:] == own[:-1]) & (apart <= gap[own[1:]])
-        rare = (counts > 1) & (counts <= total / RARE_PART)
         by_chance = (counts - 1) * -np.expm1(counts * np.log1p(-gap / max(total, 2)))
         found = int(near[rare[own[1:]]].sum())
         if not found or float(pdtrc(found - 1, by_chance[rare].sum())) >= _CHANCE:

@@ -88,7 +88,7 @@ def compiled_counting() -> ctypes.CDLL | None:
         count, products = library.holdfast_count, library.holdfast_products
         spread, drawn = library.holdfast_spread, library.holdfast_drawn
         distinct, texts = library.holdfast_distinct, library.holdfast_distinct_texts
-        extremes = library.holdfast_extremes
+        extremes, views = library.holdfast_extremes, library.holdfast_distinct_views
     except (OSError, AttributeError):
         return None
     whole = ctypes.c_int64
@@ -99,6 +99,8 @@ def compiled_counting() -> ctypes.CDLL | None:
     distinct.restype = whole
     texts.argtypes = [ADDRESS, whole, ADDRESS, ctypes.c_int, whole, ADDRESS, ADDRESS]
     texts.restype = whole
+    views.argtypes = [ADDRESS, whole, ADDRESS, ADDRESS, whole, ADDRESS, whole, ADDRESS, ADDRESS]
+    views.restype = whole
     extremes.argtypes, extremes.restype = [ADDRESS, whole, ADDRESS], None
     products.argtypes, products.restype = [ADDRESS, whole, whole, whole, ADDRESS], None
     return library

@@ -127,6 +127,22 @@ static void by_ruler(const Bins *bins, const double *restrict values, int rows, 
     }                                                                                                                  \
     break;
 
+/* NaN in the place of those that are missing. */
+static inline void without_missing(const uint8_t *valid, int64_t first, int rows, double *restrict values)
+{
+    const int shift = (int)(first & 7);
+    int i = 0;
+    valid += first >> 3;
+    for (; i + 8 <= rows; i += 8, valid++) {
+        /* The eighth of them lies in the next byte, if these do not begin with one. */
+        int bits = (shift == 0 ? valid[0] : valid[0] | valid[1] << 8) >> shift;
+        for (int j = 0; j < 8; j++)
+            values[i + j] = bits >> j & 1 ? values[i + j] : NAN;
+    }
+    for (int j = shift; i < rows; i++, j++)
+        values[i] = valid[j >> 3] >> (j & 7) & 1 ? values[i] : NAN;
+}
+
 /* Some of the numbers as doubles, NaN where none is: in `room`, or where they lie. */
 FOR_EACH_PROCESSOR
 static const double *as_doubles(const Numbers *numbers, int64_t start, int rows, double *restrict room)
@@ -150,11 +166,8 @@ static const double *as_doubles(const Numbers *numbers, int64_t start, int rows,
         case UINT64: EACH(uint64_t, room[i] = (double)value)
         }
     }
-    if (numbers->valid != NULL) {
-        const int64_t first = numbers->first_valid + start;
-        for (int i = 0; i < rows; i++)
-            room[i] = numbers->valid[(first + i) >> 3] >> ((first + i) & 7) & 1 ? room[i] : NAN;
-    }
+    if (numbers->valid != NULL)
+        without_missing(numbers->valid, numbers->first_valid + start, rows, room);
     return room;
 }
 
@@ -248,7 +261,7 @@ static void close_window(Tally *tally)
 /* What `add` does with a block, where both tables are there or not: four loops without a question in them. */
 static inline void tally_block(const uint16_t *restrict place, int size, const uint16_t *restrict bin_of,
                                Tally *restrict tally, const float *restrict scores, float *restrict paired,
-                               const char *next)
+                               const char *next, int64_t apart)
 {
     int i = 0;
     for (; i + WAYS <= size; i += WAYS) {
@@ -266,7 +279,7 @@ static inline void tally_block(const uint16_t *restrict place, int size, const u
             paired[i + 3] = scores[d];
         }
         if (next != NULL && i % 8 == 0)
-            PREFETCH(next + i * sizeof(double));
+            PREFETCH(next + i * apart);
     }
     for (; i < size; i++) {
         int a = bin_of != NULL ? bin_of[place[i]] : place[i];
@@ -279,7 +292,8 @@ static inline void tally_block(const uint16_t *restrict place, int size, const u
 /* Adds the cells of some rows of a window, and finds the score of each. `next` are the values after them, which
    are on their way from memory meanwhile; NULL where that is not worth it. */
 static void add(const Rows *rows, int64_t start, int64_t window, const uint16_t *place, int size,
-                const uint16_t *bin_of, Tally *tally, const float *scores, float *paired, const char *next)
+                const uint16_t *bin_of, Tally *tally, const float *scores, float *paired, const char *next,
+                int64_t apart)
 {
     if (rows->ends == NULL || tally->cells > MOST_CELLS) {
         for (int i = 0; i < size; i++) {
@@ -296,13 +310,13 @@ static void add(const Rows *rows, int64_t start, int64_t window, const uint16_t 
         tally->window = window;
     }
     if (bin_of != NULL && scores != NULL)
-        tally_block(place, size, bin_of, tally, scores, paired, next);
+        tally_block(place, size, bin_of, tally, scores, paired, next, apart);
     else if (bin_of != NULL)
-        tally_block(place, size, bin_of, tally, NULL, NULL, next);
+        tally_block(place, size, bin_of, tally, NULL, NULL, next, apart);
     else if (scores != NULL)
-        tally_block(place, size, NULL, tally, scores, paired, next);
+        tally_block(place, size, NULL, tally, scores, paired, next, apart);
     else
-        tally_block(place, size, NULL, tally, NULL, NULL, next);
+        tally_block(place, size, NULL, tally, NULL, NULL, next, apart);
 }
 
 /* Where a block that begins at a row ends: with its window at the latest. */
@@ -323,6 +337,7 @@ static void count_column(const Rows *rows, const Column *column, int64_t begin, 
     double room[BLOCK];
     const Bins *bins = column->bins;
     const Numbers *numbers = &column->numbers;
+    const int near = bins != NULL && numbers->apart > 0 && numbers->apart <= (int64_t)sizeof(double);
     const int whole = bins != NULL && bins->whole != NULL && numbers->kind >= INT8 && numbers->kind <= INT64;
     const uint16_t *bin_of = bins != NULL && bins->places ? bins->bin_of : NULL;
     const float *scores = bins != NULL && column->paired != NULL ? bins->scores : NULL;
@@ -344,7 +359,7 @@ static void count_column(const Rows *rows, const Column *column, int64_t begin, 
             mix(place, size, mixed);
         }
         add(rows, start, window, place, size, bin_of, &tally, scores, scores != NULL ? column->paired + start : NULL,
-            values != NULL && values != room ? (const char *)(values + size) : NULL);
+            near ? (const char *)numbers->values + (start + size) * numbers->apart : NULL, numbers->apart);
         if (column->found != NULL)
             for (int i = 0; i < size; i++)
                 column->found[start + i] = bin_of != NULL ? bin_of[place[i]] : place[i];
@@ -587,6 +602,43 @@ int64_t holdfast_distinct_texts(const char *bytes, int64_t size, const void *bou
             return -1;
         int64_t before = words.count;
         int32_t code = word_code(&words, bytes + begin, end - begin);
+        if (code < 0)
+            return -1;
+        if (code == before)
+            first[code] = i;
+        codes[i] = code;
+    }
+    return words.count;
+}
+
+/* The same of views of texts: of each its size, then up to twelve bytes of it, or four of them, the number of a part
+   [parts], and where it begins there. -1 also for views that leave their part. The code of those that are missing,
+   whose bit from `first_valid` on is 0, is -1; NULL where all are there. */
+int64_t holdfast_distinct_views(const char *views, int64_t rows, const char *const *parts, const int64_t *sizes,
+                                int64_t number, const uint8_t *valid, int64_t first_valid, int32_t *codes,
+                                int64_t *first)
+{
+    enum { VIEW = 16, WITHIN = 12 };
+    Words words;
+    no_words(&words);
+    for (int64_t i = 0; i < rows; i++) {
+        if (valid != NULL && !(valid[(first_valid + i) >> 3] >> ((first_valid + i) & 7) & 1)) {
+            codes[i] = -1;
+            continue;
+        }
+        const char *view = views + i * VIEW, *begin = view + 4;
+        int32_t size, at[2];
+        memcpy(&size, view, sizeof size);
+        memcpy(at, view + 8, sizeof at);
+        if (size < 0)
+            return -1;
+        if (size > WITHIN) {
+            if (at[0] < 0 || at[0] >= number || at[1] < 0 || (int64_t)at[1] + size > sizes[at[0]])
+                return -1;
+            begin = parts[at[0]] + at[1];
+        }
+        int64_t before = words.count;
+        int32_t code = word_code(&words, begin, size);
         if (code < 0)
             return -1;
         if (code == before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -106,6 +107,50 @@ def distinct_texts(texts: NDArray[np.uint8], bounds: NDArray[Any]) -> Distinct |
         address_of(bounds),
         bounds.itemsize,
         rows,
+        address_of(codes),
+        address_of(first),
+    )
+    return None if count < 0 else (codes, first[:count])
+
+
+def distinct_views(
+    views: NDArray[np.uint8],
+    parts: Sequence[NDArray[np.uint8]],
+    valid: NDArray[np.uint8] | None = None,
+    first_valid: int = 0,
+) -> Distinct | None:
+    r"""The same of views of texts, as Arrow has them; the number of those that are missing is -1.
+
+    Args:
+        views: `[16 N]`, 16 bytes of each.
+        parts: bytes of texts of more than twelve.
+        valid: a bit for each, lowest first, 0 where it is missing; None: all are there.
+        first_valid: number of the first one's bit.
+
+    Returns:
+        None where there are more than a thousand, or without the compiled library.
+
+    Example:
+        >>> words = [b"ab", b"c", b"ab"]
+        >>> views = b"".join(bytes([len(word), 0, 0, 0]) + word.ljust(12, b"\0") for word in words)
+        >>> found = distinct_views(np.frombuffer(views, np.uint8), [])
+        >>> found is None or (found[0].tolist(), found[1].tolist()) == ([0, 1, 0], [0, 1])
+        True
+    """
+    library = compiled_counting()
+    if library is None or not all(is_plain(one, np.uint8) for one in (views, *parts)):
+        return None
+    rows = len(views) // 16
+    codes, first = np.empty(rows, dtype=np.int32), np.empty(_MOST_WORDS, dtype=np.intp)
+    sizes = np.array([len(part) for part in parts], dtype=np.int64)
+    count = library.holdfast_distinct_views(
+        address_of(views),
+        rows,
+        (ADDRESS * len(parts))(*map(address_of, parts)),
+        address_of(sizes),
+        len(parts),
+        address_of(valid),
+        first_valid,
         address_of(codes),
         address_of(first),
     )

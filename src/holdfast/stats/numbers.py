@@ -17,6 +17,18 @@ PLAIN_KINDS: Final = frozenset(_KINDS)
 """The types that `Numbers` may be of."""
 
 
+def truths(bits: NDArray[np.uint8], first: int, rows: int) -> NDArray[np.bool_]:
+    """A byte for each of some bits, lowest first, from the one of a number on.
+
+    Example:
+        >>> truths(np.array([0b110], dtype=np.uint8), 1, 3).tolist()
+        [True, True, False]
+    """
+    begin = first // 8
+    held = np.unpackbits(bits[begin : -(-(first + rows) // 8)], bitorder="little")
+    return held[first - 8 * begin :][:rows].view(np.bool_)
+
+
 @dataclass(frozen=True, slots=True)
 class Numbers:
     """N numbers of a plain type, which need not lie beside each other.
@@ -47,9 +59,7 @@ class Numbers:
         found = self.values.astype(np.float64, copy=False)
         if self.valid is None:
             return found
-        low, high = self.first // 8, -(-(self.first + len(found)) // 8)
-        bits = np.unpackbits(self.valid[low:high], bitorder="little")[self.first - 8 * low :][: len(found)]
-        return np.where(bits.view(np.bool_), found, np.nan)
+        return np.where(truths(self.valid, self.first, len(found)), found, np.nan)
 
     @property
     def at(self) -> NumbersAt:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from pyarrow import csv
+from pyarrow import csv, parquet
 
 from holdfast.monitor import csv_streams, diagnose
 from holdfast.monitor.row_sources import FileRows
@@ -43,7 +46,7 @@ def written(path: Path, columns: dict[str, Any]) -> Path:
 def test_rows_and_types_are_those_of_the_whole_file_and_the_copy_goes(tmp_path: Path) -> None:
     paths = [written(tmp_path / f"{seed}.csv", rows(seed)) for seed in (1, 2)]
     with csv_streams.csv_streams(paths[0], paths[1]) as streams:
-        assert streams is not None
+        assert not isinstance(streams, str)
         assert streams[0].source.where == str(paths[0])
         for path, stream in zip(paths, streams, strict=True):
             names = stream.source.schema.names
@@ -76,16 +79,27 @@ def numbers_as_words(columns: dict[str, Any]) -> None:
     columns["size"] = ["?"] * ROWS
 
 
-@pytest.mark.parametrize("change", [late_text, out_of_order, dates_as_text, numbers_as_words])
-def test_what_only_a_whole_table_shows_is_read_whole(
-    tmp_path: Path, change: Callable[[dict[str, Any]], None]
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (late_text, "not all rows can be read by the types that its first rows show"),
+        (out_of_order, "rows are not in the order of 'at'"),
+        (dates_as_text, "'day' holds times as text"),
+        (numbers_as_words, "'size' is of another type"),
+    ],
+)
+def test_what_only_a_whole_table_shows_is_read_whole_and_said(
+    tmp_path: Path, change: Callable[[dict[str, Any]], None], why: str
 ) -> None:
     columns = rows(2)
     change(columns)
     paths = written(tmp_path / "old.csv", rows(1)), written(tmp_path / "new.csv", columns)
     with csv_streams.csv_streams(paths[0], paths[1]) as streams:
-        assert streams is None
-    assert diagnose(*paths, window="500 rows").windows
+        assert isinstance(streams, str)
+        assert why in streams
+    found = diagnose(*paths, window="500 rows")
+    assert found.windows
+    assert found.notes[0] == streams
 
 
 def test_answers_in_words_and_files_of_other_delimiters_with_decimal_commas_are_read_whole(
@@ -93,9 +107,34 @@ def test_answers_in_words_and_files_of_other_delimiters_with_decimal_commas_are_
 ) -> None:
     paths = [written(tmp_path / f"{seed}.csv", rows(seed)) for seed in (1, 2)]
     with csv_streams.csv_streams(paths[0], paths[1], outputs=["ward"]) as streams:
-        assert streams is None
+        assert "the answers in 'ward' are text" in str(streams)
     for path in paths:
         text = path.read_text().replace(",", ";").replace(".", ",")
         path.write_text(text)
     with csv_streams.csv_streams(paths[0], paths[1]) as streams:
-        assert streams is None
+        assert "may hold numbers with a decimal comma" in str(streams)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="the system opens files by name alone")
+def test_the_copy_has_no_name_that_could_outlive_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    paths = [written(tmp_path / f"{seed}.csv", rows(seed)) for seed in (1, 2)]
+    with csv_streams.csv_streams(paths[0], paths[1]) as streams:
+        assert not isinstance(streams, str)
+        assert list(folder.iterdir()) == []
+        assert folder in {Path(os.path.realpath(one)).parent for one in Path("/proc/self/fd").iterdir()}
+
+
+def test_a_full_disk_is_said_and_the_file_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(parquet.ParquetWriter, "write_table", full)
+    paths = [written(tmp_path / f"{seed}.csv", rows(seed)) for seed in (1, 2)]
+    assert diagnose(*paths).notes[0] == (
+        f"{paths[0]} is read whole: no copy could be made block by block (No space left on device)."
+    )

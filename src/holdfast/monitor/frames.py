@@ -109,11 +109,13 @@ def diagnose(
     streams = open_streams(reference, current) if question.of_inputs_alone else None
     if streams is not None:
         return diagnose_streams(*streams, question)
+    why_whole = ""
     if question.of_inputs_alone:
         with csv_streams(reference, current, time=time, outputs=question.outputs) as rewritten:
-            if rewritten is not None:
+            if not isinstance(rewritten, str):
                 return diagnose_streams(*rewritten, question)
-    return diagnose_tables(reference, current, question)
+            why_whole = rewritten
+    return diagnose_tables(reference, current, question, why_whole)
 
 
 def _read(where: str, parse: Callable[[str], _Setting], setting: str | _Setting) -> _Setting:

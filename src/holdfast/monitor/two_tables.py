@@ -112,18 +112,20 @@ class _Tables:
         )
 
 
-def diagnose_tables(reference: Any, current: Any, question: Question) -> Diagnosis:
+def diagnose_tables(reference: Any, current: Any, question: Question, note: str = "") -> Diagnosis:
     """The verdict on anything that Arrow takes as a table.
 
     Args:
         reference: as `diagnose` says.
         current: production's.
         question: about them.
+        note: what the reader of the verdict is told first.
 
     Raises:
         MonitorError: the tables cannot be compared.
     """
     notes = Notes()
+    notes.add(note)
     if question.of_inputs_alone:
         rows = MatrixRows.of(reference, "reference"), MatrixRows.of(current, "current")
         if (

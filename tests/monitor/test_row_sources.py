@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
+import pytest
 from numpy.typing import NDArray
 from pyarrow import parquet
 
@@ -164,6 +165,12 @@ def test_text_in_many_small_chunks_has_the_codes_of_one() -> None:
     made, other = (one.column("word") for one in with_coded_texts(small, whole))
     assert made.to_pylist() == other.to_pylist() == words.to_pylist()
     assert compiled_counting() is None or made.num_chunks == other.num_chunks == 1
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.int32, np.bool_])
+def test_what_a_mask_hides_is_missing(kind: type[np.generic]) -> None:
+    held = np.ma.masked_array(np.array([1, 0, 1], dtype=kind), mask=[False, True, False])
+    assert pa.table(plain_columns({"x": held})).column("x").null_count == 1
 
 
 def test_categories_of_a_frame_are_taken_as_they_lie_whether_or_not_one_is_missing() -> None:

@@ -60,6 +60,8 @@ def _plain_column(held: Any, *, coded: bool) -> Any:
     """Plain numbers, categories, and many words of which few differ; any other column as it is."""
     import pyarrow as pa
 
+    if isinstance(held, np.ma.MaskedArray):
+        return held
     kind = getattr(held, "dtype", None)
     if isinstance(kind, np.dtype) and (kind in PLAIN_KINDS or kind == np.bool_):
         values = np.asarray(held)

@@ -44,3 +44,21 @@ def describe(windows: Sequence[WindowProfile], coming: int) -> str:
         f"{shares[1]:.0%} of those before, and labels that come first may not be like those that come late. "
         "If no more will come, say so with label_delay."
     )
+
+
+def describe_short_delay(windows: Sequence[WindowProfile]) -> str:
+    """That labels take longer than was said, in words; empty where nothing shows it.
+
+    Args:
+        windows: older than the label delay, in order of time.
+    """
+    late = still_coming(windows)
+    if not late:
+        return ""
+    newest, others = windows[len(windows) - late :], windows[: len(windows) - late]
+    shares = [sum(one.labelled for one in some) / sum(one.rows for one in some) for some in (newest, others)]
+    return (
+        f"Labels may take longer than label_delay says: of the newest {late} windows that are older, "
+        f"{shares[0]:.0%} of the rows have a label, {shares[1]:.0%} of those before. If one class is known "
+        "earlier, it looks as if there were more of it there: say a longer label_delay."
+    )

@@ -241,7 +241,8 @@ class Explainer:
             finer = RowLoss.of_chances(loss.task, loss.answered_from, sides.reference)
             if not is_of_inputs(sides.loss_change(finer, attribute=False)[0]):
                 return diagnosis
-        return of_inputs(diagnosis, change)
+        names = [one.name for one in diagnosis.features if "data drift" in one.kinds]
+        return of_inputs(diagnosis, change, unseen=sides.beyond_what_was_seen(names))
 
     def _with_shares(self, diagnosis: Diagnosis, rows: Rows) -> Diagnosis:
         shares = class_shares(self.sample, rows)

@@ -10,17 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from holdfast.monitor.features import Feature
+from holdfast.monitor.moved_cells import BURST, filled_holes, renamed_categories
 from holdfast.monitor.profiling import WindowProfile
 from holdfast.monitor.reference import ReferenceModel
 from holdfast.monitor.rounding import rounding_of
 from holdfast.monitor.units import unit_of, unit_of_some
 from holdfast.stats import NumericBins
 
-BURST: Final = 0.05
-"""A cell that gains five rows in a hundred at once is a burst."""
 _USUAL: Final = 0.0005
 """Share of rows with categories never met before from which it is said what is usual."""
 NEVER_MET: Final = "categories that the reference never had"
+RENAMED: Final = "renamed?"
 SWAP_TOLERANCE: Final = 0.15
 """Quartiles of one column are those of another if they agree within this share of their distance."""
 _AT_MOST: Final = 1.0
@@ -52,8 +52,14 @@ def find_fault(reference: ReferenceModel, name: str, windows: Sequence[WindowPro
         if counts[missing] == counts.sum():
             return "missing in every row: gone, renamed or of another type?"
         return f"missing in {after[missing]:.0%} of rows (reference {before[missing]:.1%})"
+    holes = filled_holes(feature, counts)
+    if holes is not None:
+        return holes
     if not feature.numeric:
         unseen = cells - 2
+        renamed = renamed_categories(feature, counts)
+        if renamed:
+            return f"{after[unseen]:.1%} of rows hold {NEVER_MET}, and as many no more {renamed}: {RENAMED}"
         if after[unseen] - before[unseen] >= BURST:
             usual = f" (usually {before[unseen]:.1%})" if before[unseen] >= _USUAL else ""
             return f"{after[unseen]:.0%} of rows hold {NEVER_MET}{usual}"

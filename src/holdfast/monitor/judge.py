@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from holdfast.monitor.chosen_labels import chosen_labels
 from holdfast.monitor.concept_evidence import concept_tests
+from holdfast.monitor.course import Course
 from holdfast.monitor.data_evidence import data_tests
 from holdfast.monitor.dating import Dates, date_of_column, date_of_labels, find_dates
 from holdfast.monitor.deciding import Decision, decide
 from holdfast.monitor.diagnosis import Coverage, Diagnosis, FeatureFinding, QualityChange, WindowEvidence
 from holdfast.monitor.family import DATA_FAMILIES, SHARES, Budget, Tests
+from holdfast.monitor.faults import NEVER_MET, RENAMED
 from holdfast.monitor.findings import broken_labels, find_columns, repeated_rows, wrongly_dated_rows
 from holdfast.monitor.judged_windows import JudgedWindows
 from holdfast.monitor.label_faults import RowsOfWindows
@@ -40,13 +42,12 @@ _LABELS: Final = (
     "The labels seem broken, so they say nothing of the model nor of a change of the mapping from x to y "
     "(concept drift): mend them first."
 )
-_TURNED: Final = (
-    "Each class has the scores of the other. If 0 and 1 were swapped in the labels it would look the same: "
-    "look there before you retrain."
+_NEW: Final = (
+    "Categories that the reference never had are no fault where they are meant, as a new site or product is: "
+    "then have such rows labelled and retrain with the old rows and these."
 )
-_EXCHANGED: Final = (
-    "Some classes have the answers that others had, one for one. If they were exchanged in the labels it "
-    "would look the same: look there before you retrain."
+_BURST: Final = (
+    "The mapping from x to y was another for a time. Wrong labels in these windows would look the same."
 )
 _BLIND: Final = "Without mature labels a change of the mapping from x to y (concept drift) cannot be seen."
 _KNOWN_BY_HEART: Final = (
@@ -122,7 +123,11 @@ def judge(reference: ReferenceModel, windows: Sequence[WindowProfile], settings:
         coverage=coverage,
         advice=tuple(advice_for(kinds, course, since, blind=not judged.with_labels)),
         summary=summarise(kinds, course, since, findings=findings, quality=quality, coverage=coverage),
-        notes=(*settings.notes, *_limits(reference, judged, decision, quality, data)),
+        notes=(
+            *settings.notes,
+            *_limits(reference, judged, decision, quality, data),
+            *_meanings(decision, course),
+        ),
         windows=tuple(_window_evidence(judged, data, concept, settings, reference.task)),
         model_version=settings.model_version,
     )
@@ -181,8 +186,8 @@ def _limits(
         *([_HIDDEN] if decision.hidden else []),
         *([_LABELS] if decision.mislabelled else []),
         *(
-            [_EXCHANGED if reference.task == "multiclass" else _TURNED]
-            if decision.label_fault is not None and not decision.mislabelled
+            [decision.label_fault.doubt]
+            if decision.label_fault is not None and decision.label_fault.doubt
             else []
         ),
         *([] if windows.with_labels else [_BLIND]),
@@ -191,6 +196,13 @@ def _limits(
         *already_moving(reference, windows.profiles, decision.data),
         *([_KNOWN_BY_HEART] if known_by_heart(reference, decision.concept, quality) else []),
     ]
+
+
+def _meanings(decision: Decision, course: Course) -> list[str]:
+    """What else the kinds may mean, in words."""
+    new = [words for words in decision.faults.values() if NEVER_MET in words and RENAMED not in words]
+    burst = "concept drift" in decision.kinds and course.shape == "temporary"
+    return [*([_NEW] if new else []), *([_BURST] if burst else [])]
 
 
 def _window_evidence(

@@ -9,9 +9,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from holdfast.monitor.made_labels import are_own_answers, filled_doubt
 from holdfast.monitor.plain import plain
 from holdfast.monitor.rows import Rows, Task, labelled_only
-from holdfast.monitor.units import UNITS
+from holdfast.monitor.units import DEGREES, UNITS
 from holdfast.stats.quality import Z95
 
 Numbers = NDArray[np.float64]
@@ -24,11 +25,6 @@ _FURTHER: Final[tuple[tuple[float, str], ...]] = (
     (2.2046, "a factor of 2.2 (pounds, kilograms)"),
 )
 """Units too near a growth to be told by a column alone; an answer for each row tells them apart."""
-_DEGREES: Final[tuple[tuple[float, float, str, str], ...]] = (
-    (1.8, 32.0, "Celsius", "Fahrenheit"),
-    (1.0, 273.15, "Celsius", "kelvin"),
-)
-"""Factor and offset from one to the other."""
 _LEAST_ROWS: Final = 30
 """Labelled rows of a window from which it must agree."""
 _LEAST_OTHERS: Final = 10.0
@@ -47,14 +43,28 @@ _UNEVEN: Final = 0.1
 """How far the share of positives must be from a half: where both classes are as frequent, a mapping that is
 turned round looks like swapped labels."""
 
+_TURNED: Final = (
+    "Each class has the scores of the other. If 0 and 1 were swapped in the labels it would look the same: "
+    "look there before you retrain."
+)
+_EXCHANGED: Final = (
+    "Some classes have the answers that others had, one for one. If they were exchanged in the labels it "
+    "would look the same: look there before you retrain."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class LabelFault:
     """What seems to be broken about the labels."""
 
     words: str
-    sure: bool = True
-    """Whether no change of the mapping would look the same."""
+    doubt: str = ""
+    """Says that a change of the mapping looks the same, which is then believed; empty where none does."""
+
+    @property
+    def sure(self) -> bool:
+        """Whether no change of the mapping would look the same."""
+        return not self.doubt
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +94,11 @@ def find_label_fault(task: Task, reference: Rows, windows: Sequence[Rows]) -> La
     stuck = _stuck(task, held, parts)
     if stuck is not None:
         return LabelFault(stuck)
+    if are_own_answers(task, held, parts):
+        return LabelFault("the model's own answers: it errs in none of them")
     if task == "binary":
-        return _swapped(held, parts)
+        doubt = filled_doubt(held, parts)
+        return _swapped(held, parts) or (LabelFault("filled with one class", doubt) if doubt else None)
     if task == "multiclass":
         return _exchanged(held, parts)
     unit = _unit(held, parts) if task == "regression" else None
@@ -128,7 +141,8 @@ def _swapped(reference: Rows, parts: list[Rows]) -> LabelFault | None:
             return None
         if not _alike(old, new) or _distance(same, new) < _distance(old, new) + _WORSE:
             return None
-    return LabelFault("swapped: what was 0 is 1, and what was 1 is 0?", sure=abs(before - 0.5) >= _UNEVEN)
+    doubt = "" if abs(before - 0.5) >= _UNEVEN else _TURNED
+    return LabelFault("swapped: what was 0 is 1, and what was 1 is 0?", doubt)
 
 
 def _exchanged(reference: Rows, parts: list[Rows]) -> LabelFault | None:
@@ -170,10 +184,8 @@ def _exchanged(reference: Rows, parts: list[Rows]) -> LabelFault | None:
     turned = np.abs(share_before.sum(axis=0) - share_now.sum(axis=0)).sum() / 2
     # An effect that turns exchanges two classes at a time.
     in_circle = any(stands_for[stands_for[label]] != label for label in moved)
-    return LabelFault(
-        "exchanged between classes, as by another list of their codes?",
-        sure=in_circle or bool(turned >= 2 * _UNEVEN),
-    )
+    doubt = "" if in_circle or turned >= 2 * _UNEVEN else _EXCHANGED
+    return LabelFault("exchanged between classes, as by another list of their codes?", doubt)
 
 
 def _answers_by_label(each: Sequence[Rows]) -> tuple[Numbers, Numbers]:
@@ -209,9 +221,7 @@ def _unit(reference: Rows, parts: list[Rows]) -> str | None:
         for factor, words in (*UNITS, *_FURTHER)
         for wanted in (factor, 1 / factor)
     ]
-    for slope, offset, one, other in _DEGREES:
-        candidates.append((slope, offset, f"in {other} where they were in {one}"))
-        candidates.append((1 / slope, -offset / slope, f"in {one} where they were in {other}"))
+    candidates += [(*degrees[:2], f"in {degrees[2]} where they were in {degrees[3]}") for degrees in DEGREES]
     allowed, unchanged = _allowed(len(usual), len(now)), off(1.0)
     for factor, offset, words in candidates:
         found = off(factor, offset)

@@ -52,7 +52,7 @@ def is_of_inputs(change: LossChange) -> bool:
     )
 
 
-def of_inputs(diagnosis: Diagnosis, change: LossChange) -> Diagnosis:
+def of_inputs(diagnosis: Diagnosis, change: LossChange, *, unseen: bool = False) -> Diagnosis:
     """The diagnosis without concept drift, where data drift explains what the residuals show.
 
     Where the loss has risen so, the advice is no longer to watch. A reference of one season does not tell how
@@ -61,9 +61,12 @@ def of_inputs(diagnosis: Diagnosis, change: LossChange) -> Diagnosis:
     Args:
         diagnosis: of the windows.
         change: the parts of its changed loss.
+        unseen: whether most rows lie beyond the reference's range in a column that the truth depends on.
     """
     told = _of_inputs(diagnosis, change)
     if "concept drift" in told.kinds and change.overlap < _LEAST_OVERLAP:
+        if unseen and "data drift" in told.kinds:
+            told = _reworded(told, change, former=diagnosis)
         return msgspec.structs.replace(told, notes=(*told.notes, APART))
     return told
 
@@ -152,7 +155,7 @@ def _reworded(diagnosis: Diagnosis, change: LossChange, *, former: Diagnosis) ->
         features=tuple(one for one in features if one.kinds),
         summary=summary(diagnosis, kinds) + former.summary.removeprefix(summary(former, former.kinds)),
         advice=(*first, *([ADVICE] if worse else []), *later),
-        notes=(*diagnosis.notes, *([NOTE] if worse else [])),
+        notes=(*diagnosis.notes, *([NOTE] if worse and is_of_inputs(change) else [])),
     )
 
 

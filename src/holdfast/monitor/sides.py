@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -27,6 +27,11 @@ from holdfast.stats import (
 Numbers = NDArray[np.float64]
 FOLDS: Final = 3
 """Of the cross-fitting: half the cost of five, and the parts stay within their intervals."""
+_RANGE: Final = (0.001, 0.999)
+"""Ranks of the reference between which a column has its range: one far value does not widen it."""
+_EIGHTHS: Final = 8
+_BY_CHANCE: Final = 1e-4
+"""Of truths so far apart between the eighths of a column that tells nothing of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,24 @@ class Sides:
         """Rows with labels and scores, under one way to write inputs as numbers."""
         encoded = design.encode(reference.columns), design.encode(since.columns)
         return cls(task, design, reference, since, *encoded)
+
+    def beyond_what_was_seen(self, names: Sequence[str]) -> bool:
+        """Whether most rows lie beyond the reference's range in a column that the truth depends on.
+
+        There nothing is known of the mapping from x to y.
+
+        Args:
+            names: of columns that have changed; those of numbers are looked at.
+        """
+        for name in names:
+            old, new = self.reference.columns.get(name), self.since.columns.get(name)
+            if not isinstance(old, np.ndarray) or not isinstance(new, np.ndarray):
+                continue
+            low, high = np.nanquantile(old, _RANGE)
+            beyond = (new < low) | (new > high)
+            if beyond.mean() > 1 / 2 and _depends(self.reference.truth, old):
+                return True
+        return False
 
     def loss_change(self, loss: RowLoss, *, attribute: bool) -> tuple[LossChange, DomainShift]:
         """The parts of the changed loss, and how well the inputs are told apart.
@@ -120,3 +143,23 @@ def sample_of(design: Design, rows: Rows) -> Sample:
 def sure(estimate: Estimate) -> Estimate:
     """To six digits behind the point."""
     return Estimate(round(estimate.value, 6), round(estimate.low, 6), round(estimate.high, 6), estimate.rows)
+
+
+def _depends(truth: Numbers | None, values: Numbers) -> bool:
+    """Whether the mean of the truth is another in some eighth of the values, by the variance between them."""
+    from scipy.special import fdtrc
+
+    held = np.isfinite(values)
+    if truth is None or held.sum() <= 2 * _EIGHTHS:
+        return False
+    values, truth = values[held], truth[held]
+    edges = np.unique(np.quantile(values, np.arange(1, _EIGHTHS) / _EIGHTHS))
+    cell = np.searchsorted(edges, values, side="right")
+    rows = np.bincount(cell).astype(np.float64)
+    mean = np.bincount(cell, truth) / np.maximum(rows, 1.0)
+    between, within = float(rows @ (mean - truth.mean()) ** 2), float(((truth - mean[cell]) ** 2).sum())
+    groups = int((rows > 0).sum())
+    if groups < 2 or within <= 0:
+        return groups >= 2
+    freedom = len(truth) - groups
+    return bool(fdtrc(groups - 1, freedom, between / (groups - 1) / (within / freedom)) < _BY_CHANCE)

@@ -25,7 +25,7 @@ from holdfast.monitor.column_roles import (
 )
 from holdfast.monitor.columns import column_values, without_views
 from holdfast.monitor.coming_labels import describe as describe_coming
-from holdfast.monitor.coming_labels import still_coming
+from holdfast.monitor.coming_labels import describe_short_delay, still_coming
 from holdfast.monitor.counters import counters, new_beginnings, with_steps
 from holdfast.monitor.diagnosis import Diagnosis
 from holdfast.monitor.errors import MonitorError
@@ -175,12 +175,15 @@ def diagnose_tables(reference: Any, current: Any, question: Question, note: str 
     parts = [part for _, _, part in stretches]
 
     coming = still_coming(windows) if question.delay is None else 0
+    oldest_open = _oldest_open(question, new_rows, windows, coming)
     notes.add(describe_coming(windows, coming))
+    if question.delay is not None and oldest_open is not None:
+        notes.add(describe_short_delay([window for window in windows if window.end <= oldest_open]))
     settings = Settings(
         run_length=question.run_length,
         tolerance_sd=question.tolerance_sd,
         show_time=str if new_rows.time_us is None else iso_utc,
-        mature=mature_labels(_oldest_open(question, new_rows, windows, coming)),
+        mature=mature_labels(oldest_open),
         notes=tuple(notes.lines),
         clock_fault=clock_fault,
         rows=RowsOfWindows(old_rows, lambda numbers: [new_rows.take(parts[one]) for one in numbers]),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -20,12 +20,23 @@ UNITS: Final[tuple[tuple[float, str], ...]] = (
     (100.0, "a factor of 100 (cents, per cent)"),
     (88.4, "a factor of 88.4 (creatinine in mg/dl, µmol/l)"),
     (60.0, "a factor of 60 (minutes, seconds)"),
+    (25.4, "a factor of 25.4 (inches, millimetres)"),
     (18.02, "a factor of 18.02 (glucose in mg/dl, mmol/l)"),
     (12.0, "a factor of 12 (months, years)"),
     (10.764, "a factor of 10.764 (square feet, square metres)"),
     (10.0, "a factor of 10 (a decimal place; millimetres, centimetres)"),
     (2.54, "a factor of 2.54 (inches, centimetres)"),
 )
+DEGREES: Final[tuple[tuple[float, float, str, str], ...]] = (
+    (1.8, 32.0, "Fahrenheit", "Celsius"),
+    (1 / 1.8, -32.0 / 1.8, "Celsius", "Fahrenheit"),
+    (1.0, 273.15, "kelvin", "Celsius"),
+    (1.0, -273.15, "Celsius", "kelvin"),
+)
+"""Factor and offset of the degrees that came, and what came in the place of what."""
+_BY_A_FIFTH: Final = (1 / 1.2, 1.2)
+_OTHER: Final = 0.1
+"""Of the ranks, by which a quartile of degrees must have left its place."""
 _RANKS: Final = 0.01
 """Of the reference, by which a quartile may miss its own place after the conversion, besides chance."""
 _DEVIATIONS: Final = 3.0
@@ -137,17 +148,18 @@ class _Ranks:
         rank = np.maximum(low - _RANKS - _SHARES, 0.0) - np.maximum(_SHARES - high - _RANKS, 0.0)
         return float(rank @ np.linalg.solve(_TOGETHER * self.noise, rank))
 
-    def all_map(self, factor: float, now: NDArray[np.float64]) -> bool:
+    def all_map(self, factor: float, now: NDArray[np.float64], offset: float = 0.0) -> bool:
         """Whether every rank of the reference does, not the quartiles' alone; zero stays where it is.
 
         Args:
             factor: between then and now.
             now: share of rows up to the end of each cell.
+            offset: that came to the factor.
         """
         if self.within.max() >= _TIED * max(float(self.within.sum()), 1.0):
             return True
         edges = np.array(self.bins.edges)
-        off = float(np.abs(now[: len(edges)] - self.rank(edges / factor, left=0.0)).max())
+        off = float(np.abs(now[: len(edges)] - self.rank((edges - offset) / factor, left=0.0)).max())
         return off <= 2 * _RANKS + _SUPREMUM * float(np.sqrt(self.noise))
 
 
@@ -194,9 +206,23 @@ def unit_of(
             about, larger = about or rough, wanted > 1
             found.append((float(ranks.missed(wanted).max()), words))
     if not found:
-        return None
+        return _degrees(ranks, now)
     size = f"{'about ' if about else ''}{_either(found)}"
     return f"{'larger' if larger else 'smaller'} by {size}: another unit?"
+
+
+def _degrees(ranks: _Ranks, now: NDArray[np.float64]) -> str | None:
+    """Degrees of another scale, in words: where no offset a fifth from theirs would do as well."""
+    if float(ranks.missed(1.0).max()) < _OTHER:
+        return None
+    for slope, offset, came, instead in DEGREES:
+        moved = [replace(ranks, quartiles=ranks.quartiles - offset * by) for by in (1.0, *_BY_A_FIFTH)]
+        if [one.fit(slope) for one in moved] != [True, False, False]:
+            continue
+        clear = moved[0].off(slope) <= _CLEARLY + min(moved[0].off(slope * near) for near in _NEAR)
+        if clear and ranks.all_map(slope, now, offset):
+            return f"in {came} where it was in {instead}: another unit?"
+    return None
 
 
 def unit_of_some(

@@ -72,8 +72,8 @@ def filled_doubt(reference: Rows, parts: Sequence[Rows]) -> str:
             continue
         if all(_Table.of(_cells(one, now), now, of_class).alike(table.left) for one in columns):
             return (
-                f"{words} are rarer by one factor, {plain(table.left)}, everywhere. Labels that were lost, or "
-                f"not known yet, and written as {other} would look the same: look there before you retrain."
+                f"{words} are rarer by one factor, {plain(table.left)}, everywhere. Labels that were lost "
+                f"or not known yet and written as {other} would look the same: look there before you retrain."
             )
     return ""
 

@@ -28,6 +28,22 @@ def test_the_model_s_own_answers_are_a_fault_of_the_labels(threshold: float) -> 
     assert "the model's own answers" in said.features[0].description
 
 
+def test_numbers_that_are_the_model_s_own_answers_are_a_fault_though_no_residual_moved() -> None:
+    random = np.random.default_rng(6)
+    x, noise = random.normal(size=(2, 9000))
+    old = {"x": x[:4000], "said": 3 * x[:4000], "y": 3 * x[:4000] + noise[:4000]}
+    new = {"x": x[4000:], "said": 3 * x[4000:], "y": 3 * x[4000:] + noise[4000:]}
+    given: dict[str, Any] = {"target": "y", "prediction": "said", "window": "500 rows"}
+    assert diagnose(old, new, **given).verdict == "healthy"
+    copied = diagnose(old, new | {"y": np.where(np.arange(5000) >= 3000, new["said"], new["y"])}, **given)
+    assert copied.kinds == ("data fault",)
+    assert [one.name for one in copied.features] == ["labels"]
+    assert copied.since is not None
+    assert copied.since.estimate == "3000"
+    assert copied.quality is not None
+    assert copied.quality.after is None
+
+
 def test_a_truth_that_became_easier_is_not_the_model_s_own_answers() -> None:
     said = diagnose(reference(2), current(2, effect=np.where(since_onset(), 4.0, 1.0)), **NAMES)
     assert "concept drift" in said.kinds
@@ -60,6 +76,13 @@ def test_only_a_class_that_is_rarer_by_one_factor_everywhere_may_be_filled(
     said = found(3, change)
     assert said.alarm
     assert any("rarer by one factor" in note for note in said.notes) == asked
+
+
+def test_rare_positives_that_were_lost_are_asked_for() -> None:
+    rows = current(7, base=-2.8)
+    lost = np.where(since_onset(), filled(rows, np.random.default_rng(7)), rows["y"])
+    said = diagnose(reference(7, base=-2.8), rows | {"y": lost, "score": chance(rows, base=-2.8)}, **NAMES)
+    assert any("Positives are rarer by one factor" in note for note in said.notes)
 
 
 def test_a_mapping_that_was_another_for_a_time_may_be_wrong_labels() -> None:

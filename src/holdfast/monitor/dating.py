@@ -47,8 +47,9 @@ def find_dates(reference: ReferenceModel, windows: JudgedWindows, decision: Deci
     """Of all that stands together."""
     data, concept, with_labels = decision.data, decision.concept, windows.with_labels
     onset = locate(data, concept, with_labels, len(windows.profiles))
-    if onset is None and windows.repeated:
-        onset = _of_repeats(windows.repeated, len(windows.profiles))
+    untested = set(windows.repeated) or set(decision.own_answers)
+    if onset is None and untested:
+        onset = _of_repeats(untested, len(windows.profiles))
     course = find_course(reference, windows, data=data, concept=concept)
     if course.began is not None and (onset is None or course.began.estimate < onset.estimate):
         onset = course.began
@@ -68,10 +69,12 @@ def date_of_column(dates: Dates, column: str, windows: JudgedWindows, decision: 
 
 def date_of_labels(dates: Dates, windows: JudgedWindows, decision: Decision) -> Onset:
     """When the tests of P(y|x) changed, which broken labels are behind."""
+    if decision.own_answers:
+        return dates.as_text(_of_repeats(decision.own_answers, len(windows.profiles)))
     return dates.as_text(of_all(estimate_onset(strongest_tests(decision.concept)), windows.with_labels))
 
 
 def _of_repeats(repeated: Collection[int], windows: int) -> OnsetEstimate:
-    """Since when rows came twice."""
+    """Since when rows came twice, or labels were the model's answers."""
     first, end = min(repeated), max(repeated) + 1
     return OnsetEstimate(first, first, first, end if end < windows else None)

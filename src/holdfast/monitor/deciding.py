@@ -11,6 +11,7 @@ from holdfast.monitor.echoes import without_echoes_of_all
 from holdfast.monitor.family import Tests
 from holdfast.monitor.judged_windows import JudgedWindows
 from holdfast.monitor.label_faults import LOOKED_AT, LabelFault, RowsOfWindows, find_label_fault
+from holdfast.monitor.made_labels import windows_of_own_answers
 from holdfast.monitor.onset import strongest_tests
 from holdfast.monitor.reference import ReferenceModel
 from holdfast.monitor.standing import standing, without_echoes
@@ -31,11 +32,13 @@ class Decision:
     hidden: bool
     """Whether those hide what the mapping from x to y does."""
     label_fault: LabelFault | None
+    own_answers: Sequence[int] = ()
+    """Windows in which the labels are the model's answers, where no test sees it."""
 
     @property
     def mislabelled(self) -> bool:
         """Whether the labels are broken for sure: they say nothing of the model then."""
-        return self.label_fault is not None and self.label_fault.sure
+        return bool(self.own_answers) or (self.label_fault is not None and self.label_fault.sure)
 
     @property
     def concept_of_columns(self) -> Sequence[Tests]:
@@ -69,13 +72,14 @@ def decide(
     if concept and reference.concept is not None:
         concept = without_echoes_of_all(reference.concept, windows.labelled, concept)
     label_fault = _label_fault(reference, concept, windows.with_labels, rows)
-    mislabelled = label_fault is not None and label_fault.sure
+    own_answers = windows_of_own_answers(reference, windows) if label_fault is None else ()
+    mislabelled = bool(own_answers) or (label_fault is not None and label_fault.sure)
     kinds: tuple[DriftKind, ...] = causes.kinds
     if mislabelled:
         kinds = tuple(kind for kind in kinds if kind not in ("label shift", "concept drift"))
     if (windows.repeated or wrong_clock or mislabelled) and "data fault" not in kinds:
         kinds = ("data fault", *kinds)
-    return Decision(kinds, data, concept, causes.faults, causes.hidden, label_fault)
+    return Decision(kinds, data, concept, causes.faults, causes.hidden, label_fault, own_answers)
 
 
 def _label_fault(

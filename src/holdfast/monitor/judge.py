@@ -22,6 +22,7 @@ from holdfast.monitor.faults import NEVER_MET, RENAMED
 from holdfast.monitor.findings import broken_labels, find_columns, repeated_rows, wrongly_dated_rows
 from holdfast.monitor.judged_windows import JudgedWindows
 from holdfast.monitor.label_faults import RowsOfWindows
+from holdfast.monitor.made_labels import OWN_ANSWERS
 from holdfast.monitor.measuring import measure_columns
 from holdfast.monitor.onset import known_by_heart
 from holdfast.monitor.plain import listed
@@ -164,9 +165,10 @@ def _findings(
     ):
         onset = date_of_column(dates, column, windows, decision)
         findings.append(msgspec.structs.replace(found, since=onset.estimate, onset=onset))
-    if decision.label_fault is not None and decision.mislabelled:
+    if decision.mislabelled:
         onset = date_of_labels(dates, windows, decision)
-        findings.append(broken_labels(decision.label_fault.words, onset))
+        words = OWN_ANSWERS if decision.label_fault is None else decision.label_fault.words
+        findings.append(broken_labels(words, onset))
     if windows.repeated:
         findings.append(repeated_rows(windows.repeated, windows.starts[min(windows.repeated)]))
     if clock_fault:

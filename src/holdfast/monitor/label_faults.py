@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.monitor.made_labels import are_own_answers, filled_doubt
+from holdfast.monitor.made_labels import OWN_ANSWERS, are_own_answers, filled_doubt
 from holdfast.monitor.plain import plain
 from holdfast.monitor.rows import Rows, Task, labelled_only
 from holdfast.monitor.units import DEGREES, UNITS
@@ -95,7 +95,7 @@ def find_label_fault(task: Task, reference: Rows, windows: Sequence[Rows]) -> La
     if stuck is not None:
         return LabelFault(stuck)
     if are_own_answers(task, held, parts):
-        return LabelFault("the model's own answers: it errs in none of them")
+        return LabelFault(OWN_ANSWERS)
     if task == "binary":
         doubt = filled_doubt(held, parts)
         return _swapped(held, parts) or (LabelFault("filled with one class", doubt) if doubt else None)

@@ -100,19 +100,13 @@ def _coded(chunk: pa.Array) -> tuple[NDArray[np.int32], list[str]] | None:
     """The number of each text among the words of this part, and these."""
     import pyarrow as pa
 
-    known = chunk.drop_null() if chunk.null_count else chunk
     kind = np.dtype(np.int64 if pa.types.is_large_string(chunk.type) else np.int32)
-    _, places, texts = known.buffers()
-    bounds = np.frombuffer(places, kind, len(known) + 1, known.offset * kind.itemsize)
+    valid, places, texts = chunk.buffers()
+    bounds = np.frombuffer(places, kind, len(chunk) + 1, chunk.offset * kind.itemsize)
     held: Any = b"" if texts is None else texts
-    found = distinct_texts(np.frombuffer(held, np.uint8), bounds)
-    if found is None:
-        return None
-    codes, words = found[0], known.take(pa.array(found[1])).to_pylist()
-    if len(known) < len(chunk):
-        codes = np.full(len(chunk), _MISSING, dtype=np.int32)
-        codes[chunk.is_valid().to_numpy(zero_copy_only=False)] = found[0]
-    return codes, words
+    there = np.frombuffer(valid, np.uint8) if chunk.null_count else None
+    found = distinct_texts(np.frombuffer(held, np.uint8), bounds, there, chunk.offset)
+    return None if found is None else (found[0], chunk.take(pa.array(found[1])).to_pylist())
 
 
 def _numbered(parts: list[tuple[NDArray[np.int32], list[str]]]) -> list[pa.Array]:

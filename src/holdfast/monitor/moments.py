@@ -16,6 +16,8 @@ from holdfast.monitor.errors import MonitorError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_LOOKED_AT: Final = 1 << 10
+"""Rows among which the first value of a column is looked for at a time."""
 _DIGITS: Final = r"^\s*(\d{1,4}[./-]\d{1,2}[./-]\d{2,4}|\d{4}年\d{1,2}月)"
 
 
@@ -83,11 +85,14 @@ def _first_text(held: pa.ChunkedArray) -> str | None:
     import pyarrow as pa
 
     kind = held.type.value_type if pa.types.is_dictionary(held.type) else held.type
-    if not is_text(kind) or held.null_count == len(held):
+    if not is_text(kind):
         return None
-    known = held.drop_null() if held.null_count else held
-    found: str = known[0].as_py()
-    return found
+    for start in range(0, len(held), _LOOKED_AT):
+        some = held.slice(start, _LOOKED_AT)
+        if some.null_count < len(some):
+            found: str = some.drop_null()[0].as_py()
+            return found
+    return None
 
 
 def _rises(held: pa.ChunkedArray) -> bool:

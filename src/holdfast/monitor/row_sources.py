@@ -23,7 +23,7 @@ _READ_BYTES: Final = 1 << 16
 """Read of each column at a time."""
 _GROUP_ROWS: Final = 1 << 17
 """Rows of a table in memory that stand for a row group of a file."""
-_APART_ROWS: Final = 1 << 13
+_APART_ROWS: Final = 1 << 14
 """Rows that lie together in memory and are not put together with others."""
 _STRETCH_ROWS: Final = 1 << 17
 """Rows of which the extremes are looked for at a time."""

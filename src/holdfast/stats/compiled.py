@@ -97,7 +97,7 @@ def compiled_counting() -> ctypes.CDLL | None:
     drawn.argtypes, drawn.restype = [ADDRESS, whole, ctypes.c_uint64, ADDRESS], whole
     distinct.argtypes = [ADDRESS, whole, whole, ctypes.c_int, ADDRESS, ADDRESS, ADDRESS]
     distinct.restype = whole
-    texts.argtypes = [ADDRESS, whole, ADDRESS, ctypes.c_int, whole, ADDRESS, ADDRESS]
+    texts.argtypes = [ADDRESS, whole, ADDRESS, ctypes.c_int, whole, ADDRESS, whole, ADDRESS, ADDRESS]
     texts.restype = whole
     views.argtypes = [ADDRESS, whole, ADDRESS, ADDRESS, whole, ADDRESS, whole, ADDRESS, ADDRESS]
     views.restype = whole

@@ -127,6 +127,12 @@ static void by_ruler(const Bins *bins, const double *restrict values, int rows, 
     }                                                                                                                  \
     break;
 
+/* Whether one of many is there, of which each has a bit; all are without them. */
+static inline int is_there(const uint8_t *valid, int64_t number)
+{
+    return valid == NULL || (valid[number >> 3] >> (number & 7) & 1);
+}
+
 /* NaN in the place of those that are missing. */
 static inline void without_missing(const uint8_t *valid, int64_t first, int rows, double *restrict values)
 {
@@ -191,7 +197,7 @@ static void by_whole(const Bins *bins, const Numbers *numbers, int64_t start, in
     if (numbers->valid != NULL) {
         const int64_t first = numbers->first_valid + start;
         for (int i = 0; i < rows; i++)
-            found[i] = numbers->valid[(first + i) >> 3] >> ((first + i) & 7) & 1 ? found[i] : bins->missing;
+            found[i] = is_there(numbers->valid, first + i) ? found[i] : bins->missing;
     }
 }
 
@@ -588,14 +594,19 @@ static void no_words(Words *words)
     memset(words->place, -1, sizeof words->place);
 }
 
-/* The same of texts, of which each ends where the next one begins: `bounds` [rows + 1] of 4 or 8 bytes. -1 where
-   they are more than a thousand, or the bounds leave the `size` of all texts. */
+/* The same of texts, of which each ends where the next one begins: `bounds` [rows + 1] of 4 or 8 bytes. The code of
+   those that are missing, whose bit from `first_valid` on is 0, is -1. -1 where they are more than a thousand, or the
+   bounds leave the `size` of all texts. */
 int64_t holdfast_distinct_texts(const char *bytes, int64_t size, const void *bounds, int width, int64_t rows,
-                                int32_t *codes, int64_t *first)
+                                const uint8_t *valid, int64_t first_valid, int32_t *codes, int64_t *first)
 {
     Words words;
     no_words(&words);
     for (int64_t i = 0; i < rows; i++) {
+        if (!is_there(valid, first_valid + i)) {
+            codes[i] = -1;
+            continue;
+        }
         int64_t begin = width == 4 ? ((const int32_t *)bounds)[i] : ((const int64_t *)bounds)[i];
         int64_t end = width == 4 ? ((const int32_t *)bounds)[i + 1] : ((const int64_t *)bounds)[i + 1];
         if (begin < 0 || end < begin || end > size)
@@ -612,8 +623,7 @@ int64_t holdfast_distinct_texts(const char *bytes, int64_t size, const void *bou
 }
 
 /* The same of views of texts: of each its size, then up to twelve bytes of it, or four of them, the number of a part
-   [parts], and where it begins there. -1 also for views that leave their part. The code of those that are missing,
-   whose bit from `first_valid` on is 0, is -1; NULL where all are there. */
+   [parts], and where it begins there. -1 also for views that leave their part. */
 int64_t holdfast_distinct_views(const char *views, int64_t rows, const char *const *parts, const int64_t *sizes,
                                 int64_t number, const uint8_t *valid, int64_t first_valid, int32_t *codes,
                                 int64_t *first)
@@ -622,7 +632,7 @@ int64_t holdfast_distinct_views(const char *views, int64_t rows, const char *con
     Words words;
     no_words(&words);
     for (int64_t i = 0; i < rows; i++) {
-        if (valid != NULL && !(valid[(first_valid + i) >> 3] >> ((first_valid + i) & 7) & 1)) {
+        if (!is_there(valid, first_valid + i)) {
             codes[i] = -1;
             continue;
         }

@@ -79,12 +79,19 @@ def distinct_strings(values: NDArray[np.object_]) -> Distinct | None:
     return None if count < 0 else (codes, first[:count])
 
 
-def distinct_texts(texts: NDArray[np.uint8], bounds: NDArray[Any]) -> Distinct | None:
-    """The same of texts that lie behind each other.
+def distinct_texts(
+    texts: NDArray[np.uint8],
+    bounds: NDArray[Any],
+    valid: NDArray[np.uint8] | None = None,
+    first_valid: int = 0,
+) -> Distinct | None:
+    """The same of texts that lie behind each other; the number of those that are missing is -1.
 
     Args:
         texts: their bytes.
         bounds: `[N + 1]` of int32 or int64, where each begins, and where the last one ends.
+        valid: a bit for each, lowest first, 0 where it is missing; None: all are there.
+        first_valid: number of the first one's bit.
 
     Returns:
         None where there are more than a thousand, or without the compiled library.
@@ -107,6 +114,8 @@ def distinct_texts(texts: NDArray[np.uint8], bounds: NDArray[Any]) -> Distinct |
         address_of(bounds),
         bounds.itemsize,
         rows,
+        address_of(valid),
+        first_valid,
         address_of(codes),
         address_of(first),
     )
@@ -124,8 +133,8 @@ def distinct_views(
     Args:
         views: `[16 N]`, 16 bytes of each.
         parts: bytes of texts of more than twelve.
-        valid: a bit for each, lowest first, 0 where it is missing; None: all are there.
-        first_valid: number of the first one's bit.
+        valid: as for `distinct_texts`.
+        first_valid: as there.
 
     Returns:
         None where there are more than a thousand, or without the compiled library.

@@ -90,7 +90,8 @@ def _first_text(held: pa.ChunkedArray) -> str | None:
     for start in range(0, len(held), _LOOKED_AT):
         some = held.slice(start, _LOOKED_AT)
         if some.null_count < len(some):
-            found: str = some.drop_null()[0].as_py()
+            # What drops nulls imports 8 MB of Arrow's functions.
+            found: str = (some.drop_null() if some.null_count else some)[0].as_py()
             return found
     return None
 

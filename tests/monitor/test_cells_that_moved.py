@@ -73,6 +73,28 @@ def test_inches_and_degrees_are_told_from_other_changes(factor: float, offset: f
     assert said in found.features[0].description
 
 
+def mostly_nothing(seed: int, rows: int) -> Frame:
+    """Two sums that are nought in most rows, of much the same shares."""
+    random = np.random.default_rng([52, seed, rows])
+    return {
+        "loss": np.where(random.random(rows) < 0.8, 0.0, random.poisson(6, rows) * 50.0),
+        "gain": np.where(random.random(rows) < 0.85, 0.0, random.lognormal(8, 1, rows)),
+        "beside": random.normal(size=rows),
+    }
+
+
+def test_columns_that_are_mostly_nought_are_told_when_they_change_places_and_not_when_they_grow() -> None:
+    old, new, since = mostly_nothing(4, 6000), mostly_nothing(4, 10_000), np.arange(10_000) >= 5000
+    swapped = {
+        one: np.where(since, new[other], new[one]) for one, other in (("loss", "gain"), ("gain", "loss"))
+    }
+    found = diagnose(old, new | swapped, window="500 rows")
+    assert found.kinds == ("data fault",)
+    assert {one.description.split(": ")[-1] for one in found.features} == {"swapped columns?"}
+    grown = {name: np.where(since, 2 * new[name], new[name]) for name in ("loss", "gain")}
+    assert "data fault" not in diagnose(old, new | grown, window="500 rows").kinds
+
+
 def answered(seed: int, rows: int, shift: Any, effect: Any = 1.0, idle: Any = 0.0) -> Frame:
     """A model that is right where it was taught, and extrapolates a cube beyond it."""
     random = np.random.default_rng([51, seed, rows])

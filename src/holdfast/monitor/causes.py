@@ -10,11 +10,13 @@ import numpy as np
 
 from holdfast.monitor.diagnosis import DriftKind
 from holdfast.monitor.family import Tests
-from holdfast.monitor.faults import NEVER_MET, find_fault, find_swaps
+from holdfast.monitor.faults import NEVER_MET, SWAPPED, find_fault, find_swaps
+from holdfast.monitor.label_faults import RowsOfWindows
 from holdfast.monitor.label_shift import is_label_shift
 from holdfast.monitor.onset import onset_of_column, strongest_tests
 from holdfast.monitor.profiling import WindowProfile
 from holdfast.monitor.reference import ReferenceModel
+from holdfast.monitor.tied_swaps import find_tied_swaps
 from holdfast.monitor.turned_clocks import find_turned_clocks
 from holdfast.stats import estimate_onset, total_variation
 
@@ -41,6 +43,7 @@ def find_causes(
     *,
     data: Sequence[Tests],
     concept: Sequence[Tests],
+    rows: RowsOfWindows | None = None,
 ) -> Causes:
     """The kinds that explain all alarms.
 
@@ -50,12 +53,15 @@ def find_causes(
         with_labels: numbers of those whose labels count.
         data: tests of P(x) that stand.
         concept: tests of P(y|x) that stand.
+        rows: to look for columns in that changed places; None: profiles alone tell it.
     """
     moved, shown = _moved(windows, data)
     faults = {
         **find_turned_clocks(reference, shown),
         **find_swaps(reference, shown, _while_moved(windows, data)),
     }
+    if rows is not None:
+        faults |= _tied_swaps(reference, data, rows, [name for name in shown if name not in faults])
     for name in shown.keys() - faults.keys():
         fault = find_fault(reference, name, shown[name])
         if fault is not None:
@@ -88,6 +94,20 @@ def find_causes(
         # Other shares of the classes explain moved columns, and no broken pipe.
         return Causes(("data fault", "label shift") if faults else ("label shift",), faults, hidden=False)
     return Causes((*kinds, "concept drift"), faults, hidden=False)
+
+
+def _tied_swaps(
+    reference: ReferenceModel, data: Sequence[Tests], rows: RowsOfWindows, names: Sequence[str]
+) -> dict[str, str]:
+    """By what the rows say of the windows in which such columns show a change most."""
+    names = [name for name in names if reference.features[name].numeric and name not in reference.outputs]
+    clear: set[int] = set()
+    for tests in data:
+        if tests.family != "pairs":
+            shown = [test for test in tests.in_alarm if tests.names[test][0] in names]
+            clear.update(*(_clearest(tests, int(test)) for test in shown))
+    found = find_tied_swaps(rows.reference, lambda: rows.windows(sorted(clear)[-_CLEAREST:]), names)
+    return {name: SWAPPED.format(other) for name, other in found.items()}
 
 
 def _broke(

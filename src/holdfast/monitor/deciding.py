@@ -66,7 +66,9 @@ def decide(
         wrong_clock: whether one has dated rows.
     """
     data, concept = without_echoes(standing(data)), standing(concept)
-    causes = find_causes(reference, windows.profiles, windows.with_labels, data=data, concept=concept)
+    causes = find_causes(
+        reference, windows.profiles, windows.with_labels, data=data, concept=concept, rows=rows
+    )
     if causes.hidden:
         concept = ()
     if concept and reference.concept is not None:

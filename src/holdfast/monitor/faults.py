@@ -20,6 +20,7 @@ from holdfast.stats import NumericBins
 _USUAL: Final = 0.0005
 """Share of rows with categories never met before from which it is said what is usual."""
 NEVER_MET: Final = "categories that the reference never had"
+SWAPPED: Final = "holding the values of {}: swapped columns?"
 RENAMED: Final = "renamed?"
 SWAP_TOLERANCE: Final = 0.15
 """Quartiles of one column are those of another if they agree within this share of their distance."""
@@ -119,9 +120,7 @@ def find_swaps(
         if any(
             all(_near(now[one][way], own[other]) for one, other in both) for way in range(2)
         ) or _at_some_time(reference, {other: now[one][0] for one, other in both}):
-            found[first], found[second] = (
-                f"holding the values of {other}: swapped columns?" for other in (second, first)
-            )
+            found[first], found[second] = (SWAPPED.format(other) for other in (second, first))
     return found
 
 

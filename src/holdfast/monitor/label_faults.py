@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from holdfast.monitor.made_labels import OWN_ANSWERS, are_own_answers, filled_doubt
 from holdfast.monitor.plain import plain
 from holdfast.monitor.rows import Rows, Task, labelled_only
+from holdfast.monitor.tied_swaps import distance
 from holdfast.monitor.units import DEGREES, UNITS
 from holdfast.stats.quality import Z95
 
@@ -139,7 +140,7 @@ def _swapped(reference: Rows, parts: list[Rows]) -> LabelFault | None:
         new = score[truth == side]
         if min(len(old), len(same), len(new)) < _LEAST_ROWS:
             return None
-        if not _alike(old, new) or _distance(same, new) < _distance(old, new) + _WORSE:
+        if not _alike(old, new) or distance(same, new) < distance(old, new) + _WORSE:
             return None
     doubt = "" if abs(before - 0.5) >= _UNEVEN else _TURNED
     return LabelFault("swapped: what was 0 is 1, and what was 1 is 0?", doubt)
@@ -213,7 +214,7 @@ def _unit(reference: Rows, parts: list[Rows]) -> str | None:
     now, answered = (np.concatenate(each) for each in zip(*several, strict=True))
 
     def off(factor: float, offset: float = 0.0) -> float:
-        return _distance(usual, (now - offset) / factor - answered)
+        return distance(usual, (now - offset) / factor - answered)
 
     fitting: list[tuple[float, str, float, float]] = []
     candidates = [
@@ -233,7 +234,7 @@ def _unit(reference: Rows, parts: list[Rows]) -> str | None:
             fitting.append((found, words, factor, offset))
     for _, words, factor, offset in sorted(fitting):
         agree = [
-            _distance(usual, (y - offset) / factor - p) <= _OFF + _allowed(len(usual), len(y))
+            distance(usual, (y - offset) / factor - p) <= _OFF + _allowed(len(usual), len(y))
             for y, p in several
         ]
         if np.mean(agree) >= _AGREE:
@@ -242,16 +243,8 @@ def _unit(reference: Rows, parts: list[Rows]) -> str | None:
 
 
 def _alike(first: Numbers, second: Numbers) -> bool:
-    return _distance(first, second) <= _allowed(len(first), len(second))
+    return distance(first, second) <= _allowed(len(first), len(second))
 
 
 def _allowed(first: int, second: int) -> float:
     return _OFF + _SUPREMUM * float(np.sqrt(1 / first + 1 / second))
-
-
-def _distance(first: Numbers, second: Numbers) -> float:
-    """Kolmogorov's distance of two samples."""
-    first, second = np.sort(first), np.sort(second)
-    at = np.concatenate([first, second])
-    shares = [np.searchsorted(each, at, side="right") / len(each) for each in (first, second)]
-    return float(np.abs(shares[0] - shares[1]).max())

@@ -13,6 +13,10 @@ windows vary by sampling alone:
   Then only differences of windows tell anything; their Shiryaev-Roberts statistic is as good as any (Pollak
   and Siegmund 1991), and what it needs is drawn, at a threshold that calm windows pass once in 1000;
 - `blind`: the same with the column and the sign unknown, 32 statistics that share the budget.
+
+With `--wandering` instead: 0.1 standard deviations in windows of 200 rows, 60 windows known, for whoever is
+`blind` and keeps the budget even where levels wander slowly, by a share of a window's variance that 60
+windows hardly show, and knows by how much.
 """
 
 from __future__ import annotations
@@ -114,6 +118,45 @@ def _evidence(
     return result
 
 
+def wandering(share: float, memory: float, seed: int) -> tuple[float, float]:
+    """Mean delays on windows that vary by sampling alone, and on those that wander.
+
+    Args:
+        share: variance of the level, that of a window's mean being 1.
+        memory: correlation of neighbouring levels.
+        seed: of the draws.
+    """
+    random, known, size = np.random.default_rng([seed, int(share * 1000)]), 60, 0.1 * math.sqrt(200)
+    place = np.arange(known + LONGEST)
+    covariance = np.eye(len(place)) + share * memory ** np.abs(place[:, None] - place)
+    root = np.linalg.cholesky(covariance)
+    calm = (random.normal(size=(4 * CALM_PATHS, len(place))) @ root.T)[:, : known + CALM]
+    limit = _restricted(calm, known, size, covariance).max(axis=1)
+    limit = np.quantile(limit, 1 + math.expm1(-CALM / RUN_LENGTH / (2 * COLUMNS)))
+    drawn, change = random.normal(size=(PATHS, len(place))), size * (place >= known)
+    means = []
+    for windows in (drawn, drawn @ root.T):
+        raised = _restricted(windows + change, known, size, covariance) >= limit
+        means.append(float(np.where(raised.any(axis=1), raised.argmax(axis=1) + 1, LONGEST).mean()))
+    return means[0], means[1]
+
+
+def _restricted(windows: np.ndarray, known: int, size: float, covariance: np.ndarray) -> np.ndarray:
+    """Logarithms of the Shiryaev-Roberts statistic of differences, `[PATHS, windows after those known]`."""
+    result = np.empty((len(windows), windows.shape[1] - known))
+    for number in range(known + 1, windows.shape[1] + 1):
+        inverse = np.linalg.inv(covariance[:number, :number])
+        whole = inverse.sum(axis=1)
+        inverse -= np.outer(whole, whole) / whole.sum()
+        # Column k: as if windows from k on had changed.
+        changed = np.cumsum(inverse[:, ::-1], axis=1)[:, ::-1][:, known:]
+        weight = np.cumsum(changed[::-1], axis=0)[::-1][known:].diagonal()
+        result[:, number - known - 1] = np.logaddexp.reduce(
+            size * (windows[:, :number] @ changed) - size**2 / 2 * weight, axis=1
+        )
+    return result
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -121,7 +164,13 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=320)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--wandering", action="store_true")
     arguments = parser.parse_args()
+    if arguments.wandering:
+        for share in (0.0, 0.05, 0.1):
+            independent, same = wandering(share, 0.97, arguments.seed)
+            print({"share": share, "independent": round(independent, 1), "wandering": round(same, 1)})
+        return
     found = []
     for known in KNOWN:
         for rows in SIZES:

@@ -212,15 +212,19 @@ def unit_of(
 
 
 def _degrees(ranks: _Ranks, now: NDArray[np.float64]) -> str | None:
-    """Degrees of another scale, in words: where no offset a fifth from theirs would do as well."""
+    """Degrees of another scale, in words: where no growth, nor an offset a fifth off, would do as well."""
     if float(ranks.missed(1.0).max()) < _OTHER:
         return None
+    usual = np.interp(_SHARES, ranks.passed[:-1], [*ranks.bins.edges, ranks.bins.maximum])
+    growths = [new / old for new, old in zip(ranks.quartiles, usual, strict=True) if new * old > 0]
+    grown = min((ranks.off(float(growth)) for growth in growths), default=np.inf)
     for slope, offset, came, instead in DEGREES:
         moved = [replace(ranks, quartiles=ranks.quartiles - offset * by) for by in (1.0, *_BY_A_FIFTH)]
         if [one.fit(slope) for one in moved] != [True, False, False]:
             continue
         clear = moved[0].off(slope) <= _CLEARLY + min(moved[0].off(slope * near) for near in _NEAR)
-        if clear and ranks.all_map(slope, now, offset):
+        sure = grown > moved[0].off(slope) + _CLEARLY
+        if clear and sure and ranks.all_map(slope, now, offset):
             return f"in {came} where it was in {instead}: another unit?"
     return None
 

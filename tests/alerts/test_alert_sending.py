@@ -76,9 +76,8 @@ def test_a_failing_webhook_is_tried_again_with_growing_pauses(
         waited = []
         for _ in range(3):
             assert alerting.sender.send_due(wait_s=5).failed == 1
-            due_us = registry.outbox.next_due_us()
-            assert due_us is not None
-            waited.append(round((due_us - clock.now_us()) / 1e6))
+            (delivery,) = registry.outbox.deliveries()
+            waited.append(round((delivery.due_at_us - clock.now_us()) / 1e6))
             assert alerting.sender.send_due(wait_s=5).failed == 0, "not before its pause is over"
             clock.advance_s(waited[-1])
         assert waited == [15, 30, 60]

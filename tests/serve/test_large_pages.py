@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.serve.children import with_large_pages
+from holdfast.serve.large_pages import end_asking, with_large_pages
 
 SWITCH = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 IN_A_THREAD = """
@@ -60,3 +60,18 @@ def test_what_an_operator_says_of_malloc_stays() -> None:
     assert beside == f"glibc.pthread.rseq=0:{ours}"
     for said in ({"GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"}, {"MALLOC_ARENA_MAX": "8"}):
         assert with_large_pages(said) == said
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"PATH": "/bin"},
+        {"GLIBC_TUNABLES": "glibc.pthread.rseq=0"},
+        {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=0"},
+        {"MALLOC_ARENA_MAX": "8"},
+    ],
+)
+def test_programs_that_a_model_starts_are_told_what_the_operator_said(said: dict[str, str]) -> None:
+    environment = with_large_pages(said)
+    end_asking(environment)
+    assert environment == said

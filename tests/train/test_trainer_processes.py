@@ -45,6 +45,14 @@ def test_a_trainer_that_ends_its_process_before_it_gave_a_model_is_told(tmp_path
         run(tmp_path, "def train(data):\n    raise SystemExit(0)\n")
 
 
+@pytest.mark.parametrize(("number", "named"), [(9, "signal SIGKILL"), (40, "signal 40")])
+def test_a_signal_that_ended_a_trainer_is_told_with_or_without_a_name(
+    tmp_path: Path, number: int, named: str
+) -> None:
+    with pytest.raises(TrainerFailedError, match=rf"the trainer failed \({named}\)"):
+        run(tmp_path, f"import os; os.kill(os.getpid(), {number})")
+
+
 def test_a_trainer_stays_in_the_session_of_what_started_it_in_a_group_of_its_own(tmp_path: Path) -> None:
     """Linux may give each session a whole share of the processor: the lowest priority would mean nothing."""
     code = (

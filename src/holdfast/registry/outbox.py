@@ -166,13 +166,6 @@ class Outbox:
             found.update((state, count) for state, count in connection.execute(query))
         return found
 
-    def next_due_us(self) -> int | None:
-        """When the first waiting delivery is due; None where none waits."""
-        query = sa.select(sa.func.min(_deliveries.due_at_us)).where(_deliveries.state == "waiting")
-        with reading(self._engine) as connection:
-            found: int | None = connection.execute(query).scalar_one()
-        return found
-
     def claim(self, channel: str, *, hold_us: int, limit: int) -> list[Delivery]:
         """Take the oldest due deliveries of a channel; nobody else gets them for `hold_us`."""
         now_us = self._clock.now_us()

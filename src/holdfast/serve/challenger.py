@@ -16,9 +16,9 @@ from holdfast.serve.children import (
     cannot_start,
     die_with_parent,
     exit_text,
-    with_large_pages,
 )
 from holdfast.serve.control import Challenger
+from holdfast.serve.large_pages import with_large_pages
 from holdfast.spec import Deployment
 
 STOP_S = 5.0

@@ -11,24 +11,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from holdfast.serve.control import Message, Reader, frame
+from holdfast.serve.large_pages import with_large_pages
 
 _PR_SET_PDEATHSIG: Final = 1
-_TUNABLES: Final = {
-    "glibc.malloc.hugetlb": 1,
-    "glibc.malloc.arena_max": 1,
-    "glibc.malloc.mmap_threshold": 4 * 1024 * 1024,
-    "glibc.malloc.trim_threshold": 8 * 1024 * 1024,
-}
-"""Of glibc's `malloc`, from 2.35 on. It asks for large pages, but not for the arenas that threads have, so
-all share one. What is large, as weights are, has pages of its own and gives them back; by default that ends
-with the first large block that is freed (manual of the GNU C Library, Memory Allocation Tunables).
-"""
 START_AGAIN_S: Final = 5.0
 """After the system refused a process, for want of memory, of processes or of open files."""
 _STEADY_S: Final = 10.0
@@ -181,20 +172,6 @@ def cannot_start(what: str, error: OSError) -> str:
     return f"{what} cannot be started: {error}; trying again in {START_AGAIN_S:g} s"
 
 
-def with_large_pages(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a process that runs models: weights lie in pages of 2 MB, where the system has such.
-
-    Every run reads all weights, and must find each of their pages. Where an operator has said anything of
-    `malloc`, that stays as it is; systems without glibc do not know the variable.
-    """
-    said = environment.get("GLIBC_TUNABLES", "")
-    if "glibc.malloc." in said or any(name.startswith("MALLOC_") for name in environment):
-        return dict(environment)
-    tunables = [said] if said else []
-    tunables += [f"{name}={value}" for name, value in _TUNABLES.items()]
-    return {**environment, "GLIBC_TUNABLES": ":".join(tunables)}
-
-
 def die_with_parent() -> Callable[[], Any] | None:
     """What a child calls before its program starts: SIGTERM when we die, however we die. Linux only."""
     if not sys.platform.startswith("linux"):
@@ -212,10 +189,11 @@ def die_with_parent() -> Callable[[], Any] | None:
 
 def exit_text(code: int) -> str:
     """An exit status in words."""
-    if code < 0:
-        with contextlib.suppress(ValueError):
-            return signal.Signals(-code).name
-    return f"exit {code}"
+    if code >= 0:
+        return f"exit {code}"
+    with contextlib.suppress(ValueError):  # not every signal has a name
+        return signal.Signals(-code).name
+    return f"signal {-code}"
 
 
 class Place:

@@ -24,6 +24,7 @@ from holdfast.clock import SystemClock
 from holdfast.errors import HoldfastError
 from holdfast.infer import SHADOW_ARM, DataPlane, LoadedModel, load_model, open_plane
 from holdfast.serve.copying import RECEIVE_BYTES, read_copy
+from holdfast.serve.large_pages import end_asking
 from holdfast.spec import Deployment
 from holdfast.telemetry import CopyCounts, ServiceCounts, log_to_stderr, write_snapshot
 
@@ -111,6 +112,7 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    end_asking(os.environ)
     os.nice(NICE)
     formatter = log_to_stderr("shadow")
     connection = socket.socket(fileno=int(arguments[0]))

@@ -24,6 +24,7 @@ from holdfast.errors import HoldfastError
 from holdfast.serve.app import make_app
 from holdfast.serve.connection_state import WorkerState
 from holdfast.serve.control import DEPLOYMENTS, Drain, Message, Reader, Start, frame, receive_one
+from holdfast.serve.large_pages import end_asking
 from holdfast.serve.metrics import show
 from holdfast.serve.protocol import HotProtocol
 from holdfast.serve.resident import Resident
@@ -246,6 +247,7 @@ def main(arguments: list[str]) -> int:
     """The process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor decides
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    end_asking(os.environ)
     allow_most_connections()
     formatter = log_to_stderr("worker")
     listening, control, *copies = (socket.socket(fileno=int(one)) for one in arguments)

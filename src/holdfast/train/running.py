@@ -172,7 +172,9 @@ def _failed(code: int, order: Order, listener: _Listener, *, show_output: bool) 
             expected=f"at most {order.memory_mb} MB",
             next_step="Raise [training] memory_mb, or give it less to do (--since)",
         )
-    how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    how = f"exit code {code}" if code >= 0 else f"signal {-code}"
+    with contextlib.suppress(ValueError):  # not every signal has a name
+        how = f"signal {signal.Signals(-code).name}"
     last = " | ".join(listener.last) if show_output else "not shown: sensitivity is high"
     return TrainerFailedError(
         f"the trainer failed ({how}); nothing was registered",

@@ -333,3 +333,21 @@ def test_a_page_is_on_the_disk_before_it_takes_its_name_and_its_name_afterwards(
     monkeypatch.setattr(os, "fsync", noted)
     write_whole(page, b"x")
     assert synced == [(".drift.html.partial", False), (tmp_path.name, True)]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ("subject", "export", "ann"),
+        ("erase", "--subject", "ann"),
+        ("consent", "--subject", "ann", "--agree"),
+    ],
+)
+def test_where_the_log_knows_nobody_no_key_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], asked: tuple[str, ...]
+) -> None:
+    assert _exit_code("init", str(tmp_path / "ward"), "--yes") == 0
+    assert _exit_code(*asked, "-C", str(tmp_path / "ward")) == EXIT_ERROR
+    said = capsys.readouterr().err
+    assert "[privacy] subject_field" in said
+    assert "key" not in said

@@ -85,6 +85,16 @@ def test_sparse_columns_and_names_that_are_numbers_are_read_without_a_warning(
     assert not recwarn.list
 
 
+def test_a_verdict_at_a_prompt_is_one_line_of_any_number_of_columns() -> None:
+    random = np.random.default_rng(47)
+    old = pd.DataFrame(random.normal(size=(ROWS, 40)))
+    found = diagnose(old, old.sample(frac=1.0, random_state=1) + 1.0, explain=False)
+    assert repr(found).startswith("Diagnosis(verdict='data drift', shape=")
+    assert repr(found).endswith(f"'...'], windows={len(found.windows)}, rows={ROWS})")
+    assert len(found.features) == 40
+    assert len(repr(found)) < 300
+
+
 def test_the_numbers_of_shuffled_rows_are_no_column() -> None:
     old, new = (table(seed).sample(frac=1, random_state=0) for seed in (1, 2))
     assert not any("__index_level_0__" in note for note in judged(old, new).notes)

@@ -20,13 +20,16 @@ from holdfast.cli.options import (
     print_json,
 )
 from holdfast.clock import SystemClock, iso_utc, parse_time_us
+from holdfast.spec import Deployment
 
 _NEW_MASTER_KEY_VARIABLE: Final = "HOLDFAST_NEW_MASTER_KEY"
 
 
-def _pseudonym_key() -> bytes:
+def _pseudonym_key(deployment: Deployment) -> bytes:
     from holdfast.privacy import PSEUDONYM_KEY_VARIABLE, PseudonymKeyError
+    from holdfast.subject import subject_field
 
+    subject_field(deployment)  # without one no key would help
     key = os.environ.get(PSEUDONYM_KEY_VARIABLE)
     if not key:
         raise PseudonymKeyError(
@@ -53,7 +56,7 @@ def erase_command(subject: str, folder: Path, *, as_json: bool) -> int:
             deployment,
             registry,
             subject,
-            pseudonym_key=_pseudonym_key(),
+            pseudonym_key=_pseudonym_key(deployment),
             signing_key=read_signing_key(deployment.folder, os.environ),
             actor=actor(),
             clock=SystemClock(),
@@ -114,7 +117,7 @@ def consent_command(
         at_us = clock.now_us() if at is None else parse_time_us(at)
     except ValueError as error:
         raise click.BadParameter(f"{at!r} is no ISO 8601 time", param_hint="--at") from error
-    who = None if subject is None else subject_pseudonym(_pseudonym_key(), subject)
+    who = None if subject is None else subject_pseudonym(_pseudonym_key(deployment), subject)
     with (
         open_registry(deployment) as registry,
         SubjectStore(deployment.folder, synced=True) as store,
@@ -158,7 +161,7 @@ def export(subject: str, folder: Path) -> None:
             deployment,
             registry,
             subject,
-            pseudonym_key=_pseudonym_key(),
+            pseudonym_key=_pseudonym_key(deployment),
             sealer=sealer,
             actor=actor(),
             clock=clock,

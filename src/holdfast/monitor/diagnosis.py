@@ -222,6 +222,16 @@ class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
         lines += [f"Note: {note}" for note in self.notes]
         return "\n".join(lines)
 
+    def __repr__(self) -> str:
+        """A line for a prompt or a log, whatever the number of columns."""
+        since = None if self.since is None else self.since.estimate
+        names = [found.name for found in self.features[:_FEATURES_IN_TEXT]]
+        names += ["..."] if len(self.features) > len(names) else []
+        return (
+            f"Diagnosis(verdict={self.verdict!r}, shape={self.shape!r}, since={since!r}, features={names}, "
+            f"windows={len(self.windows)}, rows={self.coverage.rows})"
+        )
+
     def _repr_html_(self) -> str:
         from holdfast.monitor.rendering import as_fragment
 

@@ -8,7 +8,7 @@ from holdfast.subject.certificate import (
     read_signing_key,
     verify_certificate,
 )
-from holdfast.subject.erasing import erase_subject
+from holdfast.subject.erasing import erase_subject, subject_field
 from holdfast.subject.exporting import export_subject
 from holdfast.subject.references import DropError, drop_reference
 
@@ -22,5 +22,6 @@ __all__ = [
     "erase_subject",
     "export_subject",
     "read_signing_key",
+    "subject_field",
     "verify_certificate",
 ]

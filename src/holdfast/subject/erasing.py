@@ -183,6 +183,22 @@ def _places_with(deployment: Deployment, texts: list[str]) -> set[str]:
     return found
 
 
+def subject_field(deployment: Deployment) -> str:
+    """The field that names the person a record is about.
+
+    Raises:
+        PrivacyError: the checklist names none.
+    """
+    field = deployment.checklist.privacy.subject_field
+    if not field:
+        raise PrivacyError(
+            "the log does not know subjects",
+            where="[privacy] subject_field",
+            expected="the field that names the person a record is about",
+        )
+    return field
+
+
 def find(
     deployment: Deployment, subject: str, pseudonym_key: bytes, clock: Clock
 ) -> tuple[Wanted, str, frozenset[str]]:
@@ -193,13 +209,7 @@ def find(
     """
     import pyarrow.compute as pc
 
-    privacy = deployment.checklist.privacy
-    if not privacy.subject_field:
-        raise PrivacyError(
-            "the log does not know subjects",
-            where="[privacy] subject_field",
-            expected="the field that names the person a record is about",
-        )
+    field = subject_field(deployment)
     pseudonym = subject_pseudonym(pseudonym_key, subject)
     settle(deployment, clock=clock)
     ids: set[str] = set()
@@ -208,7 +218,7 @@ def find(
             batch.filter(pc.equal(batch.column("subject"), pseudonym)).column("prediction_id").to_pylist()
         )
     found = frozenset(ids)
-    return Wanted(canonical_text(subject), pseudonym, found, privacy.subject_field), pseudonym, found
+    return Wanted(canonical_text(subject), pseudonym, found, field), pseudonym, found
 
 
 def _forget_assignments(deployment: Deployment, registry: Registry, subject: str) -> int:

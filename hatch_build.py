@@ -1,4 +1,4 @@
-"""Compiles `counting.c` when the package is built or installed from source (docs/adr/0050).
+"""Compiles `counting.c` and `distinct.c` when the package is built or installed from source (docs/adr/0050).
 
 Without a C compiler nothing is compiled, and the package counts with numpy, slower and with the same results.
 """
@@ -16,8 +16,9 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCE = Path("src/holdfast/stats/counting.c")
-LIBRARY = SOURCE.with_name("counting.compiled")
+STATS = Path("src/holdfast/stats")
+SOURCES = [STATS / "counting.c", STATS / "distinct.c"]
+LIBRARY = STATS / "counting.compiled"
 FLAGS = ["-O3", "-std=c11", "-ffp-contract=fast", "-fPIC", "-shared"]
 
 
@@ -47,12 +48,19 @@ class CompileCounting(BuildHookInterface):
             return False
         # Whoever has the old library open keeps it: the new one is put in its place as a whole.
         made = library.with_suffix(f".{os.getpid()}")
-        command = [*compiler, *FLAGS, "-o", str(made), str(Path(self.root) / SOURCE), "-lm"]
+        command = [
+            *compiler,
+            *FLAGS,
+            "-o",
+            str(made),
+            *(str(Path(self.root) / one) for one in SOURCES),
+            "-lm",
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             made.unlink(missing_ok=True)
             self.app.display_warning(
-                f"counting.c did not compile, holdfast will count with numpy: {done.stderr}"
+                f"The C of holdfast.stats did not compile, holdfast will count with numpy: {done.stderr}"
             )
             return False
         made.replace(library)

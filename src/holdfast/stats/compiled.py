@@ -1,4 +1,4 @@
-"""The library of `counting.c`, where it was compiled with the package, and how arrays are handed to it."""
+"""The library of `counting.c` and `distinct.c`, where it was compiled, and how arrays are handed to it."""
 
 from __future__ import annotations
 

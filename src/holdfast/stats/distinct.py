@@ -19,7 +19,7 @@ from holdfast.stats.compiled import (
 
 _OBJECT_BITS: Final = 11
 _MOST_WORDS: Final = 1 << (_OBJECT_BITS - 1)
-"""As `WORDS` in counting.c."""
+"""As `WORDS` in distinct.c."""
 Distinct = tuple[NDArray[np.int32], NDArray[np.intp]]
 """The number of each row's text, in the order in which they are met, and the row where each is first."""
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_worlds import NAMES, Numbers, chance, current, reference, since_onset
+from small_worlds import NAMES, Numbers, chance, current, inputs, reference, since_onset
 
 from holdfast.monitor import Diagnosis, diagnose
 
@@ -47,6 +47,19 @@ def test_numbers_that_are_the_model_s_own_answers_are_a_fault_though_no_residual
 def test_a_truth_that_became_easier_is_not_the_model_s_own_answers() -> None:
     said = diagnose(reference(2), current(2, effect=np.where(since_onset(), 4.0, 1.0)), **NAMES)
     assert "concept drift" in said.kinds
+
+
+@pytest.mark.parametrize("sides", [(1.0, 1.0), (-1.0, 1.0)], ids=["one class", "both classes"])
+def test_inputs_of_which_no_model_errs_do_not_make_labels_its_own_answers(sides: tuple[float, float]) -> None:
+    """Rows moved to where the class is certain, which a cautious model does not say."""
+    random = np.random.default_rng(4)
+    old, calm = reference(4), inputs(4, 20)["age"]
+    far = calm + 6 * random.choice(sides, len(calm)) * since_onset()
+    new = current(4, age=far)
+    cautious = [one | {"score": np.clip(one["score"], 0.08, 0.92)} for one in (old, new)]
+    said = diagnose(*cautious, **NAMES)
+    assert "data fault" not in said.kinds
+    assert "data drift" in said.kinds
 
 
 def filled(rows: Any, random: np.random.Generator) -> Numbers:

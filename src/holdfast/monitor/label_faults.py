@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from holdfast.monitor.made_labels import OWN_ANSWERS, are_own_answers, filled_doubt
+from holdfast.monitor.made_labels import OWN_ANSWERS, are_own_answers, filled_doubt, within
 from holdfast.monitor.plain import plain
 from holdfast.monitor.rows import Rows, Task, labelled_only
 from holdfast.monitor.tied_swaps import distance
@@ -92,10 +92,11 @@ def find_label_fault(task: Task, reference: Rows, windows: Sequence[Rows]) -> La
     parts = parts[1:] or parts
     if not parts or len(held) < _LEAST_ROWS:
         return None
-    stuck = _stuck(task, held, parts)
+    known = [within(held, part) for part in parts]
+    stuck = _stuck(task, held, known)
     if stuck is not None:
         return LabelFault(stuck)
-    if are_own_answers(task, held, parts):
+    if are_own_answers(task, held, known):
         return LabelFault(OWN_ANSWERS)
     if task == "binary":
         doubt = filled_doubt(held, parts)

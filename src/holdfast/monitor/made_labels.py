@@ -21,6 +21,8 @@ _EXPECTED: Final = 30.0
 """Errors to be expected of the model, of which hardly any came."""
 _LEFT: Final = 0.02
 """Share of the expected errors that may be left."""
+_RANGE: Final = (0.001, 0.999)
+"""Ranks of the reference between which a column has its range."""
 _CELLS: Final = 10
 """Of the score."""
 _FEWER: Final = 0.9
@@ -33,17 +35,41 @@ _CLEARLY: Final = 7.9
 """By how much that may fit worse than other shares of the classes."""
 
 
+def within(reference: Rows, rows: Rows) -> Rows:
+    """The rows that have no number beyond the reference's range: of others nobody knows what is usual."""
+    inside = np.ones(len(rows), bool)
+    for name, held in reference.columns.items():
+        given = rows.columns.get(name)
+        if isinstance(held, np.ndarray) and isinstance(given, np.ndarray) and np.isfinite(held).any():
+            low, high = np.nanquantile(held, _RANGE)
+            inside &= ~((given < low) | (given > high))
+    return rows.take(inside)
+
+
 def are_own_answers(task: Task, reference: Rows, parts: Sequence[Rows]) -> bool:
     """Whether the labels are what the model answered, where it used to err.
+
+    Rows of which no model errs and rows of nearly one class alone say nothing of it.
 
     Args:
         task: of the model.
         reference: labelled rows of it.
-        parts: labelled rows of windows since a change.
+        parts: labelled rows of windows since a change, `within` the reference.
     """
-    before, errors = _errors(task, reference), sum(_errors(task, part) for part in parts)
-    expected = before / len(reference) * sum(map(len, parts))
-    return expected >= _EXPECTED and errors <= _LEFT * expected
+    each = [part.truth_and_score for part in parts]
+    truth, score = (np.concatenate(some) for some in zip(*each, strict=True))
+    given = truth
+    if task == "multiclass":
+        given = np.concatenate([np.empty(0) if one.true_class is None else one.true_class for one in parts])
+    threshold = _best_threshold(truth, score) if task == "binary" else 0.0
+    old_truth, old_score = reference.truth_and_score
+    expected = _expected_errors(_wrong(task, old_truth, old_score, threshold), old_score, score)
+    if task != "regression" and (score >= 0).all() and (score <= 1).all():
+        chances = np.where(score >= threshold, 1 - score, score)
+        expected = min(expected, float(chances.sum()))
+    others = len(given) - np.unique(given, return_counts=True)[1].max(initial=0)
+    shown = min(expected, float(others))
+    return shown >= _EXPECTED and _wrong(task, truth, score, threshold).sum() <= _LEFT * shown
 
 
 def windows_of_own_answers(reference: ReferenceModel, windows: JudgedWindows) -> list[int]:
@@ -169,13 +195,8 @@ def _odds(rate: Numbers, factor: float) -> Numbers:
     return result
 
 
-def _errors(task: Task, rows: Rows) -> float:
-    """Of the answers; of two classes by the threshold that has the fewest, so that nobody has to say it."""
-    truth, score = rows.truth_and_score
-    if task == "regression":
-        return float((truth != score).sum())
-    if task == "multiclass":
-        return float((truth != 1).sum())
+def _best_threshold(truth: Numbers, score: Numbers) -> float:
+    """Of two classes the one with the fewest errors, so that nobody has to say it."""
     distinct, codes = np.unique(score, return_inverse=True)
     positive = np.bincount(codes, truth, len(distinct))
     negative = np.bincount(codes, 1 - truth, len(distinct))
@@ -183,4 +204,21 @@ def _errors(task: Task, rows: Rows) -> float:
     wrong = np.concatenate([[0.0], np.cumsum(positive)]) + np.concatenate(
         [np.cumsum(negative[::-1])[::-1], [0.0]]
     )
-    return float(wrong.min())
+    return float(np.append(distinct, np.inf)[np.argmin(wrong)])
+
+
+def _wrong(task: Task, truth: Numbers, score: Numbers, threshold: float) -> NDArray[np.bool_]:
+    """Which answers are."""
+    answered = score if task == "regression" else np.ones(len(score))
+    if task == "binary":
+        answered = (score >= threshold).astype(np.float64)
+    return np.not_equal(truth, answered)
+
+
+def _expected_errors(wrong: NDArray[np.bool_], old: Numbers, new: Numbers) -> float:
+    """Of the new rows, if as many were wrong among those of about each score as were among the old ones."""
+    cells = _cells(np.concatenate([old, new]), np.arange(len(old) + len(new)) >= len(old))
+    before, now = cells[: len(old)], cells[len(old) :]
+    size = int(cells.max(initial=0)) + 1
+    rate = np.bincount(before, wrong, size) / np.maximum(np.bincount(before, minlength=size), 1)
+    return float(rate[now].sum())

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from holdfast.artifact.errors import ConversionError
 from holdfast.artifact.trees import Link, Tree, class_names, ensemble_model
 from holdfast.errors import MissingExtraError
@@ -102,7 +104,7 @@ def xgboost_to_onnx(model: Any) -> ModelProto:
         trees.append(_xgboost_tree(tree, target, 1.0 if weights is None else weights[index]))
     link = _XGBOOST_LINKS[objective]
     classes = getattr(model, "classes_", None) if link in {"sigmoid", "softmax"} else None
-    return ensemble_model(
+    proto = ensemble_model(
         trees,
         n_features=int(learner["learner_model_param"]["num_feature"]),
         baseline=_xgboost_baseline(str(learner["learner_model_param"]["base_score"]), link, n_targets),
@@ -111,6 +113,21 @@ def xgboost_to_onnx(model: Any) -> ModelProto:
         float_type="float32",
         rule="<",
     )
+    if not math.isnan(model.missing):
+        _take_as_missing(proto, model.missing)
+    return proto
+
+
+def _take_as_missing(proto: ModelProto, number: float) -> None:
+    """An estimator made with `missing=number` reads that number as missing, and NaN too."""
+    from onnx import helper, numpy_helper
+
+    graph = proto.graph
+    for name, value in (("missing", number), ("nan", math.nan)):
+        graph.initializer.append(numpy_helper.from_array(np.asarray(value, dtype=np.float32), name))
+    graph.node[0].input[0] = "known"
+    graph.node.insert(0, helper.make_node("Where", ["is_missing", "nan", "X"], ["known"]))
+    graph.node.insert(0, helper.make_node("Equal", ["X", "missing"], ["is_missing"]))
 
 
 def _best_iteration(model: Any) -> int | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from holdfast.artifact.signature import Tensor
+from holdfast.artifact.trees import ML_OPSET, OPSET
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -23,7 +24,7 @@ def category_codes(
         categories: by column, in the order of the codes. Columns not named pass as they are.
         order: of the columns in the packed output.
     """
-    from onnx import TensorProto, helper
+    from onnx import TensorProto, helper, numpy_helper
 
     elements = {
         "float32": TensorProto.FLOAT,
@@ -36,24 +37,20 @@ def category_codes(
         name, made = tensor.name, f"{tensor.name}::column"
         if tensor.columns[0] in categories:
             known = categories[tensor.columns[0]]
-            attributes: dict[str, Any] = {
-                "values_floats": [float(code) for code in range(len(known))],
-                "default_float": float("nan"),
-            }
-            source = name
-            if tensor.dtype == "string":
-                attributes["keys_strings"] = [str(value) for value in known]
-            else:
-                source = f"{name}::key"
-                nodes.append(helper.make_node("Cast", [name], [source], to=TensorProto.FLOAT))
-                attributes["keys_floats"] = np.asarray(known, dtype=np.float32).tolist()
+            source, keys = name, np.asarray([str(value) for value in known], dtype=object)
+            if tensor.dtype != "string":
+                # In float64: float32 takes whole numbers beyond 2^24 for one another.
+                source, keys = f"{name}::key", np.asarray(known, dtype=np.float64)
+                nodes.append(helper.make_node("Cast", [name], [source], to=TensorProto.DOUBLE))
             nodes.append(
                 helper.make_node(
                     "LabelEncoder",
                     [source],
                     [f"{name}::code"],
                     domain="ai.onnx.ml",
-                    **attributes,
+                    keys_tensor=numpy_helper.from_array(keys),
+                    values_tensor=numpy_helper.from_array(np.arange(len(known), dtype=np.float64)),
+                    default_tensor=numpy_helper.from_array(np.array([np.nan])),
                 )
             )
             name = f"{name}::code"
@@ -68,6 +65,6 @@ def category_codes(
     )
     return helper.make_model(
         graph,
-        opset_imports=[helper.make_opsetid("", 21), helper.make_opsetid("ai.onnx.ml", 3)],
+        opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", ML_OPSET)],
         ir_version=10,
     )

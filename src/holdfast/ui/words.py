@@ -95,7 +95,7 @@ def duration(seconds: float | None) -> str:
     """
     if seconds is None or not math.isfinite(seconds):
         return DASH
-    if seconds < 1:
+    if seconds < 0.9995:  # what is nearer to a second is one
         return f"{seconds * 1000:.3g} ms"
     if seconds < 120:
         return f"{seconds:.3g} s"
@@ -120,7 +120,7 @@ def size(value: float | None) -> str:
     if value is None:
         return DASH
     for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if value >= factor:
+        if value >= 0.9995 * factor:  # which rounds to one of this unit
             return f"{value / factor:.3g} {unit}"
     return f"{value:.0f} B"
 
@@ -129,19 +129,20 @@ def when(moment: int | str | None, *, day: bool = False) -> Markup:
     """A `<time>` in UTC, which the page's script turns into the viewer's zone, with UTC when pointed at.
 
     Args:
-        moment: microseconds since the epoch, or ISO 8601 text; text that is no time is shown as it is.
+        moment: microseconds since the epoch, ISO 8601 text (UTC where it names no zone), or the number of a
+            row as text; text that is none of them is shown as it is.
         day: whether the time of day may be left out at midnight.
     """
     if moment is None:
         return Markup("\u2013")
     text = iso_utc(moment) if isinstance(moment, int) else moment
+    if text.isdecimal():
+        return Markup("row {}").format(f"{int(text):,}")
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
         return Markup("{}").format(text)
-    if text.isdecimal():
-        return Markup("row {}").format(f"{int(text):,}")
-    found = found.astimezone(UTC)
+    found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
     midnight = (found.hour, found.minute, found.second) == (0, 0, 0)
     shown = f"{found.day} {found:%b %Y}" if day and midnight else f"{found.day} {found:%b %Y, %H:%M} UTC"
     return Markup('<time datetime="{}" title="{}"{}>{}</time>').format(

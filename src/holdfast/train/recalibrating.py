@@ -14,7 +14,7 @@ from holdfast.stats import Scaling, StatisticsError, log_odds, scale_log_odds, s
 from holdfast.train.errors import TrainError
 
 if TYPE_CHECKING:
-    from onnx import ModelProto, TensorProto
+    from onnx import GraphProto, ModelProto, TensorProto
 
 _SMALLEST: Final = 1e-15
 
@@ -38,8 +38,8 @@ def recalibrated(
         if signature.task == "regression":
             found = scale_number(np.asarray(answer.prediction, dtype=np.float64), labels, weights)
         elif signature.task == "binary" and answer.probabilities is not None:
-            positive = signature.classes.index(signature.positive_class or signature.classes[-1])
-            truth = np.array([str(one) == str(signature.positive_class) for one in labels.tolist()])
+            positive = positive_place(signature)
+            truth = np.array([str(one) == str(signature.classes[positive]) for one in labels.tolist()])
             found = scale_log_odds(log_odds(answer.probabilities[:, positive]), truth, weights)
         else:
             raise TrainError(
@@ -54,6 +54,12 @@ def recalibrated(
             "higher scores go with fewer positives now, so no recalibration helps", next_step="Retrain it"
         )
     return _with_line(model, signature, found), found
+
+
+def positive_place(signature: Signature) -> int:
+    """Of the positive class among the two; the last one where none is named. It may be called 0 or ""."""
+    named = signature.positive_class
+    return len(signature.classes) - 1 if named is None else signature.classes.index(named)
 
 
 def _with_line(model: bytes, signature: Signature, line: Scaling) -> bytes:
@@ -71,14 +77,14 @@ def _with_line(model: bytes, signature: Signature, line: Scaling) -> bytes:
     kind = kinds[given]
     nodes: list[NodeProto] = []
     initializers: list[TensorProto] = []
+    mark = _free_mark(graph)
 
-    def constant(name: str, values: list[float]) -> str:
-        array = np.array(values, dtype=helper.tensor_dtype_to_np_dtype(TensorProto.DOUBLE))
-        initializers.append(numpy_helper.from_array(array, f"recalibrated_{name}"))
-        return f"recalibrated_{name}"
+    def constant(name: str, values: Any) -> str:
+        initializers.append(numpy_helper.from_array(np.asarray(values), f"{mark}_{name}"))
+        return f"{mark}_{name}"
 
     def node(operator: str, inputs: list[str], **attributes: Any) -> str:
-        name = f"recalibrated_step_{len(nodes)}"
+        name = f"{mark}_step_{len(nodes)}"
         nodes.append(helper.make_node(operator, inputs, [name], **attributes))
         return name
 
@@ -86,26 +92,20 @@ def _with_line(model: bytes, signature: Signature, line: Scaling) -> bytes:
     slope, level = constant("slope", [line.slope]), constant("level", [line.level])
     if signature.task == "regression":
         last = node("Add", [node("Mul", [wide, slope]), level])
-        name, width = "recalibrated_number", 1
+        name, width = f"{mark}_number", 1
     else:
-        position = signature.classes.index(signature.positive_class or signature.classes[-1])
-        axis, number = "recalibrated_axis", "recalibrated_position"
-        width_given = _width(graph, given)
-        if width_given == 2:
-            initializers.append(numpy_helper.from_array(np.array([position], dtype=np.int64), number))
-            chance = node("Gather", [wide, number], axis=1)
-        else:
-            initializers.append(numpy_helper.from_array(np.array([-1, 1], dtype=np.int64), axis))
-            chance = node("Reshape", [wide, axis])
-        chance = node("Clip", [chance, constant_scalar(initializers, "low", _SMALLEST),
-                               constant_scalar(initializers, "high", 1 - 1e-15)])  # fmt: skip
+        position = positive_place(signature)
+        # One column or two, whatever the graph says of its width: the first or the last one is the chance.
+        chance = node("Flatten", [wide], axis=1)
+        chance = node("Gather", [chance, constant("position", [-position])], axis=1)
+        chance = node("Clip", [chance, constant("low", _SMALLEST), constant("high", 1 - _SMALLEST)])
         one = constant("one", [1.0])
         odds = node("Sub", [node("Log", [chance]), node("Log", [node("Sub", [one, chance])])])
         scaled = node("Sigmoid", [node("Add", [node("Mul", [odds, slope]), level])])
         rest = node("Sub", [one, scaled])
         pair = [rest, scaled] if position == 1 else [scaled, rest]
         last = node("Concat", pair, axis=1)
-        name, width = "recalibrated_probabilities", 2
+        name, width = f"{mark}_probabilities", 2
     nodes.append(helper.make_node("Cast", [last], [name], to=kind))
     graph.node.extend(nodes)
     graph.initializer.extend(initializers)
@@ -116,17 +116,9 @@ def _with_line(model: bytes, signature: Signature, line: Scaling) -> bytes:
     return data
 
 
-def constant_scalar(initializers: list[TensorProto], name: str, value: float) -> str:
-    """A number without a dimension, as Clip wants its bounds."""
-    from onnx import numpy_helper
-
-    initializers.append(numpy_helper.from_array(np.array(value, dtype=np.float64), f"recalibrated_{name}"))
-    return f"recalibrated_{name}"
-
-
-def _width(graph: object, output: str) -> int:
-    for one in graph.output:  # type: ignore[attr-defined] # a GraphProto
-        if one.name == output:
-            dims = one.type.tensor_type.shape.dim
-            return int(dims[1].dim_value) if len(dims) > 1 else 1
-    return 1
+def _free_mark(graph: GraphProto) -> str:
+    """What no name in the graph begins with: a champion may have been recalibrated before."""
+    names = [one.name for one in (*graph.input, *graph.initializer)]
+    names += [name for node in graph.node for name in node.output]
+    marks = ("recalibrated" if count == 1 else f"recalibrated_{count}" for count in range(1, len(names) + 2))
+    return next(mark for mark in marks if not any(name.startswith(f"{mark}_") for name in names))

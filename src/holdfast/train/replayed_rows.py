@@ -15,6 +15,7 @@ from holdfast.registry.candidate import answer_all
 from holdfast.runtime import Runtime
 from holdfast.spec import Deployment
 from holdfast.train.log_source import INPUT
+from holdfast.train.recalibrating import positive_place
 from holdfast.train.rows import LABEL, Plan
 from holdfast.train.standing_in import Numbers, newest
 
@@ -134,9 +135,7 @@ class ReplayedRows:
             if self.signature.task == "regression" or answer.probabilities is None:
                 base[others] = np.asarray(answer.prediction, dtype=np.float64)
             else:
-                classes = self.signature.classes
-                place = classes.index(self.signature.positive_class or classes[-1])
-                base[others] = answer.probabilities[:, place]
+                base[others] = answer.probabilities[:, positive_place(self.signature)]
         return base
 
     def _inputs(self, table: pa.Table) -> Numbers:

@@ -15,6 +15,7 @@ from holdfast.ui import words
         (words.size(999_400), "999 kB"),
         (words.size(999_600), "1 MB"),
         (words.size(999_999_999), "1 GB"),
+        (words.size(1.2e13), "12 TB"),
         (words.duration(0.9994), "999 ms"),
         (words.duration(0.9996), "1 s"),
     ],

@@ -140,6 +140,15 @@ def _best_iteration(model: Any) -> int | None:
 def _xgboost_baseline(text: str, link: Link, n_targets: int) -> list[float]:
     """The stored base score is an answer, and the sum starts from what the link makes that answer of."""
     scores = [float(part) for part in text.strip("[]").split(",")]
+    if link in {"sigmoid", "exp"} and not all(
+        0 < score < (1 if link == "sigmoid" else math.inf) for score in scores
+    ):
+        raise ConversionError(
+            "the base score has no logarithm that the sum could start from",
+            where="XGBoost",
+            expected="labels of both classes, or counts that are not all nought, at training",
+            received=f"base_score {text}",
+        )
     if link == "sigmoid":
         scores = [math.log(score / (1 - score)) for score in scores]
     elif link == "exp":
@@ -242,9 +251,9 @@ def lightgbm_to_onnx(model: Any) -> ModelProto:
     if scale != 1:
         for tree in trees:
             tree.value = [value * scale for value in tree.value]
-    named = getattr(model, "classes_", None)
-    if classes is not None and named is not None:
-        classes = class_names(named)
+    if classes is not None and model is not booster:  # a regressor answers with the rate itself
+        named = getattr(model, "classes_", None)
+        classes = None if named is None else class_names(named)
     return ensemble_model(
         trees,
         n_features=int(dump["max_feature_idx"]) + 1,

@@ -108,12 +108,12 @@ class Estimator:
     @property
     def classes(self) -> tuple[str | int, ...] | None:
         """In the order of the probability columns; None for a model that answers with a number."""
-        if self.family == "lightgbm" and not hasattr(self.model, "classes_"):
-            objective = str(lightgbm_booster(self.model).dump_model(num_iteration=1).get("objective", ""))
+        if self.family == "lightgbm" and self.model is lightgbm_booster(self.model):
+            objective = str(self.model.dump_model(num_iteration=1).get("objective", ""))
             if objective.startswith(("binary", "cross_entropy")):
                 return (0, 1)
             if objective.startswith("multiclass"):
-                return tuple(range(lightgbm_booster(self.model).num_model_per_iteration()))
+                return tuple(range(self.model.num_model_per_iteration()))
             return None
         found = getattr(self.model, "classes_", None)
         if found is None:
@@ -124,6 +124,13 @@ class Estimator:
                 where=self.description,
                 expected="one answer for each row",
                 next_step="Register a model for each label",
+            )
+        if len(found) < 2:
+            raise ConversionError(
+                "the model knows one class only, so it has nothing to tell apart",
+                where=self.description,
+                expected="a model trained on rows of two classes or more",
+                received=repr(class_names(found)[0]),
             )
         return class_names(found)
 

@@ -119,7 +119,7 @@ def size(value: float | None) -> str:
     """
     if value is None:
         return DASH
-    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if value >= 0.9995 * factor:  # which rounds to one of this unit
             return f"{value / factor:.3g} {unit}"
     return f"{value:.0f} B"
